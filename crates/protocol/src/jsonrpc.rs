@@ -1,0 +1,448 @@
+//! JSON-RPC 2.0 messages as MCP uses them.
+//!
+//! One pass over the bytes finds the members of the envelope; `params`, `result` and `error.data`
+//! stay as they came until a method asks for a type.
+
+use std::{borrow::Cow, fmt};
+
+use bytestring::ByteString;
+use serde::{
+    Deserialize, Serialize,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{error::{ErrorCode, RpcError}, raw::Raw};
+
+/// The depth to which a message may nest unless configured otherwise.
+pub const DEFAULT_DEPTH: usize = 128;
+
+/// The id of a request: a string or an integer, never null.
+///
+/// Source: MCP 2026-07-28, schema, `RequestId`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum RequestId {
+    /// An integer that fits 64 bits.
+    Number(i64),
+    /// A string.
+    String(ByteString),
+}
+
+impl RequestId {
+    /// The id as JSON text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Number(n) => n.to_string(),
+            Self::String(s) => serde_json::Value::String(s.to_string()).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::String(s) => s.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = RequestId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an integer of 64 bits")
+            }
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<RequestId, E> {
+                Ok(RequestId::Number(v))
+            }
+            fn visit_u64<E: de::Error>(self, v: u64) -> Result<RequestId, E> {
+                i64::try_from(v)
+                    .map(RequestId::Number)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(v), &self))
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<RequestId, E> {
+                Ok(RequestId::String(v.into()))
+            }
+        }
+        deserializer.deserialize_any(IdVisitor)
+    }
+}
+
+/// A message, as read from a peer.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Wants an answer.
+    Request(Request),
+    /// Wants none.
+    Notification(Notification),
+    /// Answers a request of ours.
+    Response(Response),
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The id that the answer must carry.
+    pub id: RequestId,
+    /// The method as sent.
+    pub method: ByteString,
+    /// The parameters as sent; an object where present.
+    pub params: Option<Raw>,
+}
+
+/// A notification.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// The method as sent.
+    pub method: ByteString,
+    /// The parameters as sent; an object where present.
+    pub params: Option<Raw>,
+}
+
+/// An answer to a request of ours.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The id of the request; absent where the peer could not read it.
+    pub id: Option<RequestId>,
+    /// What came back.
+    pub outcome: Result<Raw, RpcError>,
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{error}")]
+pub struct Malformed {
+    /// The error to answer.
+    pub error: RpcError,
+    /// The request's id, where it could be read.
+    pub id: Option<RequestId>,
+}
+
+impl Malformed {
+    fn parse(message: impl fmt::Display) -> Self {
+        Self {
+            error: RpcError::new(ErrorCode::PARSE_ERROR, format!("body is not JSON: {message}")),
+            id: None,
+        }
+    }
+
+    fn invalid(message: impl Into<ByteString>, id: Option<RequestId>) -> Self {
+        Self {
+            error: RpcError::new(ErrorCode::INVALID_REQUEST, message),
+            id,
+        }
+    }
+}
+
+impl Message {
+    /// Reads one message.
+    ///
+    /// `depth` bounds the nesting of the whole text. Batches are refused: no revision that is
+    /// served here has them except 2025-03-26, whose peers send single messages as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] with the code that JSON-RPC gives for it.
+    pub fn parse(text: &ByteString, depth: usize) -> Result<Self, Malformed> {
+        check_depth(text, depth)?;
+        let envelope: Envelope<'_> = match serde_json::from_str(text) {
+            Ok(envelope) => envelope,
+            Err(error) if error.is_data() => {
+                return Err(Malformed::invalid(
+                    format!("body is not a JSON-RPC message: {error}"),
+                    None,
+                ));
+            }
+            Err(error) => return Err(Malformed::parse(error)),
+        };
+        envelope.classify(text)
+    }
+}
+
+struct Envelope<'a> {
+    version: Option<Cow<'a, str>>,
+    id: Option<&'a RawValue>,
+    method: Option<Cow<'a, str>>,
+    params: Option<&'a RawValue>,
+    result: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    fn classify(self, text: &ByteString) -> Result<Message, Malformed> {
+        let id = match self.id.map(|raw| serde_json::from_str(raw.get())).transpose() {
+            Ok(id) => id,
+            Err(_) if self.error.is_some() && self.id.is_some_and(|id| id.get() == "null") => None,
+            Err(_) => {
+                return Err(Malformed::invalid(
+                    "`id` must be a string or an integer of 64 bits",
+                    None,
+                ));
+            }
+        };
+        if self.version.as_deref() != Some("2.0") {
+            return Err(Malformed::invalid("`jsonrpc` must be \"2.0\"", id));
+        }
+        let answers = self.result.is_some() || self.error.is_some();
+        match (self.method, answers) {
+            (Some(_), true) => Err(Malformed::invalid(
+                "a message has either `method` or `result` or `error`",
+                id,
+            )),
+            (Some(method), false) => {
+                let method = slice_str(text, &method);
+                let params = self.params.map(|raw| Raw::slice(text, raw));
+                if params.as_ref().is_some_and(|p| !p.is_object()) {
+                    return Err(Malformed::invalid("`params` must be an object", id));
+                }
+                Ok(match id {
+                    Some(id) => Message::Request(Request { id, method, params }),
+                    None => Message::Notification(Notification { method, params }),
+                })
+            }
+            (None, true) => Self::response(text, id, self.result, self.error),
+            (None, false) => Err(Malformed::invalid(
+                "a message has one of `method`, `result` and `error`",
+                id,
+            )),
+        }
+    }
+
+    fn response(
+        text: &ByteString,
+        id: Option<RequestId>,
+        result: Option<&'a RawValue>,
+        error: Option<&'a RawValue>,
+    ) -> Result<Message, Malformed> {
+        let outcome = match (result, error) {
+            (Some(result), None) if id.is_some() => Ok(Raw::slice(text, result)),
+            (None, Some(error)) => Err(serde_json::from_str(error.get())
+                .map_err(|e| Malformed::invalid(format!("`error` is not an error object: {e}"), id.clone()))?),
+            (Some(_), None) => return Err(Malformed::invalid("a response needs an `id`", None)),
+            _ => {
+                return Err(Malformed::invalid(
+                    "a response has either `result` or `error`",
+                    id,
+                ));
+            }
+        };
+        Ok(Message::Response(Response { id, outcome }))
+    }
+}
+
+fn slice_str(whole: &ByteString, part: &Cow<'_, str>) -> ByteString {
+    match part {
+        Cow::Borrowed(text) => whole.slice_ref(text),
+        Cow::Owned(text) => text.clone().into(),
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvelopeVisitor;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = Envelope<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one JSON-RPC message, an object; batches are not served")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+                fn set<T, E: de::Error>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), E> {
+                    if slot.replace(value).is_some() {
+                        return Err(E::duplicate_field(name));
+                    }
+                    Ok(())
+                }
+                let mut e = Envelope { version: None, id: None, method: None, params: None, result: None, error: None };
+                while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+                    match &*key {
+                        "jsonrpc" => set(&mut e.version, map.next_value::<Text<'de>>()?.0, "jsonrpc")?,
+                        "id" => set(&mut e.id, map.next_value()?, "id")?,
+                        "method" => set(&mut e.method, map.next_value::<Text<'de>>()?.0, "method")?,
+                        "params" => set(&mut e.params, map.next_value()?, "params")?,
+                        "result" => set(&mut e.result, map.next_value()?, "result")?,
+                        "error" => set(&mut e.error, map.next_value()?, "error")?,
+                        _ => {
+                            map.next_value::<de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(e)
+            }
+        }
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+/// A string that borrows where the text has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, v: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(v)))
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(v.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Refuses a text that nests deeper than `depth`, without recursion.
+fn check_depth(text: &str, depth: usize) -> Result<(), Malformed> {
+    let (mut level, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                level += 1;
+                if level > depth {
+                    return Err(Malformed::invalid(
+                        format!("body nests deeper than {depth} levels"),
+                        None,
+                    ));
+                }
+            }
+            b'}' | b']' => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes a response that carries `result`, a JSON object.
+#[must_use]
+pub fn encode_result(id: &RequestId, result: &str) -> String {
+    let mut out = String::with_capacity(result.len() + 48);
+    out.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    push_id(&mut out, id);
+    out.push_str(r#","result":"#);
+    out.push_str(result);
+    out.push('}');
+    out
+}
+
+/// Writes a response that carries `error`; the id is left out where it could not be read.
+#[must_use]
+pub fn encode_error(id: Option<&RequestId>, error: &RpcError) -> String {
+    let mut out = String::with_capacity(128);
+    out.push_str(r#"{"jsonrpc":"2.0""#);
+    if let Some(id) = id {
+        out.push_str(r#","id":"#);
+        push_id(&mut out, id);
+    }
+    out.push_str(r#","error":"#);
+    out.push_str(&serde_json::to_string(error).unwrap_or_else(|_| {
+        r#"{"code":-32603,"message":"error could not be written"}"#.to_owned()
+    }));
+    out.push('}');
+    out
+}
+
+/// Writes a notification, or a request where `id` is given.
+#[must_use]
+pub fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -> String {
+    let mut out = String::with_capacity(params.map_or(0, str::len) + 96);
+    out.push_str(r#"{"jsonrpc":"2.0""#);
+    if let Some(id) = id {
+        out.push_str(r#","id":"#);
+        push_id(&mut out, id);
+    }
+    out.push_str(r#","method":"#);
+    push_str(&mut out, method);
+    if let Some(params) = params {
+        out.push_str(r#","params":"#);
+        out.push_str(params);
+    }
+    out.push('}');
+    out
+}
+
+fn push_id(out: &mut String, id: &RequestId) {
+    match id {
+        RequestId::Number(n) => {
+            use fmt::Write as _;
+            let _infallible = write!(out, "{n}");
+        }
+        RequestId::String(s) => push_str(out, s),
+    }
+}
+
+/// Writes `text` as a JSON string.
+pub(crate) fn push_str(out: &mut String, text: &str) {
+    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
+    if plain {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::String(text.to_owned()).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Message, Malformed> {
+        Message::parse(&ByteString::from(text.to_owned()), DEFAULT_DEPTH)
+    }
+
+    #[test]
+    fn request_keeps_params_as_sent() {
+        let text = r#"{"params":{"a": 1.10, "b":12345678901234567890123},"method":"x","id":"i","jsonrpc":"2.0"}"#;
+        let Ok(Message::Request(request)) = parse(text) else { panic!("not a request") };
+        assert_eq!(request.id, RequestId::String("i".into()));
+        assert_eq!(request.params.unwrap().as_str(), r#"{"a": 1.10, "b":12345678901234567890123}"#);
+    }
+
+    #[test]
+    fn malformed_bodies_get_the_code_of_json_rpc() {
+        let code = |text: &str| parse(text).unwrap_err().error.code;
+        assert_eq!(code("{"), ErrorCode::PARSE_ERROR);
+        assert_eq!(code("[]"), ErrorCode::INVALID_REQUEST);
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#), ErrorCode::INVALID_REQUEST);
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#), ErrorCode::INVALID_REQUEST);
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[]}"#), ErrorCode::INVALID_REQUEST);
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#), ErrorCode::INVALID_REQUEST);
+        assert_eq!(code(&format!("{}{}", "[".repeat(129), "]".repeat(129))), ErrorCode::INVALID_REQUEST);
+        assert_eq!(code("\u{feff}{}"), ErrorCode::PARSE_ERROR);
+    }
+
+    #[test]
+    fn refusal_echoes_the_id_that_could_be_read() {
+        let refusal = parse(r#"{"jsonrpc":"1.0","id":7,"method":"x"}"#).unwrap_err();
+        assert_eq!(refusal.id, Some(RequestId::Number(7)));
+        assert_eq!(
+            encode_error(refusal.id.as_ref(), &refusal.error),
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"`jsonrpc` must be \"2.0\""}}"#
+        );
+    }
+
+    #[test]
+    fn error_response_without_a_readable_id_is_read() {
+        let text = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}"#;
+        assert!(matches!(parse(text), Ok(Message::Response(Response { id: None, outcome: Err(_) }))));
+    }
+}

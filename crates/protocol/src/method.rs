@@ -1,0 +1,138 @@
+//! The methods of both eras.
+
+use std::fmt;
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// A method that this crate knows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Method { $($(#[$doc])* $name),* }
+
+        impl Method {
+            /// The method named `text`.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+
+            /// The method's name on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+methods! {
+    /// Completes an argument.
+    Complete = "completion/complete",
+    /// Describes the server. Modern.
+    Discover = "server/discover",
+    /// Asks the user; a request of the server.
+    ElicitationCreate = "elicitation/create",
+    /// Opens a session. Legacy.
+    Initialize = "initialize",
+    /// Sets the session's log level. Legacy.
+    LoggingSetLevel = "logging/setLevel",
+    /// A request is no longer wanted.
+    NotificationCancelled = "notifications/cancelled",
+    /// An elicitation by URL is done. Legacy.
+    NotificationElicitationComplete = "notifications/elicitation/complete",
+    /// The client is ready. Legacy.
+    NotificationInitialized = "notifications/initialized",
+    /// A log message.
+    NotificationMessage = "notifications/message",
+    /// Progress of a request.
+    NotificationProgress = "notifications/progress",
+    /// The list of prompts changed.
+    NotificationPromptsListChanged = "notifications/prompts/list_changed",
+    /// The list of resources changed.
+    NotificationResourcesListChanged = "notifications/resources/list_changed",
+    /// A resource changed.
+    NotificationResourcesUpdated = "notifications/resources/updated",
+    /// The client's roots changed. Legacy.
+    NotificationRootsListChanged = "notifications/roots/list_changed",
+    /// A subscription is open. Modern.
+    NotificationSubscriptionsAcknowledged = "notifications/subscriptions/acknowledged",
+    /// The list of tools changed.
+    NotificationToolsListChanged = "notifications/tools/list_changed",
+    /// Are you there? Legacy.
+    Ping = "ping",
+    /// Renders a prompt.
+    PromptsGet = "prompts/get",
+    /// Lists prompts.
+    PromptsList = "prompts/list",
+    /// Lists resources.
+    ResourcesList = "resources/list",
+    /// Reads a resource.
+    ResourcesRead = "resources/read",
+    /// Subscribes to a resource. Legacy.
+    ResourcesSubscribe = "resources/subscribe",
+    /// Lists resource templates.
+    ResourcesTemplatesList = "resources/templates/list",
+    /// Ends a subscription to a resource. Legacy.
+    ResourcesUnsubscribe = "resources/unsubscribe",
+    /// Lists the client's roots; a request of the server.
+    RootsList = "roots/list",
+    /// Asks the client's model; a request of the server.
+    SamplingCreateMessage = "sampling/createMessage",
+    /// Opens a stream of change notifications. Modern.
+    SubscriptionsListen = "subscriptions/listen",
+    /// Calls a tool.
+    ToolsCall = "tools/call",
+    /// Lists tools.
+    ToolsList = "tools/list",
+}
+
+impl Method {
+    /// Whether a modern client may call this method.
+    ///
+    /// Source: MCP 2026-07-28, schema, `ClientRequest`.
+    #[must_use]
+    pub const fn is_modern_request(self) -> bool {
+        matches!(
+            self,
+            Self::Complete
+                | Self::Discover
+                | Self::PromptsGet
+                | Self::PromptsList
+                | Self::ResourcesList
+                | Self::ResourcesRead
+                | Self::ResourcesTemplatesList
+                | Self::SubscriptionsListen
+                | Self::ToolsCall
+                | Self::ToolsList
+        )
+    }
+
+    /// Whether a legacy client may call this method.
+    ///
+    /// Source: MCP 2025-11-25, schema, `ClientRequest`.
+    #[must_use]
+    pub const fn is_legacy_request(self) -> bool {
+        matches!(
+            self,
+            Self::Complete
+                | Self::Initialize
+                | Self::LoggingSetLevel
+                | Self::Ping
+                | Self::PromptsGet
+                | Self::PromptsList
+                | Self::ResourcesList
+                | Self::ResourcesRead
+                | Self::ResourcesSubscribe
+                | Self::ResourcesTemplatesList
+                | Self::ResourcesUnsubscribe
+                | Self::ToolsCall
+                | Self::ToolsList
+        )
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
