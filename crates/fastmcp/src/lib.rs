@@ -1,1 +1,3 @@
 //! fastmcp.
+
+pub mod seal;
