@@ -12,7 +12,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{error::{ErrorCode, RpcError}, raw::Raw};
+use crate::{
+    error::{ErrorCode, RpcError},
+    raw::Raw,
+};
 
 /// The depth to which a message may nest unless configured otherwise.
 pub const DEFAULT_DEPTH: usize = 128;
@@ -126,7 +129,10 @@ pub struct Malformed {
 impl Malformed {
     fn parse(message: impl fmt::Display) -> Self {
         Self {
-            error: RpcError::new(ErrorCode::PARSE_ERROR, format!("body is not JSON: {message}")),
+            error: RpcError::new(
+                ErrorCode::PARSE_ERROR,
+                format!("body is not JSON: {message}"),
+            ),
             id: None,
         }
     }
@@ -175,7 +181,11 @@ struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     fn classify(self, text: &ByteString) -> Result<Message, Malformed> {
-        let id = match self.id.map(|raw| serde_json::from_str(raw.get())).transpose() {
+        let id = match self
+            .id
+            .map(|raw| serde_json::from_str(raw.get()))
+            .transpose()
+        {
             Ok(id) => id,
             Err(_) if self.error.is_some() && self.id.is_some_and(|id| id.get() == "null") => None,
             Err(_) => {
@@ -221,8 +231,9 @@ impl<'a> Envelope<'a> {
     ) -> Result<Message, Malformed> {
         let outcome = match (result, error) {
             (Some(result), None) if id.is_some() => Ok(Raw::slice(text, result)),
-            (None, Some(error)) => Err(serde_json::from_str(error.get())
-                .map_err(|e| Malformed::invalid(format!("`error` is not an error object: {e}"), id.clone()))?),
+            (None, Some(error)) => Err(serde_json::from_str(error.get()).map_err(|e| {
+                Malformed::invalid(format!("`error` is not an error object: {e}"), id.clone())
+            })?),
             (Some(_), None) => return Err(Malformed::invalid("a response needs an `id`", None)),
             _ => {
                 return Err(Malformed::invalid(
@@ -251,16 +262,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
                 f.write_str("one JSON-RPC message, an object; batches are not served")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
-                fn set<T, E: de::Error>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), E> {
+                fn set<T, E: de::Error>(
+                    slot: &mut Option<T>,
+                    value: T,
+                    name: &'static str,
+                ) -> Result<(), E> {
                     if slot.replace(value).is_some() {
                         return Err(E::duplicate_field(name));
                     }
                     Ok(())
                 }
-                let mut e = Envelope { version: None, id: None, method: None, params: None, result: None, error: None };
+                let mut e = Envelope {
+                    version: None,
+                    id: None,
+                    method: None,
+                    params: None,
+                    result: None,
+                    error: None,
+                };
                 while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
                     match &*key {
-                        "jsonrpc" => set(&mut e.version, map.next_value::<Text<'de>>()?.0, "jsonrpc")?,
+                        "jsonrpc" => {
+                            set(&mut e.version, map.next_value::<Text<'de>>()?.0, "jsonrpc")?
+                        }
                         "id" => set(&mut e.id, map.next_value()?, "id")?,
                         "method" => set(&mut e.method, map.next_value::<Text<'de>>()?.0, "method")?,
                         "params" => set(&mut e.params, map.next_value()?, "params")?,
@@ -279,7 +303,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
 }
 
 /// A string that borrows where the text has no escapes.
-struct Text<'a>(Cow<'a, str>);
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -412,9 +436,14 @@ mod tests {
     #[test]
     fn request_keeps_params_as_sent() {
         let text = r#"{"params":{"a": 1.10, "b":12345678901234567890123},"method":"x","id":"i","jsonrpc":"2.0"}"#;
-        let Ok(Message::Request(request)) = parse(text) else { panic!("not a request") };
+        let Ok(Message::Request(request)) = parse(text) else {
+            panic!("not a request")
+        };
         assert_eq!(request.id, RequestId::String("i".into()));
-        assert_eq!(request.params.unwrap().as_str(), r#"{"a": 1.10, "b":12345678901234567890123}"#);
+        assert_eq!(
+            request.params.unwrap().as_str(),
+            r#"{"a": 1.10, "b":12345678901234567890123}"#
+        );
     }
 
     #[test]
@@ -422,11 +451,26 @@ mod tests {
         let code = |text: &str| parse(text).unwrap_err().error.code;
         assert_eq!(code("{"), ErrorCode::PARSE_ERROR);
         assert_eq!(code("[]"), ErrorCode::INVALID_REQUEST);
-        assert_eq!(code(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#), ErrorCode::INVALID_REQUEST);
-        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#), ErrorCode::INVALID_REQUEST);
-        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[]}"#), ErrorCode::INVALID_REQUEST);
-        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#), ErrorCode::INVALID_REQUEST);
-        assert_eq!(code(&format!("{}{}", "[".repeat(129), "]".repeat(129))), ErrorCode::INVALID_REQUEST);
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#),
+            ErrorCode::INVALID_REQUEST
+        );
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#),
+            ErrorCode::INVALID_REQUEST
+        );
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[]}"#),
+            ErrorCode::INVALID_REQUEST
+        );
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#),
+            ErrorCode::INVALID_REQUEST
+        );
+        assert_eq!(
+            code(&format!("{}{}", "[".repeat(129), "]".repeat(129))),
+            ErrorCode::INVALID_REQUEST
+        );
         assert_eq!(code("\u{feff}{}"), ErrorCode::PARSE_ERROR);
     }
 
@@ -443,6 +487,12 @@ mod tests {
     #[test]
     fn error_response_without_a_readable_id_is_read() {
         let text = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}"#;
-        assert!(matches!(parse(text), Ok(Message::Response(Response { id: None, outcome: Err(_) }))));
+        assert!(matches!(
+            parse(text),
+            Ok(Message::Response(Response {
+                id: None,
+                outcome: Err(_)
+            }))
+        ));
     }
 }

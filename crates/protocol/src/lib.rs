@@ -21,6 +21,7 @@ pub mod logging;
 pub mod meta;
 pub mod method;
 pub mod mrtr;
+pub mod ordered;
 pub mod prompt;
 pub mod raw;
 pub mod resource;

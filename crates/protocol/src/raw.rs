@@ -1,10 +1,18 @@
 //! JSON texts that are kept as they came.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytestring::ByteString;
-use serde::{Serialize, de::Deserialize};
+use serde::{
+    Serialize,
+    de::{self, Deserialize, Deserializer},
+};
 use serde_json::value::RawValue;
+
+use crate::error::RpcError;
+
+/// The longest complaint about ill-typed parameters, in bytes; the rest is cut off.
+const COMPLAINT: usize = 300;
 
 /// A well-formed JSON text, cheap to clone, never rewritten.
 ///
@@ -46,6 +54,22 @@ impl Raw {
         } else {
             Self(text.to_owned().into())
         }
+    }
+
+    /// `part`, which was read from this text, as a text of its own.
+    #[must_use]
+    pub fn part(&self, part: &RawValue) -> Self {
+        Self::slice(&self.0, part)
+    }
+
+    /// Decodes the parameters of a request into `T`; absent parameters are an empty object.
+    ///
+    /// # Errors
+    ///
+    /// `-32602` that names the field, when the parameters do not have the shape of `T`.
+    pub fn decode_params<'a, T: Deserialize<'a>>(params: Option<&'a Self>) -> Result<T, RpcError> {
+        let text = params.map_or("{}", Self::as_str);
+        serde_json::from_str(text).map_err(|_| RpcError::invalid_params(complaint::<T>("params", text)))
     }
 
     /// Decodes into `T`.
@@ -93,5 +117,123 @@ impl Serialize for Raw {
         serde_json::from_str::<&RawValue>(&self.0)
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// Says which field of `text` does not fit `T`.
+///
+/// Reads `text` again with a reader that keeps track of where it is: only refusals pay for that.
+pub(crate) fn complaint<'a, T: Deserialize<'a>>(root: &str, text: &'a str) -> String {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let mut message = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Ok(_) => format!("`{root}` has text after its end"),
+        Err(error) => {
+            let path = error.path().to_string();
+            let cause = error.into_inner().to_string();
+            // The position means nothing to a peer: it counts from the start of `root`.
+            let cause = cause.split_once(" at line ").map_or(&*cause, |(said, _)| said);
+            if path == "." {
+                format!("`{root}`: {cause}")
+            } else {
+                format!("`{root}.{path}`: {cause}")
+            }
+        }
+    };
+    truncate(&mut message, COMPLAINT);
+    message
+}
+
+/// Cuts `text` to at most `limit` bytes, between characters.
+pub(crate) fn truncate(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push('…');
+    }
+}
+
+/// A string that borrows where the text has no escapes.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Borrowed<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// Reads an optional string without copying it. For `deserialize_with`: serde borrows only bare `Cow`s.
+pub(crate) fn optional_text<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Option::<Borrowed<'a>>::deserialize(deserializer).map(|text| text.map(|Borrowed(text)| text))
+}
+
+/// Reads an optional object and keeps its text; null counts as absent.
+pub(crate) fn optional_object<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    let value = Option::<&'a RawValue>::deserialize(deserializer)?;
+    match value {
+        Some(value) if !value.get().starts_with('{') => Err(de::Error::custom("expected an object")),
+        value => Ok(value),
+    }
+}
+
+/// Reads an object and keeps its text.
+pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Raw, D::Error> {
+    let value = Raw::deserialize(deserializer)?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(de::Error::custom("expected an object"))
+    }
+}
+
+/// Reads a value that is present, null included. For `Option<Raw>` where null is a value.
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Raw>, D::Error> {
+    Raw::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+        #[serde(default, borrow, deserialize_with = "optional_text")]
+        cursor: Option<Cow<'a, str>>,
+        #[serde(default, borrow, deserialize_with = "optional_object")]
+        arguments: Option<&'a RawValue>,
+    }
+
+    #[test]
+    fn params_borrow_from_the_text() {
+        let raw = Raw::parse(r#"{"name":"n","cursor":"c","arguments":{"a": 1.0}}"#).unwrap();
+        let params: Params<'_> = Raw::decode_params(Some(&raw)).unwrap();
+        assert!(matches!(params.name, Cow::Borrowed("n")));
+        assert!(matches!(params.cursor, Some(Cow::Borrowed("c"))));
+        assert_eq!(raw.part(params.arguments.unwrap()).as_str(), r#"{"a": 1.0}"#);
+    }
+
+    #[test]
+    fn refusal_names_the_field() {
+        let refusal = |text: &str| {
+            let raw = Raw::parse(text.to_owned()).unwrap();
+            Raw::decode_params::<Params<'_>>(Some(&raw)).unwrap_err().message.to_string()
+        };
+        assert_eq!(refusal(r#"{"name":7}"#), "`params.name`: invalid type: integer `7`, expected a string");
+        assert_eq!(refusal(r#"{"name":"x","cursor":[]}"#), "`params.cursor`: invalid type: sequence, expected a string");
+        assert_eq!(refusal(r#"{"name":"x","arguments":[]}"#), "`params.arguments`: expected an object");
+        assert_eq!(refusal("{}"), "`params`: missing field `name`");
+        assert!(refusal(&format!(r#"{{"name":["{}"]}}"#, "ä".repeat(1000))).len() < 400);
+    }
+
+    #[test]
+    fn absent_params_are_an_empty_object() {
+        let error = Raw::decode_params::<Params<'_>>(None).unwrap_err();
+        assert_eq!(error.message, "`params`: missing field `name`");
     }
 }
