@@ -1,1 +1,19 @@
-//! transport.
+//! The doors: bytes in, messages out, and the limits that hold at every one of them.
+//!
+//! A transport frames messages, decides their era with pure functions of `fastmcp-protocol`, and
+//! hands them to a [`Door`]. It never interprets `params` and never knows a tool.
+
+pub mod door;
+pub mod exchange;
+pub mod http;
+pub mod limits;
+pub mod memory;
+pub mod outlet;
+pub mod peer;
+pub mod stdio;
+
+pub use door::{Call, Denied, Door, Inbound, Reply, What};
+pub use exchange::{Exchange, Step};
+pub use limits::Limits;
+pub use outlet::{Frame, Outlet};
+pub use peer::{Peer, PeerKind};

@@ -1,0 +1,93 @@
+//! What stands behind a door.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytestring::ByteString;
+use fastmcp_protocol::{Message, RpcError, http::Route};
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::{outlet::Outlet, peer::Peer};
+
+/// A call under way: polled by whoever waits for its answer, finished by a tracker if nobody does.
+pub type Call = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// Answers what comes through the doors.
+pub trait Door: Send + Sync + 'static {
+    /// Who is calling, once that is known.
+    type Caller: Clone + Send + Sync + 'static;
+
+    /// Authenticates, from what the connection and the headers prove. Runs once per request,
+    /// before the body is read.
+    fn admit(&self, peer: &Peer) -> impl Future<Output = Result<Self::Caller, Denied>> + Send;
+
+    /// Begins to answer `inbound`.
+    fn call(self: &Arc<Self>, caller: Self::Caller, inbound: Inbound) -> Call;
+}
+
+/// What came in.
+#[derive(Debug)]
+pub struct Inbound {
+    /// The thing itself.
+    pub what: What,
+    /// From whom.
+    pub peer: Arc<Peer>,
+    /// Where messages go that come before the answer.
+    pub outlet: Outlet,
+    /// Fires when the answer is no longer wanted.
+    pub cancel: CancellationToken,
+}
+
+/// The kinds of things that come in.
+#[derive(Debug)]
+pub enum What {
+    /// A message and where it belongs.
+    Message(Message, Route),
+    /// A legacy client listens for what the server has to say. Source: MCP 2025-11-25, transports.
+    Listen {
+        /// Where it was when the stream broke.
+        last_event_id: Option<ByteString>,
+    },
+    /// A legacy client ends its session. Source: as above.
+    Terminate,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub enum Reply {
+    /// A JSON-RPC response.
+    Message {
+        /// The HTTP status; ignored by other doors and once a stream has begun.
+        status: u16,
+        /// The response.
+        body: ByteString,
+        /// The id of a session that was opened.
+        session: Option<ByteString>,
+    },
+    /// Taken note of: 202, no body.
+    Accepted,
+    /// Nothing to say: the status alone, or the end of a stream.
+    Status(u16),
+}
+
+impl Reply {
+    /// A response with status 200.
+    pub fn ok(body: impl Into<ByteString>) -> Self {
+        Self::Message {
+            status: 200,
+            body: body.into(),
+            session: None,
+        }
+    }
+}
+
+/// Why a peer is not let in.
+#[derive(Clone, Debug)]
+pub struct Denied {
+    /// 401 or 403; 503 where the verifier is away.
+    pub status: u16,
+    /// The `WWW-Authenticate` header.
+    pub challenge: Option<HeaderValue>,
+    /// The error.
+    pub error: RpcError,
+}

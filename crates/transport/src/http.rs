@@ -1,0 +1,13 @@
+//! Streamable HTTP.
+//!
+//! Source: MCP 2026-07-28, basic/transports/streamable-http; MCP 2025-11-25, basic/transports.
+
+mod body;
+pub mod origin;
+pub mod serve;
+mod service;
+
+pub use body::Body;
+pub use origin::AllowedHosts;
+pub use serve::{RemoteAddr, Serve};
+pub use service::{HttpConfig, HttpService};

@@ -1,0 +1,464 @@
+//! The endpoint as a tower service.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use fastmcp_protocol::{
+    ErrorCode, Message, RpcError,
+    header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID},
+    http::{Headers, Mirror, Refusal, Route, route},
+    jsonrpc::{Malformed, encode_error},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+    request::Parts,
+};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    door::{Denied, Door, Inbound, Reply, What},
+    exchange::{Exchange, Step},
+    http::{Body, origin::AllowedHosts, serve::RemoteAddr},
+    limits::Limits,
+    outlet::Outlet,
+    peer::Peer,
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// How the endpoint behaves.
+#[derive(Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// What a peer may cost.
+    pub limits: Limits,
+    /// Under which names the server may be addressed.
+    pub hosts: AllowedHosts,
+}
+
+/// The MCP endpoint: a tower service that mounts in any router. It looks at no path.
+#[derive(Debug)]
+pub struct HttpService<D> {
+    inner: Arc<Inner<D>>,
+    address: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Inner<D> {
+    door: Arc<D>,
+    config: HttpConfig,
+    calls: Arc<Semaphore>,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl<D> Clone for HttpService<D> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            address: self.address,
+        }
+    }
+}
+
+impl<D: Door> HttpService<D> {
+    /// Creates an endpoint for `door`. Calls whose client went away are finished by `tracker`;
+    /// `shutdown` ends open streams.
+    #[must_use]
+    pub fn new(
+        door: Arc<D>,
+        config: HttpConfig,
+        tracker: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let calls = Arc::new(Semaphore::new(config.limits.concurrent_calls));
+        Self {
+            inner: Arc::new(Inner {
+                door,
+                config,
+                calls,
+                tracker,
+                shutdown,
+            }),
+            address: None,
+        }
+    }
+
+    /// The same endpoint for one connection from `address`.
+    #[must_use]
+    pub fn from_address(&self, address: SocketAddr) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            address: Some(address),
+        }
+    }
+
+    async fn handle<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (parts, body) = request.into_parts();
+        self.answer(parts, body)
+            .await
+            .unwrap_or_else(|refusal| *refusal)
+    }
+
+    async fn answer<B>(
+        self,
+        mut parts: Parts,
+        body: B,
+    ) -> Result<Response<Body>, Box<Response<Body>>>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let config = &self.inner.config;
+        config
+            .hosts
+            .check(&parts.uri, &parts.headers)
+            .map_err(|e| {
+                refuse(
+                    403,
+                    RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string()),
+                )
+            })?;
+        let address = self
+            .address
+            .or_else(|| parts.extensions.get::<RemoteAddr>().map(|a| a.0));
+        let peer = Peer::http(std::mem::take(&mut parts.headers), address);
+        let caller = self
+            .inner
+            .door
+            .admit(&peer)
+            .await
+            .map_err(|denied| Box::new(deny(denied)))?;
+        let permit = Arc::clone(&self.inner.calls)
+            .try_acquire_owned()
+            .map_err(|_| busy())?;
+        let (what, modern) = match parts.method {
+            Method::POST => self.read(&peer.headers, body).await?,
+            Method::GET => (listen(&peer)?, false),
+            Method::DELETE => (What::Terminate, false),
+            _ => return Err(Box::new(not_allowed())),
+        };
+        let (outlet, cancel) = (
+            Outlet::new(config.limits.outlet_frames),
+            CancellationToken::new(),
+        );
+        let inbound = Inbound {
+            what,
+            peer: Arc::new(peer),
+            outlet: outlet.clone(),
+            cancel: cancel.clone(),
+        };
+        let call = self.inner.door.call(caller, inbound);
+        let exchange =
+            Exchange::new(call, outlet, cancel, self.inner.tracker.clone()).cancel_on_drop(modern);
+        Ok(self.respond(exchange, permit).await)
+    }
+
+    /// Reads and classifies the body of a POST.
+    async fn read<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<(What, bool), Box<Response<Body>>>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let limits = &self.inner.config.limits;
+        acceptable(headers)?;
+        let body = tokio::time::timeout(limits.body_timeout, collect(body, limits.message_bytes))
+            .await
+            .map_err(|_| {
+                refuse(
+                    408,
+                    RpcError::new(ErrorCode::INVALID_REQUEST, "body took too long"),
+                )
+            })??;
+        let text = ByteString::try_from(body).map_err(|_| {
+            refuse(
+                400,
+                RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8"),
+            )
+        })?;
+        let message = Message::parse(&text, limits.json_depth).map_err(|e| malformed(&e))?;
+        let mirrored = Headers {
+            version: single(headers, PROTOCOL_VERSION)?,
+            method: single(headers, METHOD)?,
+            name: single(headers, NAME)?,
+        };
+        let route =
+            route(Mirror::Headers(mirrored), &message).map_err(|refusal| refused(&refusal))?;
+        let modern = matches!(route, Route::Modern { .. });
+        Ok((What::Message(message, route), modern))
+    }
+
+    async fn respond(
+        &self,
+        mut exchange: Exchange,
+        permit: OwnedSemaphorePermit,
+    ) -> Response<Body> {
+        let limits = &self.inner.config.limits;
+        match exchange.next().await {
+            Step::Done(reply) => plain(reply),
+            Step::Frame(frame) => stream(Body::events(exchange, frame, limits.keep_alive, permit)),
+        }
+    }
+
+    /// Ends when the server shuts down: long streams watch it.
+    #[must_use]
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.inner.shutdown
+    }
+}
+
+impl<D, B> tower_service::Service<Request<B>> for HttpService<D>
+where
+    D: Door,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+/// Reads a body of at most `limit` bytes; a body of one chunk is not copied.
+async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Box<Response<Body>>>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let too_large = || {
+        let error = RpcError::new(
+            ErrorCode::INVALID_REQUEST,
+            format!("body is larger than {limit} bytes"),
+        );
+        refuse(413, error)
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut first = Bytes::new();
+    let mut rest: Option<BytesMut> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            refuse(
+                400,
+                RpcError::new(
+                    ErrorCode::PARSE_ERROR,
+                    format!("body could not be read: {e}"),
+                ),
+            )
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
+        if so_far + data.len() > limit {
+            return Err(too_large());
+        }
+        match &mut rest {
+            Some(rest) => rest.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                let mut both = BytesMut::with_capacity(first.len() + data.len());
+                both.extend_from_slice(&first);
+                both.extend_from_slice(&data);
+                rest = Some(both);
+            }
+        }
+    }
+    Ok(rest.map_or(first, BytesMut::freeze))
+}
+
+fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+    let json = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .map(|v| v.split(';').next().unwrap_or_default().trim())
+        .is_some_and(|v| v.eq_ignore_ascii_case("application/json"));
+    if !json {
+        let error = RpcError::new(
+            ErrorCode::INVALID_REQUEST,
+            "Content-Type must be application/json",
+        );
+        return Err(refuse(415, error));
+    }
+    let accepts = |wanted: &str| {
+        let mut named = headers.get_all(header::ACCEPT).iter().peekable();
+        named.peek().is_none()
+            || named
+                .filter_map(|v| v.to_str().ok())
+                .flat_map(|v| v.split(','))
+                .any(|range| {
+                    let range = range.split(';').next().unwrap_or_default().trim();
+                    range == "*/*"
+                        || range.eq_ignore_ascii_case(wanted)
+                        || wanted
+                            .split('/')
+                            .next()
+                            .is_some_and(|t| range == format!("{t}/*"))
+                })
+    };
+    if accepts("application/json") && accepts("text/event-stream") {
+        return Ok(());
+    }
+    let error = RpcError::new(
+        ErrorCode::INVALID_REQUEST,
+        "Accept must name application/json and text/event-stream",
+    );
+    Err(refuse(406, error))
+}
+
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a str>, Box<Response<Body>>> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
+        _ => {
+            let error = RpcError::new(
+                ErrorCode::HEADER_MISMATCH,
+                format!("header {name} must be sent once, in visible ASCII"),
+            );
+            Err(refuse(400, error))
+        }
+    }
+}
+
+fn listen(peer: &Peer) -> Result<What, Box<Response<Body>>> {
+    let wants = peer
+        .header("accept")
+        .is_some_and(|v| v.contains("text/event-stream") || v.contains("*/*"));
+    if !wants {
+        let error = RpcError::new(
+            ErrorCode::INVALID_REQUEST,
+            "Accept must name text/event-stream",
+        );
+        return Err(refuse(406, error));
+    }
+    Ok(What::Listen {
+        last_event_id: peer.header("last-event-id").map(Into::into),
+    })
+}
+
+fn plain(reply: Reply) -> Response<Body> {
+    match reply {
+        Reply::Message {
+            status,
+            body,
+            session,
+        } => {
+            let mut response = json(status, body);
+            if let Some(session) = session.and_then(|s| HeaderValue::from_str(&s).ok()) {
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(SESSION_ID), session);
+            }
+            response
+        }
+        Reply::Accepted => status_only(202),
+        Reply::Status(405) => not_allowed(),
+        Reply::Status(status) => status_only(status),
+    }
+}
+
+fn stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, EVENTS);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+fn json(status: u16, body: ByteString) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+fn status_only(status: u16) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = status_only(405);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+    response
+}
+
+fn refuse(status: u16, error: RpcError) -> Box<Response<Body>> {
+    Box::new(json(status, encode_error(None, &error).into()))
+}
+
+fn busy() -> Box<Response<Body>> {
+    let mut response = refuse(
+        503,
+        RpcError::internal("too many calls are under way; try again"),
+    );
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn malformed(malformed: &Malformed) -> Box<Response<Body>> {
+    Box::new(json(
+        400,
+        encode_error(malformed.id.as_ref(), &malformed.error).into(),
+    ))
+}
+
+fn refused(refusal: &Refusal) -> Box<Response<Body>> {
+    Box::new(json(
+        refusal.status,
+        encode_error(refusal.id.as_ref(), &refusal.error).into(),
+    ))
+}
+
+fn deny(denied: Denied) -> Response<Body> {
+    let mut response = json(denied.status, encode_error(None, &denied.error).into());
+    if let Some(challenge) = denied.challenge {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}

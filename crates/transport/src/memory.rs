@@ -1,0 +1,101 @@
+//! A client in the same process: no socket, no thread, no task.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use fastmcp_protocol::{
+    Message,
+    http::{Mirror, route},
+    jsonrpc::encode_error,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    door::{Door, Inbound, Reply, What},
+    exchange::Exchange,
+    limits::Limits,
+    outlet::Outlet,
+    peer::{Peer, PeerKind},
+};
+
+/// A connection to a door of this process.
+#[derive(Debug)]
+pub struct Memory<D: Door> {
+    door: Arc<D>,
+    caller: D::Caller,
+    peer: Arc<Peer>,
+    limits: Limits,
+    tracker: TaskTracker,
+}
+
+impl<D: Door> Memory<D> {
+    /// Connects to `door` as `caller`.
+    #[must_use]
+    pub fn connect(door: Arc<D>, caller: D::Caller) -> Self {
+        Self {
+            door,
+            caller,
+            peer: Arc::new(Peer::connected(PeerKind::Memory)),
+            limits: Limits::default(),
+            tracker: TaskTracker::new(),
+        }
+    }
+
+    /// Sends one message. Dropping the exchange cancels the call.
+    #[must_use]
+    pub fn send(&self, text: &ByteString) -> Exchange {
+        let cancel = CancellationToken::new();
+        let checked = Message::parse(text, self.limits.json_depth)
+            .map_err(|e| encode_error(e.id.as_ref(), &e.error))
+            .and_then(|message| match route(Mirror::None, &message) {
+                Ok(route) => Ok(What::Message(message, route)),
+                Err(refusal) => Err(encode_error(refusal.id.as_ref(), &refusal.error)),
+            });
+        match checked {
+            Ok(what) => self.exchange(what, cancel),
+            Err(error) => {
+                let refused = Box::pin(async move {
+                    Reply::Message {
+                        status: 400,
+                        body: error.into(),
+                        session: None,
+                    }
+                });
+                Exchange::new(refused, Outlet::new(1), cancel, self.tracker.clone())
+            }
+        }
+    }
+
+    /// Listens for what a legacy server says without being asked.
+    #[must_use]
+    pub fn listen(&self) -> Exchange {
+        self.exchange(
+            What::Listen {
+                last_event_id: None,
+            },
+            CancellationToken::new(),
+        )
+    }
+
+    fn exchange(&self, what: What, cancel: CancellationToken) -> Exchange {
+        let outlet = Outlet::new(self.limits.outlet_frames);
+        let inbound = Inbound {
+            what,
+            peer: Arc::clone(&self.peer),
+            outlet: outlet.clone(),
+            cancel: cancel.clone(),
+        };
+        let call = self.door.call(self.caller.clone(), inbound);
+        Exchange::new(call, outlet, cancel, self.tracker.clone())
+    }
+
+    /// Waits for calls that were abandoned.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn close(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
