@@ -1,6 +1,12 @@
 //! What the product may touch, and how: the time of day, randomness, files beneath a root, hosts on the network, and
 //! what must not be written down.
 //!
-//! Each room stands alone: [`clock`] and [`random`] are the injectable ends of the machine.
+//! Each room stands alone. [`clock`] and [`random`] are the injectable ends of the machine; [`files`] is a folder that
+//! nothing escapes; [`redact`] takes secrets out of what is recorded.
+//! Nothing here reads the environment or a configuration file, and nothing knows a protocol above HTTP.
 
 pub mod clock;
+#[cfg(feature = "files")]
+pub mod files;
+pub mod random;
+pub mod redact;
