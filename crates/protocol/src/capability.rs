@@ -5,20 +5,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::JsonObject;
+use crate::{content::JsonObject, raw::from_optional_object};
 
 /// What a client can do; sent with every modern request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ClientCapabilities {
     /// Asks the user.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "from_optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub elicitation: Option<ElicitationCapability>,
     /// Runs its model.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "from_optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sampling: Option<SamplingCapability>,
     /// Names the folders it works in.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "from_optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub roots: Option<RootsCapability>,
     /// Extensions by identifier, with their settings.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +53,10 @@ impl ElicitationCapability {
     /// Both modes.
     #[must_use]
     pub fn form_and_url() -> Self {
-        Self { form: Some(JsonObject::new()), url: Some(JsonObject::new()) }
+        Self {
+            form: Some(JsonObject::new()),
+            url: Some(JsonObject::new()),
+        }
     }
 
     /// Whether forms are shown. Source: MCP 2026-07-28, client/elicitation, "Capabilities".
@@ -85,19 +97,25 @@ impl ClientCapabilities {
     /// Whether forms are shown.
     #[must_use]
     pub fn has_form(&self) -> bool {
-        self.elicitation.as_ref().is_some_and(ElicitationCapability::has_form)
+        self.elicitation
+            .as_ref()
+            .is_some_and(ElicitationCapability::has_form)
     }
 
     /// Whether addresses are opened.
     #[must_use]
     pub fn has_url(&self) -> bool {
-        self.elicitation.as_ref().is_some_and(ElicitationCapability::has_url)
+        self.elicitation
+            .as_ref()
+            .is_some_and(ElicitationCapability::has_url)
     }
 
     /// Whether the extension `id` is declared.
     #[must_use]
     pub fn has_extension(&self, id: &str) -> bool {
-        self.extensions.as_ref().is_some_and(|all| all.contains_key(id))
+        self.extensions
+            .as_ref()
+            .is_some_and(|all| all.contains_key(id))
     }
 }
 
@@ -106,13 +124,22 @@ impl ClientCapabilities {
 #[serde(default)]
 pub struct ServerCapabilities {
     /// Offers tools.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "from_optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tools: Option<ListCapability>,
     /// Offers resources.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "from_optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub resources: Option<ResourcesCapability>,
     /// Offers prompts.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "from_optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub prompts: Option<ListCapability>,
     /// Completes arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +168,9 @@ impl ListCapability {
     /// A list that may change, and says so.
     #[must_use]
     pub const fn changing() -> Self {
-        Self { list_changed: Some(true) }
+        Self {
+            list_changed: Some(true),
+        }
     }
 }
 
@@ -183,7 +212,17 @@ mod tests {
 
     #[test]
     fn capabilities_are_objects() {
-        assert!(serde_json::from_str::<ClientCapabilities>(r#"{"sampling":true}"#).is_err());
-        assert!(serde_json::from_str::<ClientCapabilities>(r#"{"elicitation":{"url":1}}"#).is_err());
+        for text in [
+            r#"{"sampling":true}"#,
+            r#"{"sampling":[]}"#,
+            r#"{"elicitation":{"url":1}}"#,
+            r#"{"extensions":[]}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<ClientCapabilities>(text).is_err(),
+                "{text}"
+            );
+        }
+        assert!(serde_json::from_str::<ServerCapabilities>(r#"{"tools":[]}"#).is_err());
     }
 }

@@ -98,7 +98,10 @@ pub struct Icon {
 impl Icon {
     /// An icon at `src`.
     pub fn new(src: impl Into<String>) -> Self {
-        Self { src: src.into(), ..Self::default() }
+        Self {
+            src: src.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -118,7 +121,10 @@ pub struct TextContent {
 impl TextContent {
     /// Plain text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -141,7 +147,11 @@ pub struct MediaContent {
 impl MediaContent {
     /// `bytes` of the type `mime_type`.
     pub fn new(bytes: &[u8], mime_type: impl Into<String>) -> Self {
-        Self { data: STANDARD.encode(bytes), mime_type: mime_type.into(), ..Self::default() }
+        Self {
+            data: STANDARD.encode(bytes),
+            mime_type: mime_type.into(),
+            ..Self::default()
+        }
     }
 
     /// The bytes.
@@ -246,12 +256,20 @@ pub struct BlobResourceContents {
 impl ResourceContents {
     /// Text at `uri`.
     pub fn text(uri: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::Text(TextResourceContents { uri: uri.into(), text: text.into(), ..Default::default() })
+        Self::Text(TextResourceContents {
+            uri: uri.into(),
+            text: text.into(),
+            ..Default::default()
+        })
     }
 
     /// Bytes at `uri`.
     pub fn blob(uri: impl Into<String>, bytes: &[u8]) -> Self {
-        Self::Blob(BlobResourceContents { uri: uri.into(), blob: STANDARD.encode(bytes), ..Default::default() })
+        Self::Blob(BlobResourceContents {
+            uri: uri.into(),
+            blob: STANDARD.encode(bytes),
+            ..Default::default()
+        })
     }
 
     /// Sets the media type.
@@ -295,11 +313,29 @@ impl<'de> Deserialize<'de> for ResourceContents {
             #[serde(rename = "_meta")]
             meta: Option<Meta>,
         }
-        let Wire { uri, mime_type, text, blob, meta } = Wire::deserialize(deserializer)?;
+        let Wire {
+            uri,
+            mime_type,
+            text,
+            blob,
+            meta,
+        } = Wire::deserialize(deserializer)?;
         match (text, blob) {
-            (Some(text), None) => Ok(Self::Text(TextResourceContents { uri, mime_type, text, meta })),
-            (None, Some(blob)) => Ok(Self::Blob(BlobResourceContents { uri, mime_type, blob, meta })),
-            (Some(_), Some(_)) => Err(D::Error::custom("contents have either `text` or `blob`, not both")),
+            (Some(text), None) => Ok(Self::Text(TextResourceContents {
+                uri,
+                mime_type,
+                text,
+                meta,
+            })),
+            (None, Some(blob)) => Ok(Self::Blob(BlobResourceContents {
+                uri,
+                mime_type,
+                blob,
+                meta,
+            })),
+            (Some(_), Some(_)) => Err(D::Error::custom(
+                "contents have either `text` or `blob`, not both",
+            )),
             (None, None) => Err(D::Error::custom("contents need `text` or `blob`")),
         }
     }
@@ -344,12 +380,20 @@ impl ContentBlock {
     /// A resource's contents.
     #[must_use]
     pub const fn resource(resource: ResourceContents) -> Self {
-        Self::Resource(EmbeddedResource { resource, annotations: None, meta: None })
+        Self::Resource(EmbeddedResource {
+            resource,
+            annotations: None,
+            meta: None,
+        })
     }
 
     /// A pointer to the resource `name` at `uri`.
     pub fn link(uri: impl Into<String>, name: impl Into<String>) -> Self {
-        Self::ResourceLink(ResourceLink { uri: uri.into(), name: name.into(), ..Default::default() })
+        Self::ResourceLink(ResourceLink {
+            uri: uri.into(),
+            name: name.into(),
+            ..Default::default()
+        })
     }
 
     /// The text, where this is text.
@@ -439,7 +483,10 @@ mod tests {
         let last = block(r#"{"text":"a","_meta":{"k":1},"type":"text"}"#).unwrap();
         assert_eq!(first, last);
         assert_eq!(first.as_text(), Some("a"));
-        assert_eq!(serde_json::to_string(&first).unwrap(), r#"{"type":"text","text":"a","_meta":{"k":1}}"#);
+        assert_eq!(
+            serde_json::to_string(&first).unwrap(),
+            r#"{"type":"text","text":"a","_meta":{"k":1}}"#
+        );
     }
 
     #[test]
@@ -456,19 +503,35 @@ mod tests {
 
     #[test]
     fn a_block_without_one_type_is_refused() {
-        assert!(block(r#"{"text":"a"}"#).unwrap_err().to_string().contains("missing field `type`"));
+        assert!(
+            block(r#"{"text":"a"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("missing field `type`")
+        );
         assert!(block(r#"{"type":7}"#).is_err());
         assert!(block(r#"{"type":"text","type":"image","text":"a"}"#).is_err());
         assert!(block(r#"{"text":"a","type":"text","type":"image"}"#).is_err());
-        assert!(block(r#"{"type":"text"}"#).unwrap_err().to_string().contains("missing field `text`"));
+        assert!(
+            block(r#"{"type":"text"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("missing field `text`")
+        );
         assert!(block("[]").is_err());
     }
 
     #[test]
     fn contents_are_text_or_blob() {
         let read = serde_json::from_str::<ResourceContents>;
-        assert_eq!(read(r#"{"uri":"a:b","text":""}"#).unwrap(), ResourceContents::text("a:b", ""));
-        assert_eq!(read(r#"{"uri":"a:b","blob":"AQ=="}"#).unwrap(), ResourceContents::blob("a:b", &[1]));
+        assert_eq!(
+            read(r#"{"uri":"a:b","text":""}"#).unwrap(),
+            ResourceContents::text("a:b", "")
+        );
+        assert_eq!(
+            read(r#"{"uri":"a:b","blob":"AQ=="}"#).unwrap(),
+            ResourceContents::blob("a:b", &[1])
+        );
         assert!(read(r#"{"uri":"a:b"}"#).is_err());
         assert!(read(r#"{"uri":"a:b","text":"","blob":""}"#).is_err());
     }

@@ -4,43 +4,15 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de};
 use serde_json::value::RawValue;
 
 use crate::{
     capability::ServerCapabilities,
-    content::{Icon, Meta},
+    content::Meta,
     raw::{self, Raw},
+    wire::CacheScope,
 };
-
-/// The name and version of a client or server, as it says itself: for display, never for trust.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Implementation {
-    /// The name.
-    pub name: String,
-    /// The name for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// The version.
-    pub version: String,
-    /// What it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Where to read about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub website_url: Option<String>,
-    /// Icons.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub icons: Option<Vec<Icon>>,
-}
-
-impl Implementation {
-    /// `name` in `version`.
-    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
-        Self { name: name.into(), version: version.into(), ..Self::default() }
-    }
-}
 
 /// The result of `server/discover`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -49,6 +21,7 @@ pub struct DiscoverResult {
     /// The revisions that are served. Names that this crate does not know are kept.
     pub supported_versions: Vec<String>,
     /// What the server can do.
+    #[serde(deserialize_with = "raw::from_object")]
     pub capabilities: ServerCapabilities,
     /// How to use the server, for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,17 +44,6 @@ pub struct PaginatedParams<'a> {
     pub cursor: Option<Cow<'a, str>>,
 }
 
-/// Who may share a cached result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheScope {
-    /// Only the caller it was made for. What holds where nothing is said.
-    #[default]
-    Private,
-    /// Every caller.
-    Public,
-}
-
 /// The members that any result may have, read without the rest of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,7 +60,12 @@ pub struct ResultEnvelope<'a> {
     #[serde(default, borrow, deserialize_with = "raw::optional_text")]
     pub next_cursor: Option<Cow<'a, str>>,
     /// `_meta`, an object, as sent.
-    #[serde(rename = "_meta", default, borrow, deserialize_with = "raw::optional_object")]
+    #[serde(
+        rename = "_meta",
+        default,
+        borrow,
+        deserialize_with = "raw::optional_object"
+    )]
     pub meta: Option<&'a RawValue>,
 }
 
@@ -121,7 +88,11 @@ impl<'a> ResultEnvelope<'a> {
     ///
     /// When `result` is not an object, or one of the members is of the wrong type.
     pub fn peek(result: &'a Raw) -> Result<Self, serde_json::Error> {
-        result.decode()
+        if result.is_object() {
+            result.decode()
+        } else {
+            Err(de::Error::custom("a result must be an object"))
+        }
     }
 
     /// The kind of the result.
@@ -138,7 +109,9 @@ impl<'a> ResultEnvelope<'a> {
     /// something other than a whole number is said. Source: MCP 2026-07-28, server/utilities/caching.
     #[must_use]
     pub fn fresh_ms(&self) -> u64 {
-        self.ttl_ms.and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0)
+        self.ttl_ms
+            .and_then(|ttl| ttl.get().parse().ok())
+            .unwrap_or(0)
     }
 
     /// Who may share the result; only the caller, where nothing or something unknown is said.
@@ -163,17 +136,30 @@ mod tests {
         .unwrap();
         let envelope = ResultEnvelope::peek(&raw).unwrap();
         assert_eq!(envelope.kind(), ResultKind::Complete);
-        assert_eq!((envelope.fresh_ms(), envelope.scope()), (300_000, CacheScope::Public));
+        assert_eq!(
+            (envelope.fresh_ms(), envelope.scope()),
+            (300_000, CacheScope::Public)
+        );
         assert_eq!(envelope.next_cursor.as_deref(), Some(""));
         assert_eq!(envelope.meta.unwrap().get(), r#"{"a":1}"#);
     }
 
     #[test]
     fn doubtful_hints_mean_do_not_cache() {
-        for (text, ms) in [("{}", 0), (r#"{"ttlMs":-5}"#, 0), (r#"{"ttlMs":1.5}"#, 0), (r#"{"ttlMs":"9"}"#, 0), (r#"{"ttlMs":7}"#, 7)] {
+        for (text, ms) in [
+            ("{}", 0),
+            (r#"{"ttlMs":-5}"#, 0),
+            (r#"{"ttlMs":1.5}"#, 0),
+            (r#"{"ttlMs":"9"}"#, 0),
+            (r#"{"ttlMs":7}"#, 7),
+        ] {
             let raw = Raw::parse(text).unwrap();
             let envelope = ResultEnvelope::peek(&raw).unwrap();
-            assert_eq!((envelope.fresh_ms(), envelope.scope()), (ms, CacheScope::Private), "{text}");
+            assert_eq!(
+                (envelope.fresh_ms(), envelope.scope()),
+                (ms, CacheScope::Private),
+                "{text}"
+            );
         }
     }
 

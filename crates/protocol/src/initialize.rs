@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     capability::{ClientCapabilities, ServerCapabilities},
     content::Meta,
-    discover::Implementation,
+    meta::Implementation,
+    raw::from_object,
     version::{Era, ProtocolVersion},
 };
 
@@ -21,8 +22,10 @@ pub struct InitializeParams<'a> {
     #[serde(borrow)]
     pub protocol_version: Cow<'a, str>,
     /// What the client can do.
+    #[serde(deserialize_with = "from_object")]
     pub capabilities: ClientCapabilities,
     /// Which client this is.
+    #[serde(deserialize_with = "from_object")]
     pub client_info: Implementation,
 }
 
@@ -44,8 +47,10 @@ pub struct InitializeResult {
     /// The revision that the session speaks.
     pub protocol_version: String,
     /// What the server can do.
+    #[serde(deserialize_with = "from_object")]
     pub capabilities: ServerCapabilities,
     /// Which server this is.
+    #[serde(deserialize_with = "from_object")]
     pub server_info: Implementation,
     /// How to use the server, for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,11 +72,26 @@ mod tests {
                 r#"{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"c","version":"1"}}}}"#
             );
             let raw = Raw::parse(text).unwrap();
-            Raw::decode_params::<InitializeParams<'_>>(Some(&raw)).unwrap().negotiate()
+            Raw::decode_params::<InitializeParams<'_>>(Some(&raw))
+                .unwrap()
+                .negotiate()
         };
         assert_eq!(negotiate("2025-06-18"), ProtocolVersion::V2025_06_18);
         assert_eq!(negotiate("2024-11-05"), ProtocolVersion::V2025_11_25);
         assert_eq!(negotiate("2026-07-28"), ProtocolVersion::V2025_11_25);
+    }
+
+    #[test]
+    fn capabilities_of_a_list_are_refused() {
+        let raw = Raw::parse(
+            r#"{"protocolVersion":"2025-06-18","capabilities":[],"clientInfo":{"name":"c","version":"1"}}"#,
+        )
+        .unwrap();
+        let error = Raw::decode_params::<InitializeParams<'_>>(Some(&raw)).unwrap_err();
+        assert_eq!(
+            error.message,
+            "`params.capabilities`: invalid type: sequence, expected an object"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Serialize,
-    de::{Deserializer, Error as _, MapAccess, Visitor},
+    de::{self, Deserializer, MapAccess, Visitor},
     ser::Serializer,
 };
 
@@ -54,7 +54,10 @@ impl<T> Ordered<T> {
     /// The member named `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(taken, _)| taken == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(taken, _)| taken == name)
+            .map(|(_, value)| value)
     }
 
     /// The members, in order.
@@ -96,29 +99,40 @@ impl<T: Serialize> Serialize for Ordered<T> {
     }
 }
 
+impl<T> Ordered<T> {
+    fn admit<E: de::Error>(&self, name: &str) -> Result<(), E> {
+        if self.len() >= MAX_MEMBERS {
+            return Err(E::custom(format_args!("more than {MAX_MEMBERS} members")));
+        }
+        if self.get(name).is_some() {
+            return Err(E::custom(format_args!("member `{name}` is given twice")));
+        }
+        Ok(())
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = Ordered<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<T>, A::Error> {
-                let mut members = Ordered::new();
-                while let Some((name, value)) = map.next_entry::<String, T>()? {
-                    if members.len() == MAX_MEMBERS {
-                        return Err(A::Error::custom(format_args!("more than {MAX_MEMBERS} members")));
-                    }
-                    if members.get(&name).is_some() {
-                        return Err(A::Error::custom(format_args!("member `{name}` is given twice")));
-                    }
-                    members.0.push((name, value));
-                }
-                Ok(members)
-            }
-        }
         deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Ordered<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<T>, A::Error> {
+        let mut members = Ordered::new();
+        while let Some((name, value)) = map.next_entry::<String, T>()? {
+            members.admit(&name)?;
+            members.0.push((name, value));
+        }
+        Ok(members)
     }
 }
 
@@ -137,7 +151,10 @@ mod tests {
     #[test]
     fn a_name_is_given_once() {
         let error = serde_json::from_str::<Ordered<u8>>(r#"{"a":1,"\u0061":2}"#).unwrap_err();
-        assert!(error.to_string().contains("member `a` is given twice"), "{error}");
+        assert!(
+            error.to_string().contains("member `a` is given twice"),
+            "{error}"
+        );
         let mut members = Ordered::new();
         assert_eq!(members.insert("a", 1), Ok(()));
         assert_eq!(members.insert("a", 2), Err(2));

@@ -33,7 +33,11 @@ pub struct PromptArgument {
 impl PromptArgument {
     /// The argument `name`.
     pub fn new(name: impl Into<String>, required: bool) -> Self {
-        Self { name: name.into(), required: Some(required), ..Self::default() }
+        Self {
+            name: name.into(),
+            required: Some(required),
+            ..Self::default()
+        }
     }
 }
 
@@ -62,7 +66,10 @@ pub struct Prompt {
 impl Prompt {
     /// The prompt `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..Self::default() }
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -96,7 +103,11 @@ pub struct GetPromptParams<'a> {
     )]
     pub arguments: Option<&'a RawValue>,
     /// Answers to what an earlier round asked.
-    #[serde(default, deserialize_with = "optional_responses", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional_responses",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub input_responses: Option<InputResponses>,
     /// The state that an earlier round handed out, unchanged.
     #[serde(
@@ -117,7 +128,10 @@ impl GetPromptParams<'_> {
     pub fn strings(&self) -> Result<BTreeMap<String, String>, RpcError> {
         let text = self.arguments.map_or("{}", RawValue::get);
         serde_json::from_str(text).map_err(|_| {
-            RpcError::invalid_params(raw::complaint::<BTreeMap<String, String>>("params.arguments", text))
+            RpcError::invalid_params(raw::complaint::<BTreeMap<String, String>>(
+                "params.arguments",
+                text,
+            ))
         })
     }
 }
@@ -134,12 +148,18 @@ pub struct PromptMessage {
 impl PromptMessage {
     /// Said by the person.
     pub fn user(content: impl Into<ContentBlock>) -> Self {
-        Self { role: Role::User, content: content.into() }
+        Self {
+            role: Role::User,
+            content: content.into(),
+        }
     }
 
     /// Said by the model.
     pub fn assistant(content: impl Into<ContentBlock>) -> Self {
-        Self { role: Role::Assistant, content: content.into() }
+        Self {
+            role: Role::Assistant,
+            content: content.into(),
+        }
     }
 }
 
@@ -169,7 +189,10 @@ mod tests {
             params.strings().map_err(|e| e.message.to_string())
         };
         assert_eq!(read(r#"{"name":"p"}"#), Ok(BTreeMap::new()));
-        assert_eq!(read(r#"{"name":"p","arguments":{"a":"b"}}"#).unwrap()["a"], "b");
+        assert_eq!(
+            read(r#"{"name":"p","arguments":{"a":"b"}}"#).unwrap()["a"],
+            "b"
+        );
         assert_eq!(
             read(r#"{"name":"p","arguments":{"n":1}}"#).unwrap_err(),
             "`params.arguments.n`: invalid type: integer `1`, expected a string"

@@ -1,15 +1,15 @@
 //! JSON texts that are kept as they came.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use bytestring::ByteString;
 use serde::{
     Serialize,
-    de::{self, Deserialize, Deserializer},
+    de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
-use crate::error::RpcError;
+use crate::{error::RpcError, jsonrpc::Text};
 
 /// The longest complaint about ill-typed parameters, in bytes; the rest is cut off.
 const COMPLAINT: usize = 300;
@@ -69,7 +69,8 @@ impl Raw {
     /// `-32602` that names the field, when the parameters do not have the shape of `T`.
     pub fn decode_params<'a, T: Deserialize<'a>>(params: Option<&'a Self>) -> Result<T, RpcError> {
         let text = params.map_or("{}", Self::as_str);
-        serde_json::from_str(text).map_err(|_| RpcError::invalid_params(complaint::<T>("params", text)))
+        serde_json::from_str(text)
+            .map_err(|_| RpcError::invalid_params(complaint::<T>("params", text)))
     }
 
     /// Decodes into `T`.
@@ -137,7 +138,9 @@ pub(crate) fn complaint<'a, T: Deserialize<'a>>(root: &str, text: &'a str) -> St
             let path = error.path().to_string();
             let cause = error.into_inner().to_string();
             // The position means nothing to a peer: it counts from the start of `root`.
-            let cause = cause.split_once(" at line ").map_or(&*cause, |(said, _)| said);
+            let cause = cause
+                .split_once(" at line ")
+                .map_or(&*cause, |(said, _)| said);
             if path == "." {
                 format!("`{root}`: {cause}")
             } else {
@@ -157,16 +160,11 @@ pub(crate) fn truncate(text: &mut String, limit: usize) {
     }
 }
 
-/// A string that borrows where the text has no escapes.
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Borrowed<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
 /// Reads an optional string without copying it. For `deserialize_with`: serde borrows only bare `Cow`s.
 pub(crate) fn optional_text<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Cow<'a, str>>, D::Error> {
-    Option::<Borrowed<'a>>::deserialize(deserializer).map(|text| text.map(|Borrowed(text)| text))
+    Option::<Text<'a>>::deserialize(deserializer).map(|text| text.map(|Text(text)| text))
 }
 
 /// Reads an optional object and keeps its text; null counts as absent.
@@ -175,7 +173,9 @@ pub(crate) fn optional_object<'de: 'a, 'a, D: Deserializer<'de>>(
 ) -> Result<Option<&'a RawValue>, D::Error> {
     let value = Option::<&'a RawValue>::deserialize(deserializer)?;
     match value {
-        Some(value) if !value.get().starts_with('{') => Err(de::Error::custom("expected an object")),
+        Some(value) if !value.get().starts_with('{') => {
+            Err(de::Error::custom("expected an object"))
+        }
         value => Ok(value),
     }
 }
@@ -188,6 +188,37 @@ pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Raw, 
     } else {
         Err(de::Error::custom("expected an object"))
     }
+}
+
+/// Reads a struct from an object alone; derived structs also read themselves from lists.
+pub(crate) fn from_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
+}
+
+/// As [`from_object`]; null counts as absent.
+pub(crate) fn from_optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct Wrapped<T>(T);
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Wrapped<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            from_object(deserializer).map(Self)
+        }
+    }
+    let value = Option::<Wrapped<T>>::deserialize(deserializer)?;
+    Ok(value.map(|Wrapped(value)| value))
 }
 
 /// Reads a value that is present, null included. For `Option<Raw>` where null is a value.
@@ -215,18 +246,33 @@ mod tests {
         let params: Params<'_> = Raw::decode_params(Some(&raw)).unwrap();
         assert!(matches!(params.name, Cow::Borrowed("n")));
         assert!(matches!(params.cursor, Some(Cow::Borrowed("c"))));
-        assert_eq!(raw.part(params.arguments.unwrap()).as_str(), r#"{"a": 1.0}"#);
+        assert_eq!(
+            raw.part(params.arguments.unwrap()).as_str(),
+            r#"{"a": 1.0}"#
+        );
     }
 
     #[test]
     fn refusal_names_the_field() {
         let refusal = |text: &str| {
             let raw = Raw::parse(text.to_owned()).unwrap();
-            Raw::decode_params::<Params<'_>>(Some(&raw)).unwrap_err().message.to_string()
+            Raw::decode_params::<Params<'_>>(Some(&raw))
+                .unwrap_err()
+                .message
+                .to_string()
         };
-        assert_eq!(refusal(r#"{"name":7}"#), "`params.name`: invalid type: integer `7`, expected a string");
-        assert_eq!(refusal(r#"{"name":"x","cursor":[]}"#), "`params.cursor`: invalid type: sequence, expected a string");
-        assert_eq!(refusal(r#"{"name":"x","arguments":[]}"#), "`params.arguments`: expected an object");
+        assert_eq!(
+            refusal(r#"{"name":7}"#),
+            "`params.name`: invalid type: integer `7`, expected a string"
+        );
+        assert_eq!(
+            refusal(r#"{"name":"x","cursor":[]}"#),
+            "`params.cursor`: invalid type: sequence, expected a string"
+        );
+        assert_eq!(
+            refusal(r#"{"name":"x","arguments":[]}"#),
+            "`params.arguments`: expected an object"
+        );
         assert_eq!(refusal("{}"), "`params`: missing field `name`");
         assert!(refusal(&format!(r#"{{"name":["{}"]}}"#, "ä".repeat(1000))).len() < 400);
     }

@@ -47,7 +47,11 @@ pub struct Resource {
 impl Resource {
     /// The resource `name` at `uri`.
     pub fn new(uri: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { uri: uri.into(), name: name.into(), ..Self::default() }
+        Self {
+            uri: uri.into(),
+            name: name.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -82,7 +86,11 @@ pub struct ResourceTemplate {
 impl ResourceTemplate {
     /// The template `name` of the form `uri_template`.
     pub fn new(uri_template: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { uri_template: uri_template.into(), name: name.into(), ..Self::default() }
+        Self {
+            uri_template: uri_template.into(),
+            name: name.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -122,7 +130,11 @@ pub struct ReadResourceParams<'a> {
     #[serde(borrow)]
     pub uri: Cow<'a, str>,
     /// Answers to what an earlier round asked.
-    #[serde(default, deserialize_with = "optional_responses", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional_responses",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub input_responses: Option<InputResponses>,
     /// The state that an earlier round handed out, unchanged.
     #[serde(
@@ -148,7 +160,10 @@ impl ReadResourceResult {
     /// One piece of contents.
     #[must_use]
     pub fn new(contents: ResourceContents) -> Self {
-        Self { contents: vec![contents], meta: None }
+        Self {
+            contents: vec![contents],
+            meta: None,
+        }
     }
 }
 
@@ -167,7 +182,8 @@ pub struct SubscribeParams<'a> {
 /// Source: MCP 2026-07-28, server/resources, "Error Handling".
 #[must_use]
 pub fn not_found(uri: &str) -> RpcError {
-    RpcError::new(ErrorCode::INVALID_PARAMS, "resource not found").with_data(serde_json::json!({ "uri": uri }))
+    RpcError::new(ErrorCode::INVALID_PARAMS, "resource not found")
+        .with_data(serde_json::json!({ "uri": uri }))
 }
 
 #[cfg(test)]

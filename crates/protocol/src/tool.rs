@@ -42,7 +42,9 @@ impl JsonSchema {
     /// The schema of a tool that takes no arguments.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Arc::from(Self::literal(r#"{"type":"object","additionalProperties":false}"#)))
+        Self(Arc::from(Self::literal(
+            r#"{"type":"object","additionalProperties":false}"#,
+        )))
     }
 
     /// The schema's text.
@@ -80,7 +82,10 @@ impl JsonSchema {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "the argument is a constant of this module")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the argument is a constant of this module"
+    )]
     fn literal(text: &'static str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).expect("the constant is JSON")
     }
@@ -227,7 +232,10 @@ impl Tool {
     /// Whether it is marked to change nothing; a tool that says nothing counts as writing.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        self.annotations.as_ref().and_then(|hints| hints.read_only_hint).unwrap_or(false)
+        self.annotations
+            .as_ref()
+            .and_then(|hints| hints.read_only_hint)
+            .unwrap_or(false)
     }
 }
 
@@ -261,7 +269,11 @@ pub struct CallToolParams<'a> {
     )]
     pub arguments: Option<&'a RawValue>,
     /// Answers to what an earlier round asked.
-    #[serde(default, deserialize_with = "optional_responses", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional_responses",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub input_responses: Option<InputResponses>,
     /// The state that an earlier round handed out, unchanged.
     #[serde(
@@ -281,7 +293,11 @@ pub struct CallToolResult {
     #[serde(default)]
     pub content: Vec<ContentBlock>,
     /// What programs read: any JSON value, null included.
-    #[serde(default, deserialize_with = "raw::present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "raw::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub structured_content: Option<Raw>,
     /// Whether the tool failed.
     #[serde(
@@ -303,7 +319,10 @@ impl CallToolResult {
     /// Succeeds with `content`.
     #[must_use]
     pub fn new(content: Vec<ContentBlock>) -> Self {
-        Self { content, ..Self::default() }
+        Self {
+            content,
+            ..Self::default()
+        }
     }
 
     /// Succeeds with text.
@@ -313,13 +332,20 @@ impl CallToolResult {
 
     /// Fails with text that tells the model what to do differently.
     pub fn error(text: impl Into<String>) -> Self {
-        Self { is_error: true, ..Self::text(text) }
+        Self {
+            is_error: true,
+            ..Self::text(text)
+        }
     }
 
     /// Succeeds with a value, which is repeated as text for clients that read no other.
     #[must_use]
     pub fn structured(value: Raw) -> Self {
-        Self { structured_content: Some(value.clone()), ..Self::text(value.as_str()) }
+        let text = Self::text(value.as_str());
+        Self {
+            structured_content: Some(value),
+            ..text
+        }
     }
 }
 
@@ -341,19 +367,36 @@ mod tests {
         assert!(JsonSchema::parse("true").is_err());
         assert!(JsonSchema::parse("{").is_err());
         assert!(JsonSchema::empty().describes_object());
-        assert!(!JsonSchema::parse(r#"{"type":["object","null"]}"#).unwrap().describes_object());
+        assert!(
+            !JsonSchema::parse(r#"{"type":["object","null"]}"#)
+                .unwrap()
+                .describes_object()
+        );
         let text = r#"{"name":"t","inputSchema":[]}"#;
         let error = serde_json::from_str::<Tool>(text).unwrap_err();
-        assert!(error.to_string().contains("a schema must be an object"), "{error}");
+        assert!(
+            error.to_string().contains("a schema must be an object"),
+            "{error}"
+        );
     }
 
     #[test]
     fn structured_null_is_a_value() {
-        let read = |text: &str| serde_json::from_str::<CallToolResult>(text).unwrap().structured_content;
-        assert_eq!(read(r#"{"content":[],"structuredContent":null}"#).unwrap().as_str(), "null");
+        let read = |text: &str| {
+            serde_json::from_str::<CallToolResult>(text)
+                .unwrap()
+                .structured_content
+        };
+        assert_eq!(
+            read(r#"{"content":[],"structuredContent":null}"#)
+                .unwrap()
+                .as_str(),
+            "null"
+        );
         assert_eq!(read(r#"{"content":[]}"#), None);
         assert_eq!(
-            serde_json::to_string(&CallToolResult::structured(Raw::parse("[1.0]").unwrap())).unwrap(),
+            serde_json::to_string(&CallToolResult::structured(Raw::parse("[1.0]").unwrap()))
+                .unwrap(),
             r#"{"content":[{"type":"text","text":"[1.0]"}],"structuredContent":[1.0]}"#
         );
     }
@@ -370,10 +413,21 @@ mod tests {
         assert_eq!(params.arguments.unwrap().get(), r#"{"n":1.0}"#);
         let refusal = |text: &str| {
             let raw = Raw::parse(text.to_owned()).unwrap();
-            Raw::decode_params::<CallToolParams<'_>>(Some(&raw)).unwrap_err().message.to_string()
+            Raw::decode_params::<CallToolParams<'_>>(Some(&raw))
+                .unwrap_err()
+                .message
+                .to_string()
         };
-        assert_eq!(refusal(r#"{"name":"t","arguments":[1]}"#), "`params.arguments`: expected an object");
-        assert!(refusal(r#"{"name":"t","inputResponses":null}"#).starts_with("`params.inputResponses`"));
-        assert!(refusal(r#"{"name":"t","inputResponses":{"k":null}}"#).starts_with("`params.inputResponses.k`"));
+        assert_eq!(
+            refusal(r#"{"name":"t","arguments":[1]}"#),
+            "`params.arguments`: expected an object"
+        );
+        assert!(
+            refusal(r#"{"name":"t","inputResponses":null}"#).starts_with("`params.inputResponses`")
+        );
+        assert!(
+            refusal(r#"{"name":"t","inputResponses":{"k":null}}"#)
+                .starts_with("`params.inputResponses.k`")
+        );
     }
 }

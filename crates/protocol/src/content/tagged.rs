@@ -16,8 +16,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    jsonrpc::push_str,
-    raw::{Borrowed, Raw},
+    jsonrpc::{Text, push_str},
+    raw::Raw,
 };
 
 /// A union whose members are told apart by `type`.
@@ -69,7 +69,8 @@ pub(crate) fn read_map<'de, A: MapAccess<'de>, T: Tagged>(mut map: A) -> Result<
         }
         let text = kept.finish();
         return if known {
-            T::decode(&tag, &mut serde_json::Deserializer::from_str(&text)).map_err(A::Error::custom)
+            T::decode(&tag, &mut serde_json::Deserializer::from_str(&text))
+                .map_err(A::Error::custom)
         } else {
             Raw::parse(text).map(T::unknown).map_err(A::Error::custom)
         };
@@ -83,7 +84,10 @@ struct Rest<A>(A);
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Rest<A> {
     type Error = A::Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
         self.0.next_key_seed(NotType(seed))
     }
 
@@ -98,7 +102,7 @@ impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for NotType<K> {
     type Value = K::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K::Value, D::Error> {
-        let Borrowed(key) = Borrowed::deserialize(deserializer)?;
+        let Text(key) = Text::deserialize(deserializer)?;
         if key == "type" {
             return Err(D::Error::duplicate_field("type"));
         }
