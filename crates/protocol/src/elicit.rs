@@ -10,10 +10,14 @@ use serde::{
 
 use crate::content::JsonObject;
 
-pub mod check;
-pub mod schema;
+mod check;
+mod schema;
 
-use schema::ElicitSchema;
+pub use check::{Problem, Unfit};
+pub use schema::{
+    BooleanSchema, Choice, Choices, ElicitSchema, MultiSelect, NumberSchema, PrimitiveSchema,
+    SingleSelect, StringFormat, StringSchema,
+};
 
 /// The parameters of `elicitation/create`, told apart by `mode`; absent means a form.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +62,12 @@ impl ElicitParams {
             message: message.into(),
             url: url.into(),
         })
+    }
+
+    /// Whether the user is sent to an address.
+    #[must_use]
+    pub const fn is_url(&self) -> bool {
+        matches!(self, Self::Url(_))
     }
 
     /// What is asked, for people.
