@@ -1,2 +1,46 @@
-//! The command.
-fn main() {}
+//! The project's own commands: `cargo xtask tidy` and `cargo xtask ci`.
+
+mod ci;
+mod house;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::house::{House, say};
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks what the compiler cannot: arrows between rooms, sizes, words, paths.
+    Tidy,
+    /// Runs the checks that a change must pass, each with its budget of time.
+    Ci(ci::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    let house = House::open()?;
+    match command {
+        Command::Tidy => tidy::run(&house),
+        Command::Ci(arguments) => ci::run(&house, arguments),
+    }
+}

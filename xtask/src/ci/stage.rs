@@ -1,0 +1,368 @@
+//! The stages, in the order in which they run: what is cheap and often wrong comes first.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{
+    ci::{
+        Run,
+        node::Peers,
+        process::{exists, run},
+        server::Server,
+    },
+    house::{cargo, say},
+    tidy,
+};
+
+/// The folder below the build folder that the profile `ci` fills.
+const BUILT: &str = "ci";
+/// The revisions whose required scenarios must pass.
+const REVISIONS: &[&str] = &["2026-07-28", "2025-11-25"];
+/// The cargo-deny that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+/// A stage that takes this many times its budget hangs.
+const PATIENCE: u32 = 3;
+/// A full run takes hours, by intent.
+const FULL_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// One stage.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What it shows, in a few words.
+    pub(crate) what: &'static str,
+    /// What it may take on two cores with an empty build folder.
+    pub(crate) budget: Duration,
+    /// What it does.
+    pub(crate) run: fn(&Run<'_>) -> anyhow::Result<Outcome>,
+}
+
+impl Stage {
+    /// When one of its commands is killed.
+    pub(crate) fn limit(&self, full: bool) -> Duration {
+        if full {
+            FULL_LIMIT
+        } else {
+            self.budget * PATIENCE
+        }
+    }
+}
+
+/// How a stage ended that did not fail.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Everything held.
+    Passed,
+    /// There was nothing to run, and why.
+    Skipped(String),
+}
+
+const fn stage(
+    name: &'static str,
+    what: &'static str,
+    seconds: u64,
+    run: fn(&Run<'_>) -> anyhow::Result<Outcome>,
+) -> Stage {
+    Stage {
+        name,
+        what,
+        budget: Duration::from_secs(seconds),
+        run,
+    }
+}
+
+/// Every stage.
+pub(crate) const STAGES: &[Stage] = &[
+    stage("fmt", "the layout of sources", 30, fmt),
+    stage("clippy", "the lints, on all targets", 600, clippy),
+    stage("tidy", "arrows, sizes, words", 60, tidied),
+    stage("test", "unit and integration tests", 900, test),
+    stage("doctest", "the examples in documentation", 300, doctest),
+    stage("doc", "the documentation's links", 240, doc),
+    stage("examples", "every example builds", 180, examples),
+    stage(
+        "deny",
+        "licences, bans and sources of dependencies",
+        240,
+        deny,
+    ),
+    stage(
+        "build",
+        "one optimised build of what is run below",
+        900,
+        build,
+    ),
+    stage(
+        "conformance",
+        "the official suite, both revisions",
+        120,
+        conformance,
+    ),
+    stage(
+        "e2e",
+        "Inspector and the TypeScript client against `fastmcp serve`",
+        120,
+        e2e,
+    ),
+    stage("bench", "instructions for each request", 400, bench),
+];
+
+/// The names of the stages, for the command line.
+pub(crate) fn names() -> Vec<&'static str> {
+    STAGES.iter().map(|stage| stage.name).collect()
+}
+
+/// Runs cargo in the checkout with the lock as it was committed.
+fn with_cargo(ci: &Run<'_>, arguments: &[&str]) -> anyhow::Result<Outcome> {
+    run(cargo_command(ci).args(arguments), ci.limit)?;
+    Ok(Outcome::Passed)
+}
+
+fn cargo_command(ci: &Run<'_>) -> Command {
+    let mut command = Command::new(cargo());
+    command.current_dir(ci.house.root());
+    if ci.full {
+        // Tests that have a long form ask for this.
+        command.env("FASTMCP_FULL", "1");
+    }
+    command
+}
+
+fn fmt(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    with_cargo(ci, &["fmt", "--all", "--check"])
+}
+
+fn clippy(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    with_cargo(
+        ci,
+        &[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+}
+
+fn tidied(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    tidy::run(ci.house)?;
+    Ok(Outcome::Passed)
+}
+
+fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    match std::env::var_os("MCP_SCHEMA_DIR") {
+        Some(folder) => say(&format!("MCP_SCHEMA_DIR is `{}`", folder.display())),
+        None => {
+            say("MCP_SCHEMA_DIR is not set: messages are not compared with the official schemas")
+        }
+    }
+    if exists(Command::new(cargo()).arg("nextest")) {
+        with_cargo(
+            ci,
+            &[
+                "nextest",
+                "run",
+                "--locked",
+                "--workspace",
+                "--profile",
+                "ci",
+            ],
+        )
+    } else {
+        say("cargo-nextest is not installed: cargo test does the same, more slowly");
+        with_cargo(
+            ci,
+            &[
+                "test",
+                "--locked",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--no-fail-fast",
+            ],
+        )
+    }
+}
+
+fn doctest(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    with_cargo(ci, &["test", "--locked", "--doc", "--workspace"])
+}
+
+fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    let mut command = cargo_command(ci);
+    command.env("RUSTDOCFLAGS", "-D warnings").args([
+        "doc",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+    ]);
+    run(&mut command, ci.limit)?;
+    Ok(Outcome::Passed)
+}
+
+fn examples(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    with_cargo(ci, &["build", "--locked", "--workspace", "--examples"])
+}
+
+fn deny(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    let tool = cargo_deny(ci)?;
+    let mut command = Command::new(tool);
+    command
+        .current_dir(ci.house.root())
+        .args(["--locked", "check", "bans", "licenses", "sources"]);
+    run(&mut command, ci.limit)?;
+    Ok(Outcome::Passed)
+}
+
+/// The installed cargo-deny, or one built once into the build folder. Without optimisation
+/// that takes less than a minute, and it checks a few hundred crates in a second all the same.
+fn cargo_deny(ci: &Run<'_>) -> anyhow::Result<PathBuf> {
+    if exists(&mut Command::new("cargo-deny")) {
+        return Ok("cargo-deny".into());
+    }
+    let tools = ci.house.target().join("tools");
+    let tool = tools.join("bin").join("cargo-deny");
+    let pinned = tools.join(format!("cargo-deny-{CARGO_DENY}"));
+    if tool.exists() && pinned.exists() {
+        return Ok(tool);
+    }
+    let workshop = tools.join("build");
+    let mut install = cargo_command(ci);
+    install
+        .env("CARGO_TARGET_DIR", &workshop)
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .args([
+            "install",
+            "cargo-deny",
+            "--version",
+            CARGO_DENY,
+            "--locked",
+            "--debug",
+            "--force",
+            "--root",
+        ])
+        .arg(&tools);
+    run(&mut install, ci.limit)?;
+    // Hundreds of megabytes that nothing reads again.
+    fs::remove_dir_all(&workshop)
+        .with_context(|| format!("cannot remove `{}`", workshop.display()))?;
+    fs::write(&pinned, "").with_context(|| format!("cannot write `{}`", pinned.display()))?;
+    Ok(tool)
+}
+
+fn build(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    with_cargo(
+        ci,
+        &[
+            "build",
+            "--locked",
+            "--profile",
+            "ci",
+            "-p",
+            "fastmcp-cli",
+            "-p",
+            "fastmcp-conformance",
+        ],
+    )
+}
+
+/// A program that the stage `build` made.
+fn built(ci: &Run<'_>, program: &str) -> anyhow::Result<PathBuf> {
+    let path = ci.house.target().join(BUILT).join(program);
+    ensure!(
+        path.exists(),
+        "`{}` is missing: run the stage `build` first",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn conformance(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    let peers = Peers::install(ci)?;
+    let results = ci.house.target().join("conformance");
+    let mut command = Command::new(built(ci, "conformance-server")?);
+    command
+        .args(["--bind", "127.0.0.1:0"])
+        .current_dir(ci.house.root());
+    let server = Server::start(&mut command, results.join("server.log"))?;
+    // The suite's check of DNS rebinding asks for this name.
+    let url = format!("http://localhost:{}/mcp", server.port());
+    for revision in REVISIONS {
+        let mut suite =
+            peers.script("node_modules/@modelcontextprotocol/conformance/dist/index.js");
+        suite.args([
+            "server",
+            "--url",
+            &url,
+            "--requirements",
+            revision,
+            "--output-dir",
+        ]);
+        suite
+            .arg(results.join(revision))
+            .current_dir(ci.house.root());
+        let expected = ci
+            .house
+            .root()
+            .join(format!("conformance/expected-{revision}.yml"));
+        if expected.exists() {
+            suite.arg("--expected-failures").arg(expected);
+        }
+        run(&mut suite, ci.limit).with_context(|| {
+            format!(
+                "revision {revision}; the server's output ends with\n{}",
+                server.log()
+            )
+        })?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn e2e(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    let peers = Peers::install(ci)?;
+    let binary = built(ci, "fastmcp")?;
+    for script in ["inspector.mjs", "typescript-client.mjs"] {
+        run(peers.script(script).arg("--binary").arg(&binary), ci.limit)?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn bench(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    let gate = ci.house.root().join("bench").join("gate.sh");
+    if !gate.exists() {
+        return Ok(Outcome::Skipped("there is no bench/gate.sh".to_owned()));
+    }
+    let mut command = Command::new("bash");
+    command.arg(gate).current_dir(ci.house.root());
+    command.env("FASTMCP_BIN", built(ci, "fastmcp")?);
+    command.env("CONFORMANCE_SERVER_BIN", built(ci, "conformance-server")?);
+    run(&mut command, ci.limit)?;
+    Ok(Outcome::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{STAGES, names};
+
+    #[test]
+    fn all_stages_fit_into_seventy_minutes() {
+        let sum: Duration = STAGES.iter().map(|stage| stage.budget).sum();
+        assert!(sum <= Duration::from_secs(70 * 60), "{} s", sum.as_secs());
+    }
+
+    #[test]
+    fn stages_have_names_of_their_own() {
+        let mut all = names();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), STAGES.len());
+    }
+}
