@@ -1,5 +1,7 @@
 //! Arrows between the rooms of one crate: each imports the floor and what stands to its left.
 
+use std::collections::BTreeSet;
+
 use crate::tidy::{
     Finding,
     source::Source,
@@ -30,10 +32,11 @@ pub(crate) fn check(source: &Source<'_>, findings: &mut Vec<Finding>) {
         ));
         return;
     }
+    let mut told = BTreeSet::new();
     for named in source.inside() {
         // The crate's own root is all of it at once: what is imported from there has lost its room.
         let there = named.segments.first().map_or("*", String::as_str);
-        if there == here || rooms.floor.contains(&there) {
+        if there == here || rooms.floor.contains(&there) || !told.insert(there) {
             continue;
         }
         let (message, fix) = match (place(rooms, there), place(rooms, here)) {

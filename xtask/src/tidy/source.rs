@@ -153,16 +153,25 @@ impl<'a> Source<'a> {
             .words
             .iter()
             .map(|Word { text, line }| (text.as_str(), *line));
-        for (identifier, line) in in_paths.chain(words) {
-            if let Some(word) = split(identifier).find(|word| ERA_WORDS.contains(&word.as_str())) {
-                findings.push(Finding::new(
-                    self.path(),
-                    line,
-                    "era-word",
-                    format!("`{identifier}` speaks of `{word}`"),
-                    "let protocol or the session room decide, and name what differs instead of the era",
-                ));
-            }
+        let spoken: Vec<_> = in_paths
+            .chain(words)
+            .filter(|(identifier, _)| {
+                split(identifier).any(|word| ERA_WORDS.contains(&word.as_str()))
+            })
+            .collect();
+        // One finding for a file: whoever moves the decision moves all of it.
+        if let Some((identifier, line)) = spoken.iter().min_by_key(|(_, line)| *line) {
+            let others = match spoken.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            findings.push(Finding::new(
+                self.path(),
+                *line,
+                "era-word",
+                format!("`{identifier}` speaks of eras{others}"),
+                "let protocol or the session room decide, and name what differs instead of the era",
+            ));
         }
     }
 }
@@ -262,7 +271,7 @@ mod tests {
         let text = "//! A.\nfn reply(era: Era) { legacy_reply() }\nuse hyper_util::client::legacy::Client;\n";
         assert_eq!(
             found("crates/fastmcp/src/server.rs", text),
-            [("era-word", 2), ("era-word", 2), ("era-word", 2)]
+            [("era-word", 2)]
         );
         assert_eq!(found("crates/fastmcp/src/session/older.rs", text), []);
         assert_eq!(found("crates/protocol/src/version.rs", text), []);

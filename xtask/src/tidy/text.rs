@@ -53,11 +53,10 @@ fn is_part_of_path(c: char) -> bool {
 }
 
 fn unfinished(line: &str) -> Option<&'static str> {
-    let lower = line.to_lowercase();
     UNFINISHED.iter().copied().find(|phrase| {
-        lower.match_indices(phrase).any(|(at, _)| {
-            let before = lower.get(..at).and_then(|text| text.chars().next_back());
-            let after = lower
+        line.match_indices(phrase).any(|(at, _)| {
+            let before = line.get(..at).and_then(|text| text.chars().next_back());
+            let after = line
                 .get(at + phrase.len()..)
                 .and_then(|text| text.chars().next());
             ![before, after]
@@ -110,6 +109,7 @@ mod tests {
             rules("crates/a/src/b.rs", &format!("let {phrase}_LIST = 1;")),
             []
         );
+        assert_eq!(rules("crates/a/src/b.rs", "list(\"todo.txt\")"), []);
         assert_eq!(rules("a.md", phrase), []);
     }
 }
