@@ -1,1 +1,52 @@
-//! auth.
+//! Who is calling.
+//!
+//! A request's bearer token becomes a [`Caller`], once, at the door: [`bearer`] takes the token out of the headers, a
+//! [`TokenVerifier`] proves it, and everything behind the door reads the [`Caller`]. A `Caller` can only be minted by
+//! the verifiers of this crate (or be openly [local](Caller::local) or [anonymous](Caller::anonymous)), so that holding
+//! one is the proof that its claims were checked.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`caller`], [`token`] | the proof, and the token it came from |
+//! | [`verifier`] | the seam: fixed tokens, looked-up tokens, chains, the cache of verified tokens |
+//! | [`jwt`], [`jwks`], [`keys`] | signed tokens, the keys that check them, and where these come from |
+//! | [`bearer`], [`challenge`], [`metadata`], [`authenticator`] | the HTTP face: headers in, RFC 6750 and RFC 9728 out |
+//! | [`mint`] | development keys and tokens |
+//!
+//! This crate does not decide what a caller may do, reads no files and no environment, and takes the time of day from
+//! the [`Clock`](fastmcp_guard::clock::Clock) that it is given.
+
+pub mod algorithm;
+pub mod authenticator;
+pub mod bearer;
+pub mod caller;
+pub mod challenge;
+pub mod claims;
+pub mod error;
+pub mod jwks;
+pub mod jwt;
+pub mod keys;
+pub mod metadata;
+pub mod mint;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod token;
+pub mod verifier;
+
+mod digest;
+mod endpoint;
+mod signing;
+
+pub use algorithm::Algorithm;
+pub use authenticator::{AuthenticateError, Authenticator};
+pub use caller::{Caller, CallerKind, Connection, Principal, UserAgent};
+pub use challenge::Challenger;
+pub use error::ConfigError;
+pub use jwks::JwkSet;
+pub use jwt::{JwtConfig, JwtVerifier};
+pub use keys::{Fetch, KeySource, RemoteKeys, StaticKeys};
+pub use metadata::ResourceMetadata;
+pub use token::AccessToken;
+pub use verifier::{
+    CachedVerifier, LookupVerifier, StaticTokenVerifier, TokenVerifier, VerifierChain, VerifyError,
+};
