@@ -181,7 +181,7 @@ impl FileOperations {
                 .try_clone()
                 .map_err(|source| FileError::from_io(path, source))?,
         };
-        listing.read(&base, folder.map(|folder| folder.text().to_owned()))?;
+        listing.read(&base, folder.map(|folder| folder.text()))?;
         while let Some(next) = listing.pending.pop() {
             if !recursive {
                 break;
@@ -189,7 +189,7 @@ impl FileOperations {
             let Some(directory) = self.reopen(&next)? else {
                 continue;
             };
-            listing.read(&directory, Some(next))?;
+            listing.read(&directory, Some(&next))?;
         }
         listing
             .entries
@@ -363,9 +363,9 @@ struct Listing<'a> {
 
 impl Listing<'_> {
     /// Adds what is in `directory`, whose path is `prefix`; the root has none.
-    fn read(&mut self, directory: &Dir, prefix: Option<String>) -> Result<(), FileError> {
-        let shown = prefix.as_deref().unwrap_or(self.asked).to_owned();
-        let failed = |source| FileError::from_io(&shown, source);
+    fn read(&mut self, directory: &Dir, prefix: Option<&str>) -> Result<(), FileError> {
+        let shown = prefix.unwrap_or(self.asked);
+        let failed = |source| FileError::from_io(shown, source);
         for found in directory.entries().map_err(failed)? {
             let found = found.map_err(failed)?;
             self.seen += 1;
@@ -382,7 +382,7 @@ impl Listing<'_> {
             if !is_nameable(&name) {
                 continue;
             }
-            let path = match &prefix {
+            let path = match prefix {
                 Some(prefix) => format!("{prefix}/{name}"),
                 None => name,
             };
@@ -445,5 +445,5 @@ fn entry(path: String, metadata: &Metadata) -> Option<Entry> {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;

@@ -2,11 +2,13 @@
 //! what must not be written down.
 //!
 //! Each room stands alone. [`clock`] and [`random`] are the injectable ends of the machine; [`files`] is a folder that
-//! nothing escapes; [`redact`] takes secrets out of what is recorded.
+//! nothing escapes; [`http`] is the only way out to the network; [`redact`] takes secrets out of what is recorded.
 //! Nothing here reads the environment or a configuration file, and nothing knows a protocol above HTTP.
 
 pub mod clock;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod random;
 pub mod redact;

@@ -1,4 +1,5 @@
 //! What gets out, what gets in, and what two writers do to each other.
+#![cfg(unix)]
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
