@@ -80,11 +80,11 @@ pub struct LocalIdentity {
 /// Cheap to clone. The fields are private and there is no way to deserialise one, so that a `Caller` with a subject is
 /// always a checked token or openly local:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let forged: fastmcp_auth::Caller = serde_json::from_str(r#"{"subject": "root"}"#).unwrap();
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// let forged = fastmcp_auth::Caller { inner: todo!(), connection: None };
 /// ```
 #[derive(Clone)]

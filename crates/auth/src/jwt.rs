@@ -19,6 +19,7 @@ use futures_core::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
+use crate::bearer::MAX_TOKEN_BYTES;
 use crate::caller::{Caller, Identity};
 use crate::claims::{self, ClaimError, ClaimNames, read};
 use crate::error::ConfigError;
@@ -49,7 +50,7 @@ pub struct JwtConfig {
     pub require_tenant: bool,
     /// The scopes that every caller must bring. Default none.
     pub required_scopes: Vec<String>,
-    /// The most bytes of a token. Default 16 KiB; 256 bytes to 64 KiB.
+    /// The most bytes of a token. Default 16 KiB, which is also the most; at least 256 bytes.
     pub max_token_bytes: usize,
 }
 
@@ -70,7 +71,7 @@ impl JwtConfig {
             claims: ClaimNames::default(),
             require_tenant: false,
             required_scopes: Vec::new(),
-            max_token_bytes: crate::bearer::MAX_TOKEN_BYTES,
+            max_token_bytes: MAX_TOKEN_BYTES,
         }
     }
 
@@ -82,7 +83,7 @@ impl JwtConfig {
         let leeway = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
         ConfigError::unless_outside("leeway (milliseconds)", leeway, 0..=15 * 60 * 1_000)?;
         let bytes = u64::try_from(self.max_token_bytes).unwrap_or(u64::MAX);
-        ConfigError::unless_outside("max_token_bytes", bytes, 256..=64 * 1024)?;
+        ConfigError::unless_outside("max_token_bytes", bytes, 256..=MAX_TOKEN_BYTES as u64)?;
         match self.required_scopes.iter().find(|s| !read::is_scope(s)) {
             Some(scope) => Err(ConfigError::Unfit {
                 field: "required_scopes",
