@@ -1,0 +1,6 @@
+//! Checks that need the official schemas, and properties of what is read from outside.
+
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod schema;
