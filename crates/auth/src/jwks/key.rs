@@ -192,6 +192,8 @@ mod tests {
 
     const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
+    const RFC_7515_A2_SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+
     /// RFC 7515, appendix A.2.1, the public half.
     fn rfc_7515_a2() -> Value {
         json!({
@@ -221,7 +223,7 @@ mod tests {
             &rfc_7515_a2(),
             Algorithm::Rs256,
             "eyJhbGciOiJSUzI1NiJ9",
-            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+            RFC_7515_A2_SIGNATURE,
         );
     }
 
@@ -274,5 +276,10 @@ mod tests {
         jwk["alg"] = json!("PS256");
         let only = VerifyingKey::from_jwk(&jwk).unwrap();
         assert!(only.fits(Algorithm::Ps256) && !only.fits(Algorithm::Rs256));
+        // Not even where the numbers are right.
+        let message = format!("eyJhbGciOiJSUzI1NiJ9.{PAYLOAD}");
+        let signature = URL_SAFE_NO_PAD.decode(RFC_7515_A2_SIGNATURE).unwrap();
+        assert!(any.verifies(Algorithm::Rs256, message.as_bytes(), &signature));
+        assert!(!only.verifies(Algorithm::Rs256, message.as_bytes(), &signature));
     }
 }
