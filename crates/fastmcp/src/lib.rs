@@ -1,3 +1,63 @@
-//! fastmcp.
+//! Write Model Context Protocol servers with ease.
+//!
+//! ```
+//! use fastmcp::prelude::*;
+//!
+//! /// Adds two numbers.
+//! #[tool]
+//! async fn add(a: i64, b: i64) -> i64 {
+//!     a + b
+//! }
+//!
+//! # async fn example() -> Result<()> {
+//! let server = FastMcp::new("demo").tool(add).build()?;
+//! let client = Client::connect(&server).await?;
+//! let sum = client.call_tool("add", json!({"a": 5, "b": 3})).await?;
+//! assert_eq!(sum.data::<i64>()?, 8);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `FastMcp::new("demo").tool(add).run().await` serves the same on standard input and output;
+//! [`FastMcp::run_http`] serves it over Streamable HTTP. Both serve the modern era of the protocol
+//! (2026-07-28) and the legacy one (up to 2025-11-25) at the same endpoint.
 
+pub mod client;
+pub mod component;
+pub mod context;
+pub mod error;
+pub mod gate;
+pub mod registry;
+mod respond;
+mod router;
 pub mod seal;
+pub mod server;
+mod session;
+
+pub use client::Client;
+pub use component::{Component, Image, IntoPrompt, IntoResource, IntoTool, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult};
+pub use context::{Context, Elicited};
+pub use error::{Error, Result, ToolError};
+pub use fastmcp_auth as auth;
+pub use fastmcp_macros::{prompt, resource, tool};
+pub use fastmcp_protocol as protocol;
+pub use fastmcp_transport as transport;
+pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
+pub use server::{FastMcp, Server};
+
+/// What most servers need.
+pub mod prelude {
+    pub use crate::{Client, Context, Elicited, Error, FastMcp, Image, Json, Result, Server, ToolError, ToolResult, prompt, resource, tool};
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::json;
+}
+
+/// What the attributes expand to; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::component::{macros::*, tool::ToolOutput};
+    pub use schemars;
+    pub use serde;
+    pub use serde_json;
+}

@@ -15,7 +15,7 @@ pub type Call = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// Answers what comes through the doors.
 pub trait Door: Send + Sync + 'static {
     /// Who is calling, once that is known.
-    type Caller: Clone + Send + Sync + 'static;
+    type Caller: Clone + std::fmt::Debug + Send + Sync + 'static;
 
     /// Authenticates, from what the connection and the headers prove. Runs once per request,
     /// before the body is read.

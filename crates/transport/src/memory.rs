@@ -19,13 +19,18 @@ use crate::{
 };
 
 /// A connection to a door of this process.
-#[derive(Debug)]
 pub struct Memory<D: Door> {
     door: Arc<D>,
     caller: D::Caller,
     peer: Arc<Peer>,
     limits: Limits,
     tracker: TaskTracker,
+}
+
+impl<D: Door> std::fmt::Debug for Memory<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl<D: Door> Memory<D> {

@@ -36,12 +36,10 @@ use crate::{
 const WAITING_LINES: usize = 64;
 
 /// Serves one peer on a pair of byte streams.
-#[derive(Debug)]
 pub struct Stdio<D: Door> {
     shared: Arc<Shared<D>>,
 }
 
-#[derive(Debug)]
 struct Shared<D: Door> {
     door: Arc<D>,
     caller: D::Caller,
@@ -50,6 +48,12 @@ struct Shared<D: Door> {
     calls: Arc<Semaphore>,
     under_way: Mutex<HashMap<RequestId, CancellationToken>>,
     tracker: TaskTracker,
+}
+
+impl<D: Door> std::fmt::Debug for Stdio<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stdio").field("peer", &self.shared.peer).finish_non_exhaustive()
+    }
 }
 
 impl<D: Door> Stdio<D> {

@@ -1,1 +1,6 @@
-//! Integration tests.
+//! Whole paths over the in-memory transport and over sockets.
+
+mod eras;
+mod http;
+mod stdio;
+mod tools;

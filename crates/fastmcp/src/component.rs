@@ -1,0 +1,207 @@
+//! Tools, resources and prompts.
+
+pub mod macros;
+pub mod prompt;
+pub mod resource;
+pub mod schema;
+mod template;
+pub mod tool;
+
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use fastmcp_protocol::{
+    prompt::Prompt,
+    resource::{Resource, ResourceTemplate},
+    tool::Tool,
+};
+use futures_util::future::BoxFuture;
+
+use crate::{
+    context::Context,
+    error::Result,
+    gate::{Input, Outcome},
+};
+
+pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
+pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
+pub use template::UriTemplate;
+pub use tool::{Image, IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
+
+/// The code of a component.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one call.
+    fn call(&self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>>;
+}
+
+impl<F> Handler for F
+where
+    F: Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync + 'static,
+{
+    fn call(&self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
+        self(context, input)
+    }
+}
+
+/// What clients are told of a component.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Definition {
+    /// A tool.
+    Tool(Tool),
+    /// A resource with one URI.
+    Resource(Resource),
+    /// Resources with URIs of one form.
+    Template(ResourceTemplate),
+    /// A prompt.
+    Prompt(Prompt),
+}
+
+/// The kinds of components, each with a list of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `tools/list`.
+    Tool,
+    /// `resources/list`.
+    Resource,
+    /// `resources/templates/list`.
+    Template,
+    /// `prompts/list`.
+    Prompt,
+}
+
+/// A tool, resource, template or prompt with its code.
+pub struct Component {
+    definition: Definition,
+    handler: Arc<dyn Handler>,
+    template: Option<UriTemplate>,
+    required_scopes: Vec<String>,
+    tags: BTreeSet<String>,
+    extension: Option<Arc<dyn Any + Send + Sync>>,
+    hash: OnceLock<[u8; 32]>,
+}
+
+impl Component {
+    /// Creates a component.
+    pub fn new(definition: Definition, handler: impl Handler) -> Self {
+        Self {
+            definition,
+            handler: Arc::new(handler),
+            template: None,
+            required_scopes: Vec::new(),
+            tags: BTreeSet::new(),
+            extension: None,
+            hash: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn with_template(mut self, template: UriTemplate) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// Names the scopes that a caller needs, all of them.
+    #[must_use]
+    pub fn with_required_scopes(mut self, scopes: Vec<String>) -> Self {
+        self.required_scopes = scopes;
+        self
+    }
+
+    /// Adds tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = String>) -> Self {
+        self.tags.extend(tags);
+        self
+    }
+
+    /// Attaches a value of the source of this component, for its gate.
+    #[must_use]
+    pub fn with_extension<T: Any + Send + Sync>(mut self, value: Arc<T>) -> Self {
+        self.extension = Some(value);
+        self
+    }
+
+    /// The attached value, where it is a `T`.
+    #[must_use]
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.extension.as_ref()?.downcast_ref()
+    }
+
+    pub(crate) const fn is_extended(&self) -> bool {
+        self.extension.is_some()
+    }
+
+    /// What clients are told.
+    #[must_use]
+    pub const fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// The kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self.definition {
+            Definition::Tool(_) => Kind::Tool,
+            Definition::Resource(_) => Kind::Resource,
+            Definition::Template(_) => Kind::Template,
+            Definition::Prompt(_) => Kind::Prompt,
+        }
+    }
+
+    /// The name of a tool or prompt, the URI of a resource, the form of a template.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match &self.definition {
+            Definition::Tool(tool) => &tool.name,
+            Definition::Resource(resource) => &resource.uri,
+            Definition::Template(template) => &template.uri_template,
+            Definition::Prompt(prompt) => &prompt.name,
+        }
+    }
+
+    /// The scopes that a caller needs.
+    #[must_use]
+    pub fn required_scopes(&self) -> &[String] {
+        &self.required_scopes
+    }
+
+    /// The tags.
+    #[must_use]
+    pub const fn tags(&self) -> &BTreeSet<String> {
+        &self.tags
+    }
+
+    /// SHA-256 of the definition as clients see it: changes when the definition does.
+    #[must_use]
+    pub fn definition_hash(&self) -> [u8; 32] {
+        *self.hash.get_or_init(|| {
+            let text = match &self.definition {
+                Definition::Tool(d) => serde_json::to_vec(d),
+                Definition::Resource(d) => serde_json::to_vec(d),
+                Definition::Template(d) => serde_json::to_vec(d),
+                Definition::Prompt(d) => serde_json::to_vec(d),
+            };
+            let mut hash = [0; 32];
+            hash.copy_from_slice(digest(&SHA256, &text.unwrap_or_default()).as_ref());
+            hash
+        })
+    }
+
+    pub(crate) const fn template(&self) -> Option<&UriTemplate> {
+        self.template.as_ref()
+    }
+
+    pub(crate) fn handler(&self) -> &dyn Handler {
+        &*self.handler
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component").field("kind", &self.kind()).field("key", &self.key()).finish_non_exhaustive()
+    }
+}

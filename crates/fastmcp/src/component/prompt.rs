@@ -1,0 +1,198 @@
+//! Prompts.
+
+use std::{future::Future, sync::Arc};
+
+use fastmcp_protocol::{
+    RpcError,
+    content::Meta,
+    prompt::{GetPromptResult, Prompt, PromptArgument, PromptMessage},
+};
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    component::{Component, Definition, schema},
+    context::Context,
+    error::{Error, Result},
+    gate::{Input, Outcome},
+};
+
+/// Becomes a prompt: what `#[prompt]` makes, and [`PromptBuilder`].
+pub trait IntoPrompt {
+    /// The prompt.
+    fn into_prompt(self) -> PromptBuilder;
+}
+
+/// A prompt in the making.
+pub struct PromptBuilder {
+    prompt: Prompt,
+    call: Result<Call>,
+    scopes: Vec<String>,
+    tags: Vec<String>,
+}
+
+type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
+
+impl PromptBuilder {
+    /// Creates a prompt from a function of its arguments and a context.
+    ///
+    /// Clients send arguments as strings; what `A` wants otherwise is read as JSON.
+    pub fn new<A, F, Fut, R>(name: impl Into<String>, function: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: PromptOutput + 'static,
+    {
+        let described = schema::arguments::<A>();
+        let mut prompt = Prompt::new(name);
+        prompt.arguments = described.as_ref().ok().map(arguments).filter(|a| !a.is_empty());
+        let call = described.map(|schema| {
+            let function = Arc::new(function);
+            Box::new(move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
+                let decoded = strings(&input)
+                    .and_then(|args| schema::from_strings(&schema, args))
+                    .and_then(|raw| schema::decode::<A>(Some(&raw)))
+                    .map_err(|e| Error::protocol(RpcError::invalid_params(e.message().to_owned())));
+                match decoded {
+                    Ok(args) => {
+                        let render = function(args, context);
+                        Box::pin(async move { Ok(render.await.into_messages()?.into()) })
+                    }
+                    Err(error) => Box::pin(async move { Err(error) }),
+                }
+            }) as Call
+        });
+        Self { prompt, call, scopes: Vec::new(), tags: Vec::new() }
+    }
+
+    /// Describes the prompt.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.prompt.description = Some(text.into());
+        self
+    }
+
+    /// Names the prompt for people.
+    #[must_use]
+    pub fn title(mut self, text: impl Into<String>) -> Self {
+        self.prompt.title = Some(text.into());
+        self
+    }
+
+    /// Sets `_meta`.
+    #[must_use]
+    pub fn meta(mut self, meta: Meta) -> Self {
+        self.prompt.meta = Some(meta);
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Demands a scope of the caller.
+    #[must_use]
+    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    pub(crate) fn build(self) -> Result<Component> {
+        let name = self.prompt.name.clone();
+        let call = self.call.map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
+        Ok(Component::new(Definition::Prompt(self.prompt), move |context, input| call(context, input))
+            .with_required_scopes(self.scopes)
+            .with_tags(self.tags))
+    }
+}
+
+impl std::fmt::Debug for PromptBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromptBuilder").field("prompt", &self.prompt).finish_non_exhaustive()
+    }
+}
+
+impl IntoPrompt for PromptBuilder {
+    fn into_prompt(self) -> PromptBuilder {
+        self
+    }
+}
+
+fn arguments(schema: &Value) -> Vec<PromptArgument> {
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties
+        .into_iter()
+        .flatten()
+        .map(|(name, property)| {
+            let mut argument = PromptArgument::new(name, required.contains(&name.as_str()));
+            argument.description = property.get("description").and_then(Value::as_str).map(str::to_owned);
+            argument
+        })
+        .collect()
+}
+
+fn strings(input: &Input) -> Result<Map<String, Value>> {
+    let Some(args) = &input.args else { return Ok(Map::new()) };
+    let args: Map<String, Value> = args.decode()?;
+    match args.iter().find(|(_, value)| !value.is_string()) {
+        Some((name, _)) => Err(Error::validation(format!("argument `{name}` must be a string"))),
+        None => Ok(args),
+    }
+}
+
+/// What a prompt may return.
+pub trait PromptOutput: Send {
+    /// The messages.
+    ///
+    /// # Errors
+    ///
+    /// When the value is an error.
+    fn into_messages(self) -> Result<GetPromptResult>;
+}
+
+impl PromptOutput for GetPromptResult {
+    fn into_messages(self) -> Result<GetPromptResult> {
+        Ok(self)
+    }
+}
+
+impl PromptOutput for Vec<PromptMessage> {
+    fn into_messages(self) -> Result<GetPromptResult> {
+        Ok(GetPromptResult { messages: self, ..GetPromptResult::default() })
+    }
+}
+
+impl PromptOutput for PromptMessage {
+    fn into_messages(self) -> Result<GetPromptResult> {
+        vec![self].into_messages()
+    }
+}
+
+impl PromptOutput for String {
+    fn into_messages(self) -> Result<GetPromptResult> {
+        PromptMessage::user(self).into_messages()
+    }
+}
+
+impl PromptOutput for &'static str {
+    fn into_messages(self) -> Result<GetPromptResult> {
+        self.to_owned().into_messages()
+    }
+}
+
+impl<T: PromptOutput, E: Into<Error> + Send> PromptOutput for std::result::Result<T, E> {
+    fn into_messages(self) -> Result<GetPromptResult> {
+        self.map_err(Into::into)?.into_messages()
+    }
+}

@@ -1,0 +1,274 @@
+//! Resources and templates.
+
+use std::{future::Future, sync::Arc};
+
+use fastmcp_protocol::{
+    content::{Meta, ResourceContents},
+    resource::{ReadResourceResult, Resource, ResourceTemplate},
+};
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::{
+    component::{Component, Definition, Json, UriTemplate, schema, template},
+    context::Context,
+    error::{Error, Result},
+    gate::{Input, Outcome},
+};
+
+/// Becomes a resource: what `#[resource]` makes, and [`ResourceBuilder`].
+pub trait IntoResource {
+    /// The resource.
+    fn into_resource(self) -> ResourceBuilder;
+}
+
+/// A resource or template in the making.
+pub struct ResourceBuilder {
+    uri: String,
+    name: String,
+    title: Option<String>,
+    description: Option<String>,
+    mime_type: Option<String>,
+    meta: Option<Meta>,
+    scopes: Vec<String>,
+    tags: Vec<String>,
+    call: Result<(Option<UriTemplate>, Call)>,
+}
+
+type Call = Box<dyn Fn(Context, Input, Option<String>) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
+
+impl ResourceBuilder {
+    /// Creates a resource from a function of its parameters and a context.
+    ///
+    /// A URI with braces is a template: `data://{id}`; `P` is a struct with its parameters.
+    pub fn new<P, F, Fut, R>(uri: impl Into<String>, name: impl Into<String>, function: F) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(P, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: ResourceOutput + 'static,
+    {
+        let uri = uri.into();
+        let call = prepare(&uri, function);
+        Self {
+            uri,
+            name: name.into(),
+            title: None,
+            description: None,
+            mime_type: R::mime_type().map(str::to_owned),
+            meta: None,
+            scopes: Vec::new(),
+            tags: Vec::new(),
+            call,
+        }
+    }
+
+    /// Describes the resource for the model.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// Names the resource for people.
+    #[must_use]
+    pub fn title(mut self, text: impl Into<String>) -> Self {
+        self.title = Some(text.into());
+        self
+    }
+
+    /// Says of what type the contents are.
+    #[must_use]
+    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
+        self.mime_type = Some(mime_type.into());
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Demands a scope of the caller.
+    #[must_use]
+    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    pub(crate) fn build(self) -> Result<Component> {
+        let uri = self.uri;
+        if !has_scheme(&uri) {
+            return Err(Error::internal(format!("resource `{uri}` has no scheme; write `resource://{uri}`")));
+        }
+        let (template, call) = self.call.map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
+        let mime_type = self.mime_type.clone();
+        let definition = if template.is_some() {
+            let mut definition = ResourceTemplate::new(uri, self.name);
+            definition.title = self.title;
+            definition.description = self.description;
+            definition.mime_type = self.mime_type;
+            definition.meta = self.meta;
+            Definition::Template(definition)
+        } else {
+            let mut definition = Resource::new(uri, self.name);
+            definition.title = self.title;
+            definition.description = self.description;
+            definition.mime_type = self.mime_type;
+            definition.meta = self.meta;
+            Definition::Resource(definition)
+        };
+        let component = Component::new(definition, move |context, input| call(context, input, mime_type.clone()))
+            .with_required_scopes(self.scopes)
+            .with_tags(self.tags);
+        Ok(match template {
+            Some(template) => component.with_template(template),
+            None => component,
+        })
+    }
+}
+
+impl std::fmt::Debug for ResourceBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResourceBuilder").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl IntoResource for ResourceBuilder {
+    fn into_resource(self) -> ResourceBuilder {
+        self
+    }
+}
+
+fn prepare<P, F, Fut, R>(uri: &str, function: F) -> Result<(Option<UriTemplate>, Call)>
+where
+    P: DeserializeOwned + JsonSchema + Send + 'static,
+    F: Fn(P, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+    R: ResourceOutput + 'static,
+{
+    let schema = schema::arguments::<P>()?;
+    let template = UriTemplate::parse(uri)?;
+    let names: Vec<_> = template.names().map(str::to_owned).collect();
+    let takes = schema.get("properties").and_then(Value::as_object).map(Map::keys).into_iter().flatten();
+    if let Some(missing) = takes.into_iter().find(|p| !names.contains(p)) {
+        return Err(Error::internal(format!("parameter `{missing}` does not occur in the URI")));
+    }
+    let matching = (!names.is_empty()).then(|| template.clone());
+    let (template, function) = (matching.clone(), Arc::new(function));
+    let call = move |context: Context, input: Input, mime_type: Option<String>| -> BoxFuture<'static, Result<Outcome>> {
+        let uri = input.uri.unwrap_or_default();
+        let params = matching.as_ref().and_then(|t| t.matches(&uri)).unwrap_or_default();
+        let decoded = template::screen(&params)
+            .and_then(|()| schema::from_strings(&schema, params))
+            .and_then(|raw| schema::decode::<P>(Some(&raw)).map_err(|e| Error::not_found(e.message().to_owned())));
+        match decoded {
+            Ok(params) => {
+                let read = function(params, context);
+                Box::pin(async move { Ok(read.await.into_contents(&uri, mime_type)?.into()) })
+            }
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    };
+    Ok((template, Box::new(call)))
+}
+
+fn has_scheme(uri: &str) -> bool {
+    uri.split_once("://").is_some_and(|(scheme, rest)| {
+        !rest.is_empty()
+            && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    })
+}
+
+/// What a resource may return.
+pub trait ResourceOutput: Send {
+    /// The MIME type that such values have unless the resource says otherwise.
+    #[must_use]
+    fn mime_type() -> Option<&'static str>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// The contents at `uri`.
+    ///
+    /// # Errors
+    ///
+    /// When the value is an error or cannot be represented.
+    fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult>;
+}
+
+fn typed(contents: ResourceContents, mime_type: Option<String>) -> ReadResourceResult {
+    ReadResourceResult::new(match mime_type {
+        Some(mime_type) => contents.with_mime_type(mime_type),
+        None => contents,
+    })
+}
+
+impl ResourceOutput for String {
+    fn mime_type() -> Option<&'static str> {
+        Some("text/plain")
+    }
+
+    fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult> {
+        Ok(typed(ResourceContents::text(uri, self), mime_type))
+    }
+}
+
+impl ResourceOutput for &'static str {
+    fn mime_type() -> Option<&'static str> {
+        Some("text/plain")
+    }
+
+    fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult> {
+        self.to_owned().into_contents(uri, mime_type)
+    }
+}
+
+impl ResourceOutput for Vec<u8> {
+    fn mime_type() -> Option<&'static str> {
+        Some("application/octet-stream")
+    }
+
+    fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult> {
+        Ok(typed(ResourceContents::blob(uri, &self), mime_type))
+    }
+}
+
+impl<T: Serialize + Send> ResourceOutput for Json<T> {
+    fn mime_type() -> Option<&'static str> {
+        Some("application/json")
+    }
+
+    fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult> {
+        Ok(typed(ResourceContents::text(uri, serde_json::to_string(&self.0)?), mime_type))
+    }
+}
+
+impl ResourceOutput for ResourceContents {
+    fn into_contents(self, _: &str, _: Option<String>) -> Result<ReadResourceResult> {
+        Ok(ReadResourceResult::new(self))
+    }
+}
+
+impl ResourceOutput for ReadResourceResult {
+    fn into_contents(self, _: &str, _: Option<String>) -> Result<ReadResourceResult> {
+        Ok(self)
+    }
+}
+
+impl<T: ResourceOutput, E: Into<Error> + Send> ResourceOutput for std::result::Result<T, E> {
+    fn mime_type() -> Option<&'static str> {
+        T::mime_type()
+    }
+
+    fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult> {
+        self.map_err(Into::into)?.into_contents(uri, mime_type)
+    }
+}

@@ -1,0 +1,348 @@
+//! Tools.
+
+use std::{future::Future, path::Path, sync::Arc};
+
+use fastmcp_protocol::{
+    Raw,
+    content::{ContentBlock, Meta},
+    tool::{CallToolResult, JsonSchema as Schema, Tool, ToolAnnotations},
+};
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    component::{Component, Definition, schema},
+    context::Context,
+    error::{Error, Result},
+    gate::{Input, Outcome, Payload},
+};
+
+/// The full result of a tool.
+pub type ToolResult = CallToolResult;
+
+/// Becomes a tool: what `#[tool]` makes, and [`ToolBuilder`].
+pub trait IntoTool {
+    /// The tool.
+    fn into_tool(self) -> ToolBuilder;
+}
+
+/// A tool in the making.
+pub struct ToolBuilder {
+    tool: Tool,
+    call: Result<Call>,
+    scopes: Vec<String>,
+    tags: Vec<String>,
+}
+
+type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
+
+impl ToolBuilder {
+    /// Creates a tool from a function of its arguments and a context.
+    ///
+    /// `A` is a struct that describes the arguments; its schema is what clients see.
+    pub fn new<A, F, Fut, R>(name: impl Into<String>, function: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: ToolOutput + 'static,
+    {
+        let function = Arc::new(function);
+        Self::from_parts(name, R::output_schema(), move |args: A, context| {
+            let function = Arc::clone(&function);
+            async move { function(args, context).await.into_outcome() }
+        })
+    }
+
+    /// What the attribute expands to: the output is an [`Outcome`] already.
+    #[doc(hidden)]
+    pub fn from_parts<A, F, Fut>(name: impl Into<String>, output: Option<Value>, function: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome>> + Send + 'static,
+    {
+        let name = name.into();
+        let described = schema::arguments::<A>();
+        let input = described.as_ref().ok().and_then(|s| Schema::from_value(s).ok()).unwrap_or_else(Schema::empty);
+        let mut tool = Tool::new(name, input);
+        tool.output_schema = output.and_then(|s| Schema::from_value(&s).ok());
+        let call = described.and_then(|s| schema::Constraints::of(&s)).map(|constraints| {
+            Box::new(move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
+                let decoded = schema::decode::<A>(input.args.as_ref())
+                    .and_then(|args| constraints.check(input.args.as_ref().map_or("{}", Raw::as_str)).map(|()| args));
+                match decoded {
+                    Ok(args) => Box::pin(function(args, context)),
+                    Err(error) => Box::pin(async move { Err(error) }),
+                }
+            }) as Call
+        });
+        Self { tool, call, scopes: Vec::new(), tags: Vec::new() }
+    }
+
+    /// Describes the tool for the model.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.tool.description = Some(text.into());
+        self
+    }
+
+    /// Names the tool for people.
+    #[must_use]
+    pub fn title(mut self, text: impl Into<String>) -> Self {
+        self.tool.title = Some(text.into());
+        self
+    }
+
+    /// Renames the tool.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.tool.name = name.into();
+        self
+    }
+
+    /// Says how the tool behaves.
+    #[must_use]
+    pub fn annotations(mut self, annotations: ToolAnnotations) -> Self {
+        self.tool.annotations = Some(annotations);
+        self
+    }
+
+    /// Says that calls change nothing.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.tool.annotations.get_or_insert_default().read_only_hint = Some(true);
+        self
+    }
+
+    /// Replaces the input schema, for example to keep keywords that a type cannot say.
+    #[must_use]
+    pub fn input_schema(mut self, schema: Schema) -> Self {
+        self.tool.input_schema = schema;
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Demands a scope of the caller.
+    #[must_use]
+    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// Sets `_meta`.
+    #[must_use]
+    pub fn meta(mut self, meta: Meta) -> Self {
+        self.tool.meta = Some(meta);
+        self
+    }
+
+    pub(crate) fn build(self) -> Result<Component> {
+        let name = self.tool.name.clone();
+        let call = self.call.map_err(|e| Error::internal(format!("tool `{name}`: {}", e.message())))?;
+        Ok(Component::new(Definition::Tool(self.tool), move |context, input| call(context, input))
+            .with_required_scopes(self.scopes)
+            .with_tags(self.tags))
+    }
+}
+
+impl std::fmt::Debug for ToolBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ToolBuilder").field("tool", &self.tool).finish_non_exhaustive()
+    }
+}
+
+impl IntoTool for ToolBuilder {
+    fn into_tool(self) -> ToolBuilder {
+        self
+    }
+}
+
+/// What a tool may return.
+pub trait ToolOutput: Send {
+    /// The schema of the structured content, where there is one.
+    #[must_use]
+    fn output_schema() -> Option<Value>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// The outcome.
+    ///
+    /// # Errors
+    ///
+    /// When the value is an error or cannot be represented.
+    fn into_outcome(self) -> Result<Outcome>;
+}
+
+/// Returns any serialisable value as structured content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize + JsonSchema + Send> ToolOutput for Json<T> {
+    fn output_schema() -> Option<Value> {
+        let schema = schema::of::<T>();
+        Some(if is_object(&schema) { schema } else { wrap(schema) })
+    }
+
+    fn into_outcome(self) -> Result<Outcome> {
+        let value = Raw::of(&self.0)?;
+        if value.is_object() {
+            return Ok(CallToolResult::structured(value).into());
+        }
+        wrapped(value.as_str().to_owned(), &value)
+    }
+}
+
+impl<T: ToolOutput, E: Into<Error> + Send> ToolOutput for std::result::Result<T, E> {
+    fn output_schema() -> Option<Value> {
+        T::output_schema()
+    }
+
+    fn into_outcome(self) -> Result<Outcome> {
+        self.map_err(Into::into)?.into_outcome()
+    }
+}
+
+impl ToolOutput for CallToolResult {
+    fn into_outcome(self) -> Result<Outcome> {
+        Ok(self.into())
+    }
+}
+
+impl ToolOutput for Outcome {
+    fn into_outcome(self) -> Result<Outcome> {
+        Ok(self)
+    }
+}
+
+impl ToolOutput for ContentBlock {
+    fn into_outcome(self) -> Result<Outcome> {
+        Ok(CallToolResult::new(vec![self]).into())
+    }
+}
+
+impl ToolOutput for Vec<ContentBlock> {
+    fn into_outcome(self) -> Result<Outcome> {
+        Ok(CallToolResult::new(self).into())
+    }
+}
+
+impl ToolOutput for () {
+    fn into_outcome(self) -> Result<Outcome> {
+        Ok(CallToolResult::default().into())
+    }
+}
+
+impl ToolOutput for String {
+    fn output_schema() -> Option<Value> {
+        Some(wrap(json!({"type": "string"})))
+    }
+
+    fn into_outcome(self) -> Result<Outcome> {
+        let value = Raw::of(&self)?;
+        wrapped(self, &value)
+    }
+}
+
+impl ToolOutput for &'static str {
+    fn output_schema() -> Option<Value> {
+        String::output_schema()
+    }
+
+    fn into_outcome(self) -> Result<Outcome> {
+        self.to_owned().into_outcome()
+    }
+}
+
+macro_rules! scalar_outputs {
+    ($($scalar:ty),*) => {$(
+        impl ToolOutput for $scalar {
+            fn output_schema() -> Option<Value> {
+                Some(wrap(schema::of::<Self>()))
+            }
+
+            fn into_outcome(self) -> Result<Outcome> {
+                let value = Raw::of(&self)?;
+                wrapped(value.as_str().to_owned(), &value)
+            }
+        }
+    )*};
+}
+
+scalar_outputs!(bool, i8, i16, i32, i64, u8, u16, u32, u64, isize, usize, f32, f64);
+
+fn is_object(schema: &Value) -> bool {
+    schema.get("type").is_some_and(|t| t == "object")
+}
+
+/// A schema for a value that is no object: legacy clients know objects alone, so the value goes
+/// under `result`, and both eras are told so.
+fn wrap(mut schema: Value) -> Value {
+    let definitions = schema.as_object_mut().and_then(|o| o.remove("$defs"));
+    let mut wrapped = json!({
+        "type": "object",
+        "properties": {"result": schema},
+        "required": ["result"],
+        "x-fastmcp-wrap-result": true,
+    });
+    if let (Some(object), Some(definitions)) = (wrapped.as_object_mut(), definitions) {
+        object.insert("$defs".to_owned(), definitions);
+    }
+    wrapped
+}
+
+fn wrapped(text: String, value: &Raw) -> Result<Outcome> {
+    let mut result = CallToolResult::text(text);
+    result.structured_content = Some(Raw::parse(format!(r#"{{"result":{}}}"#, value.as_str()))?);
+    Ok(Outcome::Complete(Payload::Wrapped(result)))
+}
+
+/// A picture.
+///
+/// Source: seed 001 and FastMCP, `Image`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    bytes: Vec<u8>,
+    mime_type: String,
+}
+
+impl Image {
+    /// A picture of a MIME type, for example `image/png`.
+    pub fn new(bytes: impl Into<Vec<u8>>, mime_type: impl Into<String>) -> Self {
+        Self { bytes: bytes.into(), mime_type: mime_type.into() }
+    }
+
+    /// A PNG picture.
+    pub fn png(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::new(bytes, "image/png")
+    }
+
+    /// The MIME type that a file's name suggests; PNG where it suggests none.
+    #[must_use]
+    pub fn mime_type_of(path: &Path) -> &'static str {
+        match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            Some("jpg" | "jpeg") => "image/jpeg",
+            Some("gif") => "image/gif",
+            Some("webp") => "image/webp",
+            Some("svg") => "image/svg+xml",
+            _ => "image/png",
+        }
+    }
+}
+
+impl ToolOutput for Image {
+    fn into_outcome(self) -> Result<Outcome> {
+        ContentBlock::image(&self.bytes, self.mime_type).into_outcome()
+    }
+}

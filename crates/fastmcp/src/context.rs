@@ -1,0 +1,289 @@
+//! What a handler may know and do during one request.
+
+mod ask;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use fastmcp_auth::{AccessToken, Caller};
+use fastmcp_protocol::{
+    RequestId, capability::ClientCapabilities, jsonrpc::encode_call, logging::LoggingLevel, meta::{Implementation, RequestMeta}, wire,
+};
+use fastmcp_transport::{Frame, Outlet, Peer};
+use http::HeaderMap;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+
+pub use ask::Elicited;
+pub(crate) use ask::{Asker, Asking, Replay, require};
+
+/// Handed to every handler that asks for it. Cheap to clone; lives for one request.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    origin: Origin,
+    capabilities: OnceLock<ClientCapabilities>,
+    state: Mutex<HashMap<String, Value>>,
+    progress: Mutex<f64>,
+    asking: Asking,
+}
+
+/// Where a request comes from: what a session room knows of it.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) caller: Caller,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) meta: RequestMeta,
+    /// Known already for legacy sessions; read from `meta` otherwise.
+    pub(crate) capabilities: Option<ClientCapabilities>,
+    pub(crate) client_info: Option<Implementation>,
+    /// The least severe level that the client wants; none at all where absent.
+    pub(crate) log_level: Option<LoggingLevel>,
+    pub(crate) session_id: Option<String>,
+    pub(crate) outlet: Outlet,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Context {
+    pub(crate) fn new(origin: Origin, asking: Asking) -> Self {
+        Self(Arc::new(Inner {
+            origin,
+            capabilities: OnceLock::new(),
+            state: Mutex::default(),
+            progress: Mutex::new(f64::NEG_INFINITY),
+            asking,
+        }))
+    }
+
+    /// The id of the JSON-RPC request; absent for calls that came through another door.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.0.origin.request_id.as_ref()
+    }
+
+    /// Who is calling.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.0.origin.caller
+    }
+
+    /// The caller's access token, where there is one.
+    #[must_use]
+    pub fn access_token(&self) -> Option<&AccessToken> {
+        self.0.origin.caller.token()
+    }
+
+    /// The client that the token was issued to.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.0.origin.caller.client_id()
+    }
+
+    /// The name and version that the client gave itself.
+    #[must_use]
+    pub fn client_info(&self) -> Option<Implementation> {
+        let origin = &self.0.origin;
+        origin
+            .client_info
+            .clone()
+            .or_else(|| origin.meta.client_info.as_ref().and_then(|raw| raw.decode().ok()))
+    }
+
+    /// What the client can do, as it declared.
+    #[must_use]
+    pub fn client_capabilities(&self) -> &ClientCapabilities {
+        let origin = &self.0.origin;
+        self.0.capabilities.get_or_init(|| {
+            origin.capabilities.clone().unwrap_or_else(|| {
+                let declared = origin.meta.client_capabilities.as_ref();
+                declared.and_then(|raw| raw.decode().ok()).unwrap_or_default()
+            })
+        })
+    }
+
+    /// The session of a legacy client.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.0.origin.session_id.as_deref()
+    }
+
+    /// The headers of the HTTP request; empty on other transports.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.origin.peer.headers
+    }
+
+    /// The other side of the connection.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.0.origin.peer
+    }
+
+    /// What the request says about itself.
+    #[must_use]
+    pub fn meta(&self) -> &RequestMeta {
+        &self.0.origin.meta
+    }
+
+    /// Fires when the answer is no longer wanted.
+    #[must_use]
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.0.origin.cancel
+    }
+
+    /// Sets `key` for the rest of this request.
+    ///
+    /// # Errors
+    ///
+    /// When `value` cannot be represented as JSON.
+    pub fn set_state<T: Serialize>(&self, key: impl Into<String>, value: T) -> Result<()> {
+        let value = serde_json::to_value(value)?;
+        self.state().insert(key.into(), value);
+        Ok(())
+    }
+
+    /// What was set for `key` during this request, where it has the shape of `T`.
+    #[must_use]
+    pub fn get_state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let value = self.state().get(key).cloned()?;
+        serde_json::from_value(value).ok()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, HashMap<String, Value>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a log message to the client, if it wants messages of this level.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits for a slow reader, nothing is sent.
+    pub async fn log(&self, level: LoggingLevel, message: impl Into<String>) {
+        let Some(wanted) = self.0.origin.log_level else { return };
+        if level < wanted {
+            return;
+        }
+        let params = json!({"level": level, "data": message.into()}).to_string();
+        self.send(encode_call(None, "notifications/message", Some(&params))).await;
+    }
+
+    /// [`Self::log`] at level debug.
+    pub async fn debug(&self, message: impl Into<String>) {
+        self.log(LoggingLevel::Debug, message).await;
+    }
+
+    /// [`Self::log`] at level info.
+    pub async fn info(&self, message: impl Into<String>) {
+        self.log(LoggingLevel::Info, message).await;
+    }
+
+    /// [`Self::log`] at level warning.
+    pub async fn warning(&self, message: impl Into<String>) {
+        self.log(LoggingLevel::Warning, message).await;
+    }
+
+    /// [`Self::log`] at level error.
+    pub async fn error(&self, message: impl Into<String>) {
+        self.log(LoggingLevel::Error, message).await;
+    }
+
+    /// Reports progress, if the client asked for it. Values that do not grow are left out, as the
+    /// specification demands.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits for a slow reader, nothing is sent.
+    pub async fn report_progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        let Some(token) = &self.0.origin.meta.progress_token else { return };
+        {
+            let mut last = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if progress.is_nan() || progress <= *last {
+                return;
+            }
+            *last = progress;
+        }
+        let params = wire::progress(token, progress, total, message);
+        self.send(encode_call(None, "notifications/progress", Some(&params))).await;
+    }
+
+    async fn send(&self, message: String) {
+        if self.0.origin.outlet.send(Frame::message(message)).await.is_err() {
+            tracing::debug!("client is gone; notification dropped");
+        }
+    }
+
+    /// Asks the user for a `T` and waits for the answer. One call in both eras.
+    ///
+    /// `key` names the question within this request; `T` is a struct of strings, numbers, booleans
+    /// and enums. A modern client is answered that input is required, and the handler runs again
+    /// from its start with the answer at hand: what stands before a question must bear repeating.
+    ///
+    /// # Errors
+    ///
+    /// When the user declines or cancels, when the answer does not fit `T`, when the client cannot
+    /// ask, when `key` is used twice, or when `T` is no form.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; the question may have reached the user.
+    pub async fn elicit<T>(&self, key: &str, message: impl Into<String>) -> Result<T>
+    where
+        T: DeserializeOwned + schemars::JsonSchema,
+    {
+        match self.try_elicit(key, message).await? {
+            Elicited::Accepted(value) => Ok(value),
+            Elicited::Declined => Err(Error::declined(format!("the user declined `{key}`"))),
+            Elicited::Cancelled => Err(Error::declined(format!("the user cancelled `{key}`"))),
+        }
+    }
+
+    /// As [`Self::elicit`], with a refusal as a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::elicit`], refusals apart.
+    pub async fn try_elicit<T>(&self, key: &str, message: impl Into<String>) -> Result<Elicited<T>>
+    where
+        T: DeserializeOwned + schemars::JsonSchema,
+    {
+        let request = ask::form::<T>(message.into())?;
+        let answer = self.ask(key, request).await?;
+        ask::read_form(key, &answer)
+    }
+
+    /// Asks the client, by whatever its era and session provide.
+    pub(crate) async fn ask(&self, key: &str, request: fastmcp_protocol::mrtr::InputRequest) -> Result<fastmcp_protocol::Raw> {
+        ask::require(self.client_capabilities(), &request)?;
+        self.0.asking.ask(key, request).await
+    }
+
+    /// The answer to `key` that came with this request.
+    #[must_use]
+    pub fn input_response(&self, key: &str) -> Option<fastmcp_protocol::Raw> {
+        self.0.asking.answer(key)
+    }
+
+    /// What a gate put into an earlier [`crate::gate::Asks`] of this call.
+    #[must_use]
+    pub fn gate_state(&self) -> Option<Value> {
+        self.0.asking.gate_state()
+    }
+
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.0.asking
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("request_id", &self.0.origin.request_id).finish_non_exhaustive()
+    }
+}

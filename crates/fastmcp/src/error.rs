@@ -1,0 +1,231 @@
+//! What goes wrong in a handler.
+
+use std::{borrow::Cow, fmt};
+
+use fastmcp_protocol::{ErrorCode, RpcError};
+use serde_json::{Value, json};
+
+/// The result of a handler.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure that the client is shown as it is.
+///
+/// Any other error becomes an [`Error`] whose text is masked unless the server shows details.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ToolError(Cow<'static, str>);
+
+impl ToolError {
+    /// Creates a failure with a text for the client.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// Why a call ended without a result.
+///
+/// Made from any error by `?`: a [`ToolError`] is shown, the rest is internal.
+pub struct Error {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    data: Option<Box<Value>>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What kind of failure an [`Error`] is, and so who is told what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The handler refuses, with a text for the client.
+    Tool,
+    /// The arguments do not fit.
+    Validation,
+    /// There is no such component, or not for this caller.
+    NotFound,
+    /// The caller lacks a scope or role.
+    Forbidden,
+    /// The request is not wanted any more.
+    Cancelled,
+    /// It took too long.
+    Timeout,
+    /// The user said no, or went away.
+    Declined,
+    /// A capability is needed that the client did not declare.
+    MissingCapability,
+    /// The request itself is wrong: a JSON-RPC error with its own code.
+    Protocol(ErrorCode),
+    /// Anything else; the text is for the log.
+    Internal,
+}
+
+impl Error {
+    fn of(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), data: None, source: None }
+    }
+
+    /// A failure that the client is shown.
+    pub fn tool(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(ErrorKind::Tool, message)
+    }
+
+    /// Arguments that do not fit; the client is shown why.
+    pub fn validation(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(ErrorKind::Validation, message)
+    }
+
+    /// No such component for this caller.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(ErrorKind::NotFound, message)
+    }
+
+    /// The caller may not.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(ErrorKind::Forbidden, message)
+    }
+
+    /// The request is not wanted any more.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::of(ErrorKind::Cancelled, "request was cancelled")
+    }
+
+    /// It took too long.
+    #[must_use]
+    pub fn timeout() -> Self {
+        Self::of(ErrorKind::Timeout, "operation timed out, please try again")
+    }
+
+    /// The user said no or went away.
+    pub fn declined(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(ErrorKind::Declined, message)
+    }
+
+    /// The client did not declare what is needed. `required` is a `ClientCapabilities` object.
+    ///
+    /// Source: MCP 2026-07-28, basic, "Capabilities".
+    #[must_use]
+    pub fn missing_capability(required: Value) -> Self {
+        Self {
+            data: Some(Box::new(json!({"requiredCapabilities": required}))),
+            ..Self::of(ErrorKind::MissingCapability, "the client did not declare a capability that is needed here")
+        }
+    }
+
+    /// A JSON-RPC error.
+    #[must_use]
+    pub fn protocol(error: RpcError) -> Self {
+        Self {
+            data: error.data,
+            ..Self::of(ErrorKind::Protocol(error.code), error.message.to_string())
+        }
+    }
+
+    /// An internal failure; `message` is for the log.
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(ErrorKind::Internal, message)
+    }
+
+    /// The kind.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The text, whoever it is for.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What a program can act on.
+    #[must_use]
+    pub fn data(&self) -> Option<&Value> {
+        self.data.as_deref()
+    }
+
+    /// Adds what a program can act on.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.data = Some(Box::new(data));
+        self
+    }
+
+    /// The error behind this one.
+    #[must_use]
+    pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
+    /// The text for the client: the message, or a sentence without details for internal failures
+    /// where `mask` is set.
+    #[must_use]
+    pub fn shown(&self, mask: bool) -> Cow<'_, str> {
+        match self.kind {
+            ErrorKind::Internal if mask => Cow::Borrowed("an internal error occurred"),
+            _ => Cow::Borrowed(&self.message),
+        }
+    }
+}
+
+impl<E> From<E> for Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: E) -> Self {
+        let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
+        match error.downcast::<ToolError>() {
+            Ok(tool) => Self::tool(tool.0),
+            Err(other) => match other.downcast::<RpcError>() {
+                Ok(rpc) => Self::protocol(*rpc),
+                Err(other) => Self {
+                    source: None,
+                    message: other.to_string().into(),
+                    ..Self::of(ErrorKind::Internal, "")
+                }
+                .with_source(other),
+            },
+        }
+    }
+}
+
+impl Error {
+    fn with_source(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.source = Some(source);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind)
+            .field("message", &self.message)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_error_is_shown_and_others_are_masked() {
+        fn refuse() -> Result<()> {
+            Err(ToolError::new("division by zero"))?
+        }
+        fn fail() -> Result<i64> {
+            Ok("x".parse::<i64>()?)
+        }
+        assert_eq!(refuse().unwrap_err().shown(true), "division by zero");
+        let internal = fail().unwrap_err();
+        assert_eq!(internal.shown(true), "an internal error occurred");
+        assert_eq!(internal.shown(false), "invalid digit found in string");
+    }
+}

@@ -1,0 +1,197 @@
+//! The seam between resolving and governing.
+//!
+//! The framework resolves a call to a [`Target`]; a [`Gate`] decides what becomes of it. The
+//! [`Leaf`] is the component's own code: it is consumed by value, so it runs at most once, and only
+//! the router makes one, so it runs only through a gate.
+
+use std::{fmt, sync::Arc};
+
+use bytestring::ByteString;
+use fastmcp_auth::Caller;
+use fastmcp_protocol::{
+    Raw,
+    completion::CompleteResult,
+    mrtr::InputRequests,
+    prompt::GetPromptResult,
+    resource::ReadResourceResult,
+    tool::CallToolResult,
+};
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::{
+    component::Component,
+    context::Context,
+    error::{Error, Result},
+};
+
+/// Decides who sees what and what becomes of a call.
+pub trait Gate: fmt::Debug + Send + Sync + 'static {
+    /// Callers of one class see the same lists.
+    fn class(&self, caller: &Caller) -> Class;
+
+    /// Whether the component exists for this caller at all. What does not is answered as unknown.
+    fn exists(&self, caller: &Caller, component: &Component) -> bool {
+        let _ = (caller, component);
+        true
+    }
+
+    /// Whether the caller's lists show the component. Must agree for callers of one class.
+    fn visible(&self, caller: &Caller, component: &Component) -> bool;
+
+    /// Handles one call. Arguments are as the client sent them: a gate that governs parses them
+    /// once into [`fastmcp_protocol::args::Args`] and hands the leaf what it parsed.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is polled to its end even when the client goes away; a gate decides itself until
+    /// when [`Context::cancellation`] ends the call.
+    fn invoke(&self, context: Context, target: Target, input: Input, leaf: Leaf) -> BoxFuture<'_, Result<Outcome>>;
+}
+
+/// Callers that see the same lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Class(pub ByteString);
+
+/// A component that was found for a caller. Only the router makes one.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub(crate) component: Arc<Component>,
+}
+
+impl Target {
+    /// The component.
+    #[must_use]
+    pub fn component(&self) -> &Component {
+        &self.component
+    }
+}
+
+/// What a component is called with.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The arguments: an object as the client sent it, or the parameters of a template.
+    pub args: Option<Raw>,
+    /// The URI, for resources.
+    pub uri: Option<ByteString>,
+}
+
+/// The component's own code, for one call.
+pub struct Leaf {
+    pub(crate) component: Arc<Component>,
+}
+
+impl Leaf {
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// What the handler returns.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the handler stops where it awaits.
+    pub fn run(self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
+        self.component.handler().call(context, input)
+    }
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf").field("component", &self.component.key()).finish()
+    }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// With a result.
+    Complete(Payload),
+    /// The client must answer something first.
+    InputRequired(Asks),
+}
+
+/// A result.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Payload {
+    /// Of a tool.
+    Tool(CallToolResult),
+    /// Of a tool whose value is no object: it stands under `result`, and clients are told so.
+    Wrapped(CallToolResult),
+    /// Of a resource.
+    Resource(ReadResourceResult),
+    /// Of a prompt.
+    Prompt(GetPromptResult),
+    /// Of a completion.
+    Completion(CompleteResult),
+    /// Already encoded: a JSON object in the canonical form of its method.
+    Raw(Raw),
+}
+
+/// What the client must answer before a call goes on.
+#[derive(Debug, Default)]
+pub struct Asks {
+    /// The questions by key.
+    pub requests: InputRequests,
+    /// What the asker wants to see again with the answers; sealed on its way.
+    pub state: Option<Value>,
+}
+
+impl From<CallToolResult> for Outcome {
+    fn from(result: CallToolResult) -> Self {
+        Self::Complete(Payload::Tool(result))
+    }
+}
+
+impl From<ReadResourceResult> for Outcome {
+    fn from(result: ReadResourceResult) -> Self {
+        Self::Complete(Payload::Resource(result))
+    }
+}
+
+impl From<GetPromptResult> for Outcome {
+    fn from(result: GetPromptResult) -> Self {
+        Self::Complete(Payload::Prompt(result))
+    }
+}
+
+/// The gate of servers that have no other: everybody who was let in may use what asks for no scope
+/// that they lack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultGate;
+
+impl Gate for DefaultGate {
+    fn class(&self, caller: &Caller) -> Class {
+        match caller.scopes() {
+            None | Some([]) => Class::default(),
+            Some(scopes) => {
+                let mut scopes: Vec<_> = scopes.iter().map(String::as_str).collect();
+                scopes.sort_unstable();
+                Class(scopes.join(" ").into())
+            }
+        }
+    }
+
+    fn visible(&self, caller: &Caller, component: &Component) -> bool {
+        caller.missing_scopes(component.required_scopes()).is_empty()
+    }
+
+    fn invoke(&self, context: Context, target: Target, input: Input, leaf: Leaf) -> BoxFuture<'_, Result<Outcome>> {
+        let missing = context.caller().missing_scopes(target.component().required_scopes());
+        if !missing.is_empty() {
+            let error = Error::forbidden(format!("scope `{}` is needed", missing.join(" ")));
+            return Box::pin(async move { Err(error) });
+        }
+        let cancel = context.cancellation().clone();
+        let call = leaf.run(context, input);
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                outcome = call => outcome,
+                () = cancel.cancelled() => Err(Error::cancelled()),
+            }
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! What a server has: snapshots of its components.
+//!
+//! A snapshot never changes; a change makes a new one and swaps it in. Lists are encoded once per
+//! snapshot, revision and class of callers.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytestring::ByteString;
+use fastmcp_auth::Caller;
+use fastmcp_protocol::{ProtocolVersion, RpcError};
+use serde_json::{Map, Value};
+use tokio::sync::broadcast;
+
+use crate::{
+    component::{Component, Kind},
+    error::{Error, Result},
+    gate::{Class, Gate},
+};
+
+/// Encoded pages that are kept per snapshot.
+const MAX_PAGES: usize = 4_096;
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The components of a kind.
+    List(Kind),
+    /// The contents of a resource.
+    Resource(String),
+}
+
+/// The components of a server.
+#[derive(Debug)]
+pub struct Registry {
+    snapshot: ArcSwap<Snapshot>,
+    edit: Mutex<()>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Registry {
+    /// Creates a registry.
+    ///
+    /// # Errors
+    ///
+    /// When two components of one kind have the same key and no extension tells them apart.
+    pub fn new(components: Vec<Component>) -> Result<Self> {
+        Ok(Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::new(components.into_iter().map(Arc::new).collect())?),
+            edit: Mutex::default(),
+            changes: broadcast::channel(64).0,
+        })
+    }
+
+    /// What is there now.
+    #[must_use]
+    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Changes the components and tells subscribers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`]; then nothing is changed.
+    pub fn edit(&self, change: impl FnOnce(&mut Vec<Arc<Component>>)) -> Result<()> {
+        let guard = self.edit.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.snapshot.load_full();
+        let mut components = before.components.clone();
+        change(&mut components);
+        let after = Arc::new(Snapshot::new(components)?);
+        self.snapshot.store(Arc::clone(&after));
+        drop(guard);
+        for kind in [Kind::Tool, Kind::Resource, Kind::Template, Kind::Prompt] {
+            if before.hashes(kind).ne(after.hashes(kind)) {
+                self.notify(Change::List(kind));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells subscribers of a change.
+    pub fn notify(&self, change: Change) {
+        // Nobody listening is no failure.
+        let _listeners = self.changes.send(change);
+    }
+
+    /// Hears of changes from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+}
+
+/// The components at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    components: Vec<Arc<Component>>,
+    by_key: HashMap<(Kind, String), Vec<Arc<Component>>>,
+    pages: Mutex<HashMap<PageKey, ByteString>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PageKey {
+    pub(crate) kind: Kind,
+    pub(crate) class: Class,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) offset: usize,
+}
+
+impl Snapshot {
+    fn new(components: Vec<Arc<Component>>) -> Result<Self> {
+        let mut by_key: HashMap<_, Vec<Arc<Component>>> = HashMap::new();
+        for component in &components {
+            let same = by_key.entry((component.kind(), component.key().to_owned())).or_default();
+            // Components of sources with tenants share names; the gate tells whose is whose.
+            if !same.is_empty() && !component.is_extended() {
+                return Err(Error::internal(format!(
+                    "{:?} `{}` is registered twice; rename one of them",
+                    component.kind(),
+                    component.key()
+                )));
+            }
+            same.push(Arc::clone(component));
+        }
+        Ok(Self { components, by_key, pages: Mutex::default() })
+    }
+
+    fn hashes(&self, kind: Kind) -> impl Iterator<Item = [u8; 32]> {
+        self.of_kind(kind).map(|c| c.definition_hash())
+    }
+
+    /// The components of one kind, in the order of their registration.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.iter().filter(move |c| c.kind() == kind)
+    }
+
+    /// Whether there is a component of `kind`.
+    #[must_use]
+    pub fn has(&self, kind: Kind) -> bool {
+        self.of_kind(kind).next().is_some()
+    }
+
+    /// The component of `kind` named `key` that exists for `caller`.
+    #[must_use]
+    pub fn find(&self, gate: &dyn Gate, caller: &Caller, kind: Kind, key: &str) -> Option<Arc<Component>> {
+        // The map's key is owned; looking one up must not cost a copy of a long name.
+        if key.len() > 4_096 {
+            return None;
+        }
+        let named = self.by_key.get(&(kind, key.to_owned()))?;
+        named.iter().find(|c| gate.exists(caller, c)).cloned()
+    }
+
+    /// The resource or template that answers `uri`, with the template's parameters.
+    #[must_use]
+    pub fn find_resource(&self, gate: &dyn Gate, caller: &Caller, uri: &str) -> Option<(Arc<Component>, Map<String, Value>)> {
+        if let Some(resource) = self.find(gate, caller, Kind::Resource, uri) {
+            return Some((resource, Map::new()));
+        }
+        self.of_kind(Kind::Template).find_map(|component| {
+            let params = component.template()?.matches(uri)?;
+            gate.exists(caller, component).then(|| (Arc::clone(component), params))
+        })
+    }
+
+    /// The page that was encoded before, or what `encode` makes of the visible components.
+    pub(crate) fn page(&self, key: PageKey, encode: impl FnOnce() -> Result<ByteString>) -> Result<ByteString> {
+        if let Some(page) = self.lock().get(&key) {
+            return Ok(page.clone());
+        }
+        let page = encode()?;
+        let mut pages = self.lock();
+        if pages.len() >= MAX_PAGES {
+            pages.clear();
+        }
+        pages.insert(key, page.clone());
+        Ok(page)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PageKey, ByteString>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An opaque cursor for a page.
+pub(crate) fn cursor(offset: usize) -> String {
+    URL_SAFE_NO_PAD.encode(format!("o{offset}"))
+}
+
+/// The offset in a cursor of ours.
+pub(crate) fn offset(cursor: Option<&str>) -> std::result::Result<usize, RpcError> {
+    let Some(cursor) = cursor else { return Ok(0) };
+    URL_SAFE_NO_PAD
+        .decode(cursor)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| text.strip_prefix('o')?.parse().ok())
+        .filter(|offset| *offset > 0)
+        .ok_or_else(|| RpcError::invalid_params("`cursor` is not one of this server"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_our_own() {
+        assert_eq!(offset(None), Ok(0));
+        assert_eq!(offset(Some(&cursor(50))), Ok(50));
+        for wrong in ["", "x", "bzA", &cursor(0)] {
+            assert!(offset(Some(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}

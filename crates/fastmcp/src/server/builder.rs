@@ -1,0 +1,277 @@
+//! Building a server.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use fastmcp_auth::Caller;
+use fastmcp_guard::clock::{Clock, SystemClock};
+use fastmcp_protocol::{completion::CompleteParams, meta::Implementation, wire::CacheHint};
+use fastmcp_transport::{Denied, Peer, http::HttpConfig};
+use futures_util::future::BoxFuture;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Completer, CompleterSlot, Engine, SESSION_IDLE, Server};
+use crate::{
+    component::{Component, IntoPrompt, IntoResource, IntoTool},
+    error::Result,
+    gate::{DefaultGate, Gate},
+    registry::Registry,
+    respond::Identity,
+    seal::KeyRing,
+    session::legacy::Sessions,
+};
+
+/// Who comes in, or why not.
+pub type Admission = std::result::Result<Caller, Denied>;
+
+/// Authenticates requests over HTTP, once each, before the body is read.
+pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
+    /// Who is calling.
+    fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission>;
+}
+
+/// A server in the making.
+///
+/// ```no_run
+/// use fastmcp::prelude::*;
+///
+/// /// Adds two numbers.
+/// #[tool]
+/// async fn add(a: i64, b: i64) -> i64 {
+///     a + b
+/// }
+///
+/// # async fn example() -> Result<()> {
+/// FastMcp::new("demo").tool(add).run().await
+/// # }
+/// ```
+pub struct FastMcp {
+    info: Implementation,
+    instructions: Option<String>,
+    components: Vec<Result<Component>>,
+    gate: Arc<dyn Gate>,
+    authenticate: Option<Arc<dyn Authenticate>>,
+    completer: Option<CompleterSlot>,
+    key_ring: Option<KeyRing>,
+    clock: Arc<dyn Clock>,
+    mask: bool,
+    page_size: Option<usize>,
+    cache_hint: CacheHint,
+    max_sessions: usize,
+    session_idle: Duration,
+    max_subscriptions: usize,
+    shutdown: CancellationToken,
+}
+
+impl FastMcp {
+    /// Begins a server that clients know by `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            info: Implementation::new(name, "0.1.0"),
+            instructions: None,
+            components: Vec::new(),
+            gate: Arc::new(DefaultGate),
+            authenticate: None,
+            completer: None,
+            key_ring: None,
+            clock: Arc::new(SystemClock),
+            mask: true,
+            page_size: None,
+            cache_hint: CacheHint::default(),
+            max_sessions: 10_000,
+            session_idle: SESSION_IDLE,
+            max_subscriptions: 1_024,
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// Sets the version that clients are told. Default `0.1.0`.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.info.version = version.into();
+        self
+    }
+
+    /// Tells models what the server is for.
+    #[must_use]
+    pub fn instructions(mut self, text: impl Into<String>) -> Self {
+        self.instructions = Some(text.into());
+        self
+    }
+
+    /// Names a page about the server.
+    #[must_use]
+    pub fn website_url(mut self, url: impl Into<String>) -> Self {
+        self.info.website_url = Some(url.into());
+        self
+    }
+
+    /// Adds a tool.
+    #[must_use]
+    pub fn tool(mut self, tool: impl IntoTool) -> Self {
+        self.components.push(tool.into_tool().build());
+        self
+    }
+
+    /// Adds a resource or a template.
+    #[must_use]
+    pub fn resource(mut self, resource: impl IntoResource) -> Self {
+        self.components.push(resource.into_resource().build());
+        self
+    }
+
+    /// Adds a prompt.
+    #[must_use]
+    pub fn prompt(mut self, prompt: impl IntoPrompt) -> Self {
+        self.components.push(prompt.into_prompt().build());
+        self
+    }
+
+    /// Adds a component that was made by hand.
+    #[must_use]
+    pub fn component(mut self, component: Component) -> Self {
+        self.components.push(Ok(component));
+        self
+    }
+
+    /// Completes arguments of prompts and templates.
+    #[must_use]
+    pub fn completion<F>(mut self, completer: F) -> Self
+    where
+        F: Fn(&Caller, &CompleteParams<'_>) -> Vec<String> + Send + Sync + 'static,
+    {
+        let completer: Box<Completer> = Box::new(completer);
+        self.completer = Some(CompleterSlot(completer));
+        self
+    }
+
+    /// Puts calls through `gate`. Default: [`DefaultGate`].
+    #[must_use]
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Lets in over HTTP only who `authenticate` knows. Default: everybody, as nobody in particular.
+    #[must_use]
+    pub fn auth(mut self, authenticate: impl Authenticate) -> Self {
+        self.authenticate = Some(Arc::new(authenticate));
+        self
+    }
+
+    /// Seals what clients carry between rounds. Default: a key that is forgotten with the process;
+    /// several replicas need one that they share.
+    #[must_use]
+    pub fn key_ring(mut self, key_ring: KeyRing) -> Self {
+        self.key_ring = Some(key_ring);
+        self
+    }
+
+    /// Asks `clock` for the time.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Whether internal errors are told without details. Default: they are masked.
+    #[must_use]
+    pub const fn mask_error_details(mut self, mask: bool) -> Self {
+        self.mask = mask;
+        self
+    }
+
+    /// How many entries a page of a list has. Default: all.
+    #[must_use]
+    pub fn list_page_size(mut self, size: usize) -> Self {
+        self.page_size = Some(size.max(1));
+        self
+    }
+
+    /// How long and for whom clients may keep lists. Default: not at all.
+    #[must_use]
+    pub const fn cache_hint(mut self, hint: CacheHint) -> Self {
+        self.cache_hint = hint;
+        self
+    }
+
+    /// How many legacy sessions may be open, and how long one may sit idle. Default 10,000 and 30 min.
+    #[must_use]
+    pub const fn legacy_sessions(mut self, max: usize, idle: Duration) -> Self {
+        self.max_sessions = max;
+        self.session_idle = idle;
+        self
+    }
+
+    /// Ends the server when `shutdown` fires.
+    #[must_use]
+    pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Builds the server.
+    ///
+    /// # Errors
+    ///
+    /// When a component cannot be built or two have one name.
+    pub fn build(self) -> Result<Server> {
+        let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
+        let key_ring = match self.key_ring {
+            Some(key_ring) => key_ring,
+            None => KeyRing::ephemeral()?,
+        };
+        Ok(Server {
+            engine: Arc::new(Engine {
+                identity: Identity::new(self.info),
+                instructions: self.instructions,
+                registry: Registry::new(components)?,
+                gate: self.gate,
+                authenticate: self.authenticate,
+                completer: self.completer,
+                key_ring,
+                clock: self.clock,
+                mask: self.mask,
+                page_size: self.page_size,
+                cache_hint: self.cache_hint,
+                sessions: Sessions::new(self.max_sessions, self.session_idle),
+                subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
+                tracker: TaskTracker::new(),
+                shutdown: self.shutdown,
+            }),
+        })
+    }
+
+    /// Builds the server and serves standard input and output.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`] and [`Server::serve_stdio`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Server::serve_stdio`].
+    pub async fn run(self) -> Result<()> {
+        self.build()?.serve_stdio().await
+    }
+
+    /// Builds the server and serves Streamable HTTP on `address`, at every path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`] and [`Server::serve_http`], and when `address` cannot be bound.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Server::serve_http`].
+    pub async fn run_http(self, address: SocketAddr) -> Result<()> {
+        let listener = TcpListener::bind(address).await?;
+        self.build()?.serve_http(listener, HttpConfig::default()).await
+    }
+}
+
+impl fmt::Debug for FastMcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FastMcp").field("info", &self.info).field("components", &self.components.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! Asking a legacy client: our request on its open stream, its answer in another message.
+
+use std::{fmt, sync::Arc, sync::atomic::Ordering};
+
+use fastmcp_protocol::{
+    Raw, RequestId,
+    jsonrpc::encode_call,
+    legacy,
+    mrtr::{InputRequest, InputRequests, InputResponses},
+};
+use fastmcp_transport::{Frame, Outlet};
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exchange, Session, lock};
+use crate::{
+    context::Asker,
+    error::{Error, Result},
+    session::listen::answered,
+};
+
+/// Asks on the stream of one request.
+pub(super) struct OnStream {
+    session: Arc<Session>,
+    outlet: Outlet,
+    cancel: CancellationToken,
+}
+
+impl OnStream {
+    pub(super) fn new(session: &Arc<Session>, exchange: &Exchange) -> Self {
+        Self { session: Arc::clone(session), outlet: exchange.outlet.clone(), cancel: exchange.cancel.clone() }
+    }
+
+    async fn send(&self, request: &InputRequest) -> Result<Raw> {
+        let id = self.session.next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered_by) = oneshot::channel();
+        lock(&self.session.asked).insert(id, answer);
+        let _forget = Forget { session: &self.session, id };
+        let (method, params) = legacy::input_request(request, self.session.version, &super::store::random_id()?)
+            .map_err(|e| Error::tool(format!("the client cannot be asked: {e}")))?;
+        let text = encode_call(Some(&RequestId::Number(id)), method.as_str(), params.as_ref().map(Raw::as_str));
+        self.outlet
+            .send(Frame::message(text))
+            .await
+            .map_err(|_| Error::declined("the client is gone and cannot be asked"))?;
+        let outcome = tokio::select! {
+            outcome = answered_by => outcome.map_err(|_| Error::declined("the session ended before the client answered"))?,
+            () = self.session.closed.cancelled() => return Err(Error::declined("the session ended before the client answered")),
+            () = self.cancel.cancelled() => return Err(Error::cancelled()),
+        };
+        answered(outcome)
+    }
+}
+
+impl fmt::Debug for OnStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnStream").field("session", &self.session.id).finish_non_exhaustive()
+    }
+}
+
+impl Asker for OnStream {
+    fn ask(&self, request: InputRequest) -> BoxFuture<'_, Result<Raw>> {
+        Box::pin(async move { self.send(&request).await })
+    }
+}
+
+/// Forgets a question whose asker is gone.
+struct Forget<'a> {
+    session: &'a Session,
+    id: i64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        lock(&self.session.asked).remove(&self.id);
+    }
+}
+
+/// Asks everything that a gate wants to know, one after the other.
+pub(super) async fn all(session: &Arc<Session>, exchange: &Exchange, requests: InputRequests) -> Result<InputResponses> {
+    let asker = OnStream::new(session, exchange);
+    let mut answers = InputResponses::default();
+    for (key, request) in requests.iter() {
+        crate::context::require(&session.capabilities, request)?;
+        answers.answer(key, &asker.send(request).await?)?;
+    }
+    Ok(answers)
+}
