@@ -10,7 +10,7 @@ use futures_core::future::BoxFuture;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 use url::Url;
 
@@ -53,7 +53,9 @@ impl Connector {
         // Parsed as a URL, which brings every spelling of an address to its plain form.
         let url = Url::parse(&uri.to_string()).map_err(|_| Refusal::Unparsable)?;
         let to = self.rules.destination(&url)?;
-        let addresses = self.addresses(&to).await?;
+        let addresses = timeout_at(deadline, self.addresses(&to))
+            .await
+            .map_err(|_| ConnectError::Timeout { limit: self.limit })??;
         let stream = self.first_that_answers(&to, &addresses, deadline).await?;
         // Small requests go out at once; a socket that does not know the option works as well.
         let _ = stream.set_nodelay(true);

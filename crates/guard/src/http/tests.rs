@@ -625,6 +625,18 @@ async fn a_head_without_end_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_connector_alone_bounds_its_time() {
+    use tower_service::Service as _;
+    let mut config = local(&["raw.test"]);
+    config.resolver = Arc::new(Silent);
+    let error = Connector::new(&config)
+        .call("http://raw.test/".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout { limit } if limit == Duration::from_secs(5)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_has_an_end() {
     let mut config = local(&["raw.test"]);
     config.resolver = Arc::new(Silent);
@@ -651,14 +663,12 @@ async fn silence_has_an_end() {
 
 #[tokio::test]
 async fn a_refused_port_says_so_and_a_dead_address_is_passed_over() {
-    let gone = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Bound, so that nobody else gets the port, and not listening.
+    let gone = tokio::net::TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://gone.test:{}/", gone.local_addr().unwrap().port());
     let error = fetcher(&local(&["gone.test"]))
-        .get(&Url::parse(&format!("http://gone.test:{gone}/")).unwrap())
+        .get(&Url::parse(&url).unwrap())
         .await
         .unwrap_err();
     assert!(
