@@ -5,7 +5,11 @@
 
 pub mod ads;
 pub mod database;
+mod define;
 pub mod filesystem;
+mod grant;
+mod input;
+mod work;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -38,14 +42,22 @@ pub trait ProviderAdapter: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Obtains the credential for one caller and purpose.
-    fn exchange<'a>(&'a self, request: &'a Exchange<'a>) -> BoxFuture<'a, Result<Grant, ProviderError>>;
+    fn exchange<'a>(
+        &'a self,
+        request: &'a Exchange<'a>,
+    ) -> BoxFuture<'a, Result<Grant, ProviderError>>;
 
     /// Executes `endpoint`.
     ///
     /// # Cancel safety
     ///
     /// The future may be dropped only before it has been polled; the pipeline polls it to its end.
-    fn call<'a>(&'a self, endpoint: &'a str, payload: &'a Args, call: &'a Call<'a>) -> BoxFuture<'a, Result<Raw, ProviderError>>;
+    fn call<'a>(
+        &'a self,
+        endpoint: &'a str,
+        payload: &'a Args,
+        call: &'a Call<'a>,
+    ) -> BoxFuture<'a, Result<Raw, ProviderError>>;
 
     /// Whether the system behind can be reached, for `/ready`.
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -101,7 +113,11 @@ pub struct Grant {
 
 impl Grant {
     /// Creates a grant.
-    pub fn new(token_type: impl Into<String>, secret: impl Into<Arc<str>>, expires_in: Duration) -> Self {
+    pub fn new(
+        token_type: impl Into<String>,
+        secret: impl Into<Arc<str>>,
+        expires_in: Duration,
+    ) -> Self {
         Self {
             token_type: token_type.into(),
             audience: None,
