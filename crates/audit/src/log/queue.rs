@@ -1,0 +1,179 @@
+//! What the callers and the writer share: a bounded queue and the state of health.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{Health, Options, Receipt};
+use crate::{ack::Completer, checkpoint::Checkpoint, error::AuditError, record::Body};
+
+/// A record that waits to be written.
+pub(super) struct Append {
+    pub(super) body: Body,
+    /// Nobody waits in buffered mode.
+    pub(super) ack: Option<Completer<Receipt>>,
+}
+
+pub(super) enum Job {
+    Append(Append),
+    Checkpoint(Completer<Checkpoint>),
+}
+
+/// What the writer takes at once: records, and then requests for a checkpoint over them.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) appends: Vec<Append>,
+    pub(super) checkpoints: Vec<Completer<Checkpoint>>,
+    /// The log is being closed and nothing more waits.
+    pub(super) last: bool,
+}
+
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    room: Condvar,
+    health: Mutex<Health>,
+    max_records: usize,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    refused: u64,
+    closed: bool,
+}
+
+impl Job {
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.body.len(),
+            Self::Checkpoint(_) => 0,
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            health: Mutex::default(),
+            max_records: options.queue_records,
+            max_bytes: options.queue_bytes,
+        }
+    }
+
+    /// Puts a job into the queue, after waiting for room where there is none.
+    pub(super) fn push(&self, job: Job, wait: Duration) -> Result<(), AuditError> {
+        let bytes = job.bytes();
+        let full = |queue: &Queue| {
+            queue.jobs.len() >= self.max_records || queue.bytes + bytes > self.max_bytes
+        };
+        let mut queue = self.queue();
+        if !wait.is_zero() {
+            queue = self
+                .room
+                .wait_timeout_while(queue, wait, |queue| !queue.closed && full(queue))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if queue.closed {
+            return Err(AuditError::Closed);
+        }
+        if full(&queue) {
+            queue.refused += 1;
+            let records = queue.jobs.len();
+            return Err(AuditError::Full { records });
+        }
+        queue.bytes += bytes;
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits for jobs, or for `idle` to pass, and takes at most `max` records.
+    pub(super) fn take(&self, max: usize, idle: Option<Duration>) -> Batch {
+        let nothing = |queue: &mut Queue| queue.jobs.is_empty() && !queue.closed;
+        let queue = self.queue();
+        let mut queue = match idle {
+            Some(idle) => {
+                self.work
+                    .wait_timeout_while(queue, idle, nothing)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+            None => self
+                .work
+                .wait_while(queue, nothing)
+                .unwrap_or_else(PoisonError::into_inner),
+        };
+        let mut batch = Batch::default();
+        while batch.appends.len() < max {
+            // A checkpoint covers what came before it, so no record after it joins its batch.
+            match queue.jobs.pop_front() {
+                Some(Job::Append(append)) if batch.checkpoints.is_empty() => {
+                    queue.bytes -= append.body.len();
+                    batch.appends.push(append);
+                }
+                Some(Job::Checkpoint(checkpoint)) => batch.checkpoints.push(checkpoint),
+                Some(job) => {
+                    queue.jobs.push_front(job);
+                    break;
+                }
+                None => break,
+            }
+        }
+        batch.last = queue.closed && queue.jobs.is_empty();
+        drop(queue);
+        self.room.notify_all();
+        batch
+    }
+
+    /// Refuses all further jobs and lets the writer come to its end.
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// The writer is gone: nothing will ever be taken.
+    pub(super) fn end(&self) {
+        let waiting = {
+            let mut queue = self.queue();
+            queue.closed = true;
+            queue.bytes = 0;
+            std::mem::take(&mut queue.jobs)
+        };
+        // Dropping a job answers whoever waits for it, and so outside of the lock.
+        drop(waiting);
+        self.room.notify_all();
+        self.update(|health| health.ready = false);
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let mut health = self
+            .health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let queue = self.queue();
+        health.queued = queue.jobs.len();
+        health.refused = queue.refused;
+        health.ready &= !queue.closed;
+        health
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,562 @@
+//! The one thread that writes.
+//!
+//! INVARIANT: a record is acknowledged only after the file it stands in was synced without error.
+//! INVARIANT: after an error a file is never written or synced again.
+
+use std::{any::Any, io, sync::Arc, time::Duration};
+
+use jiff::{Timestamp, civil::Date};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Mode, Options, Receipt,
+    load::{Loaded, MAX_VOIDS, load, write_tiles},
+    queue::{Append, Shared},
+};
+use crate::{
+    checkpoint::{self, Checkpoint},
+    error::{AuditError, StorageError},
+    hash::Hash,
+    record::{Body, CLOSED, Draft, OPENED, RECOVERED, Stamp, Status, render},
+    segment::{Name, Survey, VOIDED, Void, day},
+    storage::{Segment, Storage},
+    tree::{Compact, tile::Tiles},
+    walk::Cursor,
+};
+
+/// Durable records that no checkpoint covers yet; more are refused, or the tree would outgrow
+/// memory while the checkpoint cannot be written.
+const MAX_UNSIGNED: u64 = 1 << 20;
+
+pub(super) struct Writer {
+    storage: Arc<dyn Storage>,
+    shared: Arc<Shared>,
+    options: Options,
+    /// After all records written.
+    cursor: Cursor,
+    /// After all records that are durable.
+    durable: Cursor,
+    /// Over all records that are durable.
+    tree: Compact,
+    tiles: Tiles,
+    /// The leaves of the records that are written and not yet durable.
+    pending: Vec<Hash>,
+    open: Option<Open>,
+    failure: Option<Failure>,
+    /// What the next recovery record has to declare void.
+    voids: Vec<Void>,
+    /// A file that may exist and holds nothing durable.
+    leftover: Option<Name>,
+    checkpointed: u64,
+    checkpoint_tried: Timestamp,
+    checkpoint_failure: Option<AuditError>,
+    synced: Timestamp,
+    buffer: Vec<u8>,
+    /// Released last.
+    _lock: Box<dyn Any + Send>,
+}
+
+/// The file that is written.
+struct Open {
+    name: Name,
+    file: Box<dyn Segment>,
+    len: u64,
+    durable: u64,
+}
+
+struct Failure {
+    error: StorageError,
+    tried: Timestamp,
+}
+
+impl Writer {
+    /// Takes the lock, reads the log, and writes its first record of this run and a checkpoint.
+    pub(super) fn start(
+        storage: Arc<dyn Storage>,
+        shared: Arc<Shared>,
+        options: Options,
+    ) -> Result<Self, AuditError> {
+        let lock = storage.lock().map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return AuditError::Locked {
+                    folder: storage.place(),
+                };
+            }
+            AuditError::Storage(StorageError::new("lock", "lock", error))
+        })?;
+        let loaded = load(&*storage, &options)?;
+        let now = options.clock.now();
+        let mut writer = Self {
+            cursor: loaded.cursor,
+            durable: loaded.cursor,
+            tree: Compact::default(),
+            tiles: Tiles::default(),
+            pending: Vec::new(),
+            open: None,
+            failure: None,
+            voids: Vec::new(),
+            leftover: None,
+            checkpointed: 0,
+            checkpoint_tried: now,
+            checkpoint_failure: None,
+            synced: now,
+            buffer: Vec::new(),
+            _lock: lock,
+            storage,
+            shared,
+            options,
+        };
+        writer.resume(loaded, now)?;
+        writer.checkpoint()?;
+        writer.shared.update(|health| health.ready = true);
+        Ok(writer)
+    }
+
+    fn resume(&mut self, loaded: Loaded, now: Timestamp) -> Result<(), AuditError> {
+        self.tree = loaded.tree;
+        self.tiles = loaded.tiles;
+        self.voids = loaded.voids;
+        if let Some((name, len)) = loaded.tail {
+            let file = self.reopen(name).map_err(AuditError::Storage)?;
+            if self.voids.is_empty() {
+                self.open = Some(Open {
+                    name,
+                    file,
+                    len,
+                    durable: len,
+                });
+            }
+        }
+        let (action, cause) = if loaded.closed && self.voids.is_empty() {
+            (OPENED, None)
+        } else {
+            (RECOVERED, Some("the log was not closed in good order"))
+        };
+        if let Err(error) = self.note_event(now, action, cause.map(str::to_owned)) {
+            // A process that is started again and again must not leave a file each time.
+            self.fail(error.clone(), now);
+            let _ = self.clear_leftover();
+            return Err(AuditError::Storage(error));
+        }
+        self.voids.clear();
+        Ok(())
+    }
+
+    /// Opens a file of an earlier run. What was read from it may be in memory only: sync it.
+    fn reopen(&self, name: Name) -> Result<Box<dyn Segment>, StorageError> {
+        let name = name.to_string();
+        let mut file = self
+            .storage
+            .resume(&name)
+            .map_err(|error| StorageError::new("open", &name, error))?;
+        file.sync()
+            .map_err(|error| StorageError::new("sync", &name, error))?;
+        Ok(file)
+    }
+
+    /// Writes until the log is closed.
+    pub(super) fn run(mut self) -> Result<(), AuditError> {
+        // However this ends, nobody must wait for ever.
+        let _ended = Ended(Arc::clone(&self.shared));
+        loop {
+            let batch = self.shared.take(self.options.batch, self.idle());
+            self.commit(batch.appends);
+            for request in batch.checkpoints {
+                request.complete(self.checkpoint());
+            }
+            self.routine();
+            if batch.last {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Returns how long the writer may wait for work.
+    fn idle(&self) -> Option<Duration> {
+        let retry = self
+            .failure
+            .is_some()
+            .then_some(self.options.retry_interval);
+        let sync = (!self.pending.is_empty()).then_some(self.options.sync_interval);
+        let checkpoint = (self.tree.size() > self.checkpointed
+            || self.checkpoint_failure.is_some())
+        .then_some(self.options.checkpoint_interval);
+        [retry, sync, checkpoint].into_iter().flatten().min()
+    }
+
+    fn commit(&mut self, appends: Vec<Append>) {
+        if appends.is_empty() {
+            return;
+        }
+        if let Err(error) = self.writable() {
+            return self.refuse(appends, &error);
+        }
+        let strict = self.options.mode == Mode::Strict;
+        let now = self.options.clock.now();
+        let written = self
+            .write(now, appends.iter().map(|append| &append.body))
+            .and_then(|receipts| {
+                if strict {
+                    self.sync()?;
+                }
+                Ok(receipts)
+            });
+        match written {
+            Ok(receipts) => {
+                for (append, receipt) in appends.into_iter().zip(receipts) {
+                    if let Some(ack) = append.ack {
+                        ack.complete(Ok(receipt));
+                    }
+                }
+            }
+            Err(error) => {
+                self.fail(error.clone(), now);
+                self.refuse(appends, &AuditError::Storage(error));
+                // The first try does not wait.
+                let _ = self.recover(now);
+            }
+        }
+    }
+
+    /// Tells whether records can be written, after a try to make it so.
+    fn writable(&mut self) -> Result<(), AuditError> {
+        if self.tree.size() - self.checkpointed.min(self.tree.size()) > MAX_UNSIGNED
+            && let Some(error) = &self.checkpoint_failure
+        {
+            return Err(error.clone());
+        }
+        self.retry().map_err(AuditError::Unavailable)
+    }
+
+    /// Answers with an error. In buffered mode the answer was another one, so it is a loss.
+    fn refuse(&self, appends: Vec<Append>, error: &AuditError) {
+        if self.options.mode == Mode::Buffered {
+            let lost = appends.len() as u64;
+            self.shared.update(|health| health.lost += lost);
+        }
+        for append in appends {
+            if let Some(ack) = append.ack {
+                ack.complete(Err(error.clone()));
+            }
+        }
+    }
+
+    /// Writes records to the file of their day, without syncing it.
+    fn write<'b>(
+        &mut self,
+        now: Timestamp,
+        bodies: impl Iterator<Item = &'b Body>,
+    ) -> Result<Vec<Receipt>, StorageError> {
+        self.turn_to(day(now))?;
+        let Some(open) = &mut self.open else {
+            return Err(missing());
+        };
+        let mut cursor = self.cursor;
+        let mut receipts = Vec::new();
+        let mut leaves = Vec::new();
+        self.buffer.clear();
+        for body in bodies {
+            let stamp = Stamp {
+                seq: cursor.next,
+                ts: now,
+                instance: &self.options.instance,
+                prev_hash: cursor.prev,
+            };
+            let start = self.buffer.len();
+            let event_hash = stamp.write(body, &mut self.buffer);
+            leaves.push(Hash::leaf(self.buffer.get(start..).unwrap_or_default()));
+            self.buffer.push(b'\n');
+            receipts.push(Receipt::Durable {
+                seq: cursor.next,
+                event_hash,
+            });
+            cursor = Cursor {
+                next: cursor.next + 1,
+                prev: event_hash,
+            };
+        }
+        open.file
+            .append(&self.buffer)
+            .map_err(|error| StorageError::new("append to", &open.name.to_string(), error))?;
+        open.len += self.buffer.len() as u64;
+        self.cursor = cursor;
+        self.pending.append(&mut leaves);
+        Ok(receipts)
+    }
+
+    /// Makes durable what was written.
+    fn sync(&mut self) -> Result<(), StorageError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let Some(open) = &mut self.open else {
+            return Err(missing());
+        };
+        open.file
+            .sync()
+            .map_err(|error| StorageError::new("sync", &open.name.to_string(), error))?;
+        open.durable = open.len;
+        self.durable = self.cursor;
+        for leaf in self.pending.drain(..) {
+            self.tree.push(leaf);
+            self.tiles.push(leaf);
+        }
+        let size = self.tree.size();
+        self.shared.update(|health| health.size = size);
+        Ok(())
+    }
+
+    /// Opens a new file if the day has changed.
+    fn turn_to(&mut self, day: Date) -> Result<(), StorageError> {
+        if self.open.as_ref().is_some_and(|open| open.name.day == day) {
+            return Ok(());
+        }
+        self.sync()?;
+        self.open = None;
+        let name = self.free_name(day)?;
+        // If this fails the file may be there or not.
+        self.leftover = Some(name);
+        let text = name.to_string();
+        let file = self
+            .storage
+            .create(&text)
+            .map_err(|error| StorageError::new("create", &text, error))?;
+        self.leftover = None;
+        self.open = Some(Open {
+            name,
+            file,
+            len: 0,
+            durable: 0,
+        });
+        Ok(())
+    }
+
+    fn free_name(&self, day: Date) -> Result<Name, StorageError> {
+        let mut names = self.names()?;
+        // A name that is about to be declared void must not be used again, even if it is free.
+        let voided = self.voids.iter();
+        names.extend(voided.filter_map(|void| Name::strict(&void.segment)));
+        Ok(Survey::free(&names, day))
+    }
+
+    fn names(&self) -> Result<Vec<Name>, StorageError> {
+        let listed = self
+            .storage
+            .list()
+            .map_err(|error| StorageError::new("list", ".", error))?;
+        let names = listed.iter();
+        Ok(names.filter_map(|(name, _)| Name::strict(name)).collect())
+    }
+
+    /// Gives the file up, for good.
+    fn fail(&mut self, error: StorageError, now: Timestamp) {
+        if let Some(open) = self.open.take() {
+            if open.durable == 0 {
+                self.leftover = Some(open.name);
+            } else {
+                self.voids.push(Void {
+                    segment: open.name.to_string(),
+                    valid_bytes: open.durable,
+                });
+            }
+        }
+        // In strict mode whoever waits is told; in a second failure nobody's records are pending.
+        let lost = match (self.options.mode, &self.failure) {
+            (Mode::Buffered, None) => self.pending.len() as u64,
+            _ => 0,
+        };
+        self.pending.clear();
+        self.cursor = self.durable;
+        let text = error.full();
+        self.failure = Some(Failure { error, tried: now });
+        self.shared.update(|health| {
+            health.ready = false;
+            health.failure = Some(text);
+            health.failures += 1;
+            health.lost += lost;
+        });
+    }
+
+    /// Recovers from a failure, if there was one and the last try is long enough ago.
+    fn retry(&mut self) -> Result<(), StorageError> {
+        let Some(failure) = &self.failure else {
+            return Ok(());
+        };
+        let now = self.options.clock.now();
+        if !elapsed(failure.tried, now, self.options.retry_interval) {
+            return Err(failure.error.clone());
+        }
+        self.recover(now)
+    }
+
+    /// Opens a new file whose first record says what happened.
+    fn recover(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let cause = self.failure.as_ref().map(|failure| failure.error.full());
+        let recovered = self
+            .clear_leftover()
+            .and_then(|()| self.note_event(now, RECOVERED, cause));
+        match recovered {
+            Ok(()) => {
+                self.failure = None;
+                self.voids.clear();
+                self.shared.update(|health| {
+                    health.ready = true;
+                    health.failure = None;
+                    health.recoveries += 1;
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(error.clone(), now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a file that holds nothing durable, or has it declared void.
+    fn clear_leftover(&mut self) -> Result<(), StorageError> {
+        let Some(leftover) = self.leftover else {
+            return Ok(());
+        };
+        if !self.names()?.contains(&leftover) {
+            self.leftover = None;
+            return Ok(());
+        }
+        let name = leftover.to_string();
+        match self.storage.remove(&name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) if self.voids.len() < MAX_VOIDS => self.voids.push(Void {
+                segment: name,
+                valid_bytes: 0,
+            }),
+            Err(error) => return Err(StorageError::new("remove", &name, error)),
+        }
+        self.leftover = None;
+        Ok(())
+    }
+
+    /// Writes a record of the log itself, durably.
+    fn note_event(
+        &mut self,
+        now: Timestamp,
+        action: &str,
+        cause: Option<String>,
+    ) -> Result<(), StorageError> {
+        let mut details = Map::new();
+        if let Some(last) = self.durable.next.checked_sub(1) {
+            details.insert("last_acknowledged".to_owned(), last.into());
+        }
+        if let Some(cause) = cause {
+            details.insert("cause".to_owned(), cause.into());
+        }
+        if !self.voids.is_empty() {
+            let voids = self
+                .voids
+                .iter()
+                .map(|void| json!({"segment": void.segment, "valid_bytes": void.valid_bytes}));
+            details.insert(VOIDED.to_owned(), Value::Array(voids.collect()));
+        }
+        let draft = Draft {
+            details: Some(details),
+            ..Draft::event(action, Status::Success)
+        };
+        let body = render(&draft)
+            .map_err(|error| StorageError::new("write", action, io::Error::other(error)))?;
+        self.write(now, std::iter::once(&body))?;
+        self.sync()
+    }
+
+    /// Does what is due from time to time.
+    fn routine(&mut self) {
+        let _ = self.retry();
+        let now = self.options.clock.now();
+        if elapsed(self.synced, now, self.options.sync_interval) {
+            self.synced = now;
+            if let Err(error) = self.sync() {
+                self.fail(error, now);
+                let _ = self.recover(now);
+            }
+        }
+        let unsigned = self.tree.size() - self.checkpointed.min(self.tree.size());
+        let due = unsigned >= self.options.checkpoint_records && self.checkpoint_failure.is_none()
+            || elapsed(self.checkpoint_tried, now, self.options.checkpoint_interval);
+        if due && (unsigned > 0 || self.checkpoint_failure.is_some()) {
+            // A failure is kept in the state of health and tried again when it is due again.
+            let _ = self.checkpoint();
+        }
+    }
+
+    /// Writes the tiles and then the checkpoint that relies on them.
+    fn checkpoint(&mut self) -> Result<Checkpoint, AuditError> {
+        let now = self.options.clock.now();
+        self.retry().map_err(AuditError::Unavailable)?;
+        if let Err(error) = self.sync() {
+            self.fail(error.clone(), now);
+            let _ = self.recover(now);
+            return Err(AuditError::Storage(error));
+        }
+        self.checkpoint_tried = now;
+        let result = self.write_checkpoint();
+        let size = self.tree.size();
+        self.checkpoint_failure = result.as_ref().err().cloned();
+        let failure = result.as_ref().err().map(|error| match error {
+            AuditError::Storage(error) => error.full(),
+            other => other.to_string(),
+        });
+        if result.is_ok() {
+            self.checkpointed = size;
+        }
+        let checkpointed = self.checkpointed;
+        self.shared.update(|health| {
+            health.checkpoint_failure = failure;
+            health.checkpointed = checkpointed;
+        });
+        result
+    }
+
+    fn write_checkpoint(&mut self) -> Result<Checkpoint, AuditError> {
+        write_tiles(&*self.storage, &mut self.tiles, true).map_err(AuditError::Storage)?;
+        let (size, root) = (self.tree.size(), self.tree.root());
+        let checkpoint = Checkpoint::sign(&self.options.signer, size, root)?;
+        self.storage
+            .replace(checkpoint::FILE, checkpoint.note.as_bytes())
+            .map_err(|error| {
+                AuditError::Storage(StorageError::new("write", checkpoint::FILE, error))
+            })?;
+        Ok(checkpoint)
+    }
+
+    /// Writes the closing record and the last checkpoint.
+    fn finish(&mut self) -> Result<(), AuditError> {
+        let now = self.options.clock.now();
+        if self.failure.is_some() {
+            self.recover(now).map_err(AuditError::Unavailable)?;
+        }
+        if let Err(error) = self.note_event(now, CLOSED, None) {
+            self.fail(error.clone(), now);
+            return Err(AuditError::Storage(error));
+        }
+        self.checkpoint().map(drop)
+    }
+}
+
+/// Tells the callers when the writer has ended, in a panic too.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Tells whether an interval has passed. A clock that was set back counts as passed.
+fn elapsed(since: Timestamp, now: Timestamp, interval: Duration) -> bool {
+    let passed = now.as_millisecond() - since.as_millisecond();
+    u128::try_from(passed).map_or(true, |passed| passed >= interval.as_millis())
+}
+
+/// The file that was just opened is not there: cannot happen, and must not be a panic.
+fn missing() -> StorageError {
+    StorageError::new("append to", "audit", io::Error::other("no file is open"))
+}

@@ -1,0 +1,388 @@
+//! The files of records: their names, their order, their lines, and what is void in them.
+//!
+//! Specified in `docs/audit-format.md`, "Files" and "Void bytes".
+
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    fmt,
+    io::{BufRead as _, BufReader, Read, Take},
+    ops::Range,
+};
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Fault, StorageError, VerifyError},
+    record::{MAX_LINE, Phase, RECOVERED, Record, parse},
+    storage::Storage,
+};
+
+const PREFIX: &str = "audit-";
+const SUFFIX: &str = ".jsonl";
+/// The member of a recovery record's details that lists what is void.
+pub(crate) const VOIDED: &str = "voided";
+
+/// The name of a file of records: its day, and a number for all but the first file of that day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) day: Date,
+    pub(crate) number: u32,
+}
+
+impl Name {
+    /// Parses a file name; says whether it looks like a file of records without being one.
+    fn parse(name: &str) -> Result<Option<Self>, VerifyError> {
+        if !name.starts_with(PREFIX) {
+            return Ok(None);
+        }
+        Self::strict(name)
+            .map(Some)
+            .ok_or_else(|| VerifyError::UnexpectedFile {
+                name: name.to_owned(),
+            })
+    }
+
+    /// Parses the exact name of a file of records.
+    pub(crate) fn strict(name: &str) -> Option<Self> {
+        let middle = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+        let (day, number) = match middle.split_once('.') {
+            Some((day, number)) => (day, number.parse().ok().filter(|number| *number > 0)?),
+            None => (middle, 0),
+        };
+        let digits = |range: Range<usize>| day.get(range).and_then(|text| text.parse::<i16>().ok());
+        let (month, of_month) = (digits(4..6)?, digits(6..8)?);
+        let day = Date::new(
+            digits(0..4)?,
+            i8::try_from(month).ok()?,
+            i8::try_from(of_month).ok()?,
+        )
+        .ok()?;
+        let parsed = Self { day, number };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { day, number } = self;
+        let (year, month, day) = (day.year(), day.month(), day.day());
+        write!(f, "{PREFIX}{year:04}{month:02}{day:02}")?;
+        if *number > 0 {
+            write!(f, ".{number}")?;
+        }
+        f.write_str(SUFFIX)
+    }
+}
+
+/// Returns the day, in UTC, that the file of a record is named after.
+pub(crate) fn day(ts: Timestamp) -> Date {
+    ts.to_zoned(TimeZone::UTC).date()
+}
+
+/// Says that a file counts only up to some length. Stands in the details of a recovery record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Void {
+    pub(crate) segment: String,
+    pub(crate) valid_bytes: u64,
+}
+
+impl Void {
+    /// Returns what a record declares void.
+    fn declared_by(record: &Record) -> Vec<Self> {
+        if record.action != RECOVERED || record.phase != Phase::Event {
+            return Vec::new();
+        }
+        record
+            .details
+            .as_ref()
+            .and_then(|details| details.get(VOIDED))
+            .and_then(|list| Vec::deserialize(list).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// A file of records that counts, in whole or in part.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) name: Name,
+    /// The file's length in bytes.
+    pub(crate) len: u64,
+    /// How much of it counts.
+    pub(crate) valid: u64,
+    pub(crate) head: Head,
+}
+
+/// The first line of a file.
+#[derive(Clone, Debug)]
+pub(crate) enum Head {
+    Record(Box<Record>),
+    /// It does not end: nothing in this file was ever durable.
+    Torn,
+    Wrong,
+}
+
+/// All files of a log, in the order of their records.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) pieces: Vec<Piece>,
+    /// Bytes that recovery records declare void.
+    pub(crate) voided_bytes: u64,
+    /// Every name in use, whether the file counts or not.
+    pub(crate) names: Vec<Name>,
+}
+
+impl Survey {
+    pub(crate) fn new(storage: &dyn Storage) -> Result<Self, VerifyError> {
+        let mut survey = Self::default();
+        let listed = storage
+            .list()
+            .map_err(|error| StorageError::new("list", ".", error))?;
+        for (file, len) in listed {
+            let Some(name) = Name::parse(&file)? else {
+                continue;
+            };
+            survey.names.push(name);
+            // An empty file is one whose first record never got there.
+            if len > 0 {
+                survey.pieces.push(Piece {
+                    name,
+                    len,
+                    valid: len,
+                    head: head(storage, &file)?,
+                });
+            }
+        }
+        survey.apply_voids();
+        survey.order();
+        Ok(survey)
+    }
+
+    fn apply_voids(&mut self) {
+        let mut voids = BTreeMap::new();
+        for piece in &self.pieces {
+            if let Head::Record(record) = &piece.head {
+                for void in Void::declared_by(record) {
+                    let valid = voids.entry(void.segment).or_insert(void.valid_bytes);
+                    *valid = void.valid_bytes.min(*valid);
+                }
+            }
+        }
+        for piece in &mut self.pieces {
+            if let Some(valid) = voids.get(&piece.name.to_string()) {
+                piece.valid = piece.len.min(*valid);
+                self.voided_bytes += piece.len - piece.valid;
+            }
+        }
+        self.pieces.retain(|piece| piece.valid > 0);
+    }
+
+    /// Sorts by sequence number, since a clock that was set back makes the days go back as well.
+    /// Where a first line is wrong its number says nothing, and the names decide.
+    fn order(&mut self) {
+        self.pieces.sort_by_key(|piece| piece.name);
+        if self.pieces.iter().any(|piece| piece.seq().is_none()) {
+            return;
+        }
+        self.pieces.sort_by(|a, b| {
+            a.seq()
+                .map_or(Ordering::Equal, |seq| Some(seq).cmp(&b.seq()))
+        });
+    }
+
+    /// Takes the files out in which nothing was ever durable.
+    pub(crate) fn take_torn(&mut self) -> Vec<Piece> {
+        let (torn, whole) = std::mem::take(&mut self.pieces)
+            .into_iter()
+            .partition(|piece| matches!(piece.head, Head::Torn));
+        self.pieces = whole;
+        self.order();
+        torn
+    }
+
+    /// Returns the next free name for a day.
+    pub(crate) fn free(names: &[Name], day: Date) -> Name {
+        let taken = names.iter().filter(|name| name.day == day);
+        let number = taken.map(|name| name.number.saturating_add(1)).max();
+        Name {
+            day,
+            number: number.unwrap_or(0),
+        }
+    }
+}
+
+impl Piece {
+    /// Tells whether the first line is whole and yet no record.
+    pub(crate) const fn is_wrong(&self) -> bool {
+        matches!(self.head, Head::Wrong)
+    }
+
+    /// Returns the sequence number of the first record, if the first line is one.
+    pub(crate) fn seq(&self) -> Option<u64> {
+        match &self.head {
+            Head::Record(record) => Some(record.seq),
+            Head::Torn | Head::Wrong => None,
+        }
+    }
+}
+
+fn head(storage: &dyn Storage, file: &str) -> Result<Head, StorageError> {
+    let mut lines = Lines::open(storage, file, u64::MAX)?;
+    Ok(match lines.next()? {
+        Some(Ending::Newline) => match parse(lines.bytes()) {
+            Ok(record) => Head::Record(Box::new(record)),
+            Err(_) => Head::Wrong,
+        },
+        Some(Ending::Torn) | None => Head::Torn,
+        Some(Ending::TooLong) => Head::Wrong,
+    })
+}
+
+/// The lines of one file, up to where it counts.
+pub(crate) struct Lines {
+    file: String,
+    reader: BufReader<Take<Box<dyn Read + Send>>>,
+    buffer: Vec<u8>,
+    /// The line read last, from 1.
+    pub(crate) number: u64,
+    /// Where that line begins, in bytes.
+    pub(crate) start: u64,
+    /// Where it ends, with its newline.
+    pub(crate) end: u64,
+}
+
+/// How a line ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Newline,
+    /// The file, or what counts of it, ends within this line.
+    Torn,
+    /// It is longer than any record; what comes after it are not lines.
+    TooLong,
+}
+
+impl Lines {
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        file: &str,
+        valid: u64,
+    ) -> Result<Self, StorageError> {
+        let reader = storage
+            .open(file)
+            .map_err(|error| StorageError::new("open", file, error))?;
+        Ok(Self {
+            file: file.to_owned(),
+            reader: BufReader::with_capacity(1 << 16, reader.take(valid)),
+            buffer: Vec::new(),
+            number: 0,
+            start: 0,
+            end: 0,
+        })
+    }
+
+    /// Reads the next line.
+    pub(crate) fn next(&mut self) -> Result<Option<Ending>, StorageError> {
+        const LIMIT: usize = MAX_LINE + 1;
+        self.buffer.clear();
+        let read = (&mut self.reader)
+            .take(LIMIT as u64)
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(|error| StorageError::new("read", &self.file, error))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        self.start = self.end;
+        self.end += read as u64;
+        Ok(Some(if self.buffer.ends_with(b"\n") {
+            Ending::Newline
+        } else if read == LIMIT {
+            Ending::TooLong
+        } else {
+            Ending::Torn
+        }))
+    }
+
+    /// Returns the line read last, without its newline.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer)
+    }
+
+    /// Returns the record on the line read last.
+    pub(crate) fn record(&self, ending: Ending) -> Result<Record, Fault> {
+        match ending {
+            Ending::Newline => parse(self.bytes()),
+            Ending::Torn => Err(Fault::Torn),
+            Ending::TooLong => Err(Fault::TooLong),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::Memory;
+
+    #[test]
+    fn names_have_one_spelling() {
+        let name = |text| Name::parse(text).unwrap().unwrap();
+        let first = name("audit-20261120.jsonl");
+        assert_eq!((first.day, first.number), (Date::constant(2026, 11, 20), 0));
+        assert_eq!(name("audit-20261120.12.jsonl").number, 12);
+        assert_eq!(
+            name("audit-20261120.12.jsonl").to_string(),
+            "audit-20261120.12.jsonl"
+        );
+        assert!(Name::parse("checkpoint").unwrap().is_none());
+        for bad in [
+            "audit-20261120.0.jsonl",
+            "audit-20261120.01.jsonl",
+            "audit-20261120.+1.jsonl",
+            "audit-20261320.jsonl",
+            "audit-2026112.jsonl",
+            "audit-202611200.jsonl",
+            "audit-20261120.jsonl.bak",
+            "audit-+2611120.jsonl",
+            "audit-é0261120.jsonl",
+            "audit-20261120.4294967296.jsonl",
+        ] {
+            assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn free_names_follow_the_ones_in_use() {
+        let day = Date::constant(2026, 11, 20);
+        let at = |number| Name { day, number };
+        assert_eq!(Survey::free(&[], day), at(0));
+        assert_eq!(Survey::free(&[at(0)], day), at(1));
+        assert_eq!(Survey::free(&[at(4), at(0)], day), at(5));
+        let tomorrow = Date::constant(2026, 11, 21);
+        assert_eq!(Survey::free(&[at(4)], tomorrow).number, 0);
+    }
+
+    #[test]
+    fn lines_end_at_newlines_limits_and_too_long_ones() {
+        let storage = Memory::new();
+        let long = [vec![b'x'; MAX_LINE], b"\n".to_vec()].concat();
+        storage.put("f", &[b"a\n\n".as_slice(), &long, b"tail"].concat());
+        let mut lines = Lines::open(&storage, "f", u64::MAX).unwrap();
+        assert_eq!(lines.next().unwrap(), Some(Ending::Newline));
+        assert_eq!(lines.bytes(), b"a");
+        assert_eq!((lines.number, lines.start, lines.end), (1, 0, 2));
+        assert_eq!(lines.next().unwrap(), Some(Ending::Newline));
+        assert_eq!(lines.bytes(), b"");
+        assert_eq!(lines.next().unwrap(), Some(Ending::Newline));
+        assert_eq!(lines.bytes().len(), MAX_LINE);
+        assert_eq!(lines.next().unwrap(), Some(Ending::Torn));
+        assert_eq!(lines.record(Ending::Torn), Err(Fault::Torn));
+        assert_eq!(lines.next().unwrap(), None);
+        let mut lines = Lines::open(&storage, "f", 2).unwrap();
+        assert!(lines.next().unwrap().is_some());
+        assert!(lines.next().unwrap().is_none());
+        storage.put("f", &[b"x".as_slice(), &long].concat());
+        let mut lines = Lines::open(&storage, "f", u64::MAX).unwrap();
+        assert_eq!(lines.next().unwrap(), Some(Ending::TooLong));
+    }
+}

@@ -1,0 +1,281 @@
+//! A disk in memory that fails and crashes when told to. Tests only.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    io::{self, Cursor, Read},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{Segment, Storage};
+
+/// What happens at one operation that changes the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It fails and changes nothing.
+    Fail,
+    /// It fails half-way: half of the bytes are there, the file exists, the sync reached the disk.
+    Half,
+    /// The power goes: this operation and all after it fail.
+    Crash,
+}
+
+/// What is left of unsynced bytes after a crash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Left {
+    Nothing,
+    Half,
+    All,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    disk: Arc<Mutex<Disk>>,
+    locked: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    files: BTreeMap<String, Arc<Mutex<Inode>>>,
+    operations: usize,
+    /// From this operation on, so many times.
+    plan: Option<(usize, usize, Trouble)>,
+    crashed: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    bytes: Vec<u8>,
+    synced: usize,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self {
+            disk: Arc::default(),
+            locked: Arc::default(),
+        }
+    }
+
+    /// Plans trouble for `times` operations, after `operation` more have gone well.
+    pub(crate) fn plan(&self, operation: usize, times: usize, trouble: Trouble) {
+        let mut disk = self.disk();
+        let first = disk.operations + operation;
+        disk.plan = Some((first, times, trouble));
+    }
+
+    pub(crate) fn heal(&self) {
+        self.disk().plan = None;
+    }
+
+    pub(crate) fn crashed(&self) -> bool {
+        self.disk().crashed
+    }
+
+    pub(crate) fn operations(&self) -> usize {
+        self.disk().operations
+    }
+
+    /// Returns the disk as it is found after a crash.
+    pub(crate) fn reboot(&self, left: Left) -> Self {
+        let disk = self.disk();
+        let files = disk.files.iter().map(|(name, inode)| {
+            let Inode { mut bytes, synced } = inode.lock().unwrap().clone();
+            bytes.truncate(match left {
+                Left::Nothing => synced,
+                Left::Half => synced.midpoint(bytes.len()),
+                Left::All => bytes.len(),
+            });
+            let synced = bytes.len();
+            (name.clone(), Arc::new(Mutex::new(Inode { bytes, synced })))
+        });
+        Self {
+            disk: Arc::new(Mutex::new(Disk {
+                files: files.collect(),
+                ..Disk::default()
+            })),
+            locked: Arc::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Vec<u8> {
+        self.disk().files[name].lock().unwrap().bytes.clone()
+    }
+
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+        let inode = Inode {
+            bytes: bytes.to_vec(),
+            synced: bytes.len(),
+        };
+        self.disk()
+            .files
+            .insert(name.to_owned(), Arc::new(Mutex::new(inode)));
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.disk().files.keys().cloned().collect()
+    }
+
+    pub(crate) fn segments(&self) -> Vec<String> {
+        let mut names = self.names();
+        names.retain(|name| name.starts_with("audit-"));
+        names
+    }
+
+    /// Holds up every operation until the returned value is dropped.
+    pub(crate) fn hold(&self) -> impl Drop + '_ {
+        self.disk()
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        let folder = format!("{name}/");
+        self.disk()
+            .files
+            .retain(|file, _| file != name && !file.starts_with(&folder));
+    }
+
+    /// Returns a disk of its own with the same files.
+    pub(crate) fn copy(&self) -> Self {
+        self.reboot(Left::All)
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap()
+    }
+}
+
+impl Disk {
+    /// Counts an operation; says whether it goes half-way before it fails.
+    fn step(&mut self) -> Result<Option<io::Error>, io::Error> {
+        let now = self.operations;
+        self.operations += 1;
+        if self.crashed {
+            return Err(io::Error::other("crashed"));
+        }
+        match self.plan {
+            Some((first, times, trouble)) if (first..first + times).contains(&now) => match trouble
+            {
+                Trouble::Fail => Err(io::ErrorKind::StorageFull.into()),
+                Trouble::Half => Ok(Some(io::Error::other("half"))),
+                Trouble::Crash => {
+                    self.crashed = true;
+                    Err(io::Error::other("crash"))
+                }
+            },
+            _ => Ok(None),
+        }
+    }
+}
+
+fn outcome(trouble: Option<io::Error>) -> io::Result<()> {
+    trouble.map_or(Ok(()), Err)
+}
+
+struct Lock(Arc<AtomicBool>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Storage for Memory {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Any + Send>> {
+        if self.locked.swap(true, Ordering::SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Lock(Arc::clone(&self.locked))))
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let disk = self.disk();
+        let files = disk.files.iter().filter(|(name, _)| !name.contains('/'));
+        Ok(files
+            .map(|(name, inode)| (name.clone(), inode.lock().unwrap().bytes.len() as u64))
+            .collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        let disk = self.disk();
+        let inode = disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let bytes = inode.lock().unwrap().bytes.clone();
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn Segment>> {
+        let mut disk = self.disk();
+        let trouble = disk.step()?;
+        if disk.files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = Arc::<Mutex<Inode>>::default();
+        disk.files.insert(name.to_owned(), Arc::clone(&inode));
+        outcome(trouble)?;
+        Ok(Box::new(MemorySegment {
+            disk: Arc::clone(&self.disk),
+            inode,
+        }))
+    }
+
+    fn resume(&self, name: &str) -> io::Result<Box<dyn Segment>> {
+        let mut disk = self.disk();
+        outcome(disk.step()?)?;
+        let inode = Arc::clone(disk.files.get(name).ok_or(io::ErrorKind::NotFound)?);
+        Ok(Box::new(MemorySegment {
+            disk: Arc::clone(&self.disk),
+            inode,
+        }))
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let trouble = self.disk().step()?;
+        self.put(name, content);
+        outcome(trouble)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let trouble = disk.step()?;
+        let folder = format!("{name}/");
+        let before = disk.files.len();
+        disk.files
+            .retain(|file, _| file != name && !file.starts_with(&folder));
+        if disk.files.len() == before {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        outcome(trouble)
+    }
+}
+
+#[derive(Debug)]
+struct MemorySegment {
+    disk: Arc<Mutex<Disk>>,
+    inode: Arc<Mutex<Inode>>,
+}
+
+impl Segment for MemorySegment {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let trouble = self.disk.lock().unwrap().step()?;
+        let written = if trouble.is_some() {
+            &bytes[..bytes.len() / 2]
+        } else {
+            bytes
+        };
+        self.inode.lock().unwrap().bytes.extend_from_slice(written);
+        outcome(trouble)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let trouble = self.disk.lock().unwrap().step()?;
+        let mut inode = self.inode.lock().unwrap();
+        inode.synced = inode.bytes.len();
+        outcome(trouble)
+    }
+}
