@@ -342,4 +342,34 @@ mod tests {
         });
         handle.unwrap().join().unwrap();
     }
+
+    const WORDS: &[&str] = &[
+        "SELECT", "WITH", "x", "AS", "(", ")", "DELETE", "FROM", "t", "INSERT", "INTO", "VALUES",
+        "1", ",", ";", "UPDATE", "SET", "=", "WHERE", "'a'", "\"b\"", "[c]", "`d`", "--", "/*",
+        "*/", "\n", "EXPLAIN", "QUERY", "PLAN", "CREATE", "TRIGGER", "TABLE", "DROP", "ALTER",
+        "UNION", "GLOB", "trim", "?", ":n", "CASE", "WHEN", "END", "NOT", "*", ".", "x'00'", "'",
+        "\"", "é", "BEGIN", "REPLACE", "OR", "ON", "CONFLICT",
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,80}") {
+            let _answer = classify(&text);
+        }
+
+        #[test]
+        fn no_order_of_words_reads_while_it_writes(
+            words in proptest::collection::vec(proptest::sample::select(WORDS), 1..24),
+        ) {
+            let sql = words.join(" ");
+            if classify(&sql) == Ok(Kind::READ) {
+                // SQLite's own opinion: what it compiles from this text changes nothing.
+                let connection = rusqlite::Connection::open_in_memory().unwrap();
+                connection.execute_batch("CREATE TABLE t (x, b, c, d); CREATE TABLE x (t)").unwrap();
+                if let Ok(statement) = connection.prepare(&sql) {
+                    proptest::prop_assert!(statement.readonly() || statement.is_explain() != 0, "{}", sql);
+                }
+            }
+        }
+    }
 }
