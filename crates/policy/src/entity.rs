@@ -1,0 +1,213 @@
+//! A request as Cedar's entities and context. Only what some policy of the slice reads is built.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
+
+use cedar_policy::{Context as CedarContext, Entity, RestrictedExpression as Expr};
+use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use crate::action::Action;
+use crate::argument::{Found, Seen, look_up};
+use crate::attribute::WEEKDAYS;
+use crate::decision::Reason;
+use crate::reads::Reads;
+use crate::request::{Context, Resource, Subject};
+use crate::schema::{ARGUMENT_KINDS, datetime, uid};
+
+/// The id under which the arguments' entities stand. There is one call per request.
+const CALL: &str = "call";
+
+/// A claim that policies read, and its values if the token has it.
+pub(crate) type Claim = (String, Option<BTreeSet<String>>);
+
+/// Builds the caller. `scopes` are the effective ones, expanded.
+pub(crate) fn caller(
+    subject: &Subject,
+    scopes: &BTreeSet<String>,
+    claims: &[Claim],
+) -> Result<Entity, Reason> {
+    let mut attributes = vec![
+        ("sub".to_owned(), text(&subject.sub)),
+        ("roles".to_owned(), texts(&subject.roles)),
+        ("scopes".to_owned(), texts(scopes)),
+    ];
+    attributes.extend(
+        subject
+            .known_tenant()
+            .map(|tenant| ("tenant".to_owned(), text(tenant))),
+    );
+    let roles = subject.roles.iter().map(|role| uid("Role", role));
+    let tags = claims
+        .iter()
+        .filter_map(|(path, values)| Some((path.clone(), texts(values.as_ref()?))));
+    Entity::new_with_tags(uid("Caller", &subject.sub), attributes, roles, tags)
+        .map_err(|error| unusable("the caller", &error))
+}
+
+/// Builds the tool. Calling a public tool is calling one's own; registering one is not: it would reach into every tenant.
+pub(crate) fn tool(
+    tool: &Resource,
+    caller_tenant: Option<&str>,
+    action: Action,
+) -> Result<Entity, Reason> {
+    let own = tool.is_public() && action == Action::ToolsInvoke;
+    let tenant = if own {
+        caller_tenant
+    } else {
+        tool.known_tenant()
+    };
+    let mut attributes = HashMap::from([
+        ("toolId".to_owned(), text(&tool.tool_id)),
+        ("provider_id".to_owned(), text(&tool.provider_id)),
+        ("public".to_owned(), Expr::new_bool(tool.is_public())),
+        ("safety_tags".to_owned(), texts(&tool.safety_tags)),
+        ("required_scopes".to_owned(), texts(&tool.required_scopes)),
+        ("read_only".to_owned(), Expr::new_bool(tool.read_only)),
+    ]);
+    attributes.extend(tenant.map(|tenant| ("tenant".to_owned(), text(tenant))));
+    attributes.extend(
+        tool.classification
+            .as_deref()
+            .map(|label| ("classification".to_owned(), text(label))),
+    );
+    let parents = [uid("Provider", &tool.provider_id)].into();
+    Entity::new(uid("Tool", &tool.tool_id), attributes, parents)
+        .map_err(|error| unusable("the tool", &error))
+}
+
+/// Builds the context, with only the attributes that `reads` names.
+pub(crate) fn circumstances(context: &Context<'_>, reads: &Reads) -> Result<CedarContext, Reason> {
+    let zoned = context.time.to_zoned(TimeZone::UTC);
+    let mut pairs = Vec::new();
+    for name in &reads.context {
+        let value = match name.as_str() {
+            "time" => Some(Expr::new_datetime(datetime(context.time))),
+            "hour" => Some(Expr::new_long(zoned.hour().into())),
+            "weekday" => Some(text(weekday(zoned.weekday()))),
+            "client" => context.client.map(text),
+            "ip" => context
+                .ip
+                .map(|ip| Expr::new_ip(ip.to_canonical().to_string())),
+            "corr_id" => context.corr_id.map(text),
+            "arguments" => match context.arguments {
+                Some(_) => Some(argument_record()?),
+                None => None,
+            },
+            _ => None,
+        };
+        pairs.extend(value.map(|value| (name.clone(), value)));
+    }
+    CedarContext::from_pairs(pairs).map_err(|error| unusable("the context", &error))
+}
+
+fn weekday(day: Weekday) -> &'static str {
+    let at = usize::from(day.to_monday_zero_offset().unsigned_abs());
+    WEEKDAYS.get(at).copied().unwrap_or_default()
+}
+
+/// Says whether Cedar's datetime holds this moment: it has four digits for the year.
+pub(crate) fn is_tellable(time: Timestamp) -> bool {
+    (0..=9999).contains(&time.to_zoned(TimeZone::UTC).year())
+}
+
+fn argument_record() -> Result<Expr, Reason> {
+    let fields =
+        ARGUMENT_KINDS.map(|(kind, name)| (kind.to_owned(), Expr::new_entity_uid(uid(name, CALL))));
+    Expr::new_record(fields).map_err(|error| unusable("the arguments", &error))
+}
+
+/// Builds the entities that hold the arguments at the paths that `reads` names.
+pub(crate) fn arguments(arguments: &Value, reads: &Reads) -> Result<Vec<Entity>, Reason> {
+    let Value::Object(arguments) = arguments else {
+        return Err(Reason::Undecidable {
+            what: "the arguments are not a JSON object".to_owned(),
+        });
+    };
+    let found = find(arguments, &reads.arguments)?;
+    check_typed(&found, reads)?;
+    let mut tags: BTreeMap<&str, Vec<(String, Expr)>> = BTreeMap::new();
+    for (path, seen) in found {
+        let mut tag = |kind, value| tags.entry(kind).or_default().push((path.to_owned(), value));
+        tag("kind", text(seen.kind()));
+        match seen {
+            Seen::Text(value) => tag("text", Expr::new_string(value)),
+            Seen::Flag(value) => tag("flag", Expr::new_bool(value)),
+            Seen::Number { integer, decimal } => {
+                integer
+                    .into_iter()
+                    .for_each(|value| tag("number", Expr::new_long(value)));
+                decimal
+                    .into_iter()
+                    .for_each(|value| tag("decimal", Expr::new_decimal(value)));
+            }
+            Seen::List(values) => tag("list", texts(&values)),
+            Seen::Null | Seen::OtherList | Seen::Object | Seen::Oversized => {}
+        }
+    }
+    // A kind without tags needs no entity: `hasTag` on one that is not there is false.
+    let filled = ARGUMENT_KINDS
+        .into_iter()
+        .filter_map(|(kind, name)| Some((name, tags.remove(kind)?)));
+    let entity = |(name, tags)| {
+        Entity::new_with_tags(uid(name, CALL), [], [], tags)
+            .map_err(|error| unusable("the arguments", &error))
+    };
+    filled.map(entity).collect()
+}
+
+/// Looks the paths up. JSON null is no argument; a path with two meanings cannot be judged.
+fn find<'a>(
+    arguments: &Map<String, Value>,
+    paths: &'a BTreeSet<String>,
+) -> Result<BTreeMap<&'a str, Seen>, Reason> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        match look_up(arguments, path) {
+            Found::Absent | Found::One(Value::Null) => {}
+            Found::One(value) => {
+                found.insert(path.as_str(), Seen::of(value));
+            }
+            Found::Several => {
+                return Err(Reason::Undecidable {
+                    what: format!("the argument `{path}` stands in several places"),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A policy written in Cedar must see each argument that it asks for, or it could be passed by.
+fn check_typed(found: &BTreeMap<&str, Seen>, reads: &Reads) -> Result<(), Reason> {
+    let asked = reads.typed.iter().flatten();
+    for (path, kinds) in asked.filter(|(_, kinds)| !kinds.is_empty()) {
+        if let Some(seen) = found
+            .get(path.as_str())
+            .filter(|seen| !kinds.iter().any(|kind| seen.fits(kind)))
+        {
+            let kind = seen.kind();
+            let what = format!(
+                "a rule reads the argument `{path}`, and this {kind} is not of a form that it can compare exactly"
+            );
+            return Err(Reason::Undecidable { what });
+        }
+    }
+    Ok(())
+}
+
+fn text(value: &str) -> Expr {
+    Expr::new_string(value.to_owned())
+}
+
+fn texts(values: &BTreeSet<String>) -> Expr {
+    Expr::new_set(values.iter().map(|value| text(value)))
+}
+
+pub(crate) fn unusable(what: &str, error: &impl Display) -> Reason {
+    Reason::Undecidable {
+        what: format!("{what} cannot be represented: {error}"),
+    }
+}

@@ -1,0 +1,313 @@
+//! Policies written in Cedar: read, surveyed, and given the same standing as compiled rules.
+//!
+//! Annotations: `@id` (needed), `@description`, `@obligation("confirm, once")`, `@approver("role")`, and `@grant("no")` for a permit that only
+//! obliges.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cedar_policy::{
+    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
+    ResourceConstraint,
+};
+use miette::Diagnostic;
+use serde_json::Value;
+
+use crate::action::Action;
+use crate::compile::{Listing, Reach, Role, Unit};
+use crate::error::{Fault, Problem, nearest};
+use crate::obligation::Obligation;
+use crate::reads::{Survey, survey};
+use crate::rule::is_id;
+use crate::schema::action_uid;
+use crate::source::{Source, one_line};
+
+const ANNOTATIONS: [&str; 5] = ["id", "description", "obligation", "approver", "grant"];
+
+/// Reads one text. `roles` are the defined ones. What is wrong goes to `problems`, and then the units must not be used.
+pub(crate) fn read(
+    source: &Source,
+    roles: &BTreeSet<&str>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(Unit, Notice)> {
+    let mut problem = |rule: Option<&str>, line, fault| {
+        problems.push(Problem {
+            file: source.name.clone(),
+            line,
+            rule: rule.map(str::to_owned),
+            fault,
+        });
+    };
+    let set: PolicySet = match source.text.parse() {
+        Ok(set) => set,
+        Err(error) => {
+            for error in cedar_policy::ParseErrors::iter(&error) {
+                problem(
+                    None,
+                    line_of(error, &source.text),
+                    Fault::Cedar {
+                        message: explained(error),
+                    },
+                );
+            }
+            return Vec::new();
+        }
+    };
+    if set.templates().next().is_some() {
+        problem(None, None, Fault::Template);
+    }
+    let file: Arc<str> = source.name.as_str().into();
+    let mut policies: Vec<_> = set.policies().collect();
+    policies.sort_by_key(|policy| place(policy));
+    let mut units = Vec::new();
+    for policy in policies {
+        match unit(&file, policy, roles) {
+            Ok(read) => units.push(read),
+            Err(fault) => problem(policy.annotation("id"), None, fault),
+        }
+    }
+    units
+}
+
+/// What those who look after the policy should hear of a unit.
+pub(crate) type Notice = Option<&'static str>;
+
+const GRANTS_ALL: &str = "it obliges and also permits everybody, since no condition names the principal; add `@grant(\"no\")` if it should only oblige";
+
+/// Cedar numbers the policies of a text; their order in the map is arbitrary.
+fn place(policy: &Policy) -> (usize, String) {
+    let id = policy.id().to_string();
+    (
+        id.trim_start_matches("policy")
+            .parse()
+            .unwrap_or(usize::MAX),
+        id,
+    )
+}
+
+fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Unit, Notice), Fault> {
+    let id = policy.annotation("id").ok_or(Fault::NoId)?;
+    if !is_id(id) {
+        return Err(Fault::Id { id: id.to_owned() });
+    }
+    if let Some((key, _)) = policy
+        .annotations()
+        .find(|(key, _)| !ANNOTATIONS.contains(key))
+    {
+        return Err(Fault::UnknownAnnotation {
+            key: key.to_owned(),
+            nearest: nearest(key, ANNOTATIONS),
+        });
+    }
+    let duties = duties(policy, roles)?;
+    let permits = policy.effect() == Effect::Permit;
+    let grants = grants(policy, &duties)?;
+    let policy = policy.new_id(PolicyId::new(id));
+    let json = policy.to_json().map_err(|error| Fault::Cedar {
+        message: one_line(&error.to_string()),
+    })?;
+    let survey = survey(json.get("conditions").unwrap_or(&Value::Null));
+    if survey.computed_tag {
+        return Err(Fault::ComputedTag);
+    }
+    let role = match (permits, grants) {
+        (false, _) => Role::Forbid,
+        (true, true) => Role::Permit,
+        (true, false) => Role::Oblige,
+    };
+    let names_somebody = survey.names_principal
+        || policy.principal_constraint() != PrincipalConstraint::Any
+        || mentions_principal(&json);
+    let notice =
+        (role == Role::Permit && !duties.is_empty() && !names_somebody).then_some(GRANTS_ALL);
+    let listing = listing(&policy, role, &survey, json)?;
+    let unit = Unit {
+        id: id.into(),
+        file: Arc::clone(file),
+        line: None,
+        role,
+        reach: reach(&policy),
+        policy: policy.clone(),
+        listing,
+        reads: survey.reads,
+        duties,
+        description: policy.annotation("description").map(Arc::from),
+        clauses: Vec::new(),
+    };
+    Ok((unit, notice))
+}
+
+fn duties(policy: &Policy, roles: &BTreeSet<&str>) -> Result<BTreeSet<Obligation>, Fault> {
+    let mut duties = BTreeSet::new();
+    if let Some(text) = policy.annotation("obligation") {
+        for part in text.split(',') {
+            duties.insert(Obligation::from_annotation(part).ok_or_else(|| Fault::Annotation {
+                key: "obligation",
+                value: text.to_owned(),
+                expected: "`confirm`, `confirm:person`, `confirm:other_person` or `once`, separated by commas",
+            })?);
+        }
+    }
+    if let Some(role) = policy.annotation("approver") {
+        if !roles.contains(role) {
+            let nearest = nearest(role, roles.iter().copied());
+            return Err(Fault::UnknownRole {
+                key: "@approver".to_owned(),
+                role: role.to_owned(),
+                nearest,
+            });
+        }
+        duties.insert(Obligation::Approver {
+            role: role.to_owned(),
+        });
+    }
+    if policy.effect() == Effect::Forbid && !duties.is_empty() {
+        return Err(Fault::DutyOnDeny {
+            key: if policy.annotation("approver").is_some() {
+                "@approver"
+            } else {
+                "@obligation"
+            },
+        });
+    }
+    Ok(duties)
+}
+
+fn grants(policy: &Policy, duties: &BTreeSet<Obligation>) -> Result<bool, Fault> {
+    match policy.annotation("grant") {
+        None => Ok(true),
+        Some("no") if policy.effect() == Effect::Permit && !duties.is_empty() => Ok(false),
+        Some(value) => Err(Fault::Annotation {
+            key: "grant",
+            value: value.to_owned(),
+            expected: "`no`, on a permit that has an `@obligation` or an `@approver`",
+        }),
+    }
+}
+
+/// The survey notes a bare `principal`; here also `principal.x` counts.
+fn mentions_principal(json: &Value) -> bool {
+    match json {
+        Value::Object(map) => map.iter().any(|(key, inner)| {
+            (key == "Var" && inner == "principal") || mentions_principal(inner)
+        }),
+        Value::Array(list) => list.iter().any(mentions_principal),
+        _ => false,
+    }
+}
+
+fn listing(
+    policy: &Policy,
+    role: Role,
+    survey: &Survey,
+    mut json: Value,
+) -> Result<Listing, Fault> {
+    if !survey.reads.reads_arguments() {
+        return Ok(Listing::Same);
+    }
+    if role != Role::Permit {
+        return Ok(Listing::Left);
+    }
+    if let Some(conditions) = json.get_mut("conditions") {
+        *conditions = Value::Array(Vec::new());
+    }
+    let relaxed = Policy::from_json(Some(policy.id().clone()), json);
+    relaxed
+        .map(|policy| Listing::Relaxed(Box::new(policy)))
+        .map_err(|error| Fault::Cedar {
+            message: one_line(&error.to_string()),
+        })
+}
+
+/// Only the scope narrows the reach; conditions are not looked into.
+fn reach(policy: &Policy) -> Reach {
+    let all = || Action::ALL.into_iter();
+    let actions = match policy.action_constraint() {
+        ActionConstraint::Any => all().collect(),
+        ActionConstraint::Eq(uid) => all().filter(|action| action_uid(*action) == uid).collect(),
+        ActionConstraint::In(uids) => all()
+            .filter(|action| uids.contains(&action_uid(*action)))
+            .collect(),
+    };
+    let mut reach = Reach {
+        actions,
+        ..Reach::default()
+    };
+    match policy.resource_constraint() {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
+        ResourceConstraint::Eq(uid)
+        | ResourceConstraint::In(uid)
+        | ResourceConstraint::IsIn(_, uid) => {
+            reach.tools = only("Tool", &uid);
+            reach.providers = only("Provider", &uid);
+        }
+    }
+    match policy.principal_constraint() {
+        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+            reach.roles = only("Role", &uid)
+        }
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) | PrincipalConstraint::Eq(_) => {}
+    }
+    reach
+}
+
+fn only(kind: &str, uid: &EntityUid) -> Option<BTreeSet<String>> {
+    (uid.type_name().basename() == kind).then(|| BTreeSet::from([uid.id().unescaped().to_owned()]))
+}
+
+/// Returns the line of the first place that an error points to.
+pub(crate) fn line_of(error: &dyn Diagnostic, text: &str) -> Option<u64> {
+    let offset = error.labels()?.next()?.offset();
+    let before = text.get(..offset)?;
+    Some(before.matches('\n').count() as u64 + 1)
+}
+
+/// Returns an error's message together with its help, on one line.
+pub(crate) fn explained(error: &dyn Diagnostic) -> String {
+    let help = error
+        .help()
+        .map(|help| format!(" ({help})"))
+        .unwrap_or_default();
+    one_line(&format!("{error}{help}"))
+}
+
+/// Validates policies against the schema, strictly.
+pub(crate) fn validate(policies: &PolicySet) -> Findings {
+    let validator = cedar_policy::Validator::new(crate::schema::PARSED.clone());
+    let result = validator.validate(policies, cedar_policy::ValidationMode::Strict);
+    let errors = result.validation_errors().map(|error| {
+        let offset = error
+            .labels()
+            .and_then(|mut labels| labels.next())
+            .map(|label| label.offset());
+        Finding {
+            id: error.policy_id().to_string(),
+            message: explained(error),
+            offset,
+        }
+    });
+    let warnings = result.validation_warnings().map(|warning| Finding {
+        id: warning.policy_id().to_string(),
+        message: explained(warning),
+        offset: None,
+    });
+    Findings {
+        errors: errors.collect(),
+        warnings: warnings.collect(),
+    }
+}
+
+/// What the validator found.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) errors: Vec<Finding>,
+    pub(crate) warnings: Vec<Finding>,
+}
+
+/// One thing that the validator found, and where in the text the policy was read from.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) id: String,
+    pub(crate) message: String,
+    pub(crate) offset: Option<usize>,
+}

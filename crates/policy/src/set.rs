@@ -1,0 +1,586 @@
+//! The compiled policy: loaded once, immutable, asked by many at the same time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Decision as CedarDecision, PolicySet as CedarSet, Response,
+};
+use serde::Serialize;
+
+use crate::cache::Cache;
+use crate::compile::{self, Role, Unit};
+use crate::decision::{Decision, Effect, PolicyVersion, Reason};
+use crate::error::{Fault, LoadError, Problem};
+use crate::explain::{self, Explanation};
+use crate::native;
+use crate::obligation::join;
+use crate::prepare::{Kept, Prepared, PreparedKey, Question, claims};
+use crate::reads::Reads;
+use crate::request::{Request, Subject};
+use crate::scope::ScopeSet;
+use crate::slice::{Index, Slice};
+use crate::source::{self, RULES_MAX, Sources};
+
+/// The most preparations of one generation of the cache.
+const PREPARED_MAX: usize = 4_096;
+
+/// Something that loads and yet deserves a look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The file.
+    pub file: String,
+    /// The rule's id.
+    pub rule: String,
+    /// What there is to know.
+    pub text: String,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: rule `{}`: {}", self.file, self.rule, self.text)
+    }
+}
+
+/// A compiled policy. Replace it whole to change it.
+#[derive(Debug)]
+pub struct PolicySet {
+    version: PolicyVersion,
+    roles: BTreeMap<String, ScopeSet>,
+    index: Index,
+    /// What all policies read together.
+    reads: Reads,
+    notes: Vec<Note>,
+    prepared: Cache<PreparedKey, Prepared>,
+    authorizer: Authorizer,
+}
+
+impl PolicySet {
+    /// Compiles texts. `epoch` is the owner's number for this load; decisions carry it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the texts, by file, line and rule. Nothing is loaded then; keep the set that you have.
+    pub fn load(sources: &Sources, epoch: u64) -> Result<Self, LoadError> {
+        LoadError::unless_empty(sources.check())?;
+        let mut loader = Loader::default();
+        let document = source::read(&sources.yaml, &mut loader.problems);
+        let roles: BTreeSet<&str> = document.roles.keys().map(String::as_str).collect();
+        for source in &sources.cedar {
+            for (unit, notice) in native::read(source, &roles, &mut loader.problems) {
+                loader.notes.extend(notice.map(|text| note(&unit, text)));
+                loader.units.push(unit);
+            }
+        }
+        loader.compile(&document.rules);
+        LoadError::unless_empty(std::mem::take(&mut loader.problems))?;
+        loader.check_ids();
+        LoadError::unless_empty(std::mem::take(&mut loader.problems))?;
+        loader.validate(sources);
+        LoadError::unless_empty(std::mem::take(&mut loader.problems))?;
+        let mut reads = Reads::default();
+        loader.units.iter().for_each(|unit| reads.add(&unit.reads));
+        let scopes = |(_, role): (String, crate::rule::Role)| role.scopes.into_iter().collect();
+        Ok(Self {
+            version: PolicyVersion {
+                hash: sources.hash().into(),
+                epoch,
+            },
+            roles: document
+                .roles
+                .into_iter()
+                .map(|(name, role)| (name, scopes(role)))
+                .collect(),
+            index: Index::new(loader.units.into_iter().map(Arc::new).collect()),
+            reads,
+            notes: loader.notes,
+            prepared: Cache::new(PREPARED_MAX),
+            authorizer: Authorizer::new(),
+        })
+    }
+
+    /// Decides a request. Default deny; a deny rule always wins; the order of rules never matters.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        self.judge(request)
+            .unwrap_or_else(|reason| Decision::deny(reason, Vec::new(), &self.version))
+    }
+
+    /// Says whether a listing shows the tool: whether calling it could be allowed with some arguments.
+    ///
+    /// Ask with the action of the call, `tools.invoke`, and without arguments. Where no rule reads arguments, this is what
+    /// [`PolicySet::decide`] answers.
+    #[must_use]
+    pub fn visible(&self, request: &Request<'_>) -> bool {
+        let shown = || {
+            let kept = self.prepare(request)?;
+            let Some(listing) = &kept.1.cut.1.listing else {
+                return self.judge(request).map(|decision| decision.is_allowed());
+            };
+            let context = crate::request::Context {
+                arguments: None,
+                ..request.context.clone()
+            };
+            let question = kept.1.question(&Request {
+                context: &context,
+                ..*request
+            })?;
+            let response =
+                self.authorizer
+                    .is_authorized(&question.request, listing, &question.entities);
+            let failed = failed_forbids(&response, &kept.1.cut.1);
+            Ok::<_, Reason>(
+                failed.is_empty()
+                    && response.decision() == CedarDecision::Allow
+                    && kept.1.missing_scopes.is_empty(),
+            )
+        };
+        shown().unwrap_or(false)
+    }
+
+    /// Decides a request and tells how: each rule that could match, each of its conditions, each scope.
+    #[must_use]
+    pub fn explain(&self, request: &Request<'_>) -> Explanation {
+        let decision = self.decide(request);
+        let held = self.effective_scopes(request.subject);
+        let Ok(kept) = self.prepare(request) else {
+            return Explanation::bare(decision, held, self.index.units().len());
+        };
+        let Ok(question) = kept.1.question(request) else {
+            return Explanation::bare(decision, held, self.index.units().len());
+        };
+        let rules = explain::rules(&self.authorizer, &kept.1.cut.1.units, &question);
+        let scopes = explain::scopes(request, &kept.1.held);
+        let others = self.index.units().len().saturating_sub(rules.len());
+        Explanation {
+            decision,
+            effective_scopes: held,
+            scopes,
+            rules,
+            others,
+        }
+    }
+
+    /// Returns what the caller's roles give, as far as its token leaves it, wildcards as they are written.
+    #[must_use]
+    pub fn effective_scopes(&self, subject: &Subject) -> BTreeSet<String> {
+        self.held(subject).listed().clone()
+    }
+
+    /// Says whether the caller effectively holds a scope, wildcards included.
+    #[must_use]
+    pub fn holds_scope(&self, subject: &Subject, scope: &str) -> bool {
+        self.held(subject).covers(scope)
+    }
+
+    /// Returns which policy this is.
+    #[must_use]
+    pub const fn version(&self) -> &PolicyVersion {
+        &self.version
+    }
+
+    /// Returns what loaded and yet deserves a look.
+    #[must_use]
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Returns the names of the defined roles, sorted.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.keys().map(String::as_str)
+    }
+
+    /// Returns the ids of all rules, in the order of loading. A rule that grants and obliges stands once.
+    #[must_use]
+    pub fn rule_ids(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        self.index
+            .units()
+            .iter()
+            .map(|unit| &*unit.id)
+            .filter(|id| seen.insert(*id))
+            .collect()
+    }
+
+    /// Returns everything as Cedar, obligations after the grants, for those who want to read what was made of their rules.
+    #[must_use]
+    pub fn to_cedar(&self) -> String {
+        let text = |wanted: fn(Role) -> bool| {
+            let units = self
+                .index
+                .units()
+                .iter()
+                .filter(move |unit| wanted(unit.role));
+            units
+                .map(|unit| format!("{}\n\n", unit.policy))
+                .collect::<String>()
+        };
+        format!(
+            "// grants\n\n{}// obligations\n\n{}",
+            text(|role| role != Role::Oblige),
+            text(|role| role == Role::Oblige)
+        )
+    }
+
+    fn judge(&self, request: &Request<'_>) -> Result<Decision, Reason> {
+        let kept = self.prepare(request)?;
+        if let Some(decision) = &kept.1.decided {
+            return Ok(decision.clone());
+        }
+        let question = kept.1.question(request)?;
+        Ok(self.rule(request, &kept.1, &question))
+    }
+
+    fn held(&self, subject: &Subject) -> ScopeSet {
+        let mut held = ScopeSet::default();
+        subject
+            .roles
+            .iter()
+            .filter_map(|role| self.roles.get(role))
+            .for_each(|scopes| held.add(scopes));
+        match &subject.scopes {
+            Some(token) => held.narrow(&token.iter().cloned().collect()),
+            None => held,
+        }
+    }
+
+    fn prepare(&self, request: &Request<'_>) -> Result<Kept, Reason> {
+        request.check()?;
+        let subject = request.subject;
+        let claims = claims(subject, &self.reads.claims);
+        let who = (
+            &subject.sub,
+            &subject.tenant,
+            &subject.roles,
+            &subject.scopes,
+            &claims,
+        );
+        let hash = self.prepared.hash((request.action, who, request.resource));
+        if let Some(kept) = self.prepared.find(hash, |key| key.is_of(request, &claims)) {
+            return Ok(kept);
+        }
+        let tool = request
+            .resource
+            .map(|tool| (tool.tool_id.as_str(), tool.provider_id.as_str()));
+        let cut = self.index.slice(request.action, tool, &subject.roles)?;
+        let mut prepared = Prepared::new(
+            request,
+            cut,
+            self.held(subject),
+            &claims,
+            &self.reads.scopes,
+        )?;
+        if prepared.cut.1.reads.is_context_free() {
+            let question = prepared.question(request)?;
+            let decision = self.rule(request, &prepared, &question);
+            prepared.decided = Some(decision);
+        }
+        let kept = Arc::new((PreparedKey::new(request, claims), prepared));
+        self.prepared.put(hash, Arc::clone(&kept));
+        Ok(kept)
+    }
+
+    /// Asks Cedar: first the grants, then, if they allow and the scopes suffice, the obligations.
+    fn rule(
+        &self,
+        request: &Request<'_>,
+        prepared: &Prepared,
+        question: &Question<'_>,
+    ) -> Decision {
+        let slice = &prepared.cut.1;
+        let response =
+            self.authorizer
+                .is_authorized(&question.request, &slice.grants, &question.entities);
+        let deny = |reason, ids| Decision::deny(reason, ids, &self.version);
+        let failed = failed_forbids(&response, slice);
+        let rules = sorted(&response);
+        if response.decision() == CedarDecision::Deny && !rules.is_empty() {
+            let description = rules.iter().find_map(|id| slice.description(id));
+            return deny(
+                Reason::RuleDenies {
+                    rules: rules.clone(),
+                    description,
+                },
+                rules,
+            );
+        }
+        if !failed.is_empty() {
+            return deny(
+                Reason::RuleFailed {
+                    rules: failed.clone(),
+                },
+                failed,
+            );
+        }
+        if response.decision() == CedarDecision::Deny {
+            let tool = request.resource.map(|tool| tool.tool_id.clone());
+            return deny(
+                Reason::NoRuleAllows {
+                    action: request.action,
+                    tool,
+                },
+                Vec::new(),
+            );
+        }
+        if !prepared.missing_scopes.is_empty() {
+            return deny(
+                Reason::MissingScope {
+                    scopes: prepared.missing_scopes.clone(),
+                },
+                rules,
+            );
+        }
+        self.allow(rules, slice, question)
+    }
+
+    fn allow(&self, rules: Vec<String>, slice: &Slice, question: &Question<'_>) -> Decision {
+        let mut ids: BTreeSet<String> = rules.iter().cloned().collect();
+        if !slice.obligations.is_empty() {
+            let response = self.authorizer.is_authorized(
+                &question.request,
+                &slice.obligations,
+                &question.entities,
+            );
+            // An obligation that cannot be evaluated obliges.
+            let failed = failed_ids(&response);
+            ids.extend(failed.chain(response.diagnostics().reason().map(ToString::to_string)));
+        }
+        let obligations = join(ids.iter().flat_map(|id| slice.duties(id)));
+        Decision {
+            effect: Effect::Allow,
+            reason: Reason::Allowed { rules },
+            policy_ids: ids.into_iter().collect(),
+            obligations,
+            version: self.version.clone(),
+        }
+    }
+}
+
+fn failed_ids(response: &Response) -> impl Iterator<Item = String> {
+    response.diagnostics().errors().map(|error| match error {
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
+    })
+}
+
+/// Cedar skips a policy that fails; a forbid that is skipped would let pass what it was written to stop.
+fn failed_forbids(response: &Response, slice: &Slice) -> Vec<String> {
+    let mut failed: Vec<_> = failed_ids(response)
+        .filter(|id| slice.is_forbid(id))
+        .collect();
+    failed.sort();
+    failed
+}
+
+fn sorted(response: &Response) -> Vec<String> {
+    let mut ids: Vec<_> = response
+        .diagnostics()
+        .reason()
+        .map(ToString::to_string)
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// What is gathered while loading.
+#[derive(Default)]
+struct Loader {
+    units: Vec<Unit>,
+    problems: Vec<Problem>,
+    notes: Vec<Note>,
+}
+
+impl Loader {
+    fn compile(&mut self, rules: &[(String, crate::rule::Rule)]) {
+        const OBLIGES_ONLY: &str = "it asks for a confirmation without naming who may call, so it only obliges and never grants";
+        for (file, rule) in rules {
+            if rule.allows && !compile::grants(rule) {
+                self.notes.push(Note {
+                    file: file.clone(),
+                    rule: rule.id.clone(),
+                    text: OBLIGES_ONLY.to_owned(),
+                });
+            }
+            match compile::compile(&file.as_str().into(), rule) {
+                Ok(units) => self.units.extend(units),
+                Err(message) => self.problems.push(Problem {
+                    file: file.clone(),
+                    line: Some(rule.line),
+                    rule: Some(rule.id.clone()),
+                    fault: Fault::Cedar {
+                        message: source::one_line(&message),
+                    },
+                }),
+            }
+        }
+    }
+
+    /// An id stands for one rule. The two policies of one rule share it, side by side.
+    fn check_ids(&mut self) {
+        if self.units.len() > 2 * RULES_MAX {
+            let fault = Fault::TooLarge {
+                what: "the number of rules",
+                limit: RULES_MAX,
+            };
+            self.problems.push(Problem {
+                file: "policy".to_owned(),
+                line: None,
+                rule: None,
+                fault,
+            });
+        }
+        let mut first: BTreeMap<&str, &Unit> = BTreeMap::new();
+        for unit in &self.units {
+            let Some(other) = first.insert(&unit.id, unit) else {
+                continue;
+            };
+            let is_pair = (other.role, unit.role) == (Role::Permit, Role::Oblige)
+                && other.file == unit.file
+                && other.line == unit.line;
+            if !is_pair || unit.line.is_none() {
+                let fault = Fault::DuplicateId {
+                    id: unit.id.to_string(),
+                    first: other.file.to_string(),
+                };
+                self.problems.push(Problem {
+                    file: unit.file.to_string(),
+                    line: unit.line,
+                    rule: None,
+                    fault,
+                });
+            }
+        }
+    }
+
+    /// Lets Cedar check every policy against the schema.
+    fn validate(&mut self, sources: &Sources) {
+        for wanted in
+            [|role| role != Role::Oblige, |role| role == Role::Oblige] as [fn(Role) -> bool; 2]
+        {
+            let policies = self
+                .units
+                .iter()
+                .filter(|unit| wanted(unit.role))
+                .map(|unit| unit.policy.clone());
+            let set = match CedarSet::from_policies(policies) {
+                Ok(set) => set,
+                Err(error) => {
+                    let fault = Fault::Cedar {
+                        message: source::one_line(&error.to_string()),
+                    };
+                    self.problems.push(Problem {
+                        file: "policy".to_owned(),
+                        line: None,
+                        rule: None,
+                        fault,
+                    });
+                    continue;
+                }
+            };
+            let findings = native::validate(&set);
+            for unit in self.units.iter().filter(|unit| wanted(unit.role)) {
+                let source = sources
+                    .cedar
+                    .iter()
+                    .find(|source| source.name == *unit.file);
+                let text = source.map_or("", |source| source.text.as_str());
+                let of = |finding: &&native::Finding| *finding.id == *unit.id;
+                let errors = findings.errors.iter().filter(of);
+                self.problems
+                    .extend(errors.map(|finding| problem(unit, finding, text)));
+                let warnings = findings.warnings.iter().filter(of);
+                self.notes
+                    .extend(warnings.map(|finding| note(unit, &finding.message)));
+            }
+        }
+    }
+}
+
+fn note(unit: &Unit, text: &str) -> Note {
+    Note {
+        file: unit.file.to_string(),
+        rule: unit.id.to_string(),
+        text: text.to_owned(),
+    }
+}
+
+fn problem(unit: &Unit, finding: &native::Finding, text: &str) -> Problem {
+    let before = finding
+        .offset
+        .and_then(|offset| text.get(..offset))
+        .filter(|_| unit.line.is_none());
+    let line = unit
+        .line
+        .or(before.map(|before| before.matches('\n').count() as u64 + 1));
+    let fault = Fault::Cedar {
+        message: finding.message.clone(),
+    };
+    Problem {
+        file: unit.file.to_string(),
+        line,
+        rule: Some(unit.id.to_string()),
+        fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::generate::{Question, policy, question};
+
+    /// Decides with every policy at hand, and leaves it to Cedar to see which apply.
+    fn unsliced(set: &PolicySet, question: &Question) -> Decision {
+        question.with(|request| {
+            let cut = set.index.whole();
+            let claims = claims(request.subject, &set.reads.claims);
+            let held = set.held(request.subject);
+            let prepared =
+                Prepared::new(request, cut, held, &claims, &set.reads.scopes).expect("prepared");
+            let question = prepared.question(request).expect("a question");
+            set.rule(request, &prepared, &question)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_slice_decides_as_the_whole_does(policy in policy(1..30), questions in vec(question(), 16)) {
+            let set = PolicySet::load(&Sources::new().with_yaml("p", policy.to_string()), 1).expect("loads");
+            for question in questions {
+                prop_assert_eq!(question.ask(&set), unsliced(&set, &question));
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_holds_only_what_can_match() {
+        let rules: String = (0..300)
+            .map(|at| format!("  - {{id: r{at}, effect: allow, when: {{resource.toolId: \"t:{at}\", subject.roles: agent}}}}\n"))
+            .collect();
+        let text = format!(
+            "version: 1\nroles: {{agent: [\"tools.invoke:write\"]}}\nrules:\n{rules}  - {{id: d, effect: deny, when: {{resource.tenant: x}}}}\n"
+        );
+        let set = PolicySet::load(&Sources::new().with_yaml("p", text), 1).expect("loads");
+        let slice = |tool, role: &str| {
+            let cut = set
+                .index
+                .slice(
+                    crate::Action::ToolsInvoke,
+                    Some((tool, "t")),
+                    &[role.to_owned()].into(),
+                )
+                .expect("a slice");
+            cut.1
+                .units
+                .iter()
+                .map(|unit| unit.id.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(slice("t:7", "agent"), ["d", "r7"]);
+        assert_eq!(slice("t:7", "stranger"), ["d"]);
+        assert_eq!(slice("unknown", "agent"), ["d"]);
+    }
+}

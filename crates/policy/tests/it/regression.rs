@@ -1,0 +1,239 @@
+//! What the Python original of the platform got wrong, one test each, and other things that must never come back.
+
+use fastmcp_policy::{Action, ConsentLevel, Effect, Obligation, Reason, Resource, Subject};
+
+use crate::{invoke, load};
+
+const ROLES: &str = "version: 1\nroles:\n  finance-write: [\"ads.write\", \"tools.invoke:write\"]\n  mcp-admin: [\"mcp.*\", \"tools.invoke:write\"]\n";
+
+fn with_rules(rules: &str) -> String {
+    format!("{ROLES}rules:\n{rules}")
+}
+
+fn finance() -> Subject {
+    Subject::new("agent-1")
+        .tenant("acme")
+        .roles(["finance-write"])
+}
+
+fn ads() -> Resource {
+    Resource::new("ads:createCampaign", "ads")
+        .tenant("public")
+        .required_scopes(["ads.write"])
+        .safety_tags(["financial", "destructive"])
+}
+
+const ALLOW_FINANCE: &str =
+    "  - {id: open, effect: allow, when: {action: tools.invoke, subject.roles: [finance-write]}}\n";
+
+#[test]
+fn tenant_isolation_in_the_value_spelling_is_enforced() {
+    let set = load(&with_rules(&format!(
+        "{ALLOW_FINANCE}  - id: tenant-isolation\n    effect: deny\n    when:\n      resource.tenant: \"!= subject.tenant\"\n"
+    )));
+    let decision = invoke(&set, &finance(), &ads().tenant("other"));
+    assert_eq!(
+        (decision.effect, decision.policy_ids),
+        (Effect::Deny, vec!["tenant-isolation".to_owned()])
+    );
+    assert_eq!(
+        invoke(&set, &finance(), &ads().tenant("acme")).effect,
+        Effect::Allow
+    );
+}
+
+#[test]
+fn tenant_isolation_with_a_tenant_missing_on_either_side_fails_closed() {
+    for spelling in [
+        "resource.tenant: \"!= subject.tenant\"",
+        "\"resource.tenant != subject.tenant\": true",
+        "\"resource.tenant !=\": subject.tenant",
+    ] {
+        let set = load(&with_rules(&format!(
+            "{ALLOW_FINANCE}  - {{id: tenant-isolation, effect: deny, when: {{{spelling}}}}}\n"
+        )));
+        let without = Subject::new("agent-1").roles(["finance-write"]);
+        let mut nobodys = ads();
+        nobodys.tenant = None;
+        for (subject, tool) in [
+            (&finance(), &nobodys),
+            (&without, &ads().tenant("acme")),
+            (&without, &nobodys),
+            (&without, &ads()),
+        ] {
+            assert_eq!(
+                invoke(&set, subject, tool).effect,
+                Effect::Deny,
+                "{spelling}"
+            );
+        }
+        let (empty, empty_tool) = (without.clone().tenant(""), ads().tenant(""));
+        assert_eq!(
+            invoke(&set, &empty, &empty_tool).effect,
+            Effect::Deny,
+            "two empty tenants are not the same tenant"
+        );
+        assert_eq!(
+            invoke(&set, &finance(), &ads()).effect,
+            Effect::Allow,
+            "a public tool is everybody's own"
+        );
+    }
+}
+
+#[test]
+fn a_confirmation_rule_works_in_every_order_and_with_its_own_grant() {
+    let grant = "  - {id: invoke-ads-create, effect: allow, when: {action: tools.invoke, resource.toolId: \"ads:createCampaign\", subject.roles: [finance-write]}, require_confirmation: true}\n";
+    let safety = "  - {id: safety, effect: allow, when: {action: tools.invoke, resource.safety_tags_any: [financial, destructive]}, require_confirmation: person}\n";
+    for rules in [
+        grant.to_owned(),
+        format!("{grant}{safety}"),
+        format!("{safety}{grant}"),
+    ] {
+        let decision = invoke(&load(&with_rules(&rules)), &finance(), &ads());
+        assert_eq!(decision.effect, Effect::Allow, "{rules}");
+        let expected = if rules.contains("safety") {
+            ConsentLevel::Person
+        } else {
+            ConsentLevel::Client
+        };
+        assert_eq!(
+            decision.obligations.into_iter().collect::<Vec<_>>(),
+            [Obligation::Confirm { level: expected }]
+        );
+    }
+}
+
+#[test]
+fn a_confirmation_rule_without_a_subject_grants_nothing() {
+    let set = load(&with_rules(
+        "  - {id: safety, effect: allow, when: {action: tools.invoke, resource.safety_tags_any: [financial, destructive]}, require_confirmation: true}\n",
+    ));
+    let decision = invoke(&set, &finance(), &ads());
+    assert_eq!(decision.effect, Effect::Deny);
+    assert!(matches!(
+        decision.reason,
+        Reason::NoRuleAllows {
+            action: Action::ToolsInvoke,
+            ..
+        }
+    ));
+    assert_eq!(set.notes().len(), 1, "and those who wrote it are told");
+    assert!(
+        set.notes()[0].text.contains("never grants"),
+        "{}",
+        set.notes()[0]
+    );
+}
+
+#[test]
+fn a_suffix_is_an_operator_and_not_part_of_the_name() {
+    let set = load(&with_rules(
+        "  - {id: a, effect: allow, when: {resource.toolId_in: [\"ads:createCampaign\"], subject.roles: [finance-write]}}\n",
+    ));
+    assert_eq!(invoke(&set, &finance(), &ads()).effect, Effect::Allow);
+    let mut other = ads();
+    other.tool_id = "ads:deleteCampaign".to_owned();
+    assert_eq!(invoke(&set, &finance(), &other).effect, Effect::Deny);
+}
+
+#[test]
+fn a_wildcard_scope_of_a_role_reaches_what_a_tool_requires() {
+    let set = load(&with_rules(
+        "  - {id: mcp, effect: allow, when: {resource.provider_id: mcp, subject.roles: [mcp-admin]}}\n",
+    ));
+    let admin = Subject::new("root").tenant("acme").roles(["mcp-admin"]);
+    let tool = |scope: &str| {
+        Resource::new("mcp:git:commit", "mcp")
+            .tenant("public")
+            .required_scopes([scope])
+    };
+    assert_eq!(invoke(&set, &admin, &tool("mcp.git")).effect, Effect::Allow);
+    let decision = invoke(&set, &admin, &tool("mcpx.git"));
+    assert_eq!(
+        decision.reason,
+        Reason::MissingScope {
+            scopes: vec!["mcpx.git".to_owned()]
+        }
+    );
+    let narrowed = admin.clone().scopes(["mcp.git", "tools.invoke:write"]);
+    assert_eq!(
+        invoke(&set, &narrowed, &tool("mcp.git")).effect,
+        Effect::Allow
+    );
+    assert_eq!(
+        invoke(&set, &narrowed, &tool("mcp.database")).effect,
+        Effect::Deny,
+        "a token narrows its roles"
+    );
+    let none = admin.scopes([""; 0]);
+    assert_eq!(
+        invoke(&set, &none, &tool("mcp.git")).effect,
+        Effect::Deny,
+        "a token without scopes leaves nothing"
+    );
+}
+
+#[test]
+fn a_rule_on_the_provider_is_alive() {
+    let set = load(&with_rules(
+        "  - {id: p, effect: allow, when: {action: tools.invoke, resource.provider_id: ads, subject.roles: [finance-write]}}\n",
+    ));
+    assert_eq!(invoke(&set, &finance(), &ads()).policy_ids, ["p"]);
+}
+
+#[test]
+fn a_public_manifest_is_registered_only_by_the_public_tenant() {
+    let set = load(
+        "version: 1\nroles: {admin: [\"manifests.register\"]}\nrules:\n  - {id: r, effect: allow, when: {action: manifests.register, subject.roles: [admin]}}\n  \
+         - {id: t, effect: deny, when: {resource.tenant: \"!= subject.tenant\"}}\n",
+    );
+    let register = |tenant: &str, manifest: &str| {
+        let admin = Subject::new("root").tenant(tenant).roles(["admin"]);
+        crate::ask(
+            &set,
+            Action::ManifestsRegister,
+            &admin,
+            Some(&Resource::new("x:y", "x").tenant(manifest)),
+        )
+        .effect
+    };
+    assert_eq!(register("acme", "acme"), Effect::Allow);
+    assert_eq!(
+        register("acme", "public"),
+        Effect::Deny,
+        "it would reach into every tenant"
+    );
+    assert_eq!(register("public", "public"), Effect::Allow);
+}
+
+#[test]
+fn a_request_out_of_shape_or_bounds_is_denied() {
+    let set = load(&with_rules(ALLOW_FINANCE));
+    let no_tool = crate::ask(&set, Action::ToolsInvoke, &finance(), None);
+    assert!(
+        matches!(no_tool.reason, Reason::Undecidable { .. }),
+        "{}",
+        no_tool.reason
+    );
+    let with_tool = crate::ask(&set, Action::CatalogList, &finance(), Some(&ads()));
+    assert!(
+        matches!(with_tool.reason, Reason::Undecidable { .. }),
+        "{}",
+        with_tool.reason
+    );
+    let many = finance().roles((0..600).map(|at| format!("r{at}")));
+    assert_eq!(
+        invoke(&set, &many, &ads()).reason,
+        Reason::TooLarge {
+            field: "subject.roles"
+        }
+    );
+    let long = ads().tenant("x".repeat(2000));
+    assert_eq!(
+        invoke(&set, &finance(), &long).reason,
+        Reason::TooLarge {
+            field: "resource.tenant"
+        }
+    );
+}
