@@ -20,7 +20,10 @@ use fastmcp_protocol::{
     meta,
     mrtr::{InputRequest, InputRequired, InputResponses},
     prompt::{GetPromptResult, ListPromptsResult, Prompt},
-    resource::{ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Resource, ResourceTemplate},
+    resource::{
+        ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Resource,
+        ResourceTemplate,
+    },
     tool::{CallToolResult, ListToolsResult, Tool},
 };
 use fastmcp_transport::{Reply, Step, memory::Memory};
@@ -98,7 +101,8 @@ impl Client {
     where
         F: Fn(&str, &InputRequest) -> ElicitResult + Send + Sync + 'static,
     {
-        self.capabilities.elicitation = Some(fastmcp_protocol::capability::ElicitationCapability::form_and_url());
+        self.capabilities.elicitation =
+            Some(fastmcp_protocol::capability::ElicitationCapability::form_and_url());
         self.elicit = Some(Box::new(move |key, request| json!(handler(key, request))));
         self
     }
@@ -113,7 +117,10 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn discover(&self) -> Result<DiscoverResult> {
-        Ok(self.request("server/discover", Map::new()).await?.decode()?)
+        Ok(self
+            .request("server/discover", Map::new())
+            .await?
+            .decode()?)
     }
 
     /// Every tool.
@@ -126,7 +133,10 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_tools(&self) -> Result<Vec<Tool>> {
-        self.pages("tools/list", |page: ListToolsResult| (page.tools, page.next_cursor)).await
+        self.pages("tools/list", |page: ListToolsResult| {
+            (page.tools, page.next_cursor)
+        })
+        .await
     }
 
     /// Every resource.
@@ -139,7 +149,10 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_resources(&self) -> Result<Vec<Resource>> {
-        self.pages("resources/list", |page: ListResourcesResult| (page.resources, page.next_cursor)).await
+        self.pages("resources/list", |page: ListResourcesResult| {
+            (page.resources, page.next_cursor)
+        })
+        .await
     }
 
     /// Every resource template.
@@ -152,7 +165,11 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_resource_templates(&self) -> Result<Vec<ResourceTemplate>> {
-        self.pages("resources/templates/list", |page: ListResourceTemplatesResult| (page.resource_templates, page.next_cursor)).await
+        self.pages(
+            "resources/templates/list",
+            |page: ListResourceTemplatesResult| (page.resource_templates, page.next_cursor),
+        )
+        .await
     }
 
     /// Every prompt.
@@ -165,7 +182,10 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_prompts(&self) -> Result<Vec<Prompt>> {
-        self.pages("prompts/list", |page: ListPromptsResult| (page.prompts, page.next_cursor)).await
+        self.pages("prompts/list", |page: ListPromptsResult| {
+            (page.prompts, page.next_cursor)
+        })
+        .await
     }
 
     /// Calls a tool.
@@ -180,7 +200,8 @@ impl Client {
     pub async fn call_tool(&self, name: &str, arguments: Value) -> Result<CallResult> {
         let result = self.call_tool_raw(name, arguments).await?;
         if result.is_error() {
-            return Err(Error::tool(result.text().to_owned()).with_data(result.structured_content().unwrap_or(Value::Null)));
+            return Err(Error::tool(result.text().to_owned())
+                .with_data(result.structured_content().unwrap_or(Value::Null)));
         }
         Ok(result)
     }
@@ -196,7 +217,9 @@ impl Client {
     /// Dropped, the call is cancelled.
     pub async fn call_tool_raw(&self, name: &str, arguments: Value) -> Result<CallResult> {
         let params = object(json!({"name": name, "arguments": arguments}));
-        Ok(CallResult(self.request("tools/call", params).await?.decode()?))
+        Ok(CallResult(
+            self.request("tools/call", params).await?.decode()?,
+        ))
     }
 
     /// Reads a resource.
@@ -209,7 +232,10 @@ impl Client {
     ///
     /// Dropped, the call is cancelled.
     pub async fn read_resource(&self, uri: &str) -> Result<ReadResourceResult> {
-        Ok(self.request("resources/read", object(json!({"uri": uri}))).await?.decode()?)
+        Ok(self
+            .request("resources/read", object(json!({"uri": uri})))
+            .await?
+            .decode()?)
     }
 
     /// Renders a prompt.
@@ -228,7 +254,12 @@ impl Client {
 
     /// The notifications that came so far, which are forgotten here.
     pub fn take_notifications(&self) -> Vec<Notified> {
-        std::mem::take(&mut *self.notifications.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .notifications
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Sends one request and answers what is asked meanwhile.
@@ -251,7 +282,9 @@ impl Client {
                     let answers = self.answer(&asked);
                     params.insert("inputResponses".to_owned(), serde_json::to_value(answers)?);
                     match asked.request_state {
-                        Some(state) => params.insert("requestState".to_owned(), Value::String(state)),
+                        Some(state) => {
+                            params.insert("requestState".to_owned(), Value::String(state))
+                        }
                         None => params.remove("requestState"),
                     };
                 }
@@ -259,13 +292,18 @@ impl Client {
                 _ => return Err(unknown_result("of a later kind")),
             }
         }
-        Err(Error::internal(format!("server asked for input in {MAX_ROUNDS} rounds")))
+        Err(Error::internal(format!(
+            "server asked for input in {MAX_ROUNDS} rounds"
+        )))
     }
 
     fn answer(&self, asked: &InputRequired) -> InputResponses {
         let mut answers = InputResponses::default();
         for (key, request) in asked.input_requests.iter() {
-            let answer = self.elicit.as_ref().map_or_else(|| json!(ElicitResult::cancel()), |elicit| elicit(key, request));
+            let answer = self.elicit.as_ref().map_or_else(
+                || json!(ElicitResult::cancel()),
+                |elicit| elicit(key, request),
+            );
             if let Ok(raw) = Raw::of(&answer) {
                 let _not_an_object = answers.answer(key, &raw);
             }
@@ -277,7 +315,11 @@ impl Client {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut params = params.clone();
         params.insert("_meta".to_owned(), self.meta(id));
-        let text = encode_call(Some(&RequestId::Number(id)), method, Some(&serde_json::to_string(&params)?));
+        let text = encode_call(
+            Some(&RequestId::Number(id)),
+            method,
+            Some(&serde_json::to_string(&params)?),
+        );
         let mut exchange = self.memory.send(&text.into());
         loop {
             match exchange.next().await {
@@ -300,13 +342,26 @@ impl Client {
 
     fn note(&self, text: &ByteString) {
         if let Ok(Message::Notification(n)) = Message::parse(text, DEFAULT_DEPTH) {
-            let params = n.params.and_then(|p| p.decode().ok()).unwrap_or(Value::Null);
-            let notified = Notified { method: n.method.to_string(), params };
-            self.notifications.lock().unwrap_or_else(PoisonError::into_inner).push(notified);
+            let params = n
+                .params
+                .and_then(|p| p.decode().ok())
+                .unwrap_or(Value::Null);
+            let notified = Notified {
+                method: n.method.to_string(),
+                params,
+            };
+            self.notifications
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(notified);
         }
     }
 
-    async fn pages<P, T>(&self, method: &str, split: impl Fn(P) -> (Vec<T>, Option<String>)) -> Result<Vec<T>>
+    async fn pages<P, T>(
+        &self,
+        method: &str,
+        split: impl Fn(P) -> (Vec<T>, Option<String>),
+    ) -> Result<Vec<T>>
     where
         P: DeserializeOwned,
     {
@@ -315,11 +370,17 @@ impl Client {
             let (page, next) = split(self.request(method, params.clone()).await?.decode::<P>()?);
             all.extend(page);
             let Some(next) = next else { return Ok(all) };
-            if params.insert("cursor".to_owned(), Value::String(next.clone())) == Some(Value::String(next)) {
-                return Err(Error::internal(format!("{method}: the server gives the same cursor again")));
+            if params.insert("cursor".to_owned(), Value::String(next.clone()))
+                == Some(Value::String(next))
+            {
+                return Err(Error::internal(format!(
+                    "{method}: the server gives the same cursor again"
+                )));
             }
         }
-        Err(Error::internal(format!("{method}: more than {MAX_PAGES} pages")))
+        Err(Error::internal(format!(
+            "{method}: more than {MAX_PAGES} pages"
+        )))
     }
 }
 
@@ -330,7 +391,9 @@ impl fmt::Debug for Client {
 }
 
 fn unknown_result(kind: &str) -> Error {
-    Error::internal(format!("server answered with result type `{kind}`, which is unknown"))
+    Error::internal(format!(
+        "server answered with result type `{kind}`, which is unknown"
+    ))
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -343,7 +406,9 @@ fn object(value: Value) -> Map<String, Value> {
 fn outcome(body: &ByteString) -> Result<Raw> {
     match Message::parse(body, DEFAULT_DEPTH) {
         Ok(Message::Response(response)) => response.outcome.map_err(Error::protocol),
-        Ok(_) => Err(Error::internal("server answered with something that is no response")),
+        Ok(_) => Err(Error::internal(
+            "server answered with something that is no response",
+        )),
         Err(error) => Err(Error::protocol(RpcError::internal(error.to_string()))),
     }
 }
@@ -360,10 +425,21 @@ impl CallResult {
     ///
     /// When there is none, or it has another shape.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
-        let wrapped = self.0.meta.as_ref().and_then(|m| m.get("fastmcp")).and_then(|f| f.get("wrap_result")) == Some(&Value::Bool(true));
-        let mut content = self.structured_content().ok_or_else(|| Error::internal("result has no structured content"))?;
+        let wrapped = self
+            .0
+            .meta
+            .as_ref()
+            .and_then(|m| m.get("fastmcp"))
+            .and_then(|f| f.get("wrap_result"))
+            == Some(&Value::Bool(true));
+        let mut content = self
+            .structured_content()
+            .ok_or_else(|| Error::internal("result has no structured content"))?;
         if wrapped {
-            content = content.get_mut("result").map(Value::take).unwrap_or_default();
+            content = content
+                .get_mut("result")
+                .map(Value::take)
+                .unwrap_or_default();
         }
         Ok(serde_json::from_value(content)?)
     }
@@ -371,7 +447,11 @@ impl CallResult {
     /// The text of the first text block; empty where there is none.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.0.content.iter().find_map(ContentBlock::as_text).unwrap_or_default()
+        self.0
+            .content
+            .iter()
+            .find_map(ContentBlock::as_text)
+            .unwrap_or_default()
     }
 
     /// The content blocks.
@@ -383,7 +463,10 @@ impl CallResult {
     /// The structured content.
     #[must_use]
     pub fn structured_content(&self) -> Option<Value> {
-        self.0.structured_content.as_ref().and_then(|raw| raw.decode().ok())
+        self.0
+            .structured_content
+            .as_ref()
+            .and_then(|raw| raw.decode().ok())
     }
 
     /// Whether the tool failed.

@@ -202,6 +202,9 @@ impl Component {
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Component").field("kind", &self.kind()).field("key", &self.key()).finish_non_exhaustive()
+        f.debug_struct("Component")
+            .field("kind", &self.kind())
+            .field("key", &self.key())
+            .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,12 @@ use std::{
 
 use fastmcp_auth::{AccessToken, Caller};
 use fastmcp_protocol::{
-    RequestId, capability::ClientCapabilities, jsonrpc::encode_call, logging::LoggingLevel, meta::{Implementation, RequestMeta}, wire,
+    RequestId,
+    capability::ClientCapabilities,
+    jsonrpc::encode_call,
+    logging::LoggingLevel,
+    meta::{Implementation, RequestMeta},
+    wire,
 };
 use fastmcp_transport::{Frame, Outlet, Peer};
 use http::HeaderMap;
@@ -91,10 +96,13 @@ impl Context {
     #[must_use]
     pub fn client_info(&self) -> Option<Implementation> {
         let origin = &self.0.origin;
-        origin
-            .client_info
-            .clone()
-            .or_else(|| origin.meta.client_info.as_ref().and_then(|raw| raw.decode().ok()))
+        origin.client_info.clone().or_else(|| {
+            origin
+                .meta
+                .client_info
+                .as_ref()
+                .and_then(|raw| raw.decode().ok())
+        })
     }
 
     /// What the client can do, as it declared.
@@ -104,7 +112,9 @@ impl Context {
         self.0.capabilities.get_or_init(|| {
             origin.capabilities.clone().unwrap_or_else(|| {
                 let declared = origin.meta.client_capabilities.as_ref();
-                declared.and_then(|raw| raw.decode().ok()).unwrap_or_default()
+                declared
+                    .and_then(|raw| raw.decode().ok())
+                    .unwrap_or_default()
             })
         })
     }
@@ -167,12 +177,15 @@ impl Context {
     ///
     /// Dropped while it waits for a slow reader, nothing is sent.
     pub async fn log(&self, level: LoggingLevel, message: impl Into<String>) {
-        let Some(wanted) = self.0.origin.log_level else { return };
+        let Some(wanted) = self.0.origin.log_level else {
+            return;
+        };
         if level < wanted {
             return;
         }
         let params = json!({"level": level, "data": message.into()}).to_string();
-        self.send(encode_call(None, "notifications/message", Some(&params))).await;
+        self.send(encode_call(None, "notifications/message", Some(&params)))
+            .await;
     }
 
     /// [`Self::log`] at level debug.
@@ -202,20 +215,34 @@ impl Context {
     ///
     /// Dropped while it waits for a slow reader, nothing is sent.
     pub async fn report_progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
-        let Some(token) = &self.0.origin.meta.progress_token else { return };
+        let Some(token) = &self.0.origin.meta.progress_token else {
+            return;
+        };
         {
-            let mut last = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self
+                .0
+                .progress
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if progress.is_nan() || progress <= *last {
                 return;
             }
             *last = progress;
         }
         let params = wire::progress(token, progress, total, message);
-        self.send(encode_call(None, "notifications/progress", Some(&params))).await;
+        self.send(encode_call(None, "notifications/progress", Some(&params)))
+            .await;
     }
 
     async fn send(&self, message: String) {
-        if self.0.origin.outlet.send(Frame::message(message)).await.is_err() {
+        if self
+            .0
+            .origin
+            .outlet
+            .send(Frame::message(message))
+            .await
+            .is_err()
+        {
             tracing::debug!("client is gone; notification dropped");
         }
     }
@@ -260,7 +287,11 @@ impl Context {
     }
 
     /// Asks the client, by whatever its era and session provide.
-    pub(crate) async fn ask(&self, key: &str, request: fastmcp_protocol::mrtr::InputRequest) -> Result<fastmcp_protocol::Raw> {
+    pub(crate) async fn ask(
+        &self,
+        key: &str,
+        request: fastmcp_protocol::mrtr::InputRequest,
+    ) -> Result<fastmcp_protocol::Raw> {
         ask::require(self.client_capabilities(), &request)?;
         self.0.asking.ask(key, request).await
     }
@@ -284,6 +315,8 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("request_id", &self.0.origin.request_id).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("request_id", &self.0.origin.request_id)
+            .finish_non_exhaustive()
     }
 }

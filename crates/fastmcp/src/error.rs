@@ -60,7 +60,12 @@ pub enum ErrorKind {
 
 impl Error {
     fn of(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), data: None, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            data: None,
+            source: None,
+        }
     }
 
     /// A failure that the client is shown.
@@ -107,7 +112,10 @@ impl Error {
     pub fn missing_capability(required: Value) -> Self {
         Self {
             data: Some(Box::new(json!({"requiredCapabilities": required}))),
-            ..Self::of(ErrorKind::MissingCapability, "the client did not declare a capability that is needed here")
+            ..Self::of(
+                ErrorKind::MissingCapability,
+                "the client did not declare a capability that is needed here",
+            )
         }
     }
 

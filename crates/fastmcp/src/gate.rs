@@ -9,12 +9,8 @@ use std::{fmt, sync::Arc};
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
-    Raw,
-    completion::CompleteResult,
-    mrtr::InputRequests,
-    prompt::GetPromptResult,
-    resource::ReadResourceResult,
-    tool::CallToolResult,
+    Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
+    resource::ReadResourceResult, tool::CallToolResult,
 };
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -46,7 +42,13 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
     ///
     /// The future is polled to its end even when the client goes away; a gate decides itself until
     /// when [`Context::cancellation`] ends the call.
-    fn invoke(&self, context: Context, target: Target, input: Input, leaf: Leaf) -> BoxFuture<'_, Result<Outcome>>;
+    fn invoke(
+        &self,
+        context: Context,
+        target: Target,
+        input: Input,
+        leaf: Leaf,
+    ) -> BoxFuture<'_, Result<Outcome>>;
 }
 
 /// Callers that see the same lists.
@@ -98,7 +100,9 @@ impl Leaf {
 
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaf").field("component", &self.component.key()).finish()
+        f.debug_struct("Leaf")
+            .field("component", &self.component.key())
+            .finish()
     }
 }
 
@@ -175,11 +179,21 @@ impl Gate for DefaultGate {
     }
 
     fn visible(&self, caller: &Caller, component: &Component) -> bool {
-        caller.missing_scopes(component.required_scopes()).is_empty()
+        caller
+            .missing_scopes(component.required_scopes())
+            .is_empty()
     }
 
-    fn invoke(&self, context: Context, target: Target, input: Input, leaf: Leaf) -> BoxFuture<'_, Result<Outcome>> {
-        let missing = context.caller().missing_scopes(target.component().required_scopes());
+    fn invoke(
+        &self,
+        context: Context,
+        target: Target,
+        input: Input,
+        leaf: Leaf,
+    ) -> BoxFuture<'_, Result<Outcome>> {
+        let missing = context
+            .caller()
+            .missing_scopes(target.component().required_scopes());
         if !missing.is_empty() {
             let error = Error::forbidden(format!("scope `{}` is needed", missing.join(" ")));
             return Box::pin(async move { Err(error) });

@@ -35,7 +35,10 @@ pub mod server;
 mod session;
 
 pub use client::Client;
-pub use component::{Component, Image, IntoPrompt, IntoResource, IntoTool, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult};
+pub use component::{
+    Component, Image, IntoPrompt, IntoResource, IntoTool, Json, PromptBuilder, ResourceBuilder,
+    ToolBuilder, ToolOutput, ToolResult,
+};
 pub use context::{Context, Elicited};
 pub use error::{Error, Result, ToolError};
 pub use fastmcp_auth as auth;
@@ -47,7 +50,10 @@ pub use server::{FastMcp, Server};
 
 /// What most servers need.
 pub mod prelude {
-    pub use crate::{Client, Context, Elicited, Error, FastMcp, Image, Json, Result, Server, ToolError, ToolResult, prompt, resource, tool};
+    pub use crate::{
+        Client, Context, Elicited, Error, FastMcp, Image, Json, Result, Server, ToolError,
+        ToolResult, prompt, resource, tool,
+    };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::json;

@@ -51,7 +51,9 @@ impl Registry {
     /// When two components of one kind have the same key and no extension tells them apart.
     pub fn new(components: Vec<Component>) -> Result<Self> {
         Ok(Self {
-            snapshot: ArcSwap::from_pointee(Snapshot::new(components.into_iter().map(Arc::new).collect())?),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(
+                components.into_iter().map(Arc::new).collect(),
+            )?),
             edit: Mutex::default(),
             changes: broadcast::channel(64).0,
         })
@@ -117,7 +119,9 @@ impl Snapshot {
     fn new(components: Vec<Arc<Component>>) -> Result<Self> {
         let mut by_key: HashMap<_, Vec<Arc<Component>>> = HashMap::new();
         for component in &components {
-            let same = by_key.entry((component.kind(), component.key().to_owned())).or_default();
+            let same = by_key
+                .entry((component.kind(), component.key().to_owned()))
+                .or_default();
             // Components of sources with tenants share names; the gate tells whose is whose.
             if !same.is_empty() && !component.is_extended() {
                 return Err(Error::internal(format!(
@@ -128,7 +132,11 @@ impl Snapshot {
             }
             same.push(Arc::clone(component));
         }
-        Ok(Self { components, by_key, pages: Mutex::default() })
+        Ok(Self {
+            components,
+            by_key,
+            pages: Mutex::default(),
+        })
     }
 
     fn hashes(&self, kind: Kind) -> impl Iterator<Item = [u8; 32]> {
@@ -148,7 +156,13 @@ impl Snapshot {
 
     /// The component of `kind` named `key` that exists for `caller`.
     #[must_use]
-    pub fn find(&self, gate: &dyn Gate, caller: &Caller, kind: Kind, key: &str) -> Option<Arc<Component>> {
+    pub fn find(
+        &self,
+        gate: &dyn Gate,
+        caller: &Caller,
+        kind: Kind,
+        key: &str,
+    ) -> Option<Arc<Component>> {
         // The map's key is owned; looking one up must not cost a copy of a long name.
         if key.len() > 4_096 {
             return None;
@@ -159,18 +173,28 @@ impl Snapshot {
 
     /// The resource or template that answers `uri`, with the template's parameters.
     #[must_use]
-    pub fn find_resource(&self, gate: &dyn Gate, caller: &Caller, uri: &str) -> Option<(Arc<Component>, Map<String, Value>)> {
+    pub fn find_resource(
+        &self,
+        gate: &dyn Gate,
+        caller: &Caller,
+        uri: &str,
+    ) -> Option<(Arc<Component>, Map<String, Value>)> {
         if let Some(resource) = self.find(gate, caller, Kind::Resource, uri) {
             return Some((resource, Map::new()));
         }
         self.of_kind(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
-            gate.exists(caller, component).then(|| (Arc::clone(component), params))
+            gate.exists(caller, component)
+                .then(|| (Arc::clone(component), params))
         })
     }
 
     /// The page that was encoded before, or what `encode` makes of the visible components.
-    pub(crate) fn page(&self, key: PageKey, encode: impl FnOnce() -> Result<ByteString>) -> Result<ByteString> {
+    pub(crate) fn page(
+        &self,
+        key: PageKey,
+        encode: impl FnOnce() -> Result<ByteString>,
+    ) -> Result<ByteString> {
         if let Some(page) = self.lock().get(&key) {
             return Ok(page.clone());
         }

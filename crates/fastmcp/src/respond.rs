@@ -33,8 +33,13 @@ const WRAPPED: &str = r#"{"fastmcp":{"wrap_result":true}}"#;
 impl Identity {
     pub(crate) fn new(info: Implementation) -> Self {
         let meta = json!({SERVER_INFO: &info}).to_string();
-        let meta_wrapped = json!({"fastmcp": {"wrap_result": true}, SERVER_INFO: &info}).to_string();
-        Self { info, meta, meta_wrapped }
+        let meta_wrapped =
+            json!({"fastmcp": {"wrap_result": true}, SERVER_INFO: &info}).to_string();
+        Self {
+            info,
+            meta,
+            meta_wrapped,
+        }
     }
 
     pub(crate) const fn info(&self) -> &Implementation {
@@ -56,7 +61,10 @@ impl Answer<'_> {
     /// A result that is encoded already, without `_meta`.
     pub(crate) fn encoded(&self, body: &str, cache: Option<CacheHint>) -> Reply {
         Reply::ok(match self.version.era() {
-            Era::Modern => encode_result(self.id, &wire::complete(body, cache, Some(&self.identity.meta))),
+            Era::Modern => encode_result(
+                self.id,
+                &wire::complete(body, cache, Some(&self.identity.meta)),
+            ),
             Era::Legacy => encode_result(self.id, body),
         })
     }
@@ -77,19 +85,29 @@ impl Answer<'_> {
     fn encode(&self, payload: Payload, cache: Option<CacheHint>) -> Result<String> {
         match payload {
             Payload::Tool(result) => self.tool(result, &self.identity.meta, None),
-            Payload::Wrapped(result) => self.tool(result, &self.identity.meta_wrapped, Some(WRAPPED)),
+            Payload::Wrapped(result) => {
+                self.tool(result, &self.identity.meta_wrapped, Some(WRAPPED))
+            }
             Payload::Resource(mut result) => {
                 let meta = result.meta.take();
                 match self.version.era() {
                     Era::Modern => self.typed(&result, meta, cache),
-                    Era::Legacy => self.typed(&*legacy::read_resource_result(&result, self.version), meta, None),
+                    Era::Legacy => self.typed(
+                        &*legacy::read_resource_result(&result, self.version),
+                        meta,
+                        None,
+                    ),
                 }
             }
             Payload::Prompt(mut result) => {
                 let meta = result.meta.take();
                 match self.version.era() {
                     Era::Modern => self.typed(&result, meta, None),
-                    Era::Legacy => self.typed(&*legacy::get_prompt_result(&result, self.version), meta, None),
+                    Era::Legacy => self.typed(
+                        &*legacy::get_prompt_result(&result, self.version),
+                        meta,
+                        None,
+                    ),
                 }
             }
             Payload::Completion(mut result) => {
@@ -98,13 +116,21 @@ impl Answer<'_> {
             }
             Payload::Raw(raw) => {
                 let mut value: serde_json::Map<String, Value> = raw.decode()?;
-                let meta = value.remove("_meta").map(serde_json::from_value::<Meta>).transpose()?;
+                let meta = value
+                    .remove("_meta")
+                    .map(serde_json::from_value::<Meta>)
+                    .transpose()?;
                 self.typed(&value, meta, cache)
             }
         }
     }
 
-    fn tool(&self, mut result: CallToolResult, modern: &str, older: Option<&str>) -> Result<String> {
+    fn tool(
+        &self,
+        mut result: CallToolResult,
+        modern: &str,
+        older: Option<&str>,
+    ) -> Result<String> {
         if let Some(meta) = result.meta.take() {
             let result = legacy_tool(&result, self.version);
             return self.typed(&result, Some(meta), None);
@@ -119,12 +145,19 @@ impl Answer<'_> {
     }
 
     /// Encodes `result`, whose own `_meta` was taken out.
-    fn typed<T: Serialize>(&self, result: &T, meta: Option<Meta>, cache: Option<CacheHint>) -> Result<String> {
+    fn typed<T: Serialize>(
+        &self,
+        result: &T,
+        meta: Option<Meta>,
+        cache: Option<CacheHint>,
+    ) -> Result<String> {
         let body = serde_json::to_string(result)?;
         Ok(match (self.version.era(), meta) {
             (Era::Modern, None) => wire::complete(&body, cache, Some(&self.identity.meta)),
             (Era::Modern, Some(mut meta)) => {
-                meta.0.entry(SERVER_INFO).or_insert_with(|| json!(self.identity.info));
+                meta.0
+                    .entry(SERVER_INFO)
+                    .or_insert_with(|| json!(self.identity.info));
                 wire::complete(&body, cache, Some(&serde_json::to_string(&meta)?))
             }
             (Era::Legacy, None) => body,
@@ -141,16 +174,21 @@ impl Answer<'_> {
                 self.rpc_error(&rpc)
             }
             (_, ErrorKind::MissingCapability) if self.version.era() == Era::Modern => {
-                let mut rpc = RpcError::new(ErrorCode::MISSING_CAPABILITY, error.message().to_owned());
+                let mut rpc =
+                    RpcError::new(ErrorCode::MISSING_CAPABILITY, error.message().to_owned());
                 rpc.data = error.data().cloned().map(Box::new);
                 self.rpc_error(&rpc)
             }
             (Some(Method::ResourcesRead), ErrorKind::NotFound) => {
                 self.rpc_error(&resource::not_found(target.map_or("", |t| t)))
             }
-            (_, ErrorKind::NotFound) => self.rpc_error(&RpcError::invalid_params(error.message().to_owned())),
+            (_, ErrorKind::NotFound) => {
+                self.rpc_error(&RpcError::invalid_params(error.message().to_owned()))
+            }
             (Some(Method::ToolsCall), _) => self.tool_error(error),
-            (_, ErrorKind::Validation) => self.rpc_error(&RpcError::invalid_params(error.message().to_owned())),
+            (_, ErrorKind::Validation) => {
+                self.rpc_error(&RpcError::invalid_params(error.message().to_owned()))
+            }
             _ => self.rpc_error(&RpcError::internal(error.shown(self.mask).into_owned())),
         }
     }
@@ -163,7 +201,10 @@ impl Answer<'_> {
             tracing::error!(error = error.message(), "tool failed");
         }
         let mut result = CallToolResult::error(error.shown(self.mask));
-        result.structured_content = error.data().filter(|d| d.is_object()).and_then(|d| fastmcp_protocol::Raw::of(d).ok());
+        result.structured_content = error
+            .data()
+            .filter(|d| d.is_object())
+            .and_then(|d| fastmcp_protocol::Raw::of(d).ok());
         self.payload(Payload::Tool(result), None)
     }
 
@@ -177,14 +218,26 @@ impl Answer<'_> {
         };
         let status = match (self.version.era(), error.code) {
             (Era::Modern, ErrorCode::METHOD_NOT_FOUND) => 404,
-            (Era::Modern, ErrorCode::MISSING_CAPABILITY | ErrorCode::UNSUPPORTED_VERSION | ErrorCode::HEADER_MISMATCH) => 400,
+            (
+                Era::Modern,
+                ErrorCode::MISSING_CAPABILITY
+                | ErrorCode::UNSUPPORTED_VERSION
+                | ErrorCode::HEADER_MISMATCH,
+            ) => 400,
             _ => 200,
         };
-        Reply::Message { status, body: encode_error(Some(self.id), &error).into(), session: None }
+        Reply::Message {
+            status,
+            body: encode_error(Some(self.id), &error).into(),
+            session: None,
+        }
     }
 }
 
-fn legacy_tool(result: &CallToolResult, version: ProtocolVersion) -> std::borrow::Cow<'_, CallToolResult> {
+fn legacy_tool(
+    result: &CallToolResult,
+    version: ProtocolVersion,
+) -> std::borrow::Cow<'_, CallToolResult> {
     match version.era() {
         Era::Modern => std::borrow::Cow::Borrowed(result),
         Era::Legacy => legacy::call_tool_result(result, version),

@@ -32,11 +32,18 @@ pub(crate) struct Resolved {
 }
 
 /// Resolves `tools/call`, `resources/read` and `prompts/get`.
-pub(crate) fn resolve(engine: &Engine, caller: &fastmcp_auth::Caller, method: Method, request: &Request) -> Result<Resolved> {
+pub(crate) fn resolve(
+    engine: &Engine,
+    caller: &fastmcp_auth::Caller,
+    method: Method,
+    request: &Request,
+) -> Result<Resolved> {
     let params = request.params.as_ref();
     let snapshot = engine.registry().snapshot();
     let found = |component: Arc<Component>, input, responses, request_state: Option<_>| Resolved {
-        target: Target { component: Arc::clone(&component) },
+        target: Target {
+            component: Arc::clone(&component),
+        },
         leaf: Leaf { component },
         input,
         responses,
@@ -48,24 +55,48 @@ pub(crate) fn resolve(engine: &Engine, caller: &fastmcp_auth::Caller, method: Me
             let component = snapshot
                 .find(engine.gate(), caller, Kind::Tool, &p.name)
                 .ok_or_else(|| unknown("tool", &p.name))?;
-            let input = Input { args: arguments(params, p.arguments), uri: None };
-            Ok(found(component, input, p.input_responses, p.request_state.map(Into::into)))
+            let input = Input {
+                args: arguments(params, p.arguments),
+                uri: None,
+            };
+            Ok(found(
+                component,
+                input,
+                p.input_responses,
+                p.request_state.map(Into::into),
+            ))
         }
         Method::PromptsGet => {
             let p: GetPromptParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
             let component = snapshot
                 .find(engine.gate(), caller, Kind::Prompt, &p.name)
                 .ok_or_else(|| unknown("prompt", &p.name))?;
-            let input = Input { args: arguments(params, p.arguments), uri: None };
-            Ok(found(component, input, p.input_responses, p.request_state.map(Into::into)))
+            let input = Input {
+                args: arguments(params, p.arguments),
+                uri: None,
+            };
+            Ok(found(
+                component,
+                input,
+                p.input_responses,
+                p.request_state.map(Into::into),
+            ))
         }
         _ => {
             let p: ReadResourceParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
             let (component, _) = snapshot
                 .find_resource(engine.gate(), caller, &p.uri)
                 .ok_or_else(|| unknown("resource", &p.uri))?;
-            let input = Input { args: None, uri: Some(p.uri.as_ref().into()) };
-            Ok(found(component, input, p.input_responses, p.request_state.map(Into::into)))
+            let input = Input {
+                args: None,
+                uri: Some(p.uri.as_ref().into()),
+            };
+            Ok(found(
+                component,
+                input,
+                p.input_responses,
+                p.request_state.map(Into::into),
+            ))
         }
     }
 }
@@ -88,24 +119,45 @@ pub(crate) fn list(
     version: ProtocolVersion,
     request: &Request,
 ) -> Result<ByteString> {
-    let p: PaginatedParams<'_> = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    let p: PaginatedParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
     let offset = registry::offset(p.cursor.as_deref()).map_err(Error::protocol)?;
     let snapshot = engine.registry().snapshot();
-    let key = PageKey { kind, class: engine.gate().class(caller), version, offset };
+    let key = PageKey {
+        kind,
+        class: engine.gate().class(caller),
+        version,
+        offset,
+    };
     snapshot.page(key, || {
-        let visible: Vec<_> = snapshot.of_kind(kind).filter(|c| engine.gate().visible(caller, c)).collect();
+        let visible: Vec<_> = snapshot
+            .of_kind(kind)
+            .filter(|c| engine.gate().visible(caller, c))
+            .collect();
         if offset > 0 && offset >= visible.len() {
-            return Err(Error::protocol(RpcError::invalid_params("`cursor` is beyond the end of the list")));
+            return Err(Error::protocol(RpcError::invalid_params(
+                "`cursor` is beyond the end of the list",
+            )));
         }
         let size = engine.page_size().unwrap_or(usize::MAX);
-        let page: Vec<_> = visible.iter().skip(offset).take(size).map(|c| c.definition()).collect();
+        let page: Vec<_> = visible
+            .iter()
+            .skip(offset)
+            .take(size)
+            .map(|c| c.definition())
+            .collect();
         let end = offset.saturating_add(page.len());
         let next = (end < visible.len()).then(|| registry::cursor(end));
         encode_list(kind, version, &page, next)
     })
 }
 
-fn encode_list(kind: Kind, version: ProtocolVersion, page: &[&Definition], next_cursor: Option<String>) -> Result<ByteString> {
+fn encode_list(
+    kind: Kind,
+    version: ProtocolVersion,
+    page: &[&Definition],
+    next_cursor: Option<String>,
+) -> Result<ByteString> {
     let older = version.era() == Era::Legacy;
     macro_rules! collect {
         ($variant:ident, $render:path) => {
@@ -119,7 +171,11 @@ fn encode_list(kind: Kind, version: ProtocolVersion, page: &[&Definition], next_
         };
     }
     let text = match kind {
-        Kind::Tool => serde_json::to_string(&ListToolsResult { tools: collect!(Tool, legacy::tool), next_cursor, meta: None }),
+        Kind::Tool => serde_json::to_string(&ListToolsResult {
+            tools: collect!(Tool, legacy::tool),
+            next_cursor,
+            meta: None,
+        }),
         Kind::Resource => serde_json::to_string(&ListResourcesResult {
             resources: collect!(Resource, legacy::resource),
             next_cursor,
@@ -130,7 +186,11 @@ fn encode_list(kind: Kind, version: ProtocolVersion, page: &[&Definition], next_
             next_cursor,
             meta: None,
         }),
-        Kind::Prompt => serde_json::to_string(&ListPromptsResult { prompts: collect!(Prompt, legacy::prompt), next_cursor, meta: None }),
+        Kind::Prompt => serde_json::to_string(&ListPromptsResult {
+            prompts: collect!(Prompt, legacy::prompt),
+            next_cursor,
+            meta: None,
+        }),
     };
     Ok(text?.into())
 }

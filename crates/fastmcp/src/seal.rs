@@ -57,7 +57,8 @@ impl KeyRing {
                 let mut id = [0; KEY_ID_LEN];
                 let hash = digest(&SHA256, bytes);
                 id.copy_from_slice(hash.as_ref().get(..KEY_ID_LEN).ok_or(SealError::Failed)?);
-                let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Failed)?;
+                let key =
+                    RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Failed)?;
                 Ok(Key { id, key })
             })
             .collect::<Result<_, _>>()?;
@@ -101,13 +102,19 @@ impl KeyRing {
     ///
     /// [`SealError::Forged`] for anything else.
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (header, body) = sealed.split_at_checked(HEADER_LEN).ok_or(SealError::Forged)?;
+        let (header, body) = sealed
+            .split_at_checked(HEADER_LEN)
+            .ok_or(SealError::Forged)?;
         let (format, rest) = header.split_first().ok_or(SealError::Forged)?;
         let (id, nonce) = rest.split_at_checked(KEY_ID_LEN).ok_or(SealError::Forged)?;
         if *format != FORMAT {
             return Err(SealError::Forged);
         }
-        let key = self.keys.iter().find(|k| k.id == id).ok_or(SealError::Forged)?;
+        let key = self
+            .keys
+            .iter()
+            .find(|k| k.id == id)
+            .ok_or(SealError::Forged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Forged)?;
         let mut body = body.to_vec();
         let plain = key
@@ -134,14 +141,18 @@ impl KeyRing {
     ///
     /// As [`Self::open`].
     pub fn open_text(&self, aad: &[u8], sealed: &str) -> Result<Vec<u8>, SealError> {
-        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| SealError::Forged)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(sealed)
+            .map_err(|_| SealError::Forged)?;
         self.open(aad, &bytes)
     }
 }
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRing").field("keys", &self.keys.len()).finish()
+        f.debug_struct("KeyRing")
+            .field("keys", &self.keys.len())
+            .finish()
     }
 }
 
@@ -155,8 +166,14 @@ mod tests {
         let sealed = ring.seal_text(b"purpose", b"value").unwrap();
         assert_eq!(ring.open_text(b"purpose", &sealed).unwrap(), b"value");
         assert_eq!(ring.open_text(b"other", &sealed), Err(SealError::Forged));
-        assert_eq!(ring.open_text(b"purpose", &format!("{sealed}-TAMPERED")), Err(SealError::Forged));
-        assert_eq!(ring.open_text(b"purpose", &format!("{sealed}=")), Err(SealError::Forged));
+        assert_eq!(
+            ring.open_text(b"purpose", &format!("{sealed}-TAMPERED")),
+            Err(SealError::Forged)
+        );
+        assert_eq!(
+            ring.open_text(b"purpose", &format!("{sealed}=")),
+            Err(SealError::Forged)
+        );
     }
 
     #[test]
@@ -174,7 +191,16 @@ mod tests {
     fn keys_rotate() {
         let (old, new) = ([1; 32], [2; 32]);
         let sealed = KeyRing::new(&[old]).unwrap().seal(b"", b"value").unwrap();
-        assert_eq!(KeyRing::new(&[new, old]).unwrap().open(b"", &sealed).unwrap(), b"value");
-        assert_eq!(KeyRing::new(&[new]).unwrap().open(b"", &sealed), Err(SealError::Forged));
+        assert_eq!(
+            KeyRing::new(&[new, old])
+                .unwrap()
+                .open(b"", &sealed)
+                .unwrap(),
+            b"value"
+        );
+        assert_eq!(
+            KeyRing::new(&[new]).unwrap().open(b"", &sealed),
+            Err(SealError::Forged)
+        );
     }
 }

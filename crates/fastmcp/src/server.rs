@@ -79,7 +79,12 @@ impl Server {
     /// The endpoint as a tower service, for any router.
     #[must_use]
     pub fn http_service(&self, config: HttpConfig) -> HttpService<Engine> {
-        HttpService::new(Arc::clone(&self.engine), config, self.engine.tracker.clone(), self.engine.shutdown.clone())
+        HttpService::new(
+            Arc::clone(&self.engine),
+            config,
+            self.engine.tracker.clone(),
+            self.engine.shutdown.clone(),
+        )
     }
 
     /// Serves standard input and output until input ends or [`Self::shutdown`] fires.
@@ -93,7 +98,13 @@ impl Server {
     /// Not cancel safe: a line may have been read in part.
     pub async fn serve_stdio(&self) -> Result<()> {
         let stdio = Stdio::new(Arc::clone(&self.engine), Caller::local(), Limits::default());
-        stdio.run(tokio::io::stdin(), tokio::io::stdout(), self.engine.shutdown.clone()).await?;
+        stdio
+            .run(
+                tokio::io::stdin(),
+                tokio::io::stdout(),
+                self.engine.shutdown.clone(),
+            )
+            .await?;
         Ok(())
     }
 
@@ -110,8 +121,17 @@ impl Server {
     pub async fn serve_http(&self, listener: TcpListener, config: HttpConfig) -> Result<()> {
         let limits = config.limits.clone();
         let service = self.http_service(config);
-        let serve = Serve::new(limits, self.engine.shutdown.clone(), self.engine.tracker.clone());
-        if !serve.run(listener, |address: SocketAddr| service.from_address(address)).await? {
+        let serve = Serve::new(
+            limits,
+            self.engine.shutdown.clone(),
+            self.engine.tracker.clone(),
+        );
+        if !serve
+            .run(listener, |address: SocketAddr| {
+                service.from_address(address)
+            })
+            .await?
+        {
             tracing::warn!("some calls did not finish in time");
         }
         Ok(())
@@ -198,7 +218,10 @@ impl Engine {
         ServerCapabilities {
             tools: snapshot.has(Kind::Tool).then(ListCapability::changing),
             prompts: snapshot.has(Kind::Prompt).then(ListCapability::changing),
-            resources: resources.then(|| ResourcesCapability { subscribe: Some(true), list_changed: Some(true) }),
+            resources: resources.then(|| ResourcesCapability {
+                subscribe: Some(true),
+                list_changed: Some(true),
+            }),
             completions: self.completer.is_some().then(serde_json::Map::new),
             logging: Some(serde_json::Map::new()),
             ..ServerCapabilities::default()
@@ -208,7 +231,9 @@ impl Engine {
     /// What clients are told of the server.
     pub(crate) fn describe(&self) -> DiscoverResult {
         DiscoverResult {
-            supported_versions: ProtocolVersion::of(Era::Modern).map(|v| v.as_str().to_owned()).collect(),
+            supported_versions: ProtocolVersion::of(Era::Modern)
+                .map(|v| v.as_str().to_owned())
+                .collect(),
             capabilities: self.capabilities(),
             instructions: self.instructions.clone(),
             meta: None,
@@ -225,14 +250,20 @@ impl Engine {
             | Method::ResourcesTemplatesList
             | Method::ResourcesRead
             | Method::ResourcesSubscribe
-            | Method::ResourcesUnsubscribe => snapshot.has(Kind::Resource) || snapshot.has(Kind::Template),
+            | Method::ResourcesUnsubscribe => {
+                snapshot.has(Kind::Resource) || snapshot.has(Kind::Template)
+            }
             Method::Complete => self.completer.is_some(),
             _ => true,
         }
     }
 
     /// Of what a subscriber wants, what it may hear of.
-    pub(crate) fn honoured(&self, caller: &Caller, wanted: &SubscriptionFilter) -> SubscriptionFilter {
+    pub(crate) fn honoured(
+        &self,
+        caller: &Caller,
+        wanted: &SubscriptionFilter,
+    ) -> SubscriptionFilter {
         let capabilities = self.capabilities();
         let offered = listen::offered(
             capabilities.tools.is_some(),
@@ -241,17 +272,31 @@ impl Engine {
         );
         let snapshot = self.registry.snapshot();
         wanted.honoured(&offered, |uri| {
-            snapshot.find_resource(self.gate(), caller, uri).is_some_and(|(c, _)| self.gate().visible(caller, &c))
+            snapshot
+                .find_resource(self.gate(), caller, uri)
+                .is_some_and(|(c, _)| self.gate().visible(caller, &c))
         })
     }
 
-    pub(crate) fn complete(&self, caller: &Caller, params: CompleteParams<'_>) -> Result<CompleteResult> {
-        let completer = self.completer.as_ref().ok_or_else(|| Error::protocol(RpcError::method_not_found("completion/complete")))?;
+    pub(crate) fn complete(
+        &self,
+        caller: &Caller,
+        params: CompleteParams<'_>,
+    ) -> Result<CompleteResult> {
+        let completer = self
+            .completer
+            .as_ref()
+            .ok_or_else(|| Error::protocol(RpcError::method_not_found("completion/complete")))?;
         Ok(CompleteResult::new((completer.0)(caller, &params)))
     }
 
     async fn answer(self: Arc<Self>, caller: Caller, inbound: Inbound) -> Reply {
-        let Inbound { what, peer, outlet, cancel } = inbound;
+        let Inbound {
+            what,
+            peer,
+            outlet,
+            cancel,
+        } = inbound;
         let legacy = |version, peek| legacy::Exchange {
             caller: caller.clone(),
             peer: Arc::clone(&peer),
@@ -262,7 +307,14 @@ impl Engine {
         };
         match what {
             What::Message(Message::Request(request), Route::Modern { version, peek }) => {
-                let exchange = modern::Exchange { caller, peer, outlet, cancel, version, peek };
+                let exchange = modern::Exchange {
+                    caller,
+                    peer,
+                    outlet,
+                    cancel,
+                    version,
+                    peek,
+                };
                 modern::call(&self, exchange, request).await
             }
             What::Message(Message::Request(request), Route::Legacy { version, peek }) => {
@@ -273,7 +325,9 @@ impl Engine {
                 legacy::notify(&self, &legacy(version, peek), &n)
             }
             What::Message(Message::Response(response), route) => match route {
-                Route::Legacy { version, peek } => legacy::respond(&self, &legacy(version, peek), response),
+                Route::Legacy { version, peek } => {
+                    legacy::respond(&self, &legacy(version, peek), response)
+                }
                 Route::Modern { .. } => Reply::Status(400),
             },
             What::Listen { .. } => legacy::listen(&self, legacy(None, Default::default())).await,

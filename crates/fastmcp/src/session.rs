@@ -19,9 +19,19 @@ use crate::{
 
 /// Invokes a resolved call and, where the handler asks and cannot be answered in this round, gives
 /// back what it asks.
-pub(crate) async fn invoke(engine: &Engine, origin: Origin, asking: Asking, resolved: Resolved) -> Result<Outcome> {
+pub(crate) async fn invoke(
+    engine: &Engine,
+    origin: Origin,
+    asking: Asking,
+    resolved: Resolved,
+) -> Result<Outcome> {
     let context = Context::new(origin, asking);
-    let Resolved { target, leaf, input, .. } = resolved;
+    let Resolved {
+        target,
+        leaf,
+        input,
+        ..
+    } = resolved;
     let mut call = pin!(engine.gate().invoke(context.clone(), target, input, leaf));
     let outcome = poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -40,6 +50,11 @@ pub(crate) async fn invoke(engine: &Engine, origin: Origin, asking: Asking, reso
 }
 
 /// Resolves a request that calls a component.
-pub(crate) fn resolve(engine: &Engine, origin: &Origin, method: Method, request: &Request) -> Result<Resolved> {
+pub(crate) fn resolve(
+    engine: &Engine,
+    origin: &Origin,
+    method: Method,
+    request: &Request,
+) -> Result<Resolved> {
     router::resolve(engine, &origin.caller, method, request)
 }

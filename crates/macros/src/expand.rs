@@ -12,14 +12,24 @@ use crate::{
 const TOOL: Allowed = Allowed {
     attribute: "tool",
     texts: &["name", "title", "description"],
-    flags: &["inline", "read_only", "destructive", "idempotent", "open_world"],
+    flags: &[
+        "inline",
+        "read_only",
+        "destructive",
+        "idempotent",
+        "open_world",
+    ],
 };
 const RESOURCE: Allowed = Allowed {
     attribute: "resource",
     texts: &["name", "title", "description", "mime_type"],
     flags: &["inline"],
 };
-const PROMPT: Allowed = Allowed { attribute: "prompt", texts: &["name", "title", "description"], flags: &["inline"] };
+const PROMPT: Allowed = Allowed {
+    attribute: "prompt",
+    texts: &["name", "title", "description"],
+    flags: &["inline"],
+};
 
 pub(crate) fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options = Options::parse(options, &TOOL)?;
@@ -27,11 +37,16 @@ pub(crate) fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStrea
     let name = name(&options, &signature);
     let output = &signature.output;
     let result = run(&signature, &options);
-    let hints = [("read_only", quote!(read_only_hint)), ("destructive", quote!(destructive_hint)), ("idempotent", quote!(idempotent_hint)), ("open_world", quote!(open_world_hint))]
-        .into_iter()
-        .filter(|(flag, _)| options.has(flag))
-        .map(|(_, field)| quote!(__annotations.#field = ::core::option::Option::Some(true);))
-        .collect::<Vec<_>>();
+    let hints = [
+        ("read_only", quote!(read_only_hint)),
+        ("destructive", quote!(destructive_hint)),
+        ("idempotent", quote!(idempotent_hint)),
+        ("open_world", quote!(open_world_hint)),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| options.has(flag))
+    .map(|(_, field)| quote!(__annotations.#field = ::core::option::Option::Some(true);))
+    .collect::<Vec<_>>();
     let annotations = (!hints.is_empty()).then(|| {
         quote! {
             let mut __annotations = ::fastmcp::protocol::tool::ToolAnnotations::default();
@@ -51,7 +66,16 @@ pub(crate) fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStrea
         );
         #annotations
     };
-    Ok(component(&options, &signature, &build, &Trait { name: "IntoTool", method: "into_tool", builder: "ToolBuilder" }))
+    Ok(component(
+        &options,
+        &signature,
+        &build,
+        &Trait {
+            name: "IntoTool",
+            method: "into_tool",
+            builder: "ToolBuilder",
+        },
+    ))
 }
 
 pub(crate) fn resource(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -61,7 +85,10 @@ pub(crate) fn resource(options: TokenStream, item: TokenStream) -> Result<TokenS
     let name = name(&options, &signature);
     let output = &signature.output;
     let result = run(&signature, &options);
-    let mime_type = options.mime_type.as_ref().map(|m| quote!(let __builder = __builder.mime_type(#m);));
+    let mime_type = options
+        .mime_type
+        .as_ref()
+        .map(|m| quote!(let __builder = __builder.mime_type(#m);));
     let build = quote! {
         let __builder = ::fastmcp::ResourceBuilder::new(
             #uri,
@@ -73,7 +100,16 @@ pub(crate) fn resource(options: TokenStream, item: TokenStream) -> Result<TokenS
         );
         #mime_type
     };
-    Ok(component(&options, &signature, &build, &Trait { name: "IntoResource", method: "into_resource", builder: "ResourceBuilder" }))
+    Ok(component(
+        &options,
+        &signature,
+        &build,
+        &Trait {
+            name: "IntoResource",
+            method: "into_resource",
+            builder: "ResourceBuilder",
+        },
+    ))
 }
 
 pub(crate) fn prompt(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -91,7 +127,16 @@ pub(crate) fn prompt(options: TokenStream, item: TokenStream) -> Result<TokenStr
             },
         );
     };
-    Ok(component(&options, &signature, &build, &Trait { name: "IntoPrompt", method: "into_prompt", builder: "PromptBuilder" }))
+    Ok(component(
+        &options,
+        &signature,
+        &build,
+        &Trait {
+            name: "IntoPrompt",
+            method: "into_prompt",
+            builder: "PromptBuilder",
+        },
+    ))
 }
 
 struct Trait {
@@ -101,7 +146,10 @@ struct Trait {
 }
 
 fn name(options: &Options, signature: &Signature) -> LitStr {
-    options.name.clone().unwrap_or_else(|| LitStr::new(&signature.name.to_string(), signature.name.span()))
+    options
+        .name
+        .clone()
+        .unwrap_or_else(|| LitStr::new(&signature.name.to_string(), signature.name.span()))
 }
 
 /// The expression that runs the function and takes its value out of a `Result`.
@@ -125,27 +173,51 @@ fn run(signature: &Signature, options: &Options) -> TokenStream {
 }
 
 /// The value that stands for the component, and its trait.
-fn component(options: &Options, signature: &Signature, build: &TokenStream, implemented: &Trait) -> TokenStream {
+fn component(
+    options: &Options,
+    signature: &Signature,
+    build: &TokenStream,
+    implemented: &Trait,
+) -> TokenStream {
     let ident = |text: &str| Ident::new(text, Span::call_site());
-    let (into, method, builder) = (ident(implemented.name), ident(implemented.method), ident(implemented.builder));
+    let (into, method, builder) = (
+        ident(implemented.name),
+        ident(implemented.method),
+        ident(implemented.builder),
+    );
     let (name, visibility) = (&signature.name, &signature.function.vis);
     let fields = signature.fields().map(|f| {
         let (attributes, name, ty) = (&f.attributes, &f.name, &f.ty);
         quote!(#(#attributes)* #name: #ty)
     });
-    let description = options.description.as_ref().map(LitStr::value).or_else(|| signature.doc.clone());
-    let texts = [("description", description), ("title", options.title.as_ref().map(LitStr::value))]
-        .into_iter()
-        .filter_map(|(method, text)| text.map(|text| (ident(method), text)))
-        .map(|(method, text)| quote!(let __builder = __builder.#method(#text);));
+    let description = options
+        .description
+        .as_ref()
+        .map(LitStr::value)
+        .or_else(|| signature.doc.clone());
+    let texts = [
+        ("description", description),
+        ("title", options.title.as_ref().map(LitStr::value)),
+    ]
+    .into_iter()
+    .filter_map(|(method, text)| text.map(|text| (ident(method), text)))
+    .map(|(method, text)| quote!(let __builder = __builder.#method(#text);));
     let (tags, scopes) = (&options.tags, &options.scopes);
-    let docs = signature.function.attrs.iter().filter(|a| a.path().is_ident("doc"));
+    let docs = signature
+        .function
+        .attrs
+        .iter()
+        .filter(|a| a.path().is_ident("doc"));
     let mut function = signature.function.clone();
     function.vis = syn::parse_quote!(pub);
     function.sig.ident = ident("call");
     let inner_name = &signature.function.sig.ident;
     let inner = &signature.function;
-    let (inputs, output, asyncness) = (&function.sig.inputs, &function.sig.output, &function.sig.asyncness);
+    let (inputs, output, asyncness) = (
+        &function.sig.inputs,
+        &function.sig.output,
+        &function.sig.asyncness,
+    );
     let forwarded = inputs.iter().filter_map(|i| match i {
         syn::FnArg::Typed(t) => Some(&t.pat),
         syn::FnArg::Receiver(_) => None,

@@ -67,7 +67,13 @@ impl Options {
     fn take(&mut self, entry: Entry, allowed: &Allowed) -> Result<()> {
         match entry {
             Entry::Uri(uri) if allowed.attribute == "resource" => set(&mut self.uri, uri, "URI"),
-            Entry::Uri(text) => Err(Error::new_spanned(text, format!("#[{}] takes no bare text; write `name = \"...\"`", allowed.attribute))),
+            Entry::Uri(text) => Err(Error::new_spanned(
+                text,
+                format!(
+                    "#[{}] takes no bare text; write `name = \"...\"`",
+                    allowed.attribute
+                ),
+            )),
             Entry::Flag(flag) if allowed.flags.contains(&flag.to_string().as_str()) => {
                 self.flags.push(flag);
                 Ok(())
@@ -89,7 +95,9 @@ impl Options {
                 self.scopes.extend(items);
                 Ok(())
             }
-            Entry::Flag(name) | Entry::Text(name, _) | Entry::List(name, _) => Err(unknown(&name, allowed)),
+            Entry::Flag(name) | Entry::Text(name, _) | Entry::List(name, _) => {
+                Err(unknown(&name, allowed))
+            }
         }
     }
 
@@ -99,9 +107,12 @@ impl Options {
 
     /// The URI of a resource.
     pub(crate) fn required_uri(&self) -> Result<&LitStr> {
-        self.uri
-            .as_ref()
-            .ok_or_else(|| Error::new(Span::call_site(), "#[resource] needs a URI: #[resource(\"data://config\")]"))
+        self.uri.as_ref().ok_or_else(|| {
+            Error::new(
+                Span::call_site(),
+                "#[resource] needs a URI: #[resource(\"data://config\")]",
+            )
+        })
     }
 }
 
@@ -114,8 +125,19 @@ fn set(slot: &mut Option<LitStr>, text: LitStr, name: &str) -> Result<()> {
 }
 
 fn unknown(name: &Ident, allowed: &Allowed) -> Error {
-    let mut known: Vec<String> = allowed.texts.iter().map(|t| format!("{t} = \"...\"")).collect();
+    let mut known: Vec<String> = allowed
+        .texts
+        .iter()
+        .map(|t| format!("{t} = \"...\""))
+        .collect();
     known.extend(allowed.flags.iter().map(|f| (*f).to_owned()));
     known.extend(["tags(\"...\")".to_owned(), "scopes(\"...\")".to_owned()]);
-    Error::new_spanned(name, format!("#[{}] knows no `{name}` in this form; it knows {}", allowed.attribute, known.join(", ")))
+    Error::new_spanned(
+        name,
+        format!(
+            "#[{}] knows no `{name}` in this form; it knows {}",
+            allowed.attribute,
+            known.join(", ")
+        ),
+    )
 }

@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Error, Expr, FnArg, Ident, ItemFn, Lit, Meta, Pat, Result, ReturnType, Type, spanned::Spanned};
+use syn::{
+    Attribute, Error, Expr, FnArg, Ident, ItemFn, Lit, Meta, Pat, Result, ReturnType, Type,
+    spanned::Spanned,
+};
 
 /// A function that becomes a component.
 pub(crate) struct Signature {
@@ -34,7 +37,10 @@ impl Signature {
         let mut function: ItemFn = syn::parse2(tokens)?;
         let name = function.sig.ident.clone();
         if let Some(generic) = function.sig.generics.params.first() {
-            return Err(Error::new_spanned(generic, format!("#[{attribute}] cannot describe a generic function; name the types")));
+            return Err(Error::new_spanned(
+                generic,
+                format!("#[{attribute}] cannot describe a generic function; name the types"),
+            ));
         }
         let params = function
             .sig
@@ -43,7 +49,14 @@ impl Signature {
             .map(|input| param(input, attribute))
             .collect::<Result<Vec<_>>>()?;
         let (output, fallible) = output(&function.sig.output);
-        Ok(Self { doc: doc(&function.attrs), function, name, params, output, fallible })
+        Ok(Self {
+            doc: doc(&function.attrs),
+            function,
+            name,
+            params,
+            output,
+            fallible,
+        })
     }
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
@@ -56,20 +69,33 @@ impl Signature {
 
 fn param(input: &mut FnArg, attribute: &str) -> Result<Param> {
     let FnArg::Typed(typed) = input else {
-        return Err(Error::new(input.span(), format!("#[{attribute}] goes on a function without `self`")));
+        return Err(Error::new(
+            input.span(),
+            format!("#[{attribute}] goes on a function without `self`"),
+        ));
     };
     let attributes = std::mem::take(&mut typed.attrs);
     if is_named(&typed.ty, "Context") {
         return Ok(Param::Context);
     }
     let Pat::Ident(pattern) = &mut *typed.pat else {
-        return Err(Error::new_spanned(&typed.pat, format!("#[{attribute}] needs a name for each argument")));
+        return Err(Error::new_spanned(
+            &typed.pat,
+            format!("#[{attribute}] needs a name for each argument"),
+        ));
     };
     pattern.mutability = None;
     if let Type::Reference(reference) = &*typed.ty {
-        return Err(Error::new_spanned(reference, "arguments are owned: write `String` for `&str`, `Vec<T>` for `&[T]`"));
+        return Err(Error::new_spanned(
+            reference,
+            "arguments are owned: write `String` for `&str`, `Vec<T>` for `&[T]`",
+        ));
     }
-    Ok(Param::Field(Field { name: pattern.ident.clone(), ty: (*typed.ty).clone(), attributes }))
+    Ok(Param::Field(Field {
+        name: pattern.ident.clone(),
+        ty: (*typed.ty).clone(),
+        attributes,
+    }))
 }
 
 fn output(output: &ReturnType) -> (Type, bool) {
@@ -86,7 +112,9 @@ fn output(output: &ReturnType) -> (Type, bool) {
 fn inside_result(ty: &Type) -> Option<Type> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|s| s.ident == "Result")?;
-    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
     arguments.args.iter().find_map(|a| match a {
         syn::GenericArgument::Type(ty) => Some(ty.clone()),
         _ => None,
@@ -100,14 +128,22 @@ fn is_named(ty: &Type, name: &str) -> bool {
 /// The doc comment as one text: lines joined, paragraphs kept.
 fn doc(attributes: &[Attribute]) -> Option<String> {
     let lines: Vec<String> = attributes.iter().filter_map(doc_line).collect();
-    let text = lines.iter().map(|l| l.strip_prefix(' ').unwrap_or(l).trim_end()).collect::<Vec<_>>().join("\n");
+    let text = lines
+        .iter()
+        .map(|l| l.strip_prefix(' ').unwrap_or(l).trim_end())
+        .collect::<Vec<_>>()
+        .join("\n");
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn doc_line(attribute: &Attribute) -> Option<String> {
-    let Meta::NameValue(pair) = &attribute.meta else { return None };
-    let Expr::Lit(literal) = &pair.value else { return None };
+    let Meta::NameValue(pair) = &attribute.meta else {
+        return None;
+    };
+    let Expr::Lit(literal) = &pair.value else {
+        return None;
+    };
     match &literal.lit {
         Lit::Str(text) if pair.path.is_ident("doc") => Some(text.value()),
         _ => None,

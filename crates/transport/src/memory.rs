@@ -29,7 +29,9 @@ pub struct Memory<D: Door> {
 
 impl<D: Door> std::fmt::Debug for Memory<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Memory").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Memory")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 

@@ -52,7 +52,9 @@ struct Shared<D: Door> {
 
 impl<D: Door> std::fmt::Debug for Stdio<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stdio").field("peer", &self.shared.peer).finish_non_exhaustive()
+        f.debug_struct("Stdio")
+            .field("peer", &self.shared.peer)
+            .finish_non_exhaustive()
     }
 }
 

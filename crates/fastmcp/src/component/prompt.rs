@@ -48,24 +48,37 @@ impl PromptBuilder {
     {
         let described = schema::arguments::<A>();
         let mut prompt = Prompt::new(name);
-        prompt.arguments = described.as_ref().ok().map(arguments).filter(|a| !a.is_empty());
+        prompt.arguments = described
+            .as_ref()
+            .ok()
+            .map(arguments)
+            .filter(|a| !a.is_empty());
         let call = described.map(|schema| {
             let function = Arc::new(function);
-            Box::new(move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
-                let decoded = strings(&input)
-                    .and_then(|args| schema::from_strings(&schema, args))
-                    .and_then(|raw| schema::decode::<A>(Some(&raw)))
-                    .map_err(|e| Error::protocol(RpcError::invalid_params(e.message().to_owned())));
-                match decoded {
-                    Ok(args) => {
-                        let render = function(args, context);
-                        Box::pin(async move { Ok(render.await.into_messages()?.into()) })
+            Box::new(
+                move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
+                    let decoded = strings(&input)
+                        .and_then(|args| schema::from_strings(&schema, args))
+                        .and_then(|raw| schema::decode::<A>(Some(&raw)))
+                        .map_err(|e| {
+                            Error::protocol(RpcError::invalid_params(e.message().to_owned()))
+                        });
+                    match decoded {
+                        Ok(args) => {
+                            let render = function(args, context);
+                            Box::pin(async move { Ok(render.await.into_messages()?.into()) })
+                        }
+                        Err(error) => Box::pin(async move { Err(error) }),
                     }
-                    Err(error) => Box::pin(async move { Err(error) }),
-                }
-            }) as Call
+                },
+            ) as Call
         });
-        Self { prompt, call, scopes: Vec::new(), tags: Vec::new() }
+        Self {
+            prompt,
+            call,
+            scopes: Vec::new(),
+            tags: Vec::new(),
+        }
     }
 
     /// Describes the prompt.
@@ -105,16 +118,24 @@ impl PromptBuilder {
 
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.prompt.name.clone();
-        let call = self.call.map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
-        Ok(Component::new(Definition::Prompt(self.prompt), move |context, input| call(context, input))
+        let call = self
+            .call
+            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
+        Ok(
+            Component::new(Definition::Prompt(self.prompt), move |context, input| {
+                call(context, input)
+            })
             .with_required_scopes(self.scopes)
-            .with_tags(self.tags))
+            .with_tags(self.tags),
+        )
     }
 }
 
 impl std::fmt::Debug for PromptBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PromptBuilder").field("prompt", &self.prompt).finish_non_exhaustive()
+        f.debug_struct("PromptBuilder")
+            .field("prompt", &self.prompt)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,17 +157,24 @@ fn arguments(schema: &Value) -> Vec<PromptArgument> {
         .flatten()
         .map(|(name, property)| {
             let mut argument = PromptArgument::new(name, required.contains(&name.as_str()));
-            argument.description = property.get("description").and_then(Value::as_str).map(str::to_owned);
+            argument.description = property
+                .get("description")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
             argument
         })
         .collect()
 }
 
 fn strings(input: &Input) -> Result<Map<String, Value>> {
-    let Some(args) = &input.args else { return Ok(Map::new()) };
+    let Some(args) = &input.args else {
+        return Ok(Map::new());
+    };
     let args: Map<String, Value> = args.decode()?;
     match args.iter().find(|(_, value)| !value.is_string()) {
-        Some((name, _)) => Err(Error::validation(format!("argument `{name}` must be a string"))),
+        Some((name, _)) => Err(Error::validation(format!(
+            "argument `{name}` must be a string"
+        ))),
         None => Ok(args),
     }
 }
@@ -169,7 +197,10 @@ impl PromptOutput for GetPromptResult {
 
 impl PromptOutput for Vec<PromptMessage> {
     fn into_messages(self) -> Result<GetPromptResult> {
-        Ok(GetPromptResult { messages: self, ..GetPromptResult::default() })
+        Ok(GetPromptResult {
+            messages: self,
+            ..GetPromptResult::default()
+        })
     }
 }
 

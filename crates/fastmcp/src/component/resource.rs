@@ -37,7 +37,9 @@ pub struct ResourceBuilder {
     call: Result<(Option<UriTemplate>, Call)>,
 }
 
-type Call = Box<dyn Fn(Context, Input, Option<String>) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
+type Call = Box<
+    dyn Fn(Context, Input, Option<String>) -> BoxFuture<'static, Result<Outcome>> + Send + Sync,
+>;
 
 impl ResourceBuilder {
     /// Creates a resource from a function of its parameters and a context.
@@ -103,9 +105,13 @@ impl ResourceBuilder {
     pub(crate) fn build(self) -> Result<Component> {
         let uri = self.uri;
         if !has_scheme(&uri) {
-            return Err(Error::internal(format!("resource `{uri}` has no scheme; write `resource://{uri}`")));
+            return Err(Error::internal(format!(
+                "resource `{uri}` has no scheme; write `resource://{uri}`"
+            )));
         }
-        let (template, call) = self.call.map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
+        let (template, call) = self
+            .call
+            .map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
         let mime_type = self.mime_type.clone();
         let definition = if template.is_some() {
             let mut definition = ResourceTemplate::new(uri, self.name);
@@ -122,9 +128,11 @@ impl ResourceBuilder {
             definition.meta = self.meta;
             Definition::Resource(definition)
         };
-        let component = Component::new(definition, move |context, input| call(context, input, mime_type.clone()))
-            .with_required_scopes(self.scopes)
-            .with_tags(self.tags);
+        let component = Component::new(definition, move |context, input| {
+            call(context, input, mime_type.clone())
+        })
+        .with_required_scopes(self.scopes)
+        .with_tags(self.tags);
         Ok(match template {
             Some(template) => component.with_template(template),
             None => component,
@@ -134,7 +142,9 @@ impl ResourceBuilder {
 
 impl std::fmt::Debug for ResourceBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResourceBuilder").field("uri", &self.uri).finish_non_exhaustive()
+        f.debug_struct("ResourceBuilder")
+            .field("uri", &self.uri)
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,18 +164,34 @@ where
     let schema = schema::arguments::<P>()?;
     let template = UriTemplate::parse(uri)?;
     let names: Vec<_> = template.names().map(str::to_owned).collect();
-    let takes = schema.get("properties").and_then(Value::as_object).map(Map::keys).into_iter().flatten();
+    let takes = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .map(Map::keys)
+        .into_iter()
+        .flatten();
     if let Some(missing) = takes.into_iter().find(|p| !names.contains(p)) {
-        return Err(Error::internal(format!("parameter `{missing}` does not occur in the URI")));
+        return Err(Error::internal(format!(
+            "parameter `{missing}` does not occur in the URI"
+        )));
     }
     let matching = (!names.is_empty()).then(|| template.clone());
     let (template, function) = (matching.clone(), Arc::new(function));
-    let call = move |context: Context, input: Input, mime_type: Option<String>| -> BoxFuture<'static, Result<Outcome>> {
+    let call = move |context: Context,
+                     input: Input,
+                     mime_type: Option<String>|
+          -> BoxFuture<'static, Result<Outcome>> {
         let uri = input.uri.unwrap_or_default();
-        let params = matching.as_ref().and_then(|t| t.matches(&uri)).unwrap_or_default();
+        let params = matching
+            .as_ref()
+            .and_then(|t| t.matches(&uri))
+            .unwrap_or_default();
         let decoded = template::screen(&params)
             .and_then(|()| schema::from_strings(&schema, params))
-            .and_then(|raw| schema::decode::<P>(Some(&raw)).map_err(|e| Error::not_found(e.message().to_owned())));
+            .and_then(|raw| {
+                schema::decode::<P>(Some(&raw))
+                    .map_err(|e| Error::not_found(e.message().to_owned()))
+            });
         match decoded {
             Ok(params) => {
                 let read = function(params, context);
@@ -181,7 +207,9 @@ fn has_scheme(uri: &str) -> bool {
     uri.split_once("://").is_some_and(|(scheme, rest)| {
         !rest.is_empty()
             && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
     })
 }
 
@@ -247,7 +275,10 @@ impl<T: Serialize + Send> ResourceOutput for Json<T> {
     }
 
     fn into_contents(self, uri: &str, mime_type: Option<String>) -> Result<ReadResourceResult> {
-        Ok(typed(ResourceContents::text(uri, serde_json::to_string(&self.0)?), mime_type))
+        Ok(typed(
+            ResourceContents::text(uri, serde_json::to_string(&self.0)?),
+            mime_type,
+        ))
     }
 }
 

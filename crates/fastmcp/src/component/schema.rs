@@ -1,6 +1,8 @@
 //! Schemas from types, and values against schemas.
 
-use fastmcp_protocol::{Raw, elicit::ElicitSchema, };
+use std::any::TypeId;
+
+use fastmcp_protocol::{Raw, elicit::ElicitSchema};
 use jsonschema::Validator;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
@@ -15,7 +17,10 @@ pub fn of<T: JsonSchema>() -> Value {
         s.inline_subschemas = true;
         s.meta_schema = None;
     });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
     if let Some(object) = schema.as_object_mut() {
         object.remove("title");
     }
@@ -28,11 +33,19 @@ pub(crate) fn arguments<T: JsonSchema>() -> Result<Value> {
     let object = schema
         .as_object_mut()
         .ok_or_else(|| Error::internal("arguments must be a struct with named fields"))?;
-    if object.get("type").is_none_or(|t| t == "null") {
-        object.insert("type".to_owned(), json!("object"));
-    }
+    match object.get("type") {
+        None => object.insert("type".to_owned(), json!("object")),
+        // A unit: no arguments at all.
+        Some(t) if t == "null" => {
+            object.insert("additionalProperties".to_owned(), json!(false));
+            object.insert("type".to_owned(), json!("object"))
+        }
+        Some(_) => None,
+    };
     if object.get("type") != Some(&json!("object")) {
-        return Err(Error::internal("arguments must be a struct with named fields"));
+        return Err(Error::internal(
+            "arguments must be a struct with named fields",
+        ));
     }
     object.entry("properties").or_insert_with(|| json!({}));
     Ok(schema)
@@ -49,21 +62,32 @@ pub(crate) fn form_of<T: JsonSchema>() -> Result<ElicitSchema> {
         }
     }
     serde_json::from_value(schema).map_err(|e| {
-        Error::internal(format!("a form asks for a struct of strings, numbers, booleans and enums: {e}"))
+        Error::internal(format!(
+            "a form asks for a struct of strings, numbers, booleans and enums: {e}"
+        ))
     })
 }
 
 /// Rewrites what schemars says of a field in the few words that forms have.
 fn plain_field(field: &mut Value) {
-    let Some(object) = field.as_object_mut() else { return };
+    let Some(object) = field.as_object_mut() else {
+        return;
+    };
     if let Some(Value::Array(types)) = object.get("type") {
         let first = types.iter().find(|t| *t != "null").cloned();
         if let Some(first) = first {
             object.insert("type".to_owned(), first);
         }
     }
-    let known = ["int8", "int16", "int32", "int64", "int", "uint8", "uint16", "uint32", "uint64", "uint", "float", "double"];
-    if object.get("format").and_then(Value::as_str).is_some_and(|f| known.contains(&f)) {
+    let known = [
+        "int8", "int16", "int32", "int64", "int", "uint8", "uint16", "uint32", "uint64", "uint",
+        "float", "double",
+    ];
+    if object
+        .get("format")
+        .and_then(Value::as_str)
+        .is_some_and(|f| known.contains(&f))
+    {
         object.remove("format");
     }
 }
@@ -86,13 +110,23 @@ impl Constraints {
 
     /// Checks `args`.
     pub(crate) fn check(&self, args: &str) -> Result<()> {
-        let Some(validator) = &self.0 else { return Ok(()) };
-        let value: Value = serde_json::from_str(args).map_err(|e| Error::validation(e.to_string()))?;
-        let problems: Vec<String> = validator.iter_errors(&value).take(10).map(|e| describe(&e)).collect();
+        let Some(validator) = &self.0 else {
+            return Ok(());
+        };
+        let value: Value =
+            serde_json::from_str(args).map_err(|e| Error::validation(e.to_string()))?;
+        let problems: Vec<String> = validator
+            .iter_errors(&value)
+            .take(10)
+            .map(|e| describe(&e))
+            .collect();
         if problems.is_empty() {
             return Ok(());
         }
-        Err(Error::validation(format!("invalid arguments: {}", problems.join("; "))))
+        Err(Error::validation(format!(
+            "invalid arguments: {}",
+            problems.join("; ")
+        )))
     }
 }
 
@@ -100,39 +134,88 @@ impl Constraints {
 pub fn describe(error: &jsonschema::ValidationError<'_>) -> String {
     let path = error.instance_path().to_string();
     let field = path.trim_start_matches('/').replace('/', ".");
-    if field.is_empty() { error.to_string() } else { format!("`{field}`: {error}") }
+    if field.is_empty() {
+        error.to_string()
+    } else {
+        format!("`{field}`: {error}")
+    }
 }
 
 /// Whether a schema says more than what decoding into a Rust type checks anyway.
 fn constrains(schema: &Value) -> bool {
     const WORDS: &[&str] = &[
-        "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern",
-        "minItems", "maxItems", "uniqueItems", "contains", "minProperties", "maxProperties", "propertyNames", "not", "if",
-        "dependentRequired", "dependentSchemas",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "contains",
+        "minProperties",
+        "maxProperties",
+        "propertyNames",
+        "not",
+        "if",
+        "dependentRequired",
+        "dependentSchemas",
     ];
     match schema {
         Value::Object(object) => object.iter().any(|(key, value)| {
-            // schemars says `minimum: 0` of every unsigned type, which decoding checks.
-            let unsigned = key == "minimum" && *value == json!(0) && object.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint"));
-            (WORDS.contains(&key.as_str()) && !unsigned) || constrains(value)
+            (WORDS.contains(&key.as_str()) && !implied(object, key, value)) || constrains(value)
         }),
         Value::Array(items) => items.iter().any(constrains),
         _ => false,
     }
 }
 
+/// Whether a bound is that of the integer type which the format names: decoding checks it.
+fn implied(schema: &serde_json::Map<String, Value>, key: &str, value: &Value) -> bool {
+    let (least, most) = match schema.get("format").and_then(Value::as_str) {
+        Some("int8") => (json!(i8::MIN), json!(i8::MAX)),
+        Some("int16") => (json!(i16::MIN), json!(i16::MAX)),
+        Some("int32") => (json!(i32::MIN), json!(i32::MAX)),
+        Some("uint8") => (json!(0), json!(u8::MAX)),
+        Some("uint16") => (json!(0), json!(u16::MAX)),
+        Some("uint32") => (json!(0), json!(u32::MAX)),
+        Some("uint" | "uint64") => (json!(0), json!(u64::MAX)),
+        _ => return false,
+    };
+    (key == "minimum" && *value == least) || (key == "maximum" && *value == most)
+}
+
 /// Decodes arguments; on failure the message names the field.
-pub(crate) fn decode<T: DeserializeOwned>(args: Option<&Raw>) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned + 'static>(args: Option<&Raw>) -> Result<T> {
     let text = args.map_or("{}", Raw::as_str);
+    if TypeId::of::<T>() == TypeId::of::<()>() {
+        // serde reads a unit from `null` alone.
+        let Nothing {} = decode(args)?;
+        return Ok(serde_json::from_str("null")?);
+    }
     serde_json::from_str(text).map_err(|_| {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-            Err(error) if error.path().iter().next().is_none() => Error::validation(format!("invalid arguments: {}", plain(error.inner()))),
-            Err(error) => Error::validation(format!("invalid arguments: `{}`: {}", error.path(), plain(error.inner()))),
+            Err(error) if error.path().iter().next().is_none() => {
+                Error::validation(format!("invalid arguments: {}", plain(error.inner())))
+            }
+            Err(error) => Error::validation(format!(
+                "invalid arguments: `{}`: {}",
+                error.path(),
+                plain(error.inner())
+            )),
             Ok(_) => Error::validation("invalid arguments: text after the object"),
         }
     })
 }
+
+/// What a component without arguments is called with.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 /// The message without the position in a text that the caller does not see.
 fn plain(error: &serde_json::Error) -> String {
@@ -144,7 +227,10 @@ fn plain(error: &serde_json::Error) -> String {
 }
 
 /// Turns parameters that came as strings into what `schema` wants of them.
-pub(crate) fn from_strings(schema: &Value, params: impl IntoIterator<Item = (String, Value)>) -> Result<Raw> {
+pub(crate) fn from_strings(
+    schema: &Value,
+    params: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Raw> {
     let properties = schema.get("properties");
     let typed: serde_json::Map<String, Value> = params
         .into_iter()
@@ -164,11 +250,19 @@ pub(crate) fn from_strings(schema: &Value, params: impl IntoIterator<Item = (Str
 
 fn takes_text(schema: Option<&Value>) -> bool {
     let Some(schema) = schema else { return true };
-    let alternatives = ["anyOf", "oneOf"].iter().filter_map(|k| schema.get(*k)).filter_map(Value::as_array).flatten();
+    let alternatives = ["anyOf", "oneOf"]
+        .iter()
+        .filter_map(|k| schema.get(*k))
+        .filter_map(Value::as_array)
+        .flatten();
     match schema.get("type") {
         Some(Value::String(t)) => t == "string",
         Some(Value::Array(types)) => types.iter().any(|t| t == "string"),
-        _ => schema.get("enum").is_some() || schema.get("const").is_some() || alternatives.into_iter().any(|s| takes_text(Some(s))),
+        _ => {
+            schema.get("enum").is_some()
+                || schema.get("const").is_some()
+                || alternatives.into_iter().any(|s| takes_text(Some(s)))
+        }
     }
 }
 
@@ -189,7 +283,12 @@ mod tests {
 
     #[test]
     fn messages_name_the_field() {
-        let message = |text: &'static str| decode::<Search>(Some(&Raw::parse(text).unwrap())).unwrap_err().message().to_owned();
+        let message = |text: &'static str| {
+            decode::<Search>(Some(&Raw::parse(text).unwrap()))
+                .unwrap_err()
+                .message()
+                .to_owned()
+        };
         assert_eq!(
             message(r#"{"query":"a","limit":"x"}"#),
             "invalid arguments: `limit`: invalid type: string \"x\", expected u32"
@@ -208,7 +307,10 @@ mod tests {
         let constraints = Constraints::of(&schema).unwrap();
         assert!(constraints.check(r#"{"query":"abc","limit":1}"#).is_ok());
         let error = constraints.check(r#"{"query":"","limit":1}"#).unwrap_err();
-        assert!(error.message().starts_with("invalid arguments: `query`: "), "{error}");
+        assert!(
+            error.message().starts_with("invalid arguments: `query`: "),
+            "{error}"
+        );
         assert!(!constrains(&arguments::<Plain>().unwrap()));
     }
 
@@ -223,6 +325,9 @@ mod tests {
     fn strings_become_what_the_schema_wants() {
         let schema = json!({"properties": {"id": {"type": "integer"}, "name": {"type": "string"}}});
         let params = [("id", "42"), ("name", "42")].map(|(k, v)| (k.to_owned(), json!(v)));
-        assert_eq!(from_strings(&schema, params).unwrap().as_str(), r#"{"id":42,"name":"42"}"#);
+        assert_eq!(
+            from_strings(&schema, params).unwrap().as_str(),
+            r#"{"id":42,"name":"42"}"#
+        );
     }
 }

@@ -44,7 +44,10 @@ impl UriTemplate {
                 if !rest.is_empty() {
                     return Err(wrong("query parameters stand at the end"));
                 }
-                query = names.split(',').map(|n| n.trim().trim_end_matches('*').to_owned()).collect();
+                query = names
+                    .split(',')
+                    .map(|n| n.trim().trim_end_matches('*').to_owned())
+                    .collect();
                 if !query.iter().all(|n| is_name(n)) {
                     return Err(wrong("a parameter is named by letters, digits and `_`"));
                 }
@@ -58,7 +61,10 @@ impl UriTemplate {
             if matches!(parts.last(), Some(Part::Name { .. })) {
                 return Err(wrong("two parameters touch; put text between them"));
             }
-            parts.push(Part::Name { name: name.to_owned(), greedy });
+            parts.push(Part::Name {
+                name: name.to_owned(),
+                greedy,
+            });
         }
         if !rest.is_empty() {
             parts.push(Part::Literal(rest.to_owned()));
@@ -82,13 +88,24 @@ impl UriTemplate {
             return None;
         }
         let uri = uri.split('#').next().unwrap_or_default();
-        let (path, query) = if self.query.is_empty() { (uri, None) } else { split_query(uri) };
+        let (path, query) = if self.query.is_empty() {
+            (uri, None)
+        } else {
+            split_query(uri)
+        };
         let mut found = Map::new();
         match_parts(&self.parts, path, &mut found)?;
-        for pair in query.into_iter().flat_map(|q| q.split('&')).filter(|p| !p.is_empty()) {
+        for pair in query
+            .into_iter()
+            .flat_map(|q| q.split('&'))
+            .filter(|p| !p.is_empty())
+        {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if self.query.iter().any(|q| q == name) {
-                found.insert(name.to_owned(), Value::String(percent_decode(&value.replace('+', " "))?));
+                found.insert(
+                    name.to_owned(),
+                    Value::String(percent_decode(&value.replace('+', " "))?),
+                );
             }
         }
         Some(found)
@@ -96,7 +113,8 @@ impl UriTemplate {
 }
 
 fn split_query(uri: &str) -> (&str, Option<&str>) {
-    uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)))
+    uri.split_once('?')
+        .map_or((uri, None), |(path, query)| (path, Some(query)))
 }
 
 /// Matches from the left; a greedy parameter takes as much as the literal behind it leaves.
@@ -152,9 +170,12 @@ pub(crate) fn screen(params: &Map<String, Value>) -> Result<()> {
     for (name, value) in params {
         let text = value.as_str().unwrap_or_default();
         let climbs = text.split(['/', '\\']).any(|segment| segment == "..");
-        let absolute = text.starts_with('/') || text.starts_with('\\') || text.get(1..2) == Some(":");
+        let absolute =
+            text.starts_with('/') || text.starts_with('\\') || text.get(1..2) == Some(":");
         if climbs || absolute || text.contains('\0') {
-            return Err(Error::not_found(format!("parameter `{name}` is no path beneath the resource")));
+            return Err(Error::not_found(format!(
+                "parameter `{name}` is no path beneath the resource"
+            )));
         }
     }
     Ok(())
@@ -166,15 +187,30 @@ mod tests {
     use serde_json::json;
 
     fn matched(template: &str, uri: &str) -> Option<Value> {
-        UriTemplate::parse(template).unwrap().matches(uri).map(Value::Object)
+        UriTemplate::parse(template)
+            .unwrap()
+            .matches(uri)
+            .map(Value::Object)
     }
 
     #[test]
     fn parameters_are_found_and_decoded() {
-        assert_eq!(matched("data://{id}/x", "data://a%20b/x"), Some(json!({"id": "a b"})));
-        assert_eq!(matched("f://{path*}", "f://a/b/c"), Some(json!({"path": "a/b/c"})));
-        assert_eq!(matched("f://{path*}/end", "f://a/end/b/end"), Some(json!({"path": "a/end/b"})));
-        assert_eq!(matched("q://s{?a,b}", "q://s?b=1&c=2"), Some(json!({"b": "1"})));
+        assert_eq!(
+            matched("data://{id}/x", "data://a%20b/x"),
+            Some(json!({"id": "a b"}))
+        );
+        assert_eq!(
+            matched("f://{path*}", "f://a/b/c"),
+            Some(json!({"path": "a/b/c"}))
+        );
+        assert_eq!(
+            matched("f://{path*}/end", "f://a/end/b/end"),
+            Some(json!({"path": "a/end/b"}))
+        );
+        assert_eq!(
+            matched("q://s{?a,b}", "q://s?b=1&c=2"),
+            Some(json!({"b": "1"}))
+        );
         assert_eq!(matched("q://s{?a,b}", "q://s"), Some(json!({})));
     }
 

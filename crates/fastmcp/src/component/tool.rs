@@ -41,7 +41,7 @@ type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + 
 impl ToolBuilder {
     /// Creates a tool from a function of its arguments and a context.
     ///
-    /// `A` is a struct that describes the arguments; its schema is what clients see.
+    /// `A` is a struct that describes the arguments, or `()` for none; its schema is what clients see.
     pub fn new<A, F, Fut, R>(name: impl Into<String>, function: F) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
@@ -58,7 +58,11 @@ impl ToolBuilder {
 
     /// What the attribute expands to: the output is an [`Outcome`] already.
     #[doc(hidden)]
-    pub fn from_parts<A, F, Fut>(name: impl Into<String>, output: Option<Value>, function: F) -> Self
+    pub fn from_parts<A, F, Fut>(
+        name: impl Into<String>,
+        output: Option<Value>,
+        function: F,
+    ) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
         F: Fn(A, Context) -> Fut + Send + Sync + 'static,
@@ -66,20 +70,36 @@ impl ToolBuilder {
     {
         let name = name.into();
         let described = schema::arguments::<A>();
-        let input = described.as_ref().ok().and_then(|s| Schema::from_value(s).ok()).unwrap_or_else(Schema::empty);
+        let input = described
+            .as_ref()
+            .ok()
+            .and_then(|s| Schema::from_value(s).ok())
+            .unwrap_or_else(Schema::empty);
         let mut tool = Tool::new(name, input);
         tool.output_schema = output.and_then(|s| Schema::from_value(&s).ok());
-        let call = described.and_then(|s| schema::Constraints::of(&s)).map(|constraints| {
-            Box::new(move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
-                let decoded = schema::decode::<A>(input.args.as_ref())
-                    .and_then(|args| constraints.check(input.args.as_ref().map_or("{}", Raw::as_str)).map(|()| args));
-                match decoded {
-                    Ok(args) => Box::pin(function(args, context)),
-                    Err(error) => Box::pin(async move { Err(error) }),
-                }
-            }) as Call
-        });
-        Self { tool, call, scopes: Vec::new(), tags: Vec::new() }
+        let call = described
+            .and_then(|s| schema::Constraints::of(&s))
+            .map(|constraints| {
+                Box::new(
+                    move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
+                        let decoded = schema::decode::<A>(input.args.as_ref()).and_then(|args| {
+                            constraints
+                                .check(input.args.as_ref().map_or("{}", Raw::as_str))
+                                .map(|()| args)
+                        });
+                        match decoded {
+                            Ok(args) => Box::pin(function(args, context)),
+                            Err(error) => Box::pin(async move { Err(error) }),
+                        }
+                    },
+                ) as Call
+            });
+        Self {
+            tool,
+            call,
+            scopes: Vec::new(),
+            tags: Vec::new(),
+        }
     }
 
     /// Describes the tool for the model.
@@ -147,16 +167,24 @@ impl ToolBuilder {
 
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.tool.name.clone();
-        let call = self.call.map_err(|e| Error::internal(format!("tool `{name}`: {}", e.message())))?;
-        Ok(Component::new(Definition::Tool(self.tool), move |context, input| call(context, input))
+        let call = self
+            .call
+            .map_err(|e| Error::internal(format!("tool `{name}`: {}", e.message())))?;
+        Ok(
+            Component::new(Definition::Tool(self.tool), move |context, input| {
+                call(context, input)
+            })
             .with_required_scopes(self.scopes)
-            .with_tags(self.tags))
+            .with_tags(self.tags),
+        )
     }
 }
 
 impl std::fmt::Debug for ToolBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ToolBuilder").field("tool", &self.tool).finish_non_exhaustive()
+        f.debug_struct("ToolBuilder")
+            .field("tool", &self.tool)
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,7 +220,11 @@ pub struct Json<T>(pub T);
 impl<T: Serialize + JsonSchema + Send> ToolOutput for Json<T> {
     fn output_schema() -> Option<Value> {
         let schema = schema::of::<T>();
-        Some(if is_object(&schema) { schema } else { wrap(schema) })
+        Some(if is_object(&schema) {
+            schema
+        } else {
+            wrap(schema)
+        })
     }
 
     fn into_outcome(self) -> Result<Outcome> {
@@ -280,7 +312,9 @@ macro_rules! scalar_outputs {
     )*};
 }
 
-scalar_outputs!(bool, i8, i16, i32, i64, u8, u16, u32, u64, isize, usize, f32, f64);
+scalar_outputs!(
+    bool, i8, i16, i32, i64, u8, u16, u32, u64, isize, usize, f32, f64
+);
 
 fn is_object(schema: &Value) -> bool {
     schema.get("type").is_some_and(|t| t == "object")
@@ -320,7 +354,10 @@ pub struct Image {
 impl Image {
     /// A picture of a MIME type, for example `image/png`.
     pub fn new(bytes: impl Into<Vec<u8>>, mime_type: impl Into<String>) -> Self {
-        Self { bytes: bytes.into(), mime_type: mime_type.into() }
+        Self {
+            bytes: bytes.into(),
+            mime_type: mime_type.into(),
+        }
     }
 
     /// A PNG picture.
@@ -331,7 +368,12 @@ impl Image {
     /// The MIME type that a file's name suggests; PNG where it suggests none.
     #[must_use]
     pub fn mime_type_of(path: &Path) -> &'static str {
-        match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        match path
+            .extension()
+            .and_then(|e| e.to_str())
+            .map(str::to_ascii_lowercase)
+            .as_deref()
+        {
             Some("jpg" | "jpeg") => "image/jpeg",
             Some("gif") => "image/gif",
             Some("webp") => "image/webp",

@@ -59,7 +59,11 @@ struct Asked {
 
 impl Replay {
     pub(crate) fn new(answers: InputResponses, gate: Option<Value>) -> Self {
-        Self { answers, gate, asked: Mutex::default() }
+        Self {
+            answers,
+            gate,
+            asked: Mutex::default(),
+        }
     }
 
     /// Whether a question is open that only another round can answer.
@@ -75,7 +79,9 @@ impl Replay {
         if self.lock().keys.insert(key.to_owned()) {
             return Ok(());
         }
-        Err(Error::internal(format!("input `{key}` is asked for twice in one request; give each question a key of its own")))
+        Err(Error::internal(format!(
+            "input `{key}` is asked for twice in one request; give each question a key of its own"
+        )))
     }
 
     fn open(&self, key: &str, request: InputRequest) {
@@ -105,7 +111,11 @@ impl Asking {
     pub(super) async fn ask(&self, key: &str, request: InputRequest) -> Result<Raw> {
         let replay = self.replay();
         replay.claim(key)?;
-        if let Some(answer) = replay.answers.get(key).filter(|answer| fits(&request, answer)) {
+        if let Some(answer) = replay
+            .answers
+            .get(key)
+            .filter(|answer| fits(&request, answer))
+        {
             return Ok(answer.clone());
         }
         match self {
@@ -123,8 +133,12 @@ impl Asking {
 fn fits(request: &InputRequest, answer: &Raw) -> bool {
     match request {
         InputRequest::Elicit(_) => answer.decode::<ElicitResult>().is_ok(),
-        InputRequest::CreateMessage(_) => answer.decode::<Value>().is_ok_and(|v| v.get("content").is_some()),
-        InputRequest::ListRoots => answer.decode::<Value>().is_ok_and(|v| v.get("roots").is_some_and(Value::is_array)),
+        InputRequest::CreateMessage(_) => answer
+            .decode::<Value>()
+            .is_ok_and(|v| v.get("content").is_some()),
+        InputRequest::ListRoots => answer
+            .decode::<Value>()
+            .is_ok_and(|v| v.get("roots").is_some_and(Value::is_array)),
         _ => answer.is_object(),
     }
 }
@@ -132,13 +146,19 @@ fn fits(request: &InputRequest, answer: &Raw) -> bool {
 /// Refuses to ask what the client did not say it can answer.
 pub(crate) fn require(declared: &ClientCapabilities, request: &InputRequest) -> Result<()> {
     let (able, required) = match request {
-        InputRequest::Elicit(ElicitParams::Url(_)) => (declared.has_url(), json!({"elicitation": {"url": {}}})),
+        InputRequest::Elicit(ElicitParams::Url(_)) => {
+            (declared.has_url(), json!({"elicitation": {"url": {}}}))
+        }
         InputRequest::Elicit(_) => (declared.has_form(), json!({"elicitation": {}})),
         InputRequest::CreateMessage(_) => (declared.sampling.is_some(), json!({"sampling": {}})),
         InputRequest::ListRoots => (declared.roots.is_some(), json!({"roots": {}})),
         _ => (false, json!({})),
     };
-    if able { Ok(()) } else { Err(Error::missing_capability(required)) }
+    if able {
+        Ok(())
+    } else {
+        Err(Error::missing_capability(required))
+    }
 }
 
 /// The form that asks for a `T`.
@@ -155,7 +175,9 @@ pub(super) fn read_form<T: DeserializeOwned>(key: &str, answer: &Raw) -> Result<
         ElicitAction::Decline => Ok(Elicited::Declined),
         ElicitAction::Cancel => Ok(Elicited::Cancelled),
         ElicitAction::Accept => {
-            let content = answer.content.map_or(Value::Object(serde_json::Map::new()), Value::Object);
+            let content = answer
+                .content
+                .map_or(Value::Object(serde_json::Map::new()), Value::Object);
             serde_json::from_value(content)
                 .map(Elicited::Accepted)
                 .map_err(|e| Error::validation(format!("answer to `{key}`: {e}")))

@@ -266,12 +266,17 @@ impl FastMcp {
     /// As [`Server::serve_http`].
     pub async fn run_http(self, address: SocketAddr) -> Result<()> {
         let listener = TcpListener::bind(address).await?;
-        self.build()?.serve_http(listener, HttpConfig::default()).await
+        self.build()?
+            .serve_http(listener, HttpConfig::default())
+            .await
     }
 }
 
 impl fmt::Debug for FastMcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FastMcp").field("info", &self.info).field("components", &self.components.len()).finish_non_exhaustive()
+        f.debug_struct("FastMcp")
+            .field("info", &self.info)
+            .field("components", &self.components.len())
+            .finish_non_exhaustive()
     }
 }

@@ -68,7 +68,9 @@ pub(crate) struct Session {
 impl Session {
     fn wants(&self, method: Method, uri: Option<&str>) -> bool {
         match (method, uri) {
-            (Method::NotificationResourcesUpdated, Some(uri)) => lock(&self.subscribed).contains(uri),
+            (Method::NotificationResourcesUpdated, Some(uri)) => {
+                lock(&self.subscribed).contains(uri)
+            }
             _ => true,
         }
     }
@@ -99,8 +101,13 @@ impl Exchange {
             Some(connection) => Some(format!("connection-{connection}")),
             None => self.peer.header(SESSION_ID).map(str::to_owned),
         };
-        let Some(key) = key else { return Found::Unnamed };
-        match engine.sessions().get(&key, self.caller.principal().as_str(), engine.clock().now()) {
+        let Some(key) = key else {
+            return Found::Unnamed;
+        };
+        match engine
+            .sessions()
+            .get(&key, self.caller.principal().as_str(), engine.clock().now())
+        {
             Some(session) => Found::Session(session),
             None if self.peer.connection.is_some() => Found::Unnamed,
             None => Found::Unknown,
@@ -122,15 +129,26 @@ pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Requ
     let found = exchange.session(engine);
     let version = match &found {
         Found::Session(session) => session.version,
-        _ => exchange.version.filter(|v| v.era() == fastmcp_protocol::Era::Legacy).unwrap_or(ProtocolVersion::ASSUMED),
+        _ => exchange
+            .version
+            .filter(|v| v.era() == fastmcp_protocol::Era::Legacy)
+            .unwrap_or(ProtocolVersion::ASSUMED),
     };
-    let method = Method::parse(&request.method).filter(|m| m.is_legacy_request() && engine.serves(*m));
-    let answer = Answer { id: &id, version, method, identity: engine.identity(), mask: engine.masks() };
+    let method =
+        Method::parse(&request.method).filter(|m| m.is_legacy_request() && engine.serves(*m));
+    let answer = Answer {
+        id: &id,
+        version,
+        method,
+        identity: engine.identity(),
+        mask: engine.masks(),
+    };
     let Some(method) = method else {
         return answer.rpc_error(&RpcError::method_not_found(&request.method));
     };
     if method == Method::Initialize {
-        return initialize(engine, &exchange, &request, &id).unwrap_or_else(|e| answer.error(None, &e));
+        return initialize(engine, &exchange, &request, &id)
+            .unwrap_or_else(|e| answer.error(None, &e));
     }
     let session = match found {
         Found::Session(session) => Some(session),
@@ -145,12 +163,25 @@ pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Requ
 }
 
 fn gone(id: &RequestId) -> Reply {
-    let error = RpcError::new(fastmcp_protocol::ErrorCode::INVALID_REQUEST, "session is unknown or has ended; initialize again");
-    Reply::Message { status: 404, body: fastmcp_protocol::jsonrpc::encode_error(Some(id), &error).into(), session: None }
+    let error = RpcError::new(
+        fastmcp_protocol::ErrorCode::INVALID_REQUEST,
+        "session is unknown or has ended; initialize again",
+    );
+    Reply::Message {
+        status: 404,
+        body: fastmcp_protocol::jsonrpc::encode_error(Some(id), &error).into(),
+        session: None,
+    }
 }
 
-fn initialize(engine: &Engine, exchange: &Exchange, request: &Request, id: &RequestId) -> Result<Reply> {
-    let params: InitializeParams<'_> = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+fn initialize(
+    engine: &Engine,
+    exchange: &Exchange,
+    request: &Request,
+    id: &RequestId,
+) -> Result<Reply> {
+    let params: InitializeParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
     let version = params.negotiate();
     let session = engine.sessions().open(store::Opening {
         connection: exchange.peer.connection,
@@ -160,12 +191,20 @@ fn initialize(engine: &Engine, exchange: &Exchange, request: &Request, id: &Requ
         client_info: params.client_info,
         now: engine.clock().now(),
     })?;
-    let result = fastmcp_protocol::legacy::initialize_result(&engine.describe(), engine.identity().info(), version);
+    let result = fastmcp_protocol::legacy::initialize_result(
+        &engine.describe(),
+        engine.identity().info(),
+        version,
+    );
     let text = fastmcp_protocol::jsonrpc::encode_result(id, &serde_json::to_string(&result)?);
     Ok(Reply::Message {
         status: 200,
         body: text.into(),
-        session: exchange.peer.connection.is_none().then(|| ByteString::from(session.id.as_str())),
+        session: exchange
+            .peer
+            .connection
+            .is_none()
+            .then(|| ByteString::from(session.id.as_str())),
     })
 }
 
@@ -178,11 +217,15 @@ async fn dispatch(
     answer: &Answer<'_>,
 ) -> Result<Reply> {
     let caller = exchange.caller.clone();
-    let page = |kind| router::list(engine, &caller, kind, answer.version, request).map(|body| answer.encoded(&body, None));
+    let page = |kind| {
+        router::list(engine, &caller, kind, answer.version, request)
+            .map(|body| answer.encoded(&body, None))
+    };
     match method {
         Method::Ping => Ok(answer.empty()),
         Method::LoggingSetLevel => {
-            let params: SetLevelParams = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+            let params: SetLevelParams =
+                Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
             if let Some(session) = session {
                 *lock(&session.log_level) = params.level;
             }
@@ -200,35 +243,63 @@ async fn dispatch(
             Ok(answer.payload(Payload::Completion(result), None))
         }
         _ => {
-            let _under_way = session.as_ref().map(|s| UnderWay::enter(s, &request.id, &exchange.cancel));
+            let _under_way = session
+                .as_ref()
+                .map(|s| UnderWay::enter(s, &request.id, &exchange.cancel));
             let payload = invoke(engine, exchange, session.as_ref(), method, request).await?;
             Ok(answer.payload(payload, None))
         }
     }
 }
 
-fn subscribe(engine: &Engine, caller: &Caller, session: Option<&Session>, method: Method, request: &Request) -> Result<()> {
+fn subscribe(
+    engine: &Engine,
+    caller: &Caller,
+    session: Option<&Session>,
+    method: Method,
+    request: &Request,
+) -> Result<()> {
     /// Subscriptions of one session.
     const MAX: usize = 1_024;
-    let params: SubscribeParams<'_> = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
-    let session = session.ok_or_else(|| Error::protocol(RpcError::invalid_params("subscriptions need a session; initialize first")))?;
+    let params: SubscribeParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    let session = session.ok_or_else(|| {
+        Error::protocol(RpcError::invalid_params(
+            "subscriptions need a session; initialize first",
+        ))
+    })?;
     let mut subscribed = lock(&session.subscribed);
     if method == Method::ResourcesUnsubscribe {
         subscribed.remove(params.uri.as_ref());
         return Ok(());
     }
-    if engine.registry().snapshot().find_resource(engine.gate(), caller, &params.uri).is_none() {
-        return Err(Error::protocol(fastmcp_protocol::resource::not_found(&params.uri)));
+    if engine
+        .registry()
+        .snapshot()
+        .find_resource(engine.gate(), caller, &params.uri)
+        .is_none()
+    {
+        return Err(Error::protocol(fastmcp_protocol::resource::not_found(
+            &params.uri,
+        )));
     }
     if subscribed.len() >= MAX {
-        return Err(Error::protocol(RpcError::invalid_params(format!("a session subscribes to at most {MAX} resources"))));
+        return Err(Error::protocol(RpcError::invalid_params(format!(
+            "a session subscribes to at most {MAX} resources"
+        ))));
     }
     subscribed.insert(params.uri.into_owned());
     Ok(())
 }
 
 /// Invokes a call; what a gate asks is asked on the open stream, and the call goes on with the answers.
-async fn invoke(engine: &Engine, exchange: Exchange, session: Option<&Arc<Session>>, method: Method, request: &Request) -> Result<Payload> {
+async fn invoke(
+    engine: &Engine,
+    exchange: Exchange,
+    session: Option<&Arc<Session>>,
+    method: Method,
+    request: &Request,
+) -> Result<Payload> {
     let mut gate_state = None;
     let mut answers = fastmcp_protocol::mrtr::InputResponses::default();
     for _ in 0..MAX_ROUNDS {
@@ -236,19 +307,25 @@ async fn invoke(engine: &Engine, exchange: Exchange, session: Option<&Arc<Sessio
         let resolved = session::resolve(engine, &origin, method, request)?;
         let replay = Replay::new(answers.clone(), gate_state.take());
         let asking = match session {
-            Some(session) => Asking::Await(Arc::new(ask::OnStream::new(session, &exchange)), replay),
+            Some(session) => {
+                Asking::Await(Arc::new(ask::OnStream::new(session, &exchange)), replay)
+            }
             None => Asking::Replay(replay),
         };
         match session::invoke(engine, origin, asking, resolved).await? {
             Outcome::Complete(payload) => return Ok(payload),
             Outcome::InputRequired(Asks { requests, state }) => {
-                let session = session.ok_or_else(|| Error::tool("this call asks for input, which needs a session; initialize first"))?;
+                let session = session.ok_or_else(|| {
+                    Error::tool("this call asks for input, which needs a session; initialize first")
+                })?;
                 answers = ask::all(session, &exchange, requests).await?;
                 gate_state = state;
             }
         }
     }
-    Err(Error::internal(format!("input was asked for in {MAX_ROUNDS} rounds already")))
+    Err(Error::internal(format!(
+        "input was asked for in {MAX_ROUNDS} rounds already"
+    )))
 }
 
 fn origin(exchange: &Exchange, session: Option<&Arc<Session>>, id: &RequestId) -> Origin {
@@ -275,7 +352,10 @@ struct UnderWay<'a> {
 impl<'a> UnderWay<'a> {
     fn enter(session: &'a Session, id: &RequestId, cancel: &CancellationToken) -> Self {
         lock(&session.under_way).insert(id.clone(), cancel.clone());
-        Self { session, id: id.clone() }
+        Self {
+            session,
+            id: id.clone(),
+        }
     }
 }
 
@@ -337,7 +417,10 @@ pub(crate) async fn listen(engine: &Arc<Engine>, exchange: Exchange) -> Reply {
         },
         None => None,
     };
-    let closed = session.as_ref().map(|s| s.closed.clone()).unwrap_or_default();
+    let closed = session
+        .as_ref()
+        .map(|s| s.closed.clone())
+        .unwrap_or_default();
     let stream = Stream {
         outlet: exchange.outlet.clone(),
         cancel: exchange.cancel.clone(),
@@ -345,7 +428,12 @@ pub(crate) async fn listen(engine: &Arc<Engine>, exchange: Exchange) -> Reply {
         tag: None,
     };
     // The response's headers go out with the first frame; an empty one says only where to resume.
-    if exchange.outlet.send(fastmcp_transport::Frame::message("")).await.is_err() {
+    if exchange
+        .outlet
+        .send(fastmcp_transport::Frame::message(""))
+        .await
+        .is_err()
+    {
         return Reply::Status(200);
     }
     let wants = |method: Method, uri: Option<&str>| match &session {

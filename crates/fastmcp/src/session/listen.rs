@@ -15,25 +15,32 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    component::Kind,
-    registry::Change,
-    respond::Answer,
-    server::Engine,
-    session::modern::Exchange,
+    component::Kind, registry::Change, respond::Answer, server::Engine, session::modern::Exchange,
 };
 
 /// Serves one `subscriptions/listen` until the client goes away or the server shuts down.
 ///
 /// Source: MCP 2026-07-28, basic/patterns/subscriptions.
-pub(crate) async fn modern(engine: &Arc<Engine>, exchange: Exchange, id: &RequestId, params: ListenParams, answer: &Answer<'_>) -> Reply {
+pub(crate) async fn modern(
+    engine: &Arc<Engine>,
+    exchange: Exchange,
+    id: &RequestId,
+    params: ListenParams,
+    answer: &Answer<'_>,
+) -> Reply {
     // Subscribed before the acknowledgement, so that nothing between the two is missed.
     let changes = engine.registry().subscribe();
     let Ok(_slot) = engine.subscriptions().clone().try_acquire_owned() else {
-        return answer.rpc_error(&fastmcp_protocol::RpcError::internal("too many subscriptions are open; try again later"));
+        return answer.rpc_error(&fastmcp_protocol::RpcError::internal(
+            "too many subscriptions are open; try again later",
+        ));
     };
     let filter = engine.honoured(&exchange.caller, &params.notifications);
     let tag = Meta::default().with(SUBSCRIPTION_ID, json!(id));
-    let acknowledged = AcknowledgedParams { notifications: filter.clone(), meta: Some(tag.clone()) };
+    let acknowledged = AcknowledgedParams {
+        notifications: filter.clone(),
+        meta: Some(tag.clone()),
+    };
     let stream = Stream {
         outlet: exchange.outlet,
         cancel: exchange.cancel,
@@ -43,8 +50,13 @@ pub(crate) async fn modern(engine: &Arc<Engine>, exchange: Exchange, id: &Reques
     let Ok(first) = serde_json::to_string(&acknowledged) else {
         return answer.empty();
     };
-    if stream.send(Method::NotificationSubscriptionsAcknowledged, Some(&first)).await {
-        stream.run(changes, |method, uri| filter.wants(method, uri)).await;
+    if stream
+        .send(Method::NotificationSubscriptionsAcknowledged, Some(&first))
+        .await
+    {
+        stream
+            .run(changes, |method, uri| filter.wants(method, uri))
+            .await;
     }
     let result = json!({"resultType": "complete", "_meta": tag}).to_string();
     Reply::ok(encode_result(id, &result))
@@ -61,7 +73,11 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Sends what is wanted until somebody ends the stream.
-    pub(super) async fn run(&self, mut changes: broadcast::Receiver<Change>, wants: impl Fn(Method, Option<&str>) -> bool) {
+    pub(super) async fn run(
+        &self,
+        mut changes: broadcast::Receiver<Change>,
+        wants: impl Fn(Method, Option<&str>) -> bool,
+    ) {
         loop {
             let change = tokio::select! {
                 () = self.cancel.cancelled() => return,
@@ -87,7 +103,11 @@ impl Stream {
         }
     }
 
-    async fn list_changed(&self, kind: Kind, wants: &impl Fn(Method, Option<&str>) -> bool) -> bool {
+    async fn list_changed(
+        &self,
+        kind: Kind,
+        wants: &impl Fn(Method, Option<&str>) -> bool,
+    ) -> bool {
         let method = match kind {
             Kind::Tool => Method::NotificationToolsListChanged,
             Kind::Resource | Kind::Template => Method::NotificationResourcesListChanged,
@@ -96,7 +116,10 @@ impl Stream {
         if !wants(method, None) {
             return true;
         }
-        let params = self.tag.as_ref().map(|tag| json!({"_meta": tag}).to_string());
+        let params = self
+            .tag
+            .as_ref()
+            .map(|tag| json!({"_meta": tag}).to_string());
         self.send(method, params.as_deref()).await
     }
 
@@ -105,7 +128,10 @@ impl Stream {
         if !wants(method, Some(uri)) {
             return true;
         }
-        let params = ResourceUpdatedParams { uri: uri.into(), meta: self.tag.clone() };
+        let params = ResourceUpdatedParams {
+            uri: uri.into(),
+            meta: self.tag.clone(),
+        };
         match serde_json::to_string(&params) {
             Ok(params) => self.send(method, Some(&params)).await,
             Err(_) => true,
@@ -130,6 +156,10 @@ pub(crate) fn offered(tools: bool, prompts: bool, resources: bool) -> Subscripti
 }
 
 /// Reads a raw answer of a legacy client; kept here beside what it answers.
-pub(super) fn answered(outcome: Result<Raw, fastmcp_protocol::RpcError>) -> crate::error::Result<Raw> {
-    outcome.map_err(|e| crate::error::Error::declined(format!("the client answered with an error: {}", e.message)))
+pub(super) fn answered(
+    outcome: Result<Raw, fastmcp_protocol::RpcError>,
+) -> crate::error::Result<Raw> {
+    outcome.map_err(|e| {
+        crate::error::Error::declined(format!("the client answered with an error: {}", e.message))
+    })
 }

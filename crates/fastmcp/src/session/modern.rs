@@ -5,10 +5,7 @@ use std::sync::Arc;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Method, Notification, ProtocolVersion, Raw, Request, RequestId, RpcError,
-    jsonrpc::encode_result,
-    logging::LoggingLevel,
-    meta::Peek,
-    mrtr::InputRequired,
+    jsonrpc::encode_result, logging::LoggingLevel, meta::Peek, mrtr::InputRequired,
     wire::CacheHint,
 };
 use fastmcp_transport::{Outlet, Peer, Reply};
@@ -38,8 +35,15 @@ pub(crate) struct Exchange {
 /// Answers one request.
 pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Request) -> Reply {
     let id = request.id.clone();
-    let method = Method::parse(&request.method).filter(|m| m.is_modern_request() && engine.serves(*m));
-    let answer = Answer { id: &id, version: exchange.version, method, identity: engine.identity(), mask: engine.masks() };
+    let method =
+        Method::parse(&request.method).filter(|m| m.is_modern_request() && engine.serves(*m));
+    let answer = Answer {
+        id: &id,
+        version: exchange.version,
+        method,
+        identity: engine.identity(),
+        mask: engine.masks(),
+    };
     let Some(method) = method else {
         return answer.rpc_error(&RpcError::method_not_found(&request.method));
     };
@@ -56,10 +60,17 @@ pub(crate) fn notify(notification: &Notification) -> Reply {
     Reply::Accepted
 }
 
-async fn dispatch(engine: &Arc<Engine>, exchange: Exchange, method: Method, request: &Request, answer: &Answer<'_>) -> Result<Reply> {
+async fn dispatch(
+    engine: &Arc<Engine>,
+    exchange: Exchange,
+    method: Method,
+    request: &Request,
+    answer: &Answer<'_>,
+) -> Result<Reply> {
     let caller = exchange.caller.clone();
     let page = |kind| {
-        router::list(engine, &caller, kind, exchange.version, request).map(|body| answer.encoded(&body, Some(engine.cache_hint())))
+        router::list(engine, &caller, kind, exchange.version, request)
+            .map(|body| answer.encoded(&body, Some(engine.cache_hint())))
     };
     match method {
         Method::Discover => discover(engine, answer),
@@ -80,10 +91,19 @@ async fn dispatch(engine: &Arc<Engine>, exchange: Exchange, method: Method, requ
 }
 
 fn discover(engine: &Engine, answer: &Answer<'_>) -> Result<Reply> {
-    Ok(answer.encoded(&serde_json::to_string(&engine.describe())?, Some(engine.cache_hint())))
+    Ok(answer.encoded(
+        &serde_json::to_string(&engine.describe())?,
+        Some(engine.cache_hint()),
+    ))
 }
 
-async fn invoke(engine: &Engine, exchange: Exchange, method: Method, request: &Request, answer: &Answer<'_>) -> Result<Reply> {
+async fn invoke(
+    engine: &Engine,
+    exchange: Exchange,
+    method: Method,
+    request: &Request,
+    answer: &Answer<'_>,
+) -> Result<Reply> {
     let origin = origin(exchange, &request.id)?;
     let caller = origin.caller.clone();
     let mut resolved = session::resolve(engine, &origin, method, request)?;
@@ -91,7 +111,9 @@ async fn invoke(engine: &Engine, exchange: Exchange, method: Method, request: &R
     // Hashing arguments is for calls that ask; the others never pay for it.
     let binding_of = |r: &router::Resolved| state::binding(&caller, method, &r.target, &r.input);
     let earlier = match resolved.request_state.take() {
-        Some(sealed) => state::State::open(engine.key_ring(), &binding_of(&resolved)?, &sealed, clock)?,
+        Some(sealed) => {
+            state::State::open(engine.key_ring(), &binding_of(&resolved)?, &sealed, clock)?
+        }
         None => state::State::default(),
     };
     let mut answers = earlier.answers.clone();
@@ -105,17 +127,33 @@ async fn invoke(engine: &Engine, exchange: Exchange, method: Method, request: &R
             let cache = (method == Method::ResourcesRead).then(CacheHint::default);
             Ok(answer.payload(payload, cache))
         }
-        Outcome::InputRequired(Asks { requests, state: gate }) => {
+        Outcome::InputRequired(Asks {
+            requests,
+            state: gate,
+        }) => {
             let binding = state::binding(&caller, method, &target, &input)?;
-            let sealed = earlier.next(answers, gate, clock)?.seal(engine.key_ring(), &binding)?;
+            let sealed = earlier
+                .next(answers, gate, clock)?
+                .seal(engine.key_ring(), &binding)?;
             input_required(answer.id, requests, sealed)
         }
     }
 }
 
-fn input_required(id: &RequestId, requests: fastmcp_protocol::mrtr::InputRequests, sealed: String) -> Result<Reply> {
-    let result = InputRequired { input_requests: requests, request_state: Some(sealed), meta: None };
-    Ok(Reply::ok(encode_result(id, &serde_json::to_string(&result)?)))
+fn input_required(
+    id: &RequestId,
+    requests: fastmcp_protocol::mrtr::InputRequests,
+    sealed: String,
+) -> Result<Reply> {
+    let result = InputRequired {
+        input_requests: requests,
+        request_state: Some(sealed),
+        meta: None,
+    };
+    Ok(Reply::ok(encode_result(
+        id,
+        &serde_json::to_string(&result)?,
+    )))
 }
 
 fn origin(exchange: Exchange, id: &RequestId) -> Result<Origin> {
@@ -125,8 +163,11 @@ fn origin(exchange: Exchange, id: &RequestId) -> Result<Origin> {
         .log_level
         .as_deref()
         .map(|level| {
-            LoggingLevel::parse(level)
-                .ok_or_else(|| Error::protocol(RpcError::invalid_params("`_meta` names an unknown log level")))
+            LoggingLevel::parse(level).ok_or_else(|| {
+                Error::protocol(RpcError::invalid_params(
+                    "`_meta` names an unknown log level",
+                ))
+            })
         })
         .transpose()?;
     Ok(Origin {

@@ -43,11 +43,23 @@ pub(crate) struct State {
 
 impl State {
     /// The state for the next round.
-    pub(crate) fn next(&self, answers: InputResponses, gate: Option<Value>, clock: &dyn Clock) -> Result<Self> {
+    pub(crate) fn next(
+        &self,
+        answers: InputResponses,
+        gate: Option<Value>,
+        clock: &dyn Clock,
+    ) -> Result<Self> {
         if self.round >= MAX_ROUNDS {
-            return Err(Error::internal(format!("input was asked for in {MAX_ROUNDS} rounds already")));
+            return Err(Error::internal(format!(
+                "input was asked for in {MAX_ROUNDS} rounds already"
+            )));
         }
-        Ok(Self { expires: clock.now().saturating_add(TTL), round: self.round + 1, answers, gate })
+        Ok(Self {
+            expires: clock.now().saturating_add(TTL),
+            round: self.round + 1,
+            answers,
+            gate,
+        })
     }
 
     /// Seals the state for its binding.
@@ -55,14 +67,22 @@ impl State {
         let text = serde_json::to_vec(self)?;
         let sealed = ring.seal_text(binding, &text)?;
         if sealed.len() > MAX_BYTES {
-            return Err(Error::internal(format!("state between rounds is larger than {MAX_BYTES} bytes")));
+            return Err(Error::internal(format!(
+                "state between rounds is larger than {MAX_BYTES} bytes"
+            )));
         }
         Ok(sealed)
     }
 
     /// Opens what a client sent back.
-    pub(crate) fn open(ring: &KeyRing, binding: &[u8], sealed: &str, clock: &dyn Clock) -> Result<Self> {
-        let refused = |why: &'static str| Error::protocol(RpcError::new(ErrorCode::INVALID_PARAMS, why));
+    pub(crate) fn open(
+        ring: &KeyRing,
+        binding: &[u8],
+        sealed: &str,
+        clock: &dyn Clock,
+    ) -> Result<Self> {
+        let refused =
+            |why: &'static str| Error::protocol(RpcError::new(ErrorCode::INVALID_PARAMS, why));
         if sealed.len() > MAX_BYTES {
             return Err(refused("`requestState` is too long"));
         }
@@ -78,7 +98,12 @@ impl State {
 }
 
 /// What a state is bound to.
-pub(crate) fn binding(caller: &Caller, method: Method, target: &Target, input: &Input) -> Result<Vec<u8>> {
+pub(crate) fn binding(
+    caller: &Caller,
+    method: Method,
+    target: &Target,
+    input: &Input,
+) -> Result<Vec<u8>> {
     let args = Args::parse(input.args.as_ref(), &ArgsLimits::default())
         .map_err(|e| Error::protocol(RpcError::invalid_params(e.to_string())))?;
     let mut hasher = Hasher::new(&SHA256);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use fastmcp::{prelude::*, transport::{Door, Reply, Step, memory::Memory}};
+use fastmcp::{
+    prelude::*,
+    transport::{Door, Reply, Step, memory::Memory},
+};
 use serde_json::Value;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -32,7 +35,9 @@ async fn send<D: Door>(memory: &Memory<D>, message: Value) -> (Vec<Value>, Value
     loop {
         match exchange.next().await {
             Step::Frame(frame) => frames.push(serde_json::from_str(&frame.data).unwrap()),
-            Step::Done(Reply::Message { body, .. }) => return (frames, serde_json::from_str(&body).unwrap()),
+            Step::Done(Reply::Message { body, .. }) => {
+                return (frames, serde_json::from_str(&body).unwrap());
+            }
             Step::Done(other) => return (frames, json!(format!("{other:?}"))),
         }
     }
@@ -49,7 +54,15 @@ fn modern(method: &str, mut params: Value, capabilities: Value) -> Value {
 #[tokio::test]
 async fn a_modern_result_carries_what_the_era_demands() {
     let memory = server().memory();
-    let (_, reply) = send(&memory, modern("tools/call", json!({"name": "add", "arguments": {"a": 1, "b": 2}}), json!({}))).await;
+    let (_, reply) = send(
+        &memory,
+        modern(
+            "tools/call",
+            json!({"name": "add", "arguments": {"a": 1, "b": 2}}),
+            json!({}),
+        ),
+    )
+    .await;
     assert_eq!(
         reply["result"],
         json!({
@@ -73,60 +86,116 @@ async fn a_modern_question_is_answered_by_calling_again() {
     let memory = server().memory();
     let call = |extra: Value| {
         let mut params = json!({"name": "visit", "arguments": {}});
-        params.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        params
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         modern("tools/call", params, json!({"elicitation": {}}))
     };
     let (_, asked) = send(&memory, call(json!({}))).await;
     let result = &asked["result"];
     assert_eq!(result["resultType"], "input_required");
-    assert_eq!(result["inputRequests"]["city"]["method"], "elicitation/create");
+    assert_eq!(
+        result["inputRequests"]["city"]["method"],
+        "elicitation/create"
+    );
     assert!(result.get("_meta").is_none() || result["ttlMs"].is_null());
     let state = result["requestState"].as_str().unwrap().to_owned();
     let answers = json!({"city": {"action": "accept", "content": {"name": "Rome"}}});
 
-    let (_, done) = send(&memory, call(json!({"inputResponses": answers, "requestState": state}))).await;
+    let (_, done) = send(
+        &memory,
+        call(json!({"inputResponses": answers, "requestState": state})),
+    )
+    .await;
     assert_eq!(done["result"]["structuredContent"]["result"], "Rome");
-    let (_, tampered) = send(&memory, call(json!({"inputResponses": answers, "requestState": format!("{state}x")}))).await;
+    let (_, tampered) = send(
+        &memory,
+        call(json!({"inputResponses": answers, "requestState": format!("{state}x")})),
+    )
+    .await;
     assert_eq!(tampered["error"]["code"], -32602);
     let (_, stateless) = send(&memory, call(json!({"inputResponses": answers}))).await;
     assert_eq!(stateless["result"]["structuredContent"]["result"], "Rome");
-    let (_, wrong_key) = send(&memory, call(json!({"inputResponses": {"town": {"action": "accept"}}, "requestState": state}))).await;
+    let (_, wrong_key) = send(
+        &memory,
+        call(json!({"inputResponses": {"town": {"action": "accept"}}, "requestState": state})),
+    )
+    .await;
     assert_eq!(wrong_key["result"]["resultType"], "input_required");
     let (_, ill_typed) = send(&memory, call(json!({"inputResponses": {"city": null}}))).await;
     assert_eq!(ill_typed["error"]["code"], -32602);
 
-    let other = modern("tools/call", json!({"name": "add", "arguments": {"a": 1, "b": 1}, "requestState": state}), json!({"elicitation": {}}));
-    assert_eq!(send(&memory, other).await.1["error"]["code"], -32602, "a state is bound to its call");
+    let other = modern(
+        "tools/call",
+        json!({"name": "add", "arguments": {"a": 1, "b": 1}, "requestState": state}),
+        json!({"elicitation": {}}),
+    );
+    assert_eq!(
+        send(&memory, other).await.1["error"]["code"],
+        -32602,
+        "a state is bound to its call"
+    );
     let cannot = modern("tools/call", json!({"name": "visit"}), json!({}));
     let (_, refused) = send(&memory, cannot).await;
     assert_eq!(refused["error"]["code"], -32021);
-    assert_eq!(refused["error"]["data"], json!({"requiredCapabilities": {"elicitation": {}}}));
+    assert_eq!(
+        refused["error"]["data"],
+        json!({"requiredCapabilities": {"elicitation": {}}})
+    );
 }
 
 #[tokio::test]
 async fn a_legacy_client_shakes_hands_and_is_asked_on_its_stream() {
     let memory = Arc::new(server().memory());
     let request = |id: i64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-    let hello = request(1, "initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "t", "version": "1"}}));
+    let hello = request(
+        1,
+        "initialize",
+        json!({"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "t", "version": "1"}}),
+    );
     let (_, hello) = send(&memory, hello).await;
     assert_eq!(hello["result"]["protocolVersion"], "2025-11-25");
     assert_eq!(hello["result"]["serverInfo"]["name"], "eras");
-    assert_eq!(send(&memory, request(2, "ping", json!({}))).await.1["result"], json!({}));
-    let (_, sum) = send(&memory, request(3, "tools/call", json!({"name": "add", "arguments": {"a": 1, "b": 2}}))).await;
+    assert_eq!(
+        send(&memory, request(2, "ping", json!({}))).await.1["result"],
+        json!({})
+    );
+    let (_, sum) = send(
+        &memory,
+        request(
+            3,
+            "tools/call",
+            json!({"name": "add", "arguments": {"a": 1, "b": 2}}),
+        ),
+    )
+    .await;
     assert!(sum["result"].get("resultType").is_none(), "{sum}");
     assert_eq!(sum["result"]["structuredContent"], json!({"result": 3}));
 
-    let mut call = memory.send(&request(4, "tools/call", json!({"name": "visit", "arguments": {}})).to_string().into());
-    let Step::Frame(frame) = call.next().await else { panic!("nothing was asked") };
+    let mut call = memory.send(
+        &request(4, "tools/call", json!({"name": "visit", "arguments": {}}))
+            .to_string()
+            .into(),
+    );
+    let Step::Frame(frame) = call.next().await else {
+        panic!("nothing was asked")
+    };
     let asked: Value = serde_json::from_str(&frame.data).unwrap();
     assert_eq!(asked["method"], "elicitation/create");
     let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "content": {"name": "Oslo"}}});
     assert_eq!(send(&memory, answer).await.1, json!("Accepted"));
-    let Step::Done(Reply::Message { body, .. }) = call.next().await else { panic!("no answer") };
+    let Step::Done(Reply::Message { body, .. }) = call.next().await else {
+        panic!("no answer")
+    };
     assert!(body.contains("Oslo"), "{body}");
 
     let (_, discover) = send(&memory, request(5, "server/discover", json!({}))).await;
     assert_eq!(discover["error"]["code"], -32601, "no claim, so legacy");
     let (_, modern) = send(&memory, modern("server/discover", json!({}), json!({}))).await;
-    assert_eq!(modern["result"]["supportedVersions"], json!(["2026-07-28"]), "both eras at one door");
+    assert_eq!(
+        modern["result"]["supportedVersions"],
+        json!(["2026-07-28"]),
+        "both eras at one door"
+    );
 }

@@ -1,11 +1,8 @@
 //! Streamable HTTP over real sockets.
 
-use std::time::Duration;
+use std::{future::poll_fn, task::Poll};
 
-use fastmcp::{
-    prelude::*,
-    transport::http::HttpConfig,
-};
+use fastmcp::{prelude::*, transport::http::HttpConfig};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,7 +39,10 @@ impl Running {
     /// Sends one request and reads the response to its end.
     async fn send(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        stream.write_all(self.request(head, body).as_bytes()).await.unwrap();
+        stream
+            .write_all(self.request(head, body).as_bytes())
+            .await
+            .unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
         let status = response.split(' ').nth(1).unwrap().parse().unwrap();
@@ -50,12 +50,17 @@ impl Running {
     }
 
     fn request(&self, head: &str, body: &str) -> String {
-        let host = if head.to_ascii_lowercase().contains("\nhost:") || head.to_ascii_lowercase().contains("\r\nhost:") {
+        let host = if head.to_ascii_lowercase().contains("\nhost:")
+            || head.to_ascii_lowercase().contains("\r\nhost:")
+        {
             String::new()
         } else {
             format!("Host: localhost:{}\r\n", self.port)
         };
-        format!("{head}\r\n{host}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "{head}\r\n{host}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
     }
 }
 
@@ -79,21 +84,42 @@ fn call(name: &str, arguments: &Value) -> String {
 }
 
 fn modern(name: &str) -> String {
-    format!("{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {name}")
+    format!(
+        "{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {name}"
+    )
 }
 
 #[tokio::test]
 async fn one_answer_is_json_and_progress_makes_a_stream() {
     let running = Running::start(server(), HttpConfig::default()).await;
-    let (status, response) = running.send(&modern("add"), &call("add", &json!({"a": 1, "b": 2}))).await;
+    let (status, response) = running
+        .send(&modern("add"), &call("add", &json!({"a": 1, "b": 2})))
+        .await;
     assert_eq!(status, 200);
-    assert!(response.contains("content-type: application/json"), "{response}");
-    assert!(response.contains(r#""structuredContent":{"result":3}"#), "{response}");
-    let (status, response) = running.send(&modern("chatty"), &call("chatty", &json!({}))).await;
+    assert!(
+        response.contains("content-type: application/json"),
+        "{response}"
+    );
+    assert!(
+        response.contains(r#""structuredContent":{"result":3}"#),
+        "{response}"
+    );
+    let (status, response) = running
+        .send(&modern("chatty"), &call("chatty", &json!({})))
+        .await;
     assert_eq!(status, 200);
-    assert!(response.contains("content-type: text/event-stream"), "{response}");
-    let events: Vec<_> = response.lines().filter_map(|l| l.strip_prefix("data: ")).collect();
-    assert!(events[0].contains("notifications/progress") && events[1].contains(r#""id":7"#), "{events:?}");
+    assert!(
+        response.contains("content-type: text/event-stream"),
+        "{response}"
+    );
+    let events: Vec<_> = response
+        .lines()
+        .filter_map(|l| l.strip_prefix("data: "))
+        .collect();
+    assert!(
+        events[0].contains("notifications/progress") && events[1].contains(r#""id":7"#),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
@@ -102,23 +128,62 @@ async fn refusals_have_their_status_and_echo_the_id() {
     let good = call("add", &json!({"a": 1, "b": 2}));
     let modern = modern("add");
     let cases = [
-        (modern.replace("Mcp-Name: add", "Mcp-Name: delete"), good.clone(), 400, -32020),
-        (modern.replace("\r\nMcp-Name: add", ""), good.clone(), 400, -32020),
-        (modern.replace("tools/call", "tools/list"), good.clone(), 400, -32020),
-        (modern.replace("2026-07-28", "2099-01-01"), good.replace("2026-07-28", "2099-01-01"), 400, -32022),
-        (format!("{modern}\r\nMcp-Name: add"), good.clone(), 400, -32020),
-        (modern.replace("tools/call", "no/such"), good.replace("tools/call", "no/such"), 404, -32601),
+        (
+            modern.replace("Mcp-Name: add", "Mcp-Name: delete"),
+            good.clone(),
+            400,
+            -32020,
+        ),
+        (
+            modern.replace("\r\nMcp-Name: add", ""),
+            good.clone(),
+            400,
+            -32020,
+        ),
+        (
+            modern.replace("tools/call", "tools/list"),
+            good.clone(),
+            400,
+            -32020,
+        ),
+        (
+            modern.replace("2026-07-28", "2099-01-01"),
+            good.replace("2026-07-28", "2099-01-01"),
+            400,
+            -32022,
+        ),
+        (
+            format!("{modern}\r\nMcp-Name: add"),
+            good.clone(),
+            400,
+            -32020,
+        ),
+        (
+            modern.replace("tools/call", "no/such"),
+            good.replace("tools/call", "no/such"),
+            404,
+            -32601,
+        ),
         (modern.clone(), "{".to_owned(), 400, -32700),
         (modern.clone(), "[]".to_owned(), 400, -32600),
     ];
     for (head, body, status, code) in cases {
         let (got, response) = running.send(&head, &body).await;
         assert_eq!(got, status, "{head}\n{response}");
-        assert!(response.contains(&format!(r#""code":{code}"#)), "{head}\n{response}");
+        assert!(
+            response.contains(&format!(r#""code":{code}"#)),
+            "{head}\n{response}"
+        );
     }
-    let (status, _) = running.send("POST /mcp HTTP/1.1\r\nContent-Type: text/plain", &good).await;
+    let (status, _) = running
+        .send("POST /mcp HTTP/1.1\r\nContent-Type: text/plain", &good)
+        .await;
     assert_eq!(status, 415);
-    for evil in ["Host: evil.test", "Host: localhost\r\nOrigin: https://evil.test", "Host: localhost\r\nOrigin: null"] {
+    for evil in [
+        "Host: evil.test",
+        "Host: localhost\r\nOrigin: https://evil.test",
+        "Host: localhost\r\nOrigin: null",
+    ] {
         let (status, _) = running.send(&format!("{modern}\r\n{evil}"), &good).await;
         assert_eq!(status, 403, "{evil}");
     }
@@ -133,9 +198,17 @@ async fn a_body_over_the_limit_is_refused() {
     let (status, response) = running.send(&modern("add"), &"x".repeat(1_001)).await;
     assert_eq!(status, 413);
     assert!(response.contains("larger than 1000 bytes"), "{response}");
-    let (status, response) = running.send(&modern("add"), &format!("{}{}", "[".repeat(9), "]".repeat(9))).await;
+    let (status, response) = running
+        .send(
+            &modern("add"),
+            &format!("{}{}", "[".repeat(9), "]".repeat(9)),
+        )
+        .await;
     assert_eq!(status, 400);
-    assert!(response.contains("nests deeper than 8 levels"), "{response}");
+    assert!(
+        response.contains("nests deeper than 8 levels"),
+        "{response}"
+    );
 }
 
 #[tokio::test]
@@ -144,58 +217,84 @@ async fn a_legacy_session_opens_serves_and_ends() {
     let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}).to_string();
     let (status, response) = running.send(POST, &hello).await;
     assert_eq!(status, 200);
-    let session = response.lines().find_map(|l| l.strip_prefix("mcp-session-id: ")).unwrap().trim().to_owned();
+    let session = response
+        .lines()
+        .find_map(|l| l.strip_prefix("mcp-session-id: "))
+        .unwrap()
+        .trim()
+        .to_owned();
     assert!(session.len() >= 43 && session.bytes().all(|b| (0x21..0x7f).contains(&b)));
     let head = format!("{POST}\r\nMcp-Session-Id: {session}\r\nMCP-Protocol-Version: 2025-11-25");
     let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"}).to_string();
-    assert!(running.send(&head, &ping).await.1.ends_with(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#));
+    assert!(
+        running
+            .send(&head, &ping)
+            .await
+            .1
+            .ends_with(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#)
+    );
     let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
     assert_eq!(running.send(&head, &initialized).await.0, 202);
     let delete = format!("DELETE /mcp HTTP/1.1\r\nMcp-Session-Id: {session}");
     assert_eq!(running.send(&delete, "").await.0, 204);
     assert_eq!(running.send(&head, &ping).await.0, 404);
-    assert_eq!(running.send(&head.replace(&session, "nope"), &ping).await.0, 404);
+    assert_eq!(
+        running.send(&head.replace(&session, "nope"), &ping).await.0,
+        404
+    );
     assert_eq!(running.send("PUT /mcp HTTP/1.1", "").await.0, 405);
 }
 
-/// Waits until a call is cancelled or released, and tells which.
-fn waiting(begun: mpsc::Sender<()>, ended: mpsc::Sender<bool>) -> Server {
+/// Begins, waits until another task goes on with the call, and tells whether it was cancelled then.
+///
+/// A connection polls its calls itself: only a call whose client went away moves to another task.
+fn moved(begun: mpsc::Sender<()>, ended: mpsc::Sender<bool>) -> Server {
     #[derive(Debug, Deserialize, JsonSchema)]
     struct None {}
     let wait = fastmcp::ToolBuilder::new("wait", move |_: None, ctx: Context| {
         let (begun, ended) = (begun.clone(), ended.clone());
         async move {
+            let connection = tokio::task::id();
             begun.send(()).await.unwrap();
-            let guard = Ended(ended, ctx.cancellation().clone());
-            let cancelled = tokio::time::timeout(Duration::from_millis(300), ctx.cancellation().cancelled()).await.is_ok();
-            drop(guard);
-            format!("{cancelled}")
+            poll_fn(|_| {
+                if tokio::task::id() == connection {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+            ended.send(ctx.cancellation().is_cancelled()).await.unwrap();
         }
     });
     FastMcp::new("wait").tool(wait).build().unwrap()
-}
-
-/// Tells at its end whether the call was cancelled.
-struct Ended(mpsc::Sender<bool>, tokio_util::sync::CancellationToken);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _full = self.0.try_send(self.1.is_cancelled());
-    }
 }
 
 #[tokio::test]
 async fn a_modern_disconnect_cancels_and_a_legacy_one_does_not() {
     for (modern_era, cancels) in [(true, true), (false, false)] {
         let ((begun, mut has_begun), (ended, mut has_ended)) = (mpsc::channel(1), mpsc::channel(1));
-        let running = Running::start(waiting(begun, ended), HttpConfig::default()).await;
+        let running = Running::start(moved(begun, ended), HttpConfig::default()).await;
         let legacy = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}).to_string();
-        let (head, body) = if modern_era { (modern("wait"), call("wait", &json!({}))) } else { (POST.to_owned(), legacy) };
-        let mut stream = TcpStream::connect(("127.0.0.1", running.port)).await.unwrap();
-        stream.write_all(running.request(&head, &body).as_bytes()).await.unwrap();
+        let (head, body) = if modern_era {
+            (modern("wait"), call("wait", &json!({})))
+        } else {
+            (POST.to_owned(), legacy)
+        };
+        let mut stream = TcpStream::connect(("127.0.0.1", running.port))
+            .await
+            .unwrap();
+        stream
+            .write_all(running.request(&head, &body).as_bytes())
+            .await
+            .unwrap();
         has_begun.recv().await.unwrap();
         drop(stream);
-        assert_eq!(has_ended.recv().await, Some(cancels), "modern: {modern_era}");
+        assert_eq!(
+            has_ended.recv().await,
+            Some(cancels),
+            "modern: {modern_era}"
+        );
     }
 }
 
@@ -206,17 +305,35 @@ async fn a_subscription_is_acknowledged_and_told_of_changes() {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
     }}})
     .to_string();
-    let head = format!("{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen");
-    let mut stream = TcpStream::connect(("127.0.0.1", running.port)).await.unwrap();
-    stream.write_all(running.request(&head, &listen).as_bytes()).await.unwrap();
+    let head =
+        format!("{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen");
+    let mut stream = TcpStream::connect(("127.0.0.1", running.port))
+        .await
+        .unwrap();
+    stream
+        .write_all(running.request(&head, &listen).as_bytes())
+        .await
+        .unwrap();
     let mut seen = String::new();
     read_until(&mut stream, &mut seen, "subscriptions/acknowledged").await;
-    assert!(seen.contains(r#""notifications":{"toolsListChanged":true}"#), "prompts are not offered: {seen}");
-    running.server.registry().edit(|components| drop(components.pop())).unwrap();
+    assert!(
+        seen.contains(r#""notifications":{"toolsListChanged":true}"#),
+        "prompts are not offered: {seen}"
+    );
+    running
+        .server
+        .registry()
+        .edit(|components| drop(components.pop()))
+        .unwrap();
     read_until(&mut stream, &mut seen, "notifications/tools/list_changed").await;
     running.server.shutdown().cancel();
     read_until(&mut stream, &mut seen, r#""resultType":"complete""#).await;
-    assert_eq!(seen.matches(r#""io.modelcontextprotocol/subscriptionId":"listen:0""#).count(), 3, "{seen}");
+    assert_eq!(
+        seen.matches(r#""io.modelcontextprotocol/subscriptionId":"listen:0""#)
+            .count(),
+        3,
+        "{seen}"
+    );
 }
 
 async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {

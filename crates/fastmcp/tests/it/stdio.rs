@@ -30,7 +30,10 @@ fn start(limits: Limits) -> (tokio::task::JoinHandle<std::io::Result<()>>, Duple
     let (ours, theirs) = duplex(64 * 1024);
     let (input, output) = split(theirs);
     let stdio = Stdio::new(Arc::clone(server.door()), Caller::local(), limits);
-    (tokio::task::spawn(stdio.run(input, output, CancellationToken::new())), ours)
+    (
+        tokio::task::spawn(stdio.run(input, output, CancellationToken::new())),
+        ours,
+    )
 }
 
 fn meta() -> Value {
@@ -48,8 +51,12 @@ async fn both_eras_on_one_stream_until_it_ends() {
         json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "add", "arguments": {"a": 1, "b": 2}, "_meta": meta()}}),
     ];
     for (index, message) in messages.iter().enumerate() {
-        write.write_all(format!("{message}\n").as_bytes()).await.unwrap();
-        let answer: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        write
+            .write_all(format!("{message}\n").as_bytes())
+            .await
+            .unwrap();
+        let answer: Value =
+            serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
         assert_eq!(answer["id"], index + 1);
         match index {
             0 => assert_eq!(answer["result"]["protocolVersion"], "2025-06-18"),
@@ -67,24 +74,57 @@ async fn a_cancelled_call_gets_no_answer() {
     let (_running, stream) = start(Limits::default());
     let (read, mut write) = split(stream);
     let mut lines = BufReader::new(read).lines();
-    let wait = json!({"jsonrpc": "2.0", "id": "w", "method": "tools/call", "params": {"name": "wait", "arguments": {}, "_meta": meta()}});
-    write.write_all(format!("{wait}\n").as_bytes()).await.unwrap();
-    assert!(lines.next_line().await.unwrap().unwrap().contains("notifications/progress"));
+    let waits = json!({"jsonrpc": "2.0", "id": "w", "method": "tools/call", "params": {"name": "wait", "arguments": {}, "_meta": meta()}});
+    write
+        .write_all(format!("{waits}\n").as_bytes())
+        .await
+        .unwrap();
+    assert!(
+        lines
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("notifications/progress")
+    );
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "w"}});
-    let add = json!({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "add", "arguments": {"a": 1, "b": 2}, "_meta": meta()}});
-    write.write_all(format!("{cancel}\n{add}\n").as_bytes()).await.unwrap();
+    let adds = json!({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "add", "arguments": {"a": 1, "b": 2}, "_meta": meta()}});
+    write
+        .write_all(format!("{cancel}\n{adds}\n").as_bytes())
+        .await
+        .unwrap();
     let next: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!(next["id"], "a");
 }
 
 #[tokio::test]
 async fn a_line_over_the_limit_is_refused_and_the_next_is_served() {
-    let (_running, stream) = start(Limits { message_bytes: 200, ..Limits::default() });
+    let (_running, stream) = start(Limits {
+        message_bytes: 200,
+        ..Limits::default()
+    });
     let (read, mut write) = split(stream);
     let mut lines = BufReader::new(read).lines();
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-    write.write_all(format!("{}\nnot json\n{ping}\n", "x".repeat(201)).as_bytes()).await.unwrap();
-    assert!(lines.next_line().await.unwrap().unwrap().contains("longer than 200 bytes"));
+    write
+        .write_all(format!("{}\nnot json\n{ping}\n", "x".repeat(201)).as_bytes())
+        .await
+        .unwrap();
+    assert!(
+        lines
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("longer than 200 bytes")
+    );
     assert!(lines.next_line().await.unwrap().unwrap().contains("-32700"));
-    assert!(lines.next_line().await.unwrap().unwrap().contains(r#""result":{}"#));
+    assert!(
+        lines
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains(r#""result":{}"#)
+    );
 }

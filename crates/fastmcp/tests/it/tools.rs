@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use fastmcp::{
     ToolBuilder,
     prelude::*,
-    protocol::{capability::ClientCapabilities, content::ContentBlock, elicit::ElicitResult, prompt::PromptMessage},
+    protocol::{
+        capability::ClientCapabilities, content::ContentBlock, elicit::ElicitResult,
+        prompt::PromptMessage,
+    },
 };
 use serde_json::Value;
 
@@ -38,7 +41,10 @@ struct Forecast {
 /// Tells the weather.
 #[tool(inline, read_only, title = "Weather", tags("weather"))]
 fn get_forecast(city: String, days: Option<u8>) -> Forecast {
-    Forecast { city, temp: i32::from(days.unwrap_or(22)) }
+    Forecast {
+        city,
+        temp: i32::from(days.unwrap_or(22)),
+    }
 }
 
 #[tool]
@@ -83,7 +89,10 @@ struct City {
 #[tool]
 async fn visit(ctx: Context) -> Result<String> {
     let city: City = ctx.elicit("city", "Which city?").await?;
-    match ctx.try_elicit::<City>("second", format!("After {}?", city.name)).await? {
+    match ctx
+        .try_elicit::<City>("second", format!("After {}?", city.name))
+        .await?
+    {
         Elicited::Accepted(second) => Ok(format!("{} and {}", city.name, second.name)),
         other => Ok(format!("{} alone: {other:?}", city.name)),
     }
@@ -107,7 +116,10 @@ async fn item(id: u32) -> Result<String> {
 /// Greets.
 #[prompt]
 fn greet(name: String, times: Option<u32>) -> Vec<PromptMessage> {
-    vec![PromptMessage::user(format!("hello {name} x{}", times.unwrap_or(1)))]
+    vec![PromptMessage::user(format!(
+        "hello {name} x{}",
+        times.unwrap_or(1)
+    ))]
 }
 
 fn server() -> Server {
@@ -122,7 +134,12 @@ fn server() -> Server {
         .tool(picture)
         .tool(chatty)
         .tool(visit)
-        .tool(ToolBuilder::new("greet", |args: City, _| async move { format!("hi {}", args.name) }).description("Greets."))
+        .tool(
+            ToolBuilder::new("greet", |args: City, _| async move {
+                format!("hi {}", args.name)
+            })
+            .description("Greets."),
+        )
         .resource(config)
         .resource(item)
         .prompt(greet)
@@ -137,20 +154,42 @@ async fn client() -> Client {
 #[tokio::test]
 async fn a_tool_returns_data_and_text() {
     let client = client().await;
-    let result = client.call_tool("add", json!({"a": 5, "b": 3})).await.unwrap();
+    let result = client
+        .call_tool("add", json!({"a": 5, "b": 3}))
+        .await
+        .unwrap();
     assert_eq!(result.data::<i64>().unwrap(), 8);
     assert_eq!(result.text(), "8");
     assert_eq!(result.structured_content(), Some(json!({"result": 8})));
-    let forecast = client.call_tool("get_forecast", json!({"city": "Rome"})).await.unwrap();
-    assert_eq!(forecast.data::<Forecast>().unwrap(), Forecast { city: "Rome".into(), temp: 22 });
-    assert_eq!(client.call_tool("greet", json!({"name": "Ada"})).await.unwrap().text(), "hi Ada");
+    let forecast = client
+        .call_tool("get_forecast", json!({"city": "Rome"}))
+        .await
+        .unwrap();
+    assert_eq!(
+        forecast.data::<Forecast>().unwrap(),
+        Forecast {
+            city: "Rome".into(),
+            temp: 22
+        }
+    );
+    assert_eq!(
+        client
+            .call_tool("greet", json!({"name": "Ada"}))
+            .await
+            .unwrap()
+            .text(),
+        "hi Ada"
+    );
     assert_eq!(add::call(1, 2).await, 3, "the function can still be called");
 }
 
 #[tokio::test]
 async fn a_tool_error_is_shown_and_others_are_masked() {
     let client = client().await;
-    let error = client.call_tool("divide", json!({"a": 1.0, "b": 0.0})).await.unwrap_err();
+    let error = client
+        .call_tool("divide", json!({"a": 1.0, "b": 0.0}))
+        .await
+        .unwrap_err();
     assert_eq!(error.message(), "division by zero not allowed");
     let error = client.call_tool("fail", json!({})).await.unwrap_err();
     assert_eq!(error.message(), "an internal error occurred");
@@ -159,12 +198,42 @@ async fn a_tool_error_is_shown_and_others_are_masked() {
 #[tokio::test]
 async fn wrong_arguments_name_the_field() {
     let client = client().await;
-    let message = async |name, args| client.call_tool(name, args).await.unwrap_err().message().to_owned();
-    assert!(message("add", json!({"a": "x", "b": 1})).await.contains("`a`"));
-    assert!(message("add", json!({"a": 1, "b": 1, "c": 1})).await.contains("unknown field `c`"));
-    assert!(message("search", json!({"query": ""})).await.contains("`query`"));
-    assert!(message("search", json!({"query": "x", "limit": 101})).await.contains("`limit`"));
-    assert_eq!(client.call_tool("search", json!({"query": "x"})).await.unwrap().text(), "x 10");
+    let message = async |name, args| {
+        client
+            .call_tool(name, args)
+            .await
+            .unwrap_err()
+            .message()
+            .to_owned()
+    };
+    assert!(
+        message("add", json!({"a": "x", "b": 1}))
+            .await
+            .contains("`a`")
+    );
+    assert!(
+        message("add", json!({"a": 1, "b": 1, "c": 1}))
+            .await
+            .contains("unknown field `c`")
+    );
+    assert!(
+        message("search", json!({"query": ""}))
+            .await
+            .contains("`query`")
+    );
+    assert!(
+        message("search", json!({"query": "x", "limit": 101}))
+            .await
+            .contains("`limit`")
+    );
+    assert_eq!(
+        client
+            .call_tool("search", json!({"query": "x"}))
+            .await
+            .unwrap()
+            .text(),
+        "x 10"
+    );
     let unknown = client.call_tool("nope", json!({})).await.unwrap_err();
     assert!(unknown.message().contains("unknown tool `nope`"));
 }
@@ -172,32 +241,67 @@ async fn wrong_arguments_name_the_field() {
 #[tokio::test]
 async fn definitions_come_from_the_function() {
     let client = client().await;
-    let tools: BTreeMap<_, _> = client.list_tools().await.unwrap().into_iter().map(|t| (t.name.clone(), t)).collect();
-    let add = tools.get("add").unwrap();
-    assert_eq!(add.description.as_deref(), Some("Adds two numbers."));
-    let schema = add.input_schema.to_value().unwrap();
+    let tools: BTreeMap<_, _> = client
+        .list_tools()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|t| (t.name.clone(), t))
+        .collect();
+    let adds = tools.get("add").unwrap();
+    assert_eq!(adds.description.as_deref(), Some("Adds two numbers."));
+    let schema = adds.input_schema.to_value().unwrap();
     assert_eq!(schema["properties"]["a"]["type"], "integer");
     assert_eq!(schema["properties"]["a"]["description"], "The first.");
     assert_eq!(schema["required"], json!(["a", "b"]));
     assert_eq!(schema["additionalProperties"], false);
-    let output = add.output_schema.as_ref().unwrap().to_value().unwrap();
+    let output = adds.output_schema.as_ref().unwrap().to_value().unwrap();
     assert_eq!(output["x-fastmcp-wrap-result"], true);
-    let forecast = tools.get("get_forecast").unwrap();
-    assert_eq!(forecast.title.as_deref(), Some("Weather"));
-    assert!(forecast.is_read_only());
-    assert_eq!(forecast.output_schema.as_ref().unwrap().to_value().unwrap()["properties"]["temp"]["type"], "integer");
-    let names: Vec<_> = client.list_tools().await.unwrap().into_iter().map(|t| t.name).collect();
-    assert_eq!(names.first().map(String::as_str), Some("add"), "in the order of registration");
+    let weather = tools.get("get_forecast").unwrap();
+    assert_eq!(weather.title.as_deref(), Some("Weather"));
+    assert!(weather.is_read_only());
+    assert_eq!(
+        weather.output_schema.as_ref().unwrap().to_value().unwrap()["properties"]["temp"]["type"],
+        "integer"
+    );
+    let names: Vec<_> = client
+        .list_tools()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|t| t.name)
+        .collect();
+    assert_eq!(
+        names.first().map(String::as_str),
+        Some("add"),
+        "in the order of registration"
+    );
 }
 
 #[tokio::test]
 async fn content_blocks_and_notifications() {
     let client = client().await;
-    let picture = client.call_tool("picture", json!({})).await.unwrap();
-    assert!(matches!(picture.content(), [ContentBlock::Image(image)] if image.bytes().unwrap() == [1, 2, 3]));
-    assert_eq!(client.call_tool("chatty", json!({})).await.unwrap().text(), "Some(true)");
-    let methods: Vec<_> = client.take_notifications().into_iter().map(|n| n.method).collect();
-    assert_eq!(methods, ["notifications/message", "notifications/progress", "notifications/progress"]);
+    let drawn = client.call_tool("picture", json!({})).await.unwrap();
+    assert!(
+        matches!(drawn.content(), [ContentBlock::Image(image)] if image.bytes().unwrap() == [1, 2, 3])
+    );
+    assert_eq!(
+        client.call_tool("chatty", json!({})).await.unwrap().text(),
+        "Some(true)"
+    );
+    let methods: Vec<_> = client
+        .take_notifications()
+        .into_iter()
+        .map(|n| n.method)
+        .collect();
+    assert_eq!(
+        methods,
+        [
+            "notifications/message",
+            "notifications/progress",
+            "notifications/progress"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -206,7 +310,10 @@ async fn asking_reads_top_to_bottom() {
         let name = if key == "city" { "Rome" } else { "Oslo" };
         ElicitResult::accept(json!({"name": name}).as_object().unwrap().clone())
     });
-    assert_eq!(client.call_tool("visit", json!({})).await.unwrap().text(), "Rome and Oslo");
+    assert_eq!(
+        client.call_tool("visit", json!({})).await.unwrap().text(),
+        "Rome and Oslo"
+    );
 }
 
 #[tokio::test]
@@ -215,12 +322,26 @@ async fn a_refusal_is_a_value() {
         "city" => ElicitResult::accept(json!({"name": "Rome"}).as_object().unwrap().clone()),
         _ => ElicitResult::decline(),
     });
-    assert_eq!(declines_second.call_tool("visit", json!({})).await.unwrap().text(), "Rome alone: Declined");
+    assert_eq!(
+        declines_second
+            .call_tool("visit", json!({}))
+            .await
+            .unwrap()
+            .text(),
+        "Rome alone: Declined"
+    );
     let cancels = client().await.on_elicit(|_, _| ElicitResult::cancel());
     let error = cancels.call_tool("visit", json!({})).await.unwrap_err();
     assert_eq!(error.message(), "the user cancelled `city`");
-    let cannot = client().await.call_tool("visit", json!({})).await.unwrap_err();
-    assert_eq!(cannot.data(), Some(&json!({"requiredCapabilities": {"elicitation": {}}})));
+    let cannot = client()
+        .await
+        .call_tool("visit", json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        cannot.data(),
+        Some(&json!({"requiredCapabilities": {"elicitation": {}}}))
+    );
     assert_eq!(ClientCapabilities::default().elicitation, None);
 }
 
@@ -231,42 +352,83 @@ async fn resources_and_templates_are_read() {
         Ok(result) => serde_json::to_value(&result.contents[0]).unwrap(),
         Err(error) => json!(error.message()),
     };
-    assert_eq!(text("data://config").await, json!({"uri": "data://config", "mimeType": "application/json", "text": "{\"debug\":true}"}));
+    assert_eq!(
+        text("data://config").await,
+        json!({"uri": "data://config", "mimeType": "application/json", "text": "{\"debug\":true}"})
+    );
     assert_eq!(text("items://42/detail").await["text"], "item 42");
-    for missing in ["items://0/detail", "items://x/detail", "items://..%2f/detail", "nope://x"] {
+    for missing in [
+        "items://0/detail",
+        "items://x/detail",
+        "items://..%2f/detail",
+        "nope://x",
+    ] {
         let error = client.read_resource(missing).await.unwrap_err();
         assert_eq!(error.data(), Some(&json!({"uri": missing})), "{missing}");
     }
     assert_eq!(client.list_resources().await.unwrap().len(), 1);
-    assert_eq!(client.list_resource_templates().await.unwrap()[0].uri_template, "items://{id}/detail");
+    assert_eq!(
+        client.list_resource_templates().await.unwrap()[0].uri_template,
+        "items://{id}/detail"
+    );
 }
 
 #[tokio::test]
 async fn prompts_take_strings() {
     let client = client().await;
-    let prompt = client.get_prompt("greet", json!({"name": "Ada", "times": "3"})).await.unwrap();
+    let prompt = client
+        .get_prompt("greet", json!({"name": "Ada", "times": "3"}))
+        .await
+        .unwrap();
     assert_eq!(prompt.messages[0].content.as_text(), Some("hello Ada x3"));
     let error = client.get_prompt("greet", json!({})).await.unwrap_err();
     assert!(error.message().contains("`name`"), "{error}");
-    let arguments = client.list_prompts().await.unwrap().remove(0).arguments.unwrap();
-    assert_eq!(arguments.iter().filter(|a| a.required == Some(true)).count(), 1);
+    let arguments = client
+        .list_prompts()
+        .await
+        .unwrap()
+        .remove(0)
+        .arguments
+        .unwrap();
+    assert_eq!(
+        arguments
+            .iter()
+            .filter(|a| a.required == Some(true))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn lists_are_paged() {
     let mut server = FastMcp::new("pages").list_page_size(2);
     for i in 0..5 {
-        server = server.tool(ToolBuilder::new(format!("t{i}"), |_: (), _| async { "x" }));
-    }
-    let server = server.build();
-    assert!(server.is_err(), "a tuple is no struct of arguments");
-    #[derive(Debug, Deserialize, JsonSchema)]
-    struct None {}
-    let mut server = FastMcp::new("pages").list_page_size(2);
-    for i in 0..5 {
-        server = server.tool(ToolBuilder::new(format!("t{i}"), |_: None, _| async { "x" }));
+        server = server.tool(ToolBuilder::new(format!("t{i}"), |(), _| async { "x" }));
     }
     let client = Client::connect(&server.build().unwrap()).await.unwrap();
-    let names: Vec<_> = client.list_tools().await.unwrap().into_iter().map(|t| t.name).collect();
+    let names: Vec<_> = client
+        .list_tools()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|t| t.name)
+        .collect();
     assert_eq!(names, ["t0", "t1", "t2", "t3", "t4"]);
+    assert_eq!(client.call_tool("t0", json!({})).await.unwrap().text(), "x");
+    assert!(
+        client
+            .call_tool("t0", json!({"a": 1}))
+            .await
+            .unwrap_err()
+            .message()
+            .contains("unknown field `a`")
+    );
+    let described = FastMcp::new("wrong")
+        .tool(ToolBuilder::new("t", |_: Vec<u8>, _| async { "x" }))
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        described.message(),
+        "tool `t`: arguments must be a struct with named fields"
+    );
 }

@@ -29,17 +29,29 @@ pub(super) struct OnStream {
 
 impl OnStream {
     pub(super) fn new(session: &Arc<Session>, exchange: &Exchange) -> Self {
-        Self { session: Arc::clone(session), outlet: exchange.outlet.clone(), cancel: exchange.cancel.clone() }
+        Self {
+            session: Arc::clone(session),
+            outlet: exchange.outlet.clone(),
+            cancel: exchange.cancel.clone(),
+        }
     }
 
     async fn send(&self, request: &InputRequest) -> Result<Raw> {
         let id = self.session.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered_by) = oneshot::channel();
         lock(&self.session.asked).insert(id, answer);
-        let _forget = Forget { session: &self.session, id };
-        let (method, params) = legacy::input_request(request, self.session.version, &super::store::random_id()?)
-            .map_err(|e| Error::tool(format!("the client cannot be asked: {e}")))?;
-        let text = encode_call(Some(&RequestId::Number(id)), method.as_str(), params.as_ref().map(Raw::as_str));
+        let _forget = Forget {
+            session: &self.session,
+            id,
+        };
+        let (method, params) =
+            legacy::input_request(request, self.session.version, &super::store::random_id()?)
+                .map_err(|e| Error::tool(format!("the client cannot be asked: {e}")))?;
+        let text = encode_call(
+            Some(&RequestId::Number(id)),
+            method.as_str(),
+            params.as_ref().map(Raw::as_str),
+        );
         self.outlet
             .send(Frame::message(text))
             .await
@@ -55,7 +67,9 @@ impl OnStream {
 
 impl fmt::Debug for OnStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OnStream").field("session", &self.session.id).finish_non_exhaustive()
+        f.debug_struct("OnStream")
+            .field("session", &self.session.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +92,11 @@ impl Drop for Forget<'_> {
 }
 
 /// Asks everything that a gate wants to know, one after the other.
-pub(super) async fn all(session: &Arc<Session>, exchange: &Exchange, requests: InputRequests) -> Result<InputResponses> {
+pub(super) async fn all(
+    session: &Arc<Session>,
+    exchange: &Exchange,
+    requests: InputRequests,
+) -> Result<InputResponses> {
     let asker = OnStream::new(session, exchange);
     let mut answers = InputResponses::default();
     for (key, request) in requests.iter() {

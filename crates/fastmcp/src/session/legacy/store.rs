@@ -11,7 +11,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fastmcp_guard::clock::Timestamp;
-use fastmcp_protocol::{ErrorCode, ProtocolVersion, RpcError, capability::ClientCapabilities, logging::LoggingLevel, meta::Implementation};
+use fastmcp_protocol::{
+    ErrorCode, ProtocolVersion, RpcError, capability::ClientCapabilities, logging::LoggingLevel,
+    meta::Implementation,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Session, lock};
@@ -38,7 +41,11 @@ pub(super) struct Opening {
 
 impl Sessions {
     pub(crate) fn new(max: usize, idle: Duration) -> Self {
-        Self { open: Mutex::default(), max, idle }
+        Self {
+            open: Mutex::default(),
+            max,
+            idle,
+        }
     }
 
     pub(super) fn open(&self, opening: Opening) -> Result<Arc<Session>> {
@@ -66,7 +73,10 @@ impl Sessions {
             self.evict(&mut open, opening.now);
         }
         if open.len() >= self.max {
-            return Err(Error::protocol(RpcError::new(ErrorCode::INTERNAL_ERROR, "too many sessions are open; try again later")));
+            return Err(Error::protocol(RpcError::new(
+                ErrorCode::INTERNAL_ERROR,
+                "too many sessions are open; try again later",
+            )));
         }
         open.insert(id, Arc::clone(&session));
         Ok(session)
@@ -107,7 +117,9 @@ impl Sessions {
     /// A session with an open stream or a call under way is in use, however quiet.
     fn is_idle(&self, session: &Session, now: Timestamp) -> bool {
         let last = Timestamp::from_unix_millis(session.last_used.load(Ordering::Relaxed));
-        now.since(last) >= self.idle && !session.listening.load(Ordering::Acquire) && lock(&session.under_way).is_empty()
+        now.since(last) >= self.idle
+            && !session.listening.load(Ordering::Acquire)
+            && lock(&session.under_way).is_empty()
     }
 }
 
