@@ -1,0 +1,357 @@
+//! The state in SQLite: one writer, a few readers, write-ahead log, every commit synced.
+//!
+//! Source of the settings: sqlite.org, "Write-Ahead Logging" and "PRAGMA Statements".
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use sqlx::{
+    ConnectOptions as _, Connection as _, SqlSafeStr as _, SqliteConnection,
+    migrate::{Migration, MigrationType, Migrator},
+    pool::PoolConnection,
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    },
+};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+
+use super::{Backend, Load, Location, StateError};
+
+mod manifest;
+mod operation;
+mod row;
+mod writer;
+
+use writer::{Slot, Writer};
+
+/// Says that a file is ours: "FMCP" in ASCII. Source: sqlite.org, "PRAGMA application_id".
+const APPLICATION_ID: i64 = 0x464d_4350;
+/// How long a statement waits for another process that writes, for example `fastmcp operations settle`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question waits for a free connection.
+const READER_WAIT: Duration = Duration::from_secs(5);
+
+/// A SQLite database.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    writer: Writer,
+    readers: Readers,
+}
+
+/// Where questions are answered.
+#[derive(Debug)]
+enum Readers {
+    /// On connections of their own, which see the last commit.
+    Pool(SqlitePool),
+    /// On the writer's connection, between its transactions: a database in memory has no other.
+    Shared(Slot),
+}
+
+/// A connection for one question.
+enum Reader<'a> {
+    Pooled(PoolConnection<sqlx::Sqlite>),
+    Shared(MappedMutexGuard<'a, SqliteConnection>),
+}
+
+impl Reader<'_> {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Shared(connection) => connection,
+        }
+    }
+}
+
+impl Sqlite {
+    /// Opens or makes the database and brings its schema up to date.
+    pub(super) async fn open(location: &Location, readers: u32) -> Result<Self, StateError> {
+        match location {
+            Location::File(path) => Self::open_file(path, readers.clamp(1, 64)).await,
+            Location::Memory => {
+                let options = settings(SqliteConnectOptions::new().filename(":memory:"));
+                let mut connection = connect(&options, ":memory:").await?;
+                migrate(&mut connection).await?;
+                let slot: Slot = Arc::new(Mutex::new(Some(connection)));
+                let writer = Writer::start(Arc::clone(&slot), None);
+                Ok(Self {
+                    writer,
+                    readers: Readers::Shared(slot),
+                })
+            }
+        }
+    }
+
+    async fn open_file(path: &Path, readers: u32) -> Result<Self, StateError> {
+        let name = path.display().to_string();
+        let opening = |source: io::Error| StateError::Open {
+            path: name.clone(),
+            source: Arc::new(source),
+        };
+        protect(path).await.map_err(opening)?;
+        let file = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(BUSY_TIMEOUT);
+        // Nothing is set on a file before it is known to be ours.
+        let mut plain = connect(&file.clone().disable_statement_logging(), &name).await?;
+        let ours = adopt(&mut plain)
+            .await
+            .map_err(|source| opened(&name, source))?;
+        plain
+            .close()
+            .await
+            .map_err(|source| opened(&name, source))?;
+        if !ours {
+            return Err(StateError::Foreign { path: name });
+        }
+        let options = settings(file)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let mut connection = connect(&options, &name).await?;
+        migrate(&mut connection).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(readers)
+            .acquire_timeout(READER_WAIT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone().read_only(true));
+        let writer = Writer::start(Arc::new(Mutex::new(Some(connection))), Some(options));
+        Ok(Self {
+            writer,
+            readers: Readers::Pool(pool),
+        })
+    }
+
+    async fn reader(&self) -> Result<Reader<'_>, StateError> {
+        match &self.readers {
+            Readers::Pool(pool) => pool.acquire().await.map(Reader::Pooled).map_err(reading),
+            Readers::Shared(slot) => MutexGuard::try_map(slot.lock().await, Option::as_mut)
+                .map(Reader::Shared)
+                .map_err(|_| StateError::Closed),
+        }
+    }
+}
+
+impl Backend for Sqlite {
+    fn ready(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        Box::pin(async {
+            self.writer.ready().await?;
+            let mut reader = self.reader().await?;
+            sqlx::query("SELECT at FROM heartbeat WHERE id = 1")
+                .fetch_one(reader.connection())
+                .await
+                .map(|_| ())
+                .map_err(reading)
+        })
+    }
+
+    fn load(&self) -> Load {
+        self.writer.load()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // Readers go first: the last connection to close folds the log into the file.
+            if let Readers::Pool(pool) = &self.readers {
+                pool.close().await;
+            }
+            self.writer.close().await;
+        })
+    }
+}
+
+fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        // A malicious file must not make us run what its schema says.
+        .pragma("trusted_schema", "OFF")
+        .disable_statement_logging()
+}
+
+/// Makes the file readable by its owner alone, before anything is in it. The log and its index take over its mode.
+async fn protect(path: &Path) -> io::Result<()> {
+    let mut open = tokio::fs::OpenOptions::new();
+    open.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    open.mode(0o600);
+    let file = open.open(path).await?;
+    #[cfg(unix)]
+    {
+        use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+        if file.metadata().await?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600)).await?;
+        }
+    }
+    drop(file);
+    Ok(())
+}
+
+async fn connect(
+    options: &SqliteConnectOptions,
+    name: &str,
+) -> Result<SqliteConnection, StateError> {
+    SqliteConnection::connect_with(options)
+        .await
+        .map_err(|source| opened(name, source))
+}
+
+/// Marks an empty database as ours; says whether it is.
+async fn adopt(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
+    if id == 0 && tables == 0 {
+        sqlx::query("PRAGMA application_id = 0x464d4350")
+            .execute(connection)
+            .await?;
+        return Ok(true);
+    }
+    Ok(id == APPLICATION_ID)
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
+    let operations = Migration::new(
+        1,
+        "operations".into(),
+        MigrationType::Simple,
+        include_str!("../../migrations/sqlite/0001_operations.sql").into_sql_str(),
+        false,
+    );
+    Migrator::with_migrations(vec![operations])
+        .run(connection)
+        .await
+        .map_err(|source| StateError::Migrate(Arc::new(source)))
+}
+
+fn opened(path: &str, source: sqlx::Error) -> StateError {
+    StateError::Open {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    }
+}
+
+fn reading(source: sqlx::Error) -> StateError {
+    match source {
+        sqlx::Error::PoolClosed => StateError::Closed,
+        source => StateError::Read(Arc::new(source)),
+    }
+}
+
+fn writing(source: sqlx::Error) -> StateError {
+    StateError::Write(Arc::new(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_of_another_application_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("theirs.db");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let mut theirs = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query("CREATE TABLE notes (note TEXT)")
+            .execute(&mut theirs)
+            .await
+            .unwrap();
+        theirs.close().await.unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = Sqlite::open(&Location::File(path.clone()), 1)
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, StateError::Foreign { .. }), "{refused:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letter.txt");
+        std::fs::write(
+            &path,
+            "Dear reader, this is a letter and not a database, however long it may be.".repeat(80),
+        )
+        .unwrap();
+        let refused = Sqlite::open(&Location::File(path), 1).await.unwrap_err();
+        assert!(matches!(refused, StateError::Open { .. }), "{refused:?}");
+        let missing = folder.path().join("no/such/folder.db");
+        let refused = Sqlite::open(&Location::File(missing), 1).await.unwrap_err();
+        assert!(matches!(refused, StateError::Open { .. }), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let location = Location::File(path.clone());
+        Sqlite::open(&location, 1).await.unwrap().close().await;
+        let mut newer =
+            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path))
+                .await
+                .unwrap();
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations VALUES (2, 'newer', CURRENT_TIMESTAMP, TRUE, x'00', 1)",
+        )
+        .execute(&mut newer)
+        .await
+        .unwrap();
+        newer.close().await.unwrap();
+        let refused = Sqlite::open(&location, 1).await.unwrap_err();
+        assert!(matches!(refused, StateError::Migrate(_)), "{refused:?}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_the_owner_can_read_the_files() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        // A file that lay open is closed.
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let sqlite = Sqlite::open(&Location::File(path), 1).await.unwrap();
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", entry.path());
+            files += 1;
+        }
+        assert_eq!(files, 3, "the database, its log and the log's index");
+        sqlite.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_settings_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let sqlite = Sqlite::open(&Location::File(path), 1).await.unwrap();
+        let mut reader = sqlite.reader().await.unwrap();
+        for (pragma, expected) in [
+            ("PRAGMA application_id", "1179468624"),
+            ("PRAGMA journal_mode", "wal"),
+            ("PRAGMA synchronous", "2"),
+            ("PRAGMA foreign_keys", "1"),
+            ("PRAGMA trusted_schema", "0"),
+            ("PRAGMA busy_timeout", "5000"),
+        ] {
+            let row = sqlx::query(pragma)
+                .fetch_one(reader.connection())
+                .await
+                .unwrap();
+            let value = sqlx::Row::try_get_unchecked::<String, _>(&row, 0).unwrap();
+            assert_eq!(value, expected, "{pragma}");
+        }
+        let refused = sqlx::query("UPDATE heartbeat SET at = 1")
+            .execute(reader.connection())
+            .await;
+        assert!(refused.is_err(), "a reader cannot write");
+    }
+}
