@@ -122,7 +122,8 @@ impl Log {
     ///
     /// The answer comes when the record is durable ([`Mode::Strict`]) or at once
     /// ([`Mode::Buffered`]). A record that was answered with an error is not in the log, or is
-    /// declared void in it.
+    /// declared void in it; only if the process ends before the log has recovered may it turn up
+    /// as a record after all. It never had an effect, since nobody was told that it is durable.
     ///
     /// # Errors
     ///

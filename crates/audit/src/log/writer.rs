@@ -3,6 +3,9 @@
 //! INVARIANT: a record is acknowledged only after the file it stands in was synced without error.
 //! INVARIANT: after an error a file is never written or synced again.
 
+mod recovery;
+mod signing;
+
 use std::{any::Any, io, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, civil::Date};
@@ -10,11 +13,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Mode, Options, Receipt,
-    load::{Loaded, MAX_VOIDS, load, write_tiles},
+    load::{Loaded, load},
     queue::{Append, Shared},
 };
 use crate::{
-    checkpoint::{self, Checkpoint},
     error::{AuditError, StorageError},
     hash::Hash,
     record::{Body, CLOSED, Draft, OPENED, RECOVERED, Stamp, Status, render},
@@ -348,94 +350,6 @@ impl Writer {
         Ok(names.filter_map(|(name, _)| Name::strict(name)).collect())
     }
 
-    /// Gives the file up, for good.
-    fn fail(&mut self, error: StorageError, now: Timestamp) {
-        if let Some(open) = self.open.take() {
-            if open.durable == 0 {
-                self.leftover = Some(open.name);
-            } else {
-                self.voids.push(Void {
-                    segment: open.name.to_string(),
-                    valid_bytes: open.durable,
-                });
-            }
-        }
-        // In strict mode whoever waits is told; in a second failure nobody's records are pending.
-        let lost = match (self.options.mode, &self.failure) {
-            (Mode::Buffered, None) => self.pending.len() as u64,
-            _ => 0,
-        };
-        self.pending.clear();
-        self.cursor = self.durable;
-        let text = error.full();
-        self.failure = Some(Failure { error, tried: now });
-        self.shared.update(|health| {
-            health.ready = false;
-            health.failure = Some(text);
-            health.failures += 1;
-            health.lost += lost;
-        });
-    }
-
-    /// Recovers from a failure, if there was one and the last try is long enough ago.
-    fn retry(&mut self) -> Result<(), StorageError> {
-        let Some(failure) = &self.failure else {
-            return Ok(());
-        };
-        let now = self.options.clock.now();
-        if !elapsed(failure.tried, now, self.options.retry_interval) {
-            return Err(failure.error.clone());
-        }
-        self.recover(now)
-    }
-
-    /// Opens a new file whose first record says what happened.
-    fn recover(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        let cause = self.failure.as_ref().map(|failure| failure.error.full());
-        let recovered = self
-            .clear_leftover()
-            .and_then(|()| self.note_event(now, RECOVERED, cause));
-        match recovered {
-            Ok(()) => {
-                self.failure = None;
-                self.voids.clear();
-                self.shared.update(|health| {
-                    health.ready = true;
-                    health.failure = None;
-                    health.recoveries += 1;
-                });
-                Ok(())
-            }
-            Err(error) => {
-                self.fail(error.clone(), now);
-                Err(error)
-            }
-        }
-    }
-
-    /// Removes a file that holds nothing durable, or has it declared void.
-    fn clear_leftover(&mut self) -> Result<(), StorageError> {
-        let Some(leftover) = self.leftover else {
-            return Ok(());
-        };
-        if !self.names()?.contains(&leftover) {
-            self.leftover = None;
-            return Ok(());
-        }
-        let name = leftover.to_string();
-        match self.storage.remove(&name) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) if self.voids.len() < MAX_VOIDS => self.voids.push(Void {
-                segment: name,
-                valid_bytes: 0,
-            }),
-            Err(error) => return Err(StorageError::new("remove", &name, error)),
-        }
-        self.leftover = None;
-        Ok(())
-    }
-
     /// Writes a record of the log itself, durably.
     fn note_event(
         &mut self,
@@ -485,46 +399,6 @@ impl Writer {
             // A failure is kept in the state of health and tried again when it is due again.
             let _ = self.checkpoint();
         }
-    }
-
-    /// Writes the tiles and then the checkpoint that relies on them.
-    fn checkpoint(&mut self) -> Result<Checkpoint, AuditError> {
-        let now = self.options.clock.now();
-        self.retry().map_err(AuditError::Unavailable)?;
-        if let Err(error) = self.sync() {
-            self.fail(error.clone(), now);
-            let _ = self.recover(now);
-            return Err(AuditError::Storage(error));
-        }
-        self.checkpoint_tried = now;
-        let result = self.write_checkpoint();
-        let size = self.tree.size();
-        self.checkpoint_failure = result.as_ref().err().cloned();
-        let failure = result.as_ref().err().map(|error| match error {
-            AuditError::Storage(error) => error.full(),
-            other => other.to_string(),
-        });
-        if result.is_ok() {
-            self.checkpointed = size;
-        }
-        let checkpointed = self.checkpointed;
-        self.shared.update(|health| {
-            health.checkpoint_failure = failure;
-            health.checkpointed = checkpointed;
-        });
-        result
-    }
-
-    fn write_checkpoint(&mut self) -> Result<Checkpoint, AuditError> {
-        write_tiles(&*self.storage, &mut self.tiles, true).map_err(AuditError::Storage)?;
-        let (size, root) = (self.tree.size(), self.tree.root());
-        let checkpoint = Checkpoint::sign(&self.options.signer, size, root)?;
-        self.storage
-            .replace(checkpoint::FILE, checkpoint.note.as_bytes())
-            .map_err(|error| {
-                AuditError::Storage(StorageError::new("write", checkpoint::FILE, error))
-            })?;
-        Ok(checkpoint)
     }
 
     /// Writes the closing record and the last checkpoint.
