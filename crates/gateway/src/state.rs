@@ -2,7 +2,7 @@
 //!
 //! SQLite by default, behind the traits [`OperationStore`] and [`ManifestStore`], so that another database takes its
 //! place under the same contract. What is secret (arguments, results, action tokens, reasons) is sealed before a store
-//! sees it. `state` alone speaks SQL; the rooms above it speak [`Ledger`], [`Ticket`] and [`ManifestStore`].
+//! sees it. `state` alone speaks SQL; the rooms above it speak [`Ledger`], [`ticket::Ticket`] and [`ManifestStore`].
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
     clippy::cognitive_complexity,
     reason = "a test tells its story from beginning to end"
 )]
-pub(crate) mod contract;
+pub(crate) mod contract_tests;
 pub mod ledger;
 pub mod machine;
 pub mod manifest;

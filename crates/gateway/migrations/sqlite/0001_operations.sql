@@ -40,7 +40,8 @@ CREATE INDEX operations_pending ON operations (tenant, subject, expires_at) WHER
 CREATE INDEX operations_expiring ON operations (expires_at) WHERE state IN ('reserved', 'confirmed');
 CREATE INDEX operations_leased ON operations (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX operations_recent ON operations (tenant, subject, tool_id, args_digest, updated_at);
-CREATE INDEX operations_unknown ON operations (tenant, subject, tool_id, args_digest) WHERE state = 'unknown';
+CREATE INDEX operations_unknown ON operations (tenant, subject, tool_id, args_digest, updated_at)
+    WHERE state = 'unknown';
 CREATE INDEX operations_finished ON operations (retain_until)
     WHERE state IN ('completed', 'failed', 'declined', 'expired', 'cancelled');
 CREATE INDEX operations_by_state ON operations (state, updated_at);

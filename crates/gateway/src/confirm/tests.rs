@@ -5,7 +5,7 @@ use crate::{
     manifest::ToolId,
     state::{
         Location,
-        contract::{Fixture, START, after, binding, key},
+        contract_tests::{Fixture, START, after, binding, key},
         machine::{Effect, Refused, Settlement},
         operation::{Filter, Stored},
         ticket::Lost,
@@ -1086,4 +1086,78 @@ async fn tokens_differ_and_settings_are_checked() {
         ..Config::default()
     };
     assert!(Confirm::new(ledger.clone(), config).is_err());
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(KeyRing::ephemeral().unwrap());
+    let location = Location::File(folder.path().join("state.db"));
+    let fixture = Fixture::open(location, Arc::clone(&keys)).await;
+    let confirm = room(&fixture);
+    let issued = issue(&confirm).await;
+    let ticket = confirm
+        .redeem(issued.action_token.expose(), &with(&binding()))
+        .await
+        .unwrap();
+    let acting = ticket.intend(LEASE).await.unwrap();
+
+    // What the disk holds at this moment, without any closing.
+    let crashed = tempfile::tempdir().unwrap();
+    for name in ["state.db", "state.db-wal"] {
+        std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+    }
+    let location = Location::File(crashed.path().join("state.db"));
+    let after_crash = Fixture::open(location, keys).await;
+    assert_eq!(
+        after_crash.status("acme", &issued.operation_id).await,
+        Status::Intended
+    );
+    after_crash.pass(10_000);
+    let swept = after_crash.state.ledger().sweep(100).await.unwrap();
+    assert_eq!(
+        swept.recovered.unknown, 1,
+        "nobody knows whether it happened"
+    );
+    after_crash.state.close().await;
+    acting.complete(b"done").await.unwrap();
+    fixture.state.close().await;
+}
+
+#[tokio::test]
+async fn two_processes_share_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(KeyRing::ephemeral().unwrap());
+    let location = Location::File(folder.path().join("state.db"));
+    let (server, command) = futures_util::future::join(
+        Fixture::open(location.clone(), Arc::clone(&keys)),
+        Fixture::open(location, keys),
+    )
+    .await;
+    let confirm = room(&server);
+    let issued = issue(&confirm).await;
+    let ticket = confirm
+        .redeem(issued.action_token.expose(), &with(&binding()))
+        .await
+        .unwrap();
+    ticket
+        .intend(LEASE)
+        .await
+        .unwrap()
+        .unknown("reset")
+        .await
+        .unwrap();
+    let settled = command
+        .state
+        .ledger()
+        .settle(&issued.operation_id, Settlement::Completed, "it is there")
+        .await;
+    assert_eq!(settled.unwrap().status, Status::Completed);
+    assert_eq!(
+        server.status("acme", &issued.operation_id).await,
+        Status::Completed
+    );
+    command.state.close().await;
+    issue(&confirm).await;
+    server.state.close().await;
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     confirm::{Config, Confirm, Consent, Redemption},
     state::{
-        contract::{Fixture, binding, key},
+        contract_tests::{Fixture, binding, key},
         machine::{Effect, Settlement},
         operation::Stored,
         ticket::Acting,

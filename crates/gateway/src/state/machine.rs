@@ -17,7 +17,7 @@ use fastmcp_guard::clock::Timestamp;
     clippy::too_many_lines,
     reason = "a test tells its story from beginning to end"
 )]
-pub(crate) mod model;
+pub(crate) mod model_tests;
 
 /// The longest name of an owner, in bytes.
 const MAX_OWNER_BYTES: usize = 128;

@@ -220,10 +220,20 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
         include_str!("../../migrations/sqlite/0001_operations.sql").into_sql_str(),
         false,
     );
-    Migrator::with_migrations(vec![operations])
-        .run(connection)
+    let migrating = |source| StateError::Migrate(Arc::new(source));
+    // Two processes that start on one new file take turns; the later one finds everything done.
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
         .await
-        .map_err(|source| StateError::Migrate(Arc::new(source)))
+        .map_err(|source| migrating(source.into()))?;
+    Migrator::with_migrations(vec![operations])
+        .run(&mut *transaction)
+        .await
+        .map_err(migrating)?;
+    transaction
+        .commit()
+        .await
+        .map_err(|source| migrating(source.into()))
 }
 
 fn opened(path: &str, source: sqlx::Error) -> StateError {

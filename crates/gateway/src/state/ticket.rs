@@ -99,6 +99,23 @@ impl Hold {
 }
 
 /// The right to act once, not used yet.
+///
+/// A ticket cannot complete: what has not recorded its intent has not acted.
+///
+/// ```compile_fail,E0599
+/// async fn done(ticket: fastmcp_gateway::state::ticket::Ticket) {
+///     let _ = ticket.complete(b"").await;
+/// }
+/// ```
+///
+/// And it acts once:
+///
+/// ```compile_fail,E0382
+/// async fn twice(ticket: fastmcp_gateway::state::ticket::Ticket, lease: std::time::Duration) {
+///     let _ = ticket.intend(lease).await;
+///     let _ = ticket.intend(lease).await;
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "a ticket that is dropped blocks its operation until the lease is over"]
 pub struct Ticket {
@@ -106,7 +123,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The ticket of a claim that a store has accepted; `None` when `machine` is not claimed.
+    /// The ticket of a claim that a store has accepted; `None` when `machine` is not claimed. A ticket made of anything
+    /// else could do nothing, since the store compares the claim at every step.
     pub(crate) fn of(
         ledger: &Ledger,
         tenant: &str,

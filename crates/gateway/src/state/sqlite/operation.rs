@@ -21,29 +21,14 @@ use super::{
 use crate::manifest::ToolId;
 
 #[cfg(test)]
-mod model;
+mod model_tests;
+mod sql;
 mod step;
 
-/// Every column, or every column that a list shows; `$rest` names the table and the rows.
-macro_rules! select {
-    ($rest:literal) => {
-        select!("o.args_sealed, o.token_sealed, o.result_sealed", $rest)
-    };
-    (brief $rest:literal) => {
-        select!("NULL AS args_sealed, NULL AS token_sealed, NULL AS result_sealed", $rest)
-    };
-    ($large:literal, $rest:literal) => {
-        concat!(
-            "SELECT o.operation_id, o.tenant, o.subject, o.client, o.tool_id, o.definition_hash, o.args_digest, \
-             o.obligations, o.policy_version, o.redeemed_policy_version, o.token_hash, o.state, o.effect, o.owner, \
-             o.fence, o.lease_until, o.confirmed_by, o.created_at, o.updated_at, o.expires_at, o.retain_until, \
-             o.result_bytes, o.detail_sealed, ",
-            $large,
-            " FROM operations AS o ",
-            $rest
-        )
-    };
-}
+use sql::{
+    BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, LIST, PENDING, PURGE,
+    RECENT, RECOVER, UNKNOWN,
+};
 
 /// Where a key is unique.
 struct Scope<'a> {
@@ -55,11 +40,7 @@ struct Scope<'a> {
 
 impl Scope<'_> {
     async fn holder(&self, connection: &mut SqliteConnection) -> Result<Option<Row>, StateError> {
-        let sql = select!(
-            "JOIN idempotency_keys AS k ON k.tenant = o.tenant AND k.operation_id = o.operation_id \
-             WHERE k.tenant = ?1 AND k.subject = ?2 AND k.tool_id = ?3 AND k.key = ?4"
-        );
-        sqlx::query(sql)
+        sqlx::query(HOLDER)
             .bind(self.tenant)
             .bind(self.subject)
             .bind(self.tool_id.as_str())
@@ -72,17 +53,15 @@ impl Scope<'_> {
     }
 
     async fn free(&self, connection: &mut SqliteConnection) -> Result<(), StateError> {
-        sqlx::query(
-            "DELETE FROM idempotency_keys WHERE tenant = ?1 AND subject = ?2 AND tool_id = ?3 AND key = ?4",
-        )
-        .bind(self.tenant)
-        .bind(self.subject)
-        .bind(self.tool_id.as_str())
-        .bind(self.key.as_str())
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(writing)
+        sqlx::query(FREE_KEY)
+            .bind(self.tenant)
+            .bind(self.subject)
+            .bind(self.tool_id.as_str())
+            .bind(self.key.as_str())
+            .execute(connection)
+            .await
+            .map(|_| ())
+            .map_err(writing)
     }
 
     async fn bind(
@@ -90,18 +69,16 @@ impl Scope<'_> {
         id: &OperationId,
         connection: &mut SqliteConnection,
     ) -> Result<(), StateError> {
-        sqlx::query(
-            "INSERT INTO idempotency_keys (tenant, subject, tool_id, key, operation_id) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )
-        .bind(self.tenant)
-        .bind(self.subject)
-        .bind(self.tool_id.as_str())
-        .bind(self.key.as_str())
-        .bind(id.as_str())
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(writing)
+        sqlx::query(BIND_KEY)
+            .bind(self.tenant)
+            .bind(self.subject)
+            .bind(self.tool_id.as_str())
+            .bind(self.key.as_str())
+            .bind(id.as_str())
+            .execute(connection)
+            .await
+            .map(|_| ())
+            .map_err(writing)
     }
 }
 
@@ -144,16 +121,13 @@ impl Change for Create {
 }
 
 async fn pending(row: &Row, connection: &mut SqliteConnection) -> Result<i64, StateError> {
-    sqlx::query_scalar(
-        "SELECT count(*) FROM operations WHERE tenant = ?1 AND subject = ?2 \
-         AND state IN ('reserved', 'confirmed') AND expires_at > ?3",
-    )
-    .bind(row.binding.tenant.as_str())
-    .bind(row.binding.subject.as_str())
-    .bind(millis(row.created_at))
-    .fetch_one(connection)
-    .await
-    .map_err(writing)
+    sqlx::query_scalar(PENDING)
+        .bind(row.binding.tenant.as_str())
+        .bind(row.binding.subject.as_str())
+        .bind(millis(row.created_at))
+        .fetch_one(connection)
+        .await
+        .map_err(writing)
 }
 
 async fn insert(row: &Row, connection: &mut SqliteConnection) -> Result<(), StateError> {
@@ -168,36 +142,31 @@ async fn insert(row: &Row, connection: &mut SqliteConnection) -> Result<(), Stat
         State::Failed(effect) => Some(effect.as_str()),
         _ => None,
     };
-    sqlx::query(
-        "INSERT INTO operations (operation_id, tenant, subject, client, tool_id, definition_hash, args_digest, \
-         args_sealed, obligations, policy_version, token_hash, token_sealed, state, effect, owner, fence, lease_until, \
-         created_at, updated_at, expires_at, retain_until) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?18, ?19, ?20)",
-    )
-    .bind(row.id.as_str())
-    .bind(row.binding.tenant.as_str())
-    .bind(row.binding.subject.as_str())
-    .bind(row.binding.client.as_deref())
-    .bind(row.binding.tool_id.as_str())
-    .bind(row.binding.definition_hash.as_slice())
-    .bind(row.binding.args_digest.as_slice())
-    .bind(row.args_sealed.as_deref())
-    .bind(row.binding.obligations.as_str())
-    .bind(row.binding.policy_version.as_str())
-    .bind(row.token_hash.as_ref().map(<[u8; 32]>::as_slice))
-    .bind(row.token_sealed.as_deref())
-    .bind(row.machine.status().as_str())
-    .bind(effect)
-    .bind(owner.map(Owner::as_str))
-    .bind(i64::try_from(row.machine.fence).unwrap_or(i64::MAX))
-    .bind(until.map(millis))
-    .bind(millis(row.created_at))
-    .bind(millis(row.machine.expires_at))
-    .bind(millis(row.retain_until))
-    .execute(connection)
-    .await
-    .map(|_| ())
-    .map_err(writing)
+    sqlx::query(INSERT)
+        .bind(row.id.as_str())
+        .bind(row.binding.tenant.as_str())
+        .bind(row.binding.subject.as_str())
+        .bind(row.binding.client.as_deref())
+        .bind(row.binding.tool_id.as_str())
+        .bind(row.binding.definition_hash.as_slice())
+        .bind(row.binding.args_digest.as_slice())
+        .bind(row.args_sealed.as_deref())
+        .bind(row.binding.obligations.as_str())
+        .bind(row.binding.policy_version.as_str())
+        .bind(row.token_hash.as_ref().map(<[u8; 32]>::as_slice))
+        .bind(row.token_sealed.as_deref())
+        .bind(row.machine.status().as_str())
+        .bind(effect)
+        .bind(owner.map(Owner::as_str))
+        .bind(i64::try_from(row.machine.fence).unwrap_or(i64::MAX))
+        .bind(until.map(millis))
+        .bind(millis(row.created_at))
+        .bind(millis(row.machine.expires_at))
+        .bind(millis(row.retain_until))
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(writing)
 }
 
 /// Work on many rows at once, none of which anybody waits for.
@@ -232,19 +201,6 @@ impl Change for Sweep {
     }
 }
 
-const RECOVER: &str = "UPDATE operations SET state = CASE state WHEN 'claimed' THEN 'confirmed' ELSE 'unknown' END, \
-    owner = CASE state WHEN 'claimed' THEN NULL ELSE owner END, lease_until = NULL, updated_at = ?1 \
-    WHERE rowid IN (SELECT rowid FROM operations WHERE lease_until IS NOT NULL AND lease_until <= ?1 \
-    ORDER BY lease_until LIMIT ?2) RETURNING state";
-
-const EXPIRE: &str = "UPDATE operations SET state = 'expired', args_sealed = NULL, token_sealed = NULL, updated_at = ?1 \
-    WHERE rowid IN (SELECT rowid FROM operations WHERE state IN ('reserved', 'confirmed') AND expires_at <= ?1 \
-    ORDER BY expires_at LIMIT ?2) RETURNING state";
-
-const PURGE: &str = "DELETE FROM operations WHERE rowid IN (SELECT rowid FROM operations \
-    WHERE state IN ('completed', 'failed', 'declined', 'expired', 'cancelled') AND retain_until <= ?1 \
-    ORDER BY retain_until LIMIT ?2) RETURNING state";
-
 impl OperationStore for Sqlite {
     fn create(&self, create: Create) -> BoxFuture<'_, Result<Created, StateError>> {
         Box::pin(self.writer.submit(create))
@@ -256,7 +212,7 @@ impl OperationStore for Sqlite {
 
     fn by_token(&self, token_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<Row>, StateError>> {
         Box::pin(async move {
-            sqlx::query(select!("WHERE o.token_hash = ?1"))
+            sqlx::query(BY_TOKEN)
                 .bind(token_hash.as_slice())
                 .fetch_optional(self.reader().await?.connection())
                 .await
@@ -268,7 +224,7 @@ impl OperationStore for Sqlite {
 
     fn by_id(&self, id: OperationId) -> BoxFuture<'_, Result<Option<Row>, StateError>> {
         Box::pin(async move {
-            sqlx::query(select!("WHERE o.operation_id = ?1"))
+            sqlx::query(BY_ID)
                 .bind(id.as_str())
                 .fetch_optional(self.reader().await?.connection())
                 .await
@@ -281,34 +237,22 @@ impl OperationStore for Sqlite {
     fn has_key(&self, row: &Row, key: &IdempotencyKey) -> BoxFuture<'_, Result<bool, StateError>> {
         let (binding, id, key) = (row.binding.clone(), row.id.clone(), key.clone());
         Box::pin(async move {
-            sqlx::query_scalar(
-                "SELECT EXISTS (SELECT 1 FROM idempotency_keys WHERE tenant = ?1 AND subject = ?2 AND tool_id = ?3 \
-                 AND key = ?4 AND operation_id = ?5)",
-            )
-            .bind(binding.tenant)
-            .bind(binding.subject)
-            .bind(binding.tool_id.as_str())
-            .bind(key.as_str())
-            .bind(id.as_str())
-            .fetch_one(self.reader().await?.connection())
-            .await
-            .map_err(reading)
+            sqlx::query_scalar(HAS_KEY)
+                .bind(binding.tenant)
+                .bind(binding.subject)
+                .bind(binding.tool_id.as_str())
+                .bind(key.as_str())
+                .bind(id.as_str())
+                .fetch_one(self.reader().await?.connection())
+                .await
+                .map_err(reading)
         })
     }
 
     fn recent(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>> {
-        let unknown = select!(
-            "WHERE o.tenant = ?1 AND o.subject = ?2 AND o.tool_id = ?3 AND o.args_digest = ?4 AND o.client IS ?5 \
-             AND o.state = 'unknown' ORDER BY o.updated_at DESC LIMIT 1"
-        );
-        let recent = select!(
-            "WHERE o.tenant = ?1 AND o.subject = ?2 AND o.tool_id = ?3 AND o.args_digest = ?4 AND o.client IS ?5 \
-             AND o.updated_at >= ?6 AND (o.state IN ('claimed', 'intended', 'completed') \
-             OR (o.state IN ('reserved', 'confirmed') AND o.expires_at > ?7)) ORDER BY o.updated_at DESC LIMIT 1"
-        );
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            for sql in [unknown, recent] {
+            for sql in [UNKNOWN, RECENT] {
                 let row = sqlx::query(sql)
                     .bind(query.binding.tenant.as_str())
                     .bind(query.binding.subject.as_str())
@@ -329,9 +273,6 @@ impl OperationStore for Sqlite {
     }
 
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Row>, StateError>> {
-        let sql = select!(brief
-            "WHERE o.state = ?1 AND (?2 IS NULL OR o.tenant = ?2) ORDER BY o.updated_at DESC LIMIT ?3"
-        );
         Box::pin(async move {
             let mut reader = self.reader().await?;
             let mut rows = Vec::new();
@@ -340,7 +281,7 @@ impl OperationStore for Sqlite {
                 .into_iter()
                 .filter(|status| filter.status.is_none_or(|only| only == *status))
             {
-                let found = sqlx::query(sql)
+                let found = sqlx::query(LIST)
                     .bind(status.as_str())
                     .bind(filter.tenant.as_deref())
                     .bind(i64::from(filter.bounded()))

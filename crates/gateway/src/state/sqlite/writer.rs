@@ -102,7 +102,7 @@ impl Writer {
 
     /// Whether the last transaction went well; if it did not, tries a small one.
     pub(super) async fn ready(&self) -> Result<(), StateError> {
-        if self.stop.is_cancelled() {
+        if self.stop.is_cancelled() || self.queue.is_closed() {
             return Err(StateError::Closed);
         }
         if self.state.failing.load(Ordering::Acquire) {

@@ -43,7 +43,7 @@ macro_rules! step {
     };
 }
 
-const fn statement(event: &Event) -> &'static str {
+pub(super) const fn statement(event: &Event) -> &'static str {
     match event {
         Event::Confirm => step!("state = 'confirmed'" if "state = 'reserved' AND expires_at > ?3"),
         Event::Redeem { .. } => {

@@ -5,10 +5,10 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::*;
 use crate::state::{
     Location,
-    contract::{START, binding, row},
+    contract_tests::{START, binding, row},
     machine::{
         Machine,
-        model::{Move, World, moves},
+        model_tests::{Move, World, moves},
     },
     operation::Note,
 };

@@ -1,0 +1,520 @@
+//! The gateway put together: built once, served, closed.
+
+mod policies;
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, response::Response};
+use fastmcp::{
+    FastMcp, Server,
+    auth::caller::LocalIdentity,
+    transport::{
+        Limits,
+        http::{AllowedHosts, HttpConfig, HttpService, RemoteAddr, Serve},
+        stdio::Stdio,
+    },
+};
+use fastmcp_audit::{Log, Status};
+use fastmcp_auth::{
+    Authenticator, Caller, Challenger, JwkSet, JwtConfig, JwtVerifier, KeySource, RemoteKeys, ResourceMetadata, TokenVerifier,
+    keys::RemoteKeysConfig,
+    verifier::{CacheConfig, CachedVerifier},
+};
+use fastmcp_guard::{
+    clock::{Clock, SystemClock, Timestamp},
+    http::{AllowedHost, UrlFetcher},
+    random::{OsRandom, Random},
+};
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    audit::Audit,
+    broker::Broker,
+    catalog::Catalog,
+    config::{Config, JwtKeys},
+    confirm,
+    consent::Consents,
+    door::Door,
+    keys::{Development, Keys},
+    limit::Limit,
+    mcp,
+    pipeline::Pipeline,
+    policy::Policy,
+    provider::{Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem, filesystem::FilesystemProvider},
+    rest::{self, OpenApiDocument, Rest},
+    state::{self, State},
+    telemetry::Telemetry,
+};
+
+use policies::PolicyFiles;
+
+/// How often leases and expired operations are looked after.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Rows of one sweep.
+const SWEEP_ROWS: u32 = 500;
+/// How often policy files are looked at.
+const POLICY_EVERY: Duration = Duration::from_secs(2);
+/// The path of the MCP door.
+const MCP_PATH: &str = "/mcp";
+
+/// The gateway cannot start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A folder or file cannot be used.
+    #[error("`{path}` cannot be used")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Development keys are for loopback alone.
+    #[error("development keys are for loopback: bind 127.0.0.1, or set JWT_JWKS_URL or JWT_JWKS_FILE to the keys of your identity provider (bind was {0})")]
+    DevelopmentKeys(SocketAddr),
+    /// The policy cannot be used.
+    #[error("policy cannot be loaded:\n{0}")]
+    Policy(String),
+    /// A part cannot be opened.
+    #[error("{part} cannot be opened: {source}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The listener failed.
+    #[error("listener failed")]
+    Listener(#[source] io::Error),
+}
+
+impl Error {
+    fn part<E>(part: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Self::Part { part, source: source.into() }
+    }
+}
+
+/// The gateway.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    pipeline: Arc<Pipeline>,
+    policies: PolicyFiles,
+    state: State,
+    verifier: Arc<dyn TokenVerifier>,
+    remote_keys: Option<Arc<RemoteKeys>>,
+    key_ring: Keys,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    started: Timestamp,
+    server: OnceLock<Server>,
+    tracker: TaskTracker,
+}
+
+impl App {
+    /// Opens everything that `config` names, making what is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] names the part and what to do.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, files may have been made; the next start uses them.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        check_bind(config, config.bind)?;
+        let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(OsRandom));
+        private_folder(&config.data_dir)?;
+        let key_ring = blocking(&config.data_dir, Keys::open).await?.map_err(Error::part("key folder"))?;
+        let policies = PolicyFiles::open(&config.policy_path)?;
+        let policy = Policy::load(&policies.read()?, Arc::clone(&clock)).map_err(|e| Error::Policy(e.to_string()))?;
+        let telemetry = Telemetry::new();
+        let audit = open_audit(config, &key_ring, Arc::clone(&clock)).await?;
+        let state = open_state(config, &key_ring).await?;
+        let adapters = adapters(config, &random).await?;
+        let catalog = Catalog::open(state.clone(), adapters, Arc::clone(&clock)).await.map_err(Error::part("catalogue"))?;
+        telemetry.count_tools(catalog.all().len());
+        let confirmations = confirm::Config {
+            ttl: config.confirm_ttl,
+            token_bytes: config.action_token,
+            ..confirm::Config::default()
+        };
+        let consents = Consents::new(state.ledger().clone(), confirmations).map_err(Error::part("confirmations"))?;
+        let (verifier, remote_keys) = verifier(config, &clock).await?;
+        let pipeline = Pipeline {
+            audit,
+            catalog,
+            policy,
+            limit: Limit::new(config.rate, Arc::clone(&clock)),
+            consents,
+            broker: Broker::new(Arc::clone(&clock)),
+            timeout: config.request_timeout,
+            telemetry,
+        };
+        Ok(Self {
+            config: config.clone(),
+            pipeline: Arc::new(pipeline),
+            policies,
+            state,
+            verifier,
+            remote_keys,
+            key_ring,
+            started: clock.now(),
+            clock,
+            random,
+            server: OnceLock::new(),
+            tracker: TaskTracker::new(),
+        })
+    }
+
+    /// Serves both doors until `shutdown` fires; then stops accepting, lets calls finish within the
+    /// grace period, and says whether all did. Call [`Self::close`] afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails, or listens beyond loopback with development keys.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it stops accepting; calls go on.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<bool, Error> {
+        let address = listener.local_addr().map_err(Error::Listener)?;
+        check_bind(&self.config, address)?;
+        let metadata = self.metadata(address)?;
+        let challenger = Challenger::new().with_resource_metadata(&metadata.url()).map_err(Error::part("resource metadata"))?;
+        let door = Door::new(
+            Arc::new(Authenticator::new(Arc::clone(&self.verifier), challenger)),
+            self.pipeline.audit.clone(),
+            self.pipeline.telemetry.clone(),
+            Arc::clone(&self.random),
+            self.config.trusted_proxies.clone(),
+        );
+        let server = self.server(&shutdown, Some(door.clone()))?;
+        let router = self.router(&server, door, &metadata, address)?;
+        let mcp = HttpService::new(Arc::clone(server.door()), self.http_config(), self.tracker.clone(), shutdown.clone());
+        let router = router.route_service(MCP_PATH, mcp);
+        self.background(&shutdown);
+        Serve::new(Limits::default(), shutdown, self.tracker.clone())
+            .grace(self.config.shutdown_grace)
+            .run(listener, |address| Addressed { router: router.clone(), address })
+            .await
+            .map_err(Error::Listener)
+    }
+
+    /// Serves MCP on standard input and output, to one local caller with `roles`.
+    ///
+    /// # Errors
+    ///
+    /// When a stream fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: a line may have been read in part.
+    pub async fn serve_stdio(&self, roles: Vec<String>, shutdown: CancellationToken) -> Result<(), Error> {
+        let server = self.server(&shutdown, None)?;
+        self.background(&shutdown);
+        let caller = Caller::local_as(LocalIdentity {
+            subject: "local".to_owned(),
+            tenant: Some(self.config.catalog_tenant_default.clone()),
+            roles,
+            scopes: None,
+        });
+        let stdio = Stdio::new(Arc::clone(server.door()), caller, Limits::default());
+        let served = stdio.run(tokio::io::stdin(), tokio::io::stdout(), shutdown.clone()).await;
+        shutdown.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        served.map_err(Error::Listener)
+    }
+
+    /// Loads the policy files again. A bad file changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with file and line.
+    pub fn reload_policy(&self) -> Result<String, String> {
+        let loaded = self
+            .policies
+            .read()
+            .map_err(|e| e.to_string())
+            .and_then(|sources| self.pipeline.policy.reload(&sources).map_err(|e| e.to_string()));
+        let audit = &self.pipeline.audit;
+        match &loaded {
+            Ok(version) => {
+                tracing::info!(version, "policy loaded");
+                self.pipeline.telemetry.policy_reloaded("success");
+                audit.event("policy.reloaded", Status::Success, json!({"version": version}));
+                if let Some(server) = self.server.get() {
+                    mcp::list_changed(server);
+                }
+            }
+            Err(error) => {
+                tracing::error!(error, "policy not loaded; the one in force stays");
+                self.pipeline.telemetry.policy_reloaded("failed");
+                let shown: String = error.chars().take(2_000).collect();
+                audit.event("policy.reloaded", Status::Failed, json!({"error": shown}));
+            }
+        }
+        loaded
+    }
+
+    /// Finishes and closes the state and the audit log.
+    ///
+    /// # Errors
+    ///
+    /// When what waits cannot be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the log is closed by a thread of its own.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.state.close().await;
+        let audit = self.pipeline.audit.clone();
+        tokio::task::spawn_blocking(move || audit.close_log())
+            .await
+            .map_err(Error::part("audit log"))?
+            .map_err(Error::part("audit log"))
+    }
+
+    fn server(&self, shutdown: &CancellationToken, door: Option<Door>) -> Result<Server, Error> {
+        let seal = self.key_ring.seal().map_err(Error::part("key folder"))?;
+        let base = FastMcp::new(&self.config.server_name)
+            .version(&self.config.server_version)
+            .instructions("Governed tools. Some calls are asked about first; refusals say why and what to do.")
+            .mask_error_details(self.config.mask_errors)
+            .clock(Arc::clone(&self.clock))
+            .key_ring(seal)
+            .shutdown(shutdown.clone());
+        let base = match door {
+            Some(door) => base.auth(door),
+            None => base,
+        };
+        let server = mcp::server(&self.pipeline, Arc::clone(&self.random), base)
+            .map_err(|e| Error::Part { part: "MCP door", source: e.message().to_owned().into() })?;
+        Ok(self.server.get_or_init(|| server).clone())
+    }
+
+    fn router(&self, server: &Server, door: Door, metadata: &ResourceMetadata, address: SocketAddr) -> Result<Router, Error> {
+        let rest = Rest {
+            pipeline: Arc::clone(&self.pipeline),
+            door,
+            server: server.clone(),
+            state: self.state.clone(),
+            clock: Arc::clone(&self.clock),
+            started: self.started,
+            version: self.config.server_version.clone(),
+            default_tenant: self.config.catalog_tenant_default.clone(),
+            open_metrics: address.ip().is_loopback(),
+            tracker: self.tracker.clone(),
+            document: OpenApiDocument::new(&self.config.server_version).map_err(Error::part("REST description"))?,
+        };
+        let document = metadata.to_json();
+        let described = move || {
+            let document = document.clone();
+            async move { ([(http::header::CONTENT_TYPE, "application/json")], document) }
+        };
+        let hosts = self.hosts();
+        let guard = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let checked = hosts.check(request.uri(), request.headers());
+            async move {
+                match checked {
+                    Ok(()) => next.run(request).await,
+                    Err(error) => rest::forbidden_host(&error),
+                }
+            }
+        });
+        Ok(rest::router(Arc::new(rest))
+            .route("/.well-known/oauth-protected-resource", axum::routing::get(described.clone()))
+            .route("/.well-known/oauth-protected-resource/mcp", axum::routing::get(described))
+            .layer(guard))
+    }
+
+    fn metadata(&self, address: SocketAddr) -> Result<ResourceMetadata, Error> {
+        let resource = match self.config.allowed_hosts.first() {
+            Some(host) if !address.ip().is_loopback() => format!("https://{host}{MCP_PATH}"),
+            _ => format!("http://{address}{MCP_PATH}"),
+        };
+        ResourceMetadata::new(resource, [self.config.jwt.issuer.clone()]).map_err(Error::part("resource metadata"))
+    }
+
+    fn http_config(&self) -> HttpConfig {
+        HttpConfig { hosts: self.hosts(), ..HttpConfig::default() }
+    }
+
+    fn hosts(&self) -> AllowedHosts {
+        let hosts = self.config.allowed_hosts.iter().fold(AllowedHosts::default(), |hosts, name| hosts.allow_host(name));
+        self.config.allowed_origins.iter().fold(hosts, |hosts, origin| hosts.allow_origin(origin))
+    }
+
+    /// What goes on beside the calls, until `shutdown` fires.
+    fn background(&self, shutdown: &CancellationToken) {
+        let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
+        self.tracker.spawn(async move {
+            while token.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
+                match ledger.sweep(SWEEP_ROWS).await {
+                    Ok(swept) if swept != state::ledger::Swept::default() => tracing::debug!(?swept, "operations looked after"),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "operations could not be looked after"),
+                }
+            }
+        });
+        if let Some(keys) = self.remote_keys.clone() {
+            let token = shutdown.clone();
+            self.tracker.spawn(async move { keys.run(token).await });
+        }
+    }
+
+    /// Watches the policy files until `shutdown` fires, loading what changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn watch_policy(&self, shutdown: CancellationToken) {
+        let mut seen = self.policies.fingerprint();
+        while shutdown.run_until_cancelled(tokio::time::sleep(POLICY_EVERY)).await.is_some() {
+            let now = self.policies.fingerprint();
+            if now != seen {
+                seen = now;
+                // The outcome is logged, counted and recorded there.
+                let _outcome = self.reload_policy();
+            }
+        }
+    }
+}
+
+fn check_bind(config: &Config, bind: SocketAddr) -> Result<(), Error> {
+    let development = matches!(config.jwt.keys, JwtKeys::Development);
+    if development && !bind.ip().is_loopback() { Err(Error::DevelopmentKeys(bind)) } else { Ok(()) }
+}
+
+async fn blocking<T, F>(path: &Path, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&Path) -> T + Send + 'static,
+{
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || work(&path)).await.map_err(Error::part("worker"))
+}
+
+fn private_folder(path: &Path) -> Result<(), Error> {
+    let made = {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)
+    };
+    made.map_err(|source| Error::File { path: path.display().to_string(), source })
+}
+
+async fn open_audit(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Result<Audit, Error> {
+    private_folder(&config.audit_dir)?;
+    let mut options = fastmcp_audit::Options::new(&config.instance, keys.audit_signer(&config.instance).map_err(Error::part("audit key"))?);
+    options.mode = config.audit_mode;
+    let log = blocking(&config.audit_dir, move |path| Log::open(path, options)).await?.map_err(Error::part("audit log"))?;
+    Ok(Audit::new(log, keys.audit_salt(), clock))
+}
+
+async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {
+    if let Some(folder) = config.state_path.parent() {
+        private_folder(folder)?;
+    }
+    let seal = Arc::new(keys.seal().map_err(Error::part("key folder"))?);
+    let location = state::Location::File(config.state_path.clone());
+    let mut options = state::Options::new(location, seal, &config.instance).map_err(Error::part("state"))?;
+    options.retention = config.idempotency_ttl;
+    State::open(options).await.map_err(Error::part("state"))
+}
+
+async fn adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, Error> {
+    let (config, random) = (config.clone(), Arc::clone(random));
+    let opened = tokio::task::spawn_blocking(move || open_adapters(&config, &random)).await;
+    opened.map_err(Error::part("worker"))?
+}
+
+fn open_adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, Error> {
+    if config.database_is_sample {
+        database::sample::create(&config.database_path).map_err(Error::part("sample database"))?;
+    }
+    let options = database::Options { max_rows: config.database_max_rows, timeout: config.request_timeout, ..database::Options::default() };
+    let database = DatabaseProvider::open(&config.database_path, options, Arc::clone(random)).map_err(Error::part("database"))?;
+    private_folder(&config.filesystem_root)?;
+    let options = filesystem::Options { limits: config.filesystem_limits, timeout: config.request_timeout, ..filesystem::Options::default() };
+    let files = FilesystemProvider::open(&config.filesystem_root, options, Arc::clone(random)).map_err(Error::part("files folder"))?;
+    let ads = AdsProvider::open(&config.ads_path, Arc::clone(random)).map_err(Error::part("ads sandbox"))?;
+    let mut adapters = Adapters::default();
+    adapters.register_adapter(Arc::new(database));
+    adapters.register_adapter(Arc::new(files));
+    adapters.register_adapter(Arc::new(ads));
+    Ok(adapters)
+}
+
+type Verification = (Arc<dyn TokenVerifier>, Option<Arc<RemoteKeys>>);
+
+async fn verifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Verification, Error> {
+    let mut jwt = JwtConfig::new(&config.jwt.issuer, &config.jwt.audience);
+    jwt.algorithms.clone_from(&config.jwt.algorithms);
+    jwt.leeway = config.jwt.leeway;
+    jwt.require_tenant = true;
+    let mut remote = None;
+    let keys = match &config.jwt.keys {
+        JwtKeys::Development => {
+            let development = blocking(&config.data_dir, Development::open_or_generate).await?.map_err(Error::part("development keys"))?;
+            KeySource::from(development.jwks())
+        }
+        JwtKeys::File(path) => {
+            let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.display().to_string(), source })?;
+            KeySource::from(JwkSet::parse(&bytes).map_err(Error::part("JWT_JWKS_FILE"))?)
+        }
+        JwtKeys::Url(url) => {
+            let allowed = AllowedHost::of_url(url).map_err(Error::part("JWT_JWKS_URL"))?;
+            let fetcher = UrlFetcher::new(&fastmcp_guard::http::Config::configured(vec![allowed])).map_err(Error::part("JWT_JWKS_URL"))?;
+            let keys = RemoteKeys::new(RemoteKeysConfig::new(url.as_str()), Arc::new(fetcher)).map_err(Error::part("JWT_JWKS_URL"))?;
+            let keys = Arc::new(keys);
+            remote = Some(Arc::clone(&keys));
+            KeySource::from(keys)
+        }
+    };
+    let verifier = JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
+    let cached = CachedVerifier::new(Arc::new(verifier), Arc::clone(clock), &CacheConfig::default()).map_err(Error::part("JWT settings"))?;
+    Ok((Arc::new(cached), remote))
+}
+
+/// The router for one connection: requests carry whence they came.
+#[derive(Clone)]
+struct Addressed {
+    router: Router,
+    address: SocketAddr,
+}
+
+impl tower_service::Service<http::Request<Incoming>> for Addressed {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as tower_service::Service<http::Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(RemoteAddr(self.address));
+        tower_service::Service::call(&mut self.router, request)
+    }
+}

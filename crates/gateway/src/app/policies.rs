@@ -1,0 +1,86 @@
+//! Where the policy comes from: a file, or a folder of files.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use fastmcp_policy::{DEFAULT_POLICY, Sources};
+
+use super::Error;
+
+/// The longest policy file.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The files of the policy.
+#[derive(Clone, Debug)]
+pub(super) struct PolicyFiles {
+    path: PathBuf,
+}
+
+/// Changes when a file does.
+pub(super) type Fingerprint = Vec<(PathBuf, Option<SystemTime>, u64)>;
+
+impl PolicyFiles {
+    /// The policy at `path`; where there is nothing, the default policy is put there.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        if !path.exists() {
+            std::fs::write(path, DEFAULT_POLICY).map_err(file(path))?;
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The texts.
+    pub(super) fn read(&self) -> Result<Sources, Error> {
+        let mut sources = Sources::new();
+        for path in self.files().map_err(file(&self.path))? {
+            let size = std::fs::metadata(&path).map_err(file(&path))?.len();
+            if size > MAX_BYTES {
+                let error = io::Error::new(io::ErrorKind::InvalidData, format!("policy file is larger than {MAX_BYTES} bytes"));
+                return Err(file(&path)(error));
+            }
+            let text = std::fs::read_to_string(&path).map_err(file(&path))?;
+            let name = path.display().to_string();
+            sources = if is_cedar(&path) { sources.with_cedar(name, text) } else { sources.with_yaml(name, text) };
+        }
+        Ok(sources)
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let files = self.files().unwrap_or_default();
+        files
+            .into_iter()
+            .map(|path| {
+                let metadata = std::fs::metadata(&path).ok();
+                let modified = metadata.as_ref().and_then(|m| m.modified().ok());
+                (path, modified, metadata.map_or(0, |m| m.len()))
+            })
+            .collect()
+    }
+
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        if !self.path.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let known = path.extension().is_some_and(|e| e == "yml" || e == "yaml" || e == "cedar");
+            if known && path.is_file() {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+fn is_cedar(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "cedar")
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.display().to_string();
+    move |source| Error::File { path, source }
+}

@@ -1,0 +1,295 @@
+//! The record of what was asked, decided and done.
+//!
+//! A writing call leaves two records: the intent, durable before anything happens, and the outcome.
+//! A call that only reads leaves one. Refusals at the door are recorded too, sampled above a rate.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use aws_lc_rs::hmac;
+use fastmcp_audit::{AuditError, Draft, Health, Log, Phase, Status};
+use fastmcp_auth::Caller;
+use fastmcp_guard::clock::{Clock, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    broker::Brokered,
+    call::{Call, CorrId, Done, hex},
+    catalog::Target,
+    error::{Code, Error},
+    limit::Slot,
+    policy::Permit,
+};
+
+/// Refusals at the door that are recorded in a second; the others are counted.
+const DOOR_RECORDS_PER_SECOND: u64 = 10;
+
+/// Writes records.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Log,
+    salt: hmac::Key,
+    clock: Arc<dyn Clock>,
+    door: Mutex<Door>,
+    suppressed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Door {
+    second: u64,
+    recorded: u64,
+}
+
+/// The record of one call while it goes on.
+#[derive(Debug)]
+pub struct Record {
+    draft: Draft,
+    writes: bool,
+    intended: bool,
+}
+
+/// Proof that the intent of a call is durable, or that it needs none. Only this room makes one.
+#[derive(Debug)]
+pub struct Intended(());
+
+impl Audit {
+    /// Writes to `log`. Digests of arguments and results are keyed with `salt`, so that they cannot
+    /// be guessed from the log alone.
+    #[must_use]
+    pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>) -> Self {
+        let salt = hmac::Key::new(hmac::HMAC_SHA256, salt);
+        Self { inner: Arc::new(Inner { log, salt, clock, door: Mutex::default(), suppressed: AtomicU64::new(0) }) }
+    }
+
+    /// Opens the record of a call.
+    #[must_use]
+    pub fn open(&self, call: &Call, action: &str) -> Record {
+        let mut draft = Draft::event(action, Status::Failed);
+        draft.corr_id = Some(call.corr_id.as_str().to_owned());
+        draft.tool_id = Some(bounded(&call.tool_id));
+        draft.resource_type = Some("tool".to_owned());
+        draft.resource_id.clone_from(&draft.tool_id);
+        who(&mut draft, &call.caller);
+        Record { draft, writes: false, intended: false }
+    }
+
+    /// Makes the intent of a writing call durable. What follows may act.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`]: nothing may be done.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the intent may be recorded; nothing was done.
+    pub async fn intend(&self, record: &mut Record, permit: &Permit, operation: &str) -> Result<Intended, Error> {
+        record.writes = !permit.target().manifest().read_only;
+        record.draft.operation_id = Some(operation.to_owned());
+        if !record.writes {
+            return Ok(Intended(()));
+        }
+        self.intend_change(record).await
+    }
+
+    /// Makes the intent of a change to the gateway itself durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`]: nothing may be done.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::intend`].
+    pub async fn intend_change(&self, record: &mut Record) -> Result<Intended, Error> {
+        record.writes = true;
+        let mut intent = record.draft.clone();
+        intent.phase = Phase::Intent;
+        intent.status = Status::Pending;
+        self.inner.log.append(&intent).await.map_err(|e| Error::unavailable("Audit log is unavailable; nothing was done", e))?;
+        record.intended = true;
+        Ok(Intended(()))
+    }
+
+    /// Writes how the call ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the record may not be durable yet; it is written all the same.
+    pub async fn close(&self, mut record: Record, outcome: &Result<Done, Error>) {
+        record.draft.phase = if record.intended { Phase::Outcome } else { Phase::Event };
+        match outcome {
+            Ok(Done::Complete(done)) => {
+                record.draft.status = Status::Success;
+                record.draft.result_hash = Some(self.digest(b"fastmcp/result/v1\n", done.result.as_str().as_bytes()));
+                if done.replay {
+                    record.draft.reason = Some("replayed an earlier result".to_owned());
+                }
+            }
+            Ok(Done::Pending(pending)) => {
+                record.draft.status = Status::Pending;
+                record.draft.reason = Some("awaits confirmation".to_owned());
+                record.draft.operation_id = Some(pending.operation_id.as_str().to_owned());
+            }
+            Err(error) => {
+                record.draft.status = status_of(error);
+                record.draft.reason = Some(bounded(error.message()));
+            }
+        }
+        if let Err(error) = self.inner.log.append(&record.draft).await {
+            tracing::error!(%error, corr_id = record.draft.corr_id, "record was not written");
+        }
+    }
+
+    /// Records a refusal before a caller was known; `count` of them were not recorded one by one.
+    pub fn refused_at_door(&self, corr_id: &CorrId, error: &Error, address: Option<std::net::IpAddr>, agent: Option<&str>) {
+        if !self.admits_door_record() {
+            self.inner.suppressed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let mut draft = Draft::event("door.refused", Status::Denied);
+        draft.corr_id = Some(corr_id.as_str().to_owned());
+        draft.reason = Some(bounded(error.message()));
+        draft.ip_address = address.map(|a| a.to_string());
+        draft.user_agent = agent.map(bounded);
+        let suppressed = self.inner.suppressed.swap(0, Ordering::Relaxed);
+        if suppressed > 0 {
+            draft.details = Some(object(json!({"not_recorded_before": suppressed})));
+        }
+        // Nothing was done and nobody waits: the log writes it in its own time.
+        drop(self.inner.log.append(&draft));
+    }
+
+    fn admits_door_record(&self) -> bool {
+        let second = self.inner.clock.now().unix_seconds();
+        let mut door = self.inner.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if door.second != second {
+            *door = Door { second, recorded: 0 };
+        }
+        door.recorded += 1;
+        door.recorded <= DOOR_RECORDS_PER_SECOND
+    }
+
+    /// Records an event of the gateway itself.
+    pub fn event(&self, action: &str, status: Status, details: Value) {
+        let mut draft = Draft::event(action, status);
+        draft.details = Some(object(details));
+        drop(self.inner.log.append(&draft));
+    }
+
+    /// The keyed digest of `bytes` under a domain.
+    #[must_use]
+    pub fn digest(&self, domain: &[u8], bytes: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.inner.salt);
+        context.update(domain);
+        context.update(bytes);
+        format!("hmac-sha256:{}", hex(context.sign().as_ref()))
+    }
+
+    /// How the log is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.log.health()
+    }
+
+    /// Flushes and closes the log. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When what waits cannot be written.
+    pub fn close_log(&self) -> Result<(), AuditError> {
+        self.inner.log.close()
+    }
+}
+
+impl Record {
+    /// Names the tool that was found.
+    pub fn target(&mut self, target: &Target) {
+        self.draft.tool_id = Some(target.manifest().tool_id.as_str().to_owned());
+        self.draft.resource_id.clone_from(&self.draft.tool_id);
+    }
+
+    /// Names the decision of the policy.
+    pub fn decision(&mut self, decision: &fastmcp_policy::Decision) {
+        self.draft.policy_decision = Some(decision.effect.to_string());
+        self.draft.policy_ids.clone_from(&decision.policy_ids);
+        self.draft.policy_version = Some(decision.version.to_string());
+    }
+
+    /// Names the permit: the digest of the exact arguments, and what rules read.
+    pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
+        self.decision(permit.decision());
+        self.draft.request_hash = Some(audit.digest(b"", &permit.args().digest_input()));
+        let (subject, resource) = (&permit.attributes().subject, &permit.attributes().resource);
+        self.draft.details = Some(object(json!({"attributes": {
+            "roles": subject.roles,
+            "scopes": subject.scopes,
+            "provider_id": resource.provider_id,
+            "resource_tenant": resource.tenant,
+            "safety_tags": resource.safety_tags,
+            "required_scopes": resource.required_scopes,
+            "classification": resource.classification,
+            "read_only": resource.read_only,
+        }})));
+    }
+
+    /// Names the limit.
+    pub fn slot(&mut self, slot: &Slot) {
+        self.draft.rate_limit = Some(slot.describe());
+    }
+
+    /// Names the credential, without its value.
+    pub fn grant(&mut self, grant: &Brokered) {
+        self.draft.provider_call_meta = Some(grant.meta());
+    }
+
+    /// Sets the resource of actions that are not calls of a tool.
+    pub fn resource(&mut self, kind: &str, id: Option<&str>) {
+        self.draft.resource_type = Some(kind.to_owned());
+        self.draft.resource_id = id.map(bounded);
+        self.draft.tool_id = self.draft.resource_id.clone().filter(|_| kind != "catalog");
+    }
+}
+
+fn who(draft: &mut Draft, caller: &Caller) {
+    draft.sub = Some(bounded(caller.subject()));
+    draft.tenant = caller.tenant().map(bounded);
+    draft.ip_address = caller.client_address().map(|a| a.to_string());
+    draft.user_agent = caller.user_agent().map(|a| bounded(a.as_str()));
+}
+
+fn status_of(error: &Error) -> Status {
+    match error.code() {
+        Code::Unauthorized | Code::Forbidden | Code::NotFound | Code::RateLimited => Status::Denied,
+        Code::FailedDependency if error.details().get("status").is_some_and(|s| s == "unknown") => Status::Unknown,
+        _ => Status::Failed,
+    }
+}
+
+/// Texts from outside, cut to what a record takes.
+fn bounded(text: &str) -> String {
+    match text.char_indices().nth(512) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+/// The moment `timestamp` as RFC 3339 in UTC, with seconds.
+#[must_use]
+pub fn rfc3339(timestamp: Timestamp) -> String {
+    let seconds = i64::try_from(timestamp.unix_seconds()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
+}

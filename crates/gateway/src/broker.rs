@@ -1,0 +1,124 @@
+//! The provider's credential for this caller. The caller's own token never goes on.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fastmcp_guard::clock::{Clock, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    error::{Code, Error},
+    policy::Permit,
+    provider::{Exchange, Grant},
+};
+
+/// Credentials that are kept.
+const MAX_KEPT: usize = 10_000;
+
+/// For whom and for what a credential is: the subject is part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    provider: String,
+    tenant: String,
+    subject: String,
+    scopes: Vec<String>,
+    purpose: String,
+}
+
+/// A credential for this caller and call. Only this room makes one.
+#[derive(Clone, Debug)]
+pub struct Brokered {
+    grant: Grant,
+    expires_in: Duration,
+}
+
+impl Brokered {
+    /// The credential.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// What callers are told of it: never its value.
+    #[must_use]
+    pub fn meta(&self) -> Map<String, Value> {
+        let mut meta = Map::new();
+        meta.insert("token_type".to_owned(), json!(self.grant.token_type()));
+        meta.insert("expires_in".to_owned(), json!(self.expires_in.as_secs()));
+        if let Some(audience) = self.grant.audience() {
+            meta.insert("audience".to_owned(), json!(audience));
+        }
+        meta
+    }
+}
+
+/// Obtains credentials and keeps them for four fifths of their life.
+#[derive(Debug)]
+pub struct Broker {
+    kept: Mutex<HashMap<Key, (Grant, Timestamp)>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Broker {
+    /// Creates a broker.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { kept: Mutex::default(), clock }
+    }
+
+    /// The credential for a permitted call.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::FailedDependency`] when the provider gives none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn grant(&self, permit: &Permit) -> Result<Brokered, Error> {
+        let manifest = permit.target().manifest();
+        let key = Key {
+            provider: manifest.provider_id.clone(),
+            tenant: permit.tenant().to_owned(),
+            subject: permit.caller().subject().to_owned(),
+            scopes: permit.scopes().to_vec(),
+            purpose: manifest.tool_id.as_str().to_owned(),
+        };
+        if let Some(kept) = self.kept(&key) {
+            return Ok(kept);
+        }
+        let exchange = Exchange { scopes: permit.scopes(), subject: &key.subject, tenant: &key.tenant, purpose: &key.purpose };
+        let grant = permit.target().adapter().exchange(&exchange).await.map_err(|e| {
+            Error::new(Code::FailedDependency, "Provider invocation failed").with_log(e.detail.unwrap_or(e.message))
+        })?;
+        let expires_in = grant.expires_in();
+        self.keep(key, grant.clone(), expires_in);
+        Ok(Brokered { grant, expires_in })
+    }
+
+    fn kept(&self, key: &Key) -> Option<Brokered> {
+        let now = self.clock.now();
+        let kept = self.lock();
+        let (grant, made) = kept.get(key)?;
+        let age = now.since(*made);
+        (age < grant.expires_in() / 5 * 4).then(|| Brokered { grant: grant.clone(), expires_in: grant.expires_in().saturating_sub(age) })
+    }
+
+    fn keep(&self, key: Key, grant: Grant, lives: Duration) {
+        let now = self.clock.now();
+        let mut kept = self.lock();
+        if kept.len() >= MAX_KEPT {
+            kept.retain(|_, (grant, made)| now.since(*made) < grant.expires_in() / 5 * 4);
+        }
+        if kept.len() < MAX_KEPT && !lives.is_zero() {
+            kept.insert(key, (grant, now));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, (Grant, Timestamp)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,289 @@
+//! What can be called: manifests, each with its adapter and its compiled schema.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
+use fastmcp_auth::Caller;
+use fastmcp_guard::clock::Clock;
+use fastmcp_policy::Resource;
+use fastmcp_protocol::args::{Args, ArgsLimits};
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+use crate::{
+    call::Call,
+    error::{Code, Error},
+    manifest::{Manifest, PUBLIC_TENANT, ToolId},
+    provider::{Adapters, Demands, ProviderAdapter, ProviderError},
+    state::{State, manifest::After},
+};
+
+/// Problems of arguments that are told at once.
+const MAX_PROBLEMS: usize = 10;
+/// Manifests that are read at once.
+const PAGE: u32 = 500;
+
+/// A registered tool.
+#[derive(Debug)]
+pub struct Entry {
+    manifest: Manifest,
+    resource: Resource,
+    inputs: Validator,
+    definition_hash: [u8; 32],
+    adapter: Arc<dyn ProviderAdapter>,
+}
+
+impl Entry {
+    fn new(manifest: Manifest, adapters: &Adapters) -> Result<Self, Error> {
+        let adapter = adapters.get(&manifest.provider_id).cloned().ok_or_else(|| {
+            Error::invalid(format!("`provider_id` names `{}`, which is not registered", manifest.provider_id))
+        })?;
+        if manifest.inputs.get("type") != Some(&Value::from("object")) {
+            return Err(Error::invalid("`inputs` must be a JSON Schema whose `type` is \"object\""));
+        }
+        // Nothing is fetched: a reference to another document is an error here.
+        let inputs = jsonschema::draft202012::options()
+            .with_pattern_options(PatternOptions::regex())
+            .build(&manifest.inputs)
+            .map_err(|e| Error::invalid(format!("`inputs` is not a schema that can be used: {e}")))?;
+        let resource = Resource::new(manifest.tool_id.as_str(), &manifest.provider_id)
+            .tenant(&manifest.tenant)
+            .safety_tags(manifest.safety_tags.iter().cloned())
+            .required_scopes(manifest.required_scopes.iter().cloned())
+            .classification(manifest.classification.as_str())
+            .read_only(manifest.read_only);
+        let mut definition_hash = [0; 32];
+        let text = serde_json::to_vec(&manifest).map_err(Error::internal)?;
+        definition_hash.copy_from_slice(digest(&SHA256, &text).as_ref());
+        Ok(Self { manifest, resource, inputs, definition_hash, adapter })
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The tool as policy sees it.
+    #[must_use]
+    pub const fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// Whether the caller may know of it: its own tenant's, or everybody's.
+    #[must_use]
+    pub fn belongs_to(&self, tenant: &str) -> bool {
+        self.manifest.tenant == tenant || self.manifest.tenant == PUBLIC_TENANT
+    }
+}
+
+/// A tool that exists for the caller. Only this room makes one.
+#[derive(Clone, Debug)]
+pub struct Target {
+    entry: Arc<Entry>,
+}
+
+impl Target {
+    /// The entry.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.entry.manifest
+    }
+
+    /// Changes when the manifest does.
+    #[must_use]
+    pub fn definition_hash(&self) -> [u8; 32] {
+        self.entry.definition_hash
+    }
+
+    /// Who answers.
+    #[must_use]
+    pub fn adapter(&self) -> &dyn ProviderAdapter {
+        &*self.entry.adapter
+    }
+
+    /// Parses and validates arguments, once and exactly. All that follows derives from what is
+    /// returned here.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::ValidationError`]; the message names the fields.
+    pub fn validate(&self, call: &Call) -> Result<Args, Error> {
+        let args = Args::parse(call.args.as_ref(), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("arguments: {e}")))?;
+        let value = args.to_value();
+        let problems: Vec<String> =
+            self.entry.inputs.iter_errors(&value).take(MAX_PROBLEMS).map(|e| fastmcp::component::schema::describe(&e)).collect();
+        if problems.is_empty() {
+            return Ok(args);
+        }
+        Err(Error::invalid(format!("arguments do not fit: {}", problems.join("; "))))
+    }
+
+    /// What these arguments demand beyond the manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::ValidationError`] when the adapter cannot understand them.
+    pub fn demands(&self, args: &Args) -> Result<Demands, Error> {
+        let endpoint = self.manifest().tool_id.endpoint();
+        self.adapter().demands(endpoint, args).map_err(|e| match e {
+            ProviderError { invalid_argument: true, message, .. } => Error::invalid(message),
+            other => Error::new(Code::FailedDependency, "Provider invocation failed").with_log(other.detail.unwrap_or(other.message)),
+        })
+    }
+}
+
+type Tools = BTreeMap<String, HashMap<String, Arc<Entry>>>;
+
+/// The registered tools, by id and tenant.
+#[derive(Debug)]
+pub struct Catalog {
+    tools: ArcSwap<Tools>,
+    adapters: Adapters,
+    state: State,
+    clock: Arc<dyn Clock>,
+}
+
+impl Catalog {
+    /// Loads what is registered, after registering what the adapters bring along.
+    ///
+    /// # Errors
+    ///
+    /// When the state cannot be read or written.
+    pub async fn open(state: State, adapters: Adapters, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let catalog = Self { tools: ArcSwap::default(), adapters, state, clock };
+        for adapter in catalog.adapters.iter() {
+            for manifest in adapter.manifests() {
+                catalog.seed(&manifest).await?;
+            }
+        }
+        catalog.reload().await?;
+        Ok(catalog)
+    }
+
+    /// An adapter's manifest is put where there is none, or an older one of the same adapter.
+    async fn seed(&self, manifest: &Manifest) -> Result<(), Error> {
+        let store = self.state.manifests();
+        let registered = store.get(&manifest.tenant, &manifest.tool_id).await.map_err(away)?;
+        if registered.is_none_or(|r| r.manifest != *manifest && r.manifest.version <= manifest.version) {
+            store.put(manifest, self.clock.now()).await.map_err(away)?;
+        }
+        Ok(())
+    }
+
+    async fn reload(&self) -> Result<(), Error> {
+        let mut tools = Tools::new();
+        let mut after = None;
+        loop {
+            let page = self.state.manifests().page(after.take(), PAGE).await.map_err(away)?;
+            let Some(last) = page.last() else { break };
+            after = Some(After { tenant: last.manifest.tenant.clone(), tool_id: last.manifest.tool_id.clone() });
+            for registered in page {
+                let tool_id = registered.manifest.tool_id.clone();
+                match Entry::new(registered.manifest, &self.adapters) {
+                    Ok(entry) => {
+                        let tenant = entry.manifest.tenant.clone();
+                        tools.entry(tool_id.as_str().to_owned()).or_default().insert(tenant, Arc::new(entry));
+                    }
+                    Err(error) => tracing::warn!(tool_id = %tool_id, %error, "manifest cannot be used"),
+                }
+            }
+        }
+        self.tools.store(Arc::new(tools));
+        Ok(())
+    }
+
+    /// The tool that exists for this caller. A tenant's own tool comes before the public one.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`] for unknown tools and for those of other tenants alike.
+    pub fn resolve(&self, caller: &Caller, tool_id: &str) -> Result<Target, Error> {
+        let tenant = caller.tenant().ok_or_else(Error::tool_not_found)?;
+        let tools = self.tools.load();
+        let of_tenants = tools.get(tool_id).ok_or_else(Error::tool_not_found)?;
+        let entry = of_tenants.get(tenant).or_else(|| of_tenants.get(PUBLIC_TENANT));
+        entry.map(|entry| Target { entry: Arc::clone(entry) }).ok_or_else(Error::tool_not_found)
+    }
+
+    /// Every tool that exists for this caller, ordered by id.
+    #[must_use]
+    pub fn of(&self, caller: &Caller) -> Vec<Target> {
+        let Some(tenant) = caller.tenant() else { return Vec::new() };
+        let tools = self.tools.load();
+        tools
+            .values()
+            .filter_map(|of_tenants| of_tenants.get(tenant).or_else(|| of_tenants.get(PUBLIC_TENANT)))
+            .map(|entry| Target { entry: Arc::clone(entry) })
+            .collect()
+    }
+
+    /// Every tool of every tenant: those of tenants before the public ones of the same id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        let tools = self.tools.load();
+        let mut all: Vec<_> = tools.values().flat_map(|t| t.values().cloned()).collect();
+        all.sort_by(|a, b| {
+            let key = |e: &Entry| (e.manifest.tool_id.clone(), e.manifest.tenant == PUBLIC_TENANT, e.manifest.tenant.clone());
+            key(a).cmp(&key(b))
+        });
+        all
+    }
+
+    /// Whether a tenant has a tool of its own in place of a public one.
+    #[must_use]
+    pub fn is_shadowed(&self, entry: &Entry, tenant: &str) -> bool {
+        entry.manifest.tenant == PUBLIC_TENANT
+            && tenant != PUBLIC_TENANT
+            && self.tools.load().get(entry.manifest.tool_id.as_str()).is_some_and(|t| t.contains_key(tenant))
+    }
+
+    /// The adapters.
+    #[must_use]
+    pub const fn adapters(&self) -> &Adapters {
+        &self.adapters
+    }
+
+    /// A manifest as the policy sees it before it is registered.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::ValidationError`] when it cannot be used.
+    pub fn examine(&self, manifest: Manifest) -> Result<Target, Error> {
+        let name_taken = |tools: &Tools| {
+            let mcp_name = manifest.tool_id.mcp_name();
+            tools.keys().any(|id| id != manifest.tool_id.as_str() && id.replace(':', "_") == mcp_name)
+        };
+        if manifest.tool_id.as_str().split_once(':').map(|(provider, _)| provider) != Some(manifest.provider_id.as_str()) {
+            return Err(Error::invalid("`toolId` must begin with its `provider_id` and a colon"));
+        }
+        if name_taken(&self.tools.load()) {
+            return Err(Error::new(Code::Conflict, "another tool has the same name on the MCP door; choose another `toolId`"));
+        }
+        Ok(Target { entry: Arc::new(Entry::new(manifest, &self.adapters)?) })
+    }
+
+    /// Registers a manifest that was examined and permitted.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`] when the state does not take it.
+    pub async fn register(&self, target: &Target) -> Result<(), Error> {
+        self.state.manifests().put(target.manifest(), self.clock.now()).await.map_err(away)?;
+        self.reload().await
+    }
+}
+
+fn away(error: crate::state::StateError) -> Error {
+    Error::unavailable("State is unavailable", error)
+}

@@ -1,0 +1,357 @@
+//! Whether a call may act now, and as which operation: confirmation and exactly-once, for the
+//! pipeline.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json, value::RawValue};
+
+use fastmcp_policy::ConsentLevel;
+use fastmcp_protocol::Raw;
+
+use crate::{
+    audit::{Intended, rfc3339},
+    call::{Call, Completed, Pending, Presented},
+    confirm::{Config, Confirm, Consent, Issued, Redemption, Refusal},
+    error::{Code, Error},
+    once::{Begin, Once},
+    policy::Permit,
+    provider::{Effect, ProviderError},
+    state::{
+        ledger::Ledger,
+        machine::{Effect as Happened, Status},
+        operation::{Binding, OperationId, Report, Stored},
+        ticket::{Acting, Lost, Ticket},
+    },
+};
+
+/// How long a repeated call waits for one that is being done, over MCP.
+const ATTACH: Duration = Duration::from_secs(30);
+
+/// The room where calls become operations.
+#[derive(Clone, Debug)]
+pub struct Consents {
+    confirm: Confirm,
+    once: Once,
+    ledger: Ledger,
+}
+
+/// What a call holds once it may act.
+#[derive(Debug)]
+pub enum Hold {
+    /// Nothing durable: neither policy nor the caller asked for it.
+    None,
+    /// A claimed operation.
+    Ticket(Ticket),
+}
+
+/// What a call holds while it acts. Only [`Hold::act`] makes one.
+#[derive(Debug)]
+pub struct Act(Option<Acting>);
+
+/// What comes of asking for a hold.
+#[derive(Debug)]
+pub enum Held {
+    /// The call may go on.
+    Go(Hold),
+    /// It was done before.
+    Done(Completed),
+    /// It waits for a confirmation.
+    Pending(Pending),
+}
+
+/// A result as stored for replays.
+#[derive(Deserialize, Serialize)]
+struct Kept<'a> {
+    #[serde(borrow)]
+    result: &'a RawValue,
+    token_meta: Map<String, Value>,
+}
+
+impl Consents {
+    /// The room over `ledger`.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that is out of its range.
+    pub fn new(ledger: Ledger, config: Config) -> Result<Self, crate::confirm::InvalidConfig> {
+        Ok(Self { confirm: Confirm::new(ledger.clone(), config)?, once: Once::new(ledger.clone()), ledger })
+    }
+
+    /// The confirmations.
+    #[must_use]
+    pub const fn confirm(&self) -> &Confirm {
+        &self.confirm
+    }
+
+    /// The operations.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Asks whether a permitted call may act.
+    ///
+    /// # Errors
+    ///
+    /// The refusals of the contract.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, an operation may be reserved or claimed; its lease gives it back.
+    pub async fn hold(&self, permit: &Permit, call: &Call) -> Result<Held, Error> {
+        let asks = permit.decision().needs_ticket();
+        if !asks && matches!(call.presented, Presented::Nothing) && call.idempotency_key.is_none() {
+            return Ok(Held::Go(Hold::None));
+        }
+        let binding = binding(permit, call);
+        match (&call.presented, asks) {
+            (Presented::Nothing, true) => self.reserve(permit, call, &binding).await,
+            (Presented::Nothing, false) => self.begin(call, &binding).await,
+            (Presented::Token(_) | Presented::Operation(..), _) => self.redeem(permit, call, &binding).await,
+        }
+    }
+
+    async fn reserve(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
+        if !call.can_confirm {
+            return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
+                .with_detail("reason", "confirmation_required"));
+        }
+        match self.confirm.reserve(binding, &permit.args().canonical(), call.idempotency_key.as_ref()).await {
+            Ok(issued) => Ok(Held::Pending(pending(permit, &issued))),
+            Err(refusal) => self.refused(call, refusal).await,
+        }
+    }
+
+    async fn begin(&self, call: &Call, binding: &Binding) -> Result<Held, Error> {
+        let Some(key) = &call.idempotency_key else { return Ok(Held::Go(Hold::None)) };
+        let conflict = |operation_id: &OperationId, reason: &str, message: &'static str| {
+            Error::new(Code::Conflict, message).with_detail("reason", reason).with_detail("operation_id", operation_id.as_str())
+        };
+        match self.once.begin(binding, key).await.map_err(away)? {
+            Begin::Run(ticket) => Ok(Held::Go(Hold::Ticket(ticket))),
+            Begin::Replay(report) => replay(&report).map(Held::Done),
+            Begin::Failed(report) => Err(failed_before(&report)),
+            Begin::Conflict { operation_id } => {
+                Err(conflict(&operation_id, "idempotency_conflict", "Idempotency key was used with other arguments"))
+            }
+            Begin::InProgress { operation_id, retry_after } => {
+                Err(conflict(&operation_id, "in_progress", "The call under this idempotency key is in progress").with_retry_after(retry_after))
+            }
+            Begin::Unknown { operation_id } => Err(conflict(
+                &operation_id,
+                "unknown_outcome",
+                "Nobody knows whether the call under this idempotency key was done; an operator must settle it",
+            )
+            .with_detail("status", "unknown")),
+            Begin::AwaitsConfirmation { operation_id, expires_at } => {
+                Err(conflict(&operation_id, "awaits_confirmation", "The call under this idempotency key awaits confirmation")
+                    .with_detail("expires_at", rfc3339(expires_at)))
+            }
+        }
+    }
+
+    async fn redeem(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
+        let consent = match permit.decision().confirmation() {
+            Some(ConsentLevel::Person) => Consent::Person,
+            Some(ConsentLevel::OtherPerson) => Consent::OtherPerson,
+            _ => Consent::Client,
+        };
+        let redemption = Redemption { presented: binding, idempotency_key: call.idempotency_key.as_ref(), consent };
+        let redeemed = match &call.presented {
+            Presented::Operation(id, token) => self.confirm.redeem_operation(id, token, &redemption).await,
+            Presented::Token(token) => self.confirm.redeem(token, &redemption).await,
+            Presented::Nothing => return Err(Error::internal("nothing is presented")),
+        };
+        match redeemed {
+            Ok(ticket) => Ok(Held::Go(Hold::Ticket(ticket))),
+            Err(refusal) => self.refused(call, refusal).await,
+        }
+    }
+
+    /// A refusal in the words of the contract; a repeated MCP call gets the result instead.
+    async fn refused(&self, call: &Call, refusal: Refusal) -> Result<Held, Error> {
+        let conflict = |message: String| Error::new(Code::Conflict, message);
+        let text = refusal.to_string();
+        Err(match refusal {
+            Refusal::Unknown | Refusal::ChangedArguments => Error::new(Code::Unauthorized, format!("Invalid token: {text}")),
+            Refusal::OtherCaller => Error::denied(text),
+            Refusal::Used { report, idempotent_replay } => {
+                let same_call = idempotent_replay || matches!(call.presented, Presented::Operation(..));
+                let report = if same_call && report.status.is_running() { self.attach(call, *report).await? } else { *report };
+                if same_call && report.status == Status::Completed {
+                    return replay(&report).map(Held::Done);
+                }
+                conflict(format!("Confirmation was used: {text}"))
+                    .with_detail("operation_id", report.operation_id.as_str())
+                    .with_detail("status", report.status.as_str())
+                    .with_detail("result", kept_result(&report).unwrap_or(Value::Null))
+            }
+            Refusal::Expired { operation_id } => conflict(format!("Confirmation has expired: {text}"))
+                .with_detail("operation_id", operation_id.as_str())
+                .with_detail("status", "expired"),
+            Refusal::AwaitsApproval { operation_id } => {
+                conflict(text).with_detail("operation_id", operation_id.as_str()).with_detail("reason", "awaits_approval")
+            }
+            Refusal::KeyConflict { operation_id } => conflict("Idempotency key was used with other arguments".to_owned())
+                .with_detail("operation_id", operation_id.as_str())
+                .with_detail("reason", "idempotency_conflict"),
+            Refusal::TooManyPending { .. } => Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60)),
+            Refusal::State(error) => away(error),
+            _ => conflict(text),
+        })
+    }
+
+    async fn attach(&self, call: &Call, report: Report) -> Result<Report, Error> {
+        let tenant = call.caller.tenant().unwrap_or_default();
+        let attached = self.ledger.attach(tenant, &report.operation_id, ATTACH).await.map_err(away)?;
+        Ok(attached.unwrap_or(report))
+    }
+
+    /// Records that the caller's user said no.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`] when the state does not take it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it may be recorded.
+    pub async fn decline(&self, call: &Call, id: &OperationId, reason: &str) -> Result<Error, Error> {
+        let tenant = call.caller.tenant().unwrap_or_default();
+        match self.confirm.decline(id, tenant, call.caller.subject(), reason).await {
+            Err(Refusal::State(error)) => Err(away(error)),
+            _ => Ok(Error::new(Code::Conflict, "Confirmation declined: nothing was done")
+                .with_detail("operation_id", id.as_str())
+                .with_detail("status", "declined")),
+        }
+    }
+}
+
+impl Hold {
+    /// The name of the operation.
+    #[must_use]
+    pub fn operation_id(&self) -> Option<&OperationId> {
+        match self {
+            Self::None => None,
+            Self::Ticket(ticket) => Some(ticket.operation_id()),
+        }
+    }
+
+    /// Gives the hold back before anything happened.
+    pub async fn release(self) {
+        if let Self::Ticket(ticket) = self
+            && let Err(error) = ticket.release().await
+        {
+            tracing::warn!(%error, "claim was not given back; its lease will");
+        }
+    }
+
+    /// Checks that the hold is still held and says that the call acts from here on. Needs the
+    /// durable intent.
+    ///
+    /// # Errors
+    ///
+    /// When the lease was lost; nothing may be done.
+    pub async fn act(self, _: &Intended, lease: Duration) -> Result<Act, Error> {
+        match self {
+            Self::None => Ok(Act(None)),
+            Self::Ticket(ticket) => ticket.intend(lease).await.map(|acting| Act(Some(acting))).map_err(lost),
+        }
+    }
+}
+
+impl Act {
+    /// Records how the act ended. A result that cannot be recorded is returned all the same: it
+    /// happened.
+    pub async fn end(self, outcome: &Result<(Raw, Map<String, Value>), ProviderError>) {
+        let Some(acting) = self.0 else { return };
+        let recorded = match outcome {
+            Ok((result, token_meta)) => match keep(result, token_meta) {
+                Ok(kept) => acting.complete(&kept).await,
+                Err(error) => acting.unknown(&error.to_string()).await,
+            },
+            Err(error) => match error.effect {
+                Effect::None => acting.fail(Happened::None, &error.message).await,
+                Effect::Definite => acting.fail(Happened::Definite, &error.message).await,
+                Effect::Maybe => acting.unknown(&error.message).await,
+            },
+        };
+        if let Err(error) = recorded {
+            tracing::error!(%error, "outcome of an operation was not recorded; recovery will mark it unknown");
+        }
+    }
+}
+
+fn binding(permit: &Permit, call: &Call) -> Binding {
+    let mut args_digest = [0; 32];
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &permit.args().digest_input());
+    args_digest.copy_from_slice(digest.as_ref());
+    Binding {
+        tenant: permit.tenant().to_owned(),
+        subject: permit.caller().subject().to_owned(),
+        client: permit.caller().client_id().map(str::to_owned).or_else(|| call.client.clone()),
+        tool_id: permit.target().manifest().tool_id.clone(),
+        definition_hash: permit.target().definition_hash(),
+        args_digest,
+        obligations: permit.obligations(),
+        policy_version: permit.decision().version.to_string(),
+    }
+}
+
+fn pending(permit: &Permit, issued: &Issued) -> Pending {
+    let manifest = permit.target().manifest();
+    let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
+    Pending {
+        operation_id: issued.operation_id.clone(),
+        action_token: issued.action_token.expose().to_owned(),
+        expires_at: rfc3339(issued.expires_at),
+        summary: format!("{} ({}) with {arguments}", manifest.name, manifest.tool_id),
+    }
+}
+
+fn keep(result: &Raw, token_meta: &Map<String, Value>) -> Result<Vec<u8>, serde_json::Error> {
+    let result: &RawValue = serde_json::from_str(result.as_str())?;
+    serde_json::to_vec(&Kept { result, token_meta: token_meta.clone() })
+}
+
+fn replay(report: &Report) -> Result<Completed, Error> {
+    let bytes = match &report.result {
+        Some(Stored::Bytes(bytes)) => bytes,
+        _ => {
+            return Err(Error::new(Code::Conflict, "The call was done, but its result is too large to be kept")
+                .with_detail("operation_id", report.operation_id.as_str())
+                .with_detail("status", report.status.as_str()));
+        }
+    };
+    let kept: Kept<'_> = serde_json::from_slice(bytes).map_err(Error::internal)?;
+    Ok(Completed {
+        result: Raw::parse(kept.result.get().to_owned()).map_err(Error::internal)?,
+        token_meta: kept.token_meta,
+        replay: true,
+        operation_id: Some(report.operation_id.clone()),
+    })
+}
+
+fn kept_result(report: &Report) -> Option<Value> {
+    let kept: Kept<'_> = serde_json::from_slice(report.result.as_ref()?.bytes()?).ok()?;
+    serde_json::from_str(kept.result.get()).ok()
+}
+
+fn failed_before(report: &Report) -> Error {
+    Error::new(Code::FailedDependency, "Provider invocation failed")
+        .with_detail("operation_id", report.operation_id.as_str())
+        .with_detail("status", report.status.as_str())
+        .with_detail("detail", json!(report.detail))
+}
+
+fn away(error: crate::state::StateError) -> Error {
+    Error::unavailable("State is unavailable; nothing was done", error)
+}
+
+fn lost(lost: Lost) -> Error {
+    match lost {
+        Lost::State(error) => away(error),
+        other => Error::new(Code::Conflict, "The operation is not held any more; nothing was done").with_log(other),
+    }
+}

@@ -1,0 +1,124 @@
+//! Who comes in: the same for both doors.
+
+use std::{net::IpAddr, sync::Arc};
+
+use fastmcp::{
+    server::{Admission, Authenticate},
+    transport::{Denied, Peer},
+};
+use fastmcp_auth::{AuthenticateError, Authenticator, Caller, Connection};
+use fastmcp_guard::random::Random;
+use fastmcp_protocol::{ErrorCode, RpcError};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+
+use crate::{
+    audit::Audit,
+    call::CorrId,
+    error::{Code, Error},
+    telemetry::Telemetry,
+};
+
+/// Carries a correlation id, both ways.
+pub const CORRELATION_ID: &str = "x-correlation-id";
+
+/// Authenticates requests, and records whom it turns away.
+#[derive(Clone, Debug)]
+pub struct Door {
+    authenticator: Arc<Authenticator>,
+    audit: Audit,
+    telemetry: Telemetry,
+    random: Arc<dyn Random>,
+    proxies: Arc<[IpNet]>,
+}
+
+/// Why somebody is turned away.
+#[derive(Debug)]
+pub struct Refused {
+    /// For the caller.
+    pub error: Error,
+    /// The `WWW-Authenticate` header.
+    pub challenge: Option<HeaderValue>,
+    status: u16,
+}
+
+impl Door {
+    /// Creates a door. Addresses in `X-Forwarded-For` count only behind `proxies`.
+    #[must_use]
+    pub fn new(authenticator: Arc<Authenticator>, audit: Audit, telemetry: Telemetry, random: Arc<dyn Random>, proxies: Vec<IpNet>) -> Self {
+        Self { authenticator, audit, telemetry, random, proxies: proxies.into() }
+    }
+
+    /// The correlation id of a request: the client's own, or a new one.
+    #[must_use]
+    pub fn corr_id(&self, headers: &HeaderMap) -> CorrId {
+        let sent = headers.get(CORRELATION_ID).and_then(|v| v.to_str().ok()).and_then(CorrId::parse);
+        sent.unwrap_or_else(|| CorrId::generate(&*self.random))
+    }
+
+    /// Authenticates.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], which is recorded.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn admit(&self, headers: &HeaderMap, peer: Option<IpAddr>, corr_id: &CorrId) -> Result<Caller, Refused> {
+        let address = self.client_address(headers, peer);
+        let agent = headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
+        match self.authenticator.authenticate(headers).await {
+            Ok(caller) => Ok(caller.with_connection(Connection::new(address, agent))),
+            Err(refused) => {
+                let error = message(&refused);
+                self.telemetry.refused(refused.reason());
+                self.audit.refused_at_door(corr_id, &error, address, agent);
+                tracing::info!(correlation_id = %corr_id, reason = refused.reason(), "caller turned away");
+                Err(Refused { challenge: self.authenticator.challenge(&refused), status: refused.status().as_u16(), error })
+            }
+        }
+    }
+
+    /// The client's address: the peer's, or behind trusted proxies the last one that is not theirs.
+    fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
+        let trusted = |address: IpAddr| self.proxies.iter().any(|net| net.contains(&address));
+        let peer = peer?;
+        if !trusted(peer) {
+            return Some(peer);
+        }
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+        let hops: Vec<IpAddr> = forwarded.flat_map(|v| v.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
+        Some(hops.into_iter().rev().find(|hop| !trusted(*hop)).unwrap_or(peer))
+    }
+}
+
+fn message(refused: &AuthenticateError) -> Error {
+    let code = match refused.status().as_u16() {
+        403 => Code::Forbidden,
+        503 => Code::Unavailable,
+        _ => Code::Unauthorized,
+    };
+    let start = match code {
+        Code::Forbidden => "Access denied",
+        Code::Unavailable => "Authentication is unavailable",
+        _ => "Invalid token",
+    };
+    Error::new(code, format!("{start}: {}", refused.description())).with_log(refused)
+}
+
+impl Authenticate for Door {
+    fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission> {
+        Box::pin(async move {
+            let corr_id = self.corr_id(&peer.headers);
+            let address = peer.address.map(|a| a.ip());
+            Self::admit(self, &peer.headers, address, &corr_id).await.map_err(|refused| Denied {
+                status: refused.status,
+                challenge: refused.challenge,
+                error: RpcError::new(ErrorCode::INVALID_REQUEST, refused.error.message().to_owned())
+                    .with_data(refused.error.to_json(corr_id.as_str())),
+            })
+        })
+    }
+}

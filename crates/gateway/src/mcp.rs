@@ -1,0 +1,218 @@
+//! The MCP door: the same catalogue and the same pipeline, for both eras.
+
+use std::sync::Arc;
+
+use fastmcp::{
+    Class, Component, Context, Error as FrameworkError, FastMcp, Gate, Input, Leaf, Outcome, Server, Target,
+    component::{Definition, Kind},
+    gate::Asks,
+    registry::Change,
+};
+use fastmcp_auth::Caller;
+use fastmcp_guard::random::Random;
+use fastmcp_protocol::{
+    Raw,
+    content::Meta,
+    elicit::{ElicitAction, ElicitParams, ElicitResult, ElicitSchema},
+    mrtr::InputRequest,
+    tool::{CallToolResult, JsonSchema, Tool, ToolAnnotations},
+};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    call::{Call, Completed, CorrId, Done, Pending, Presented},
+    catalog::Entry,
+    door::CORRELATION_ID,
+    error::{Code, Error},
+    pipeline::Pipeline,
+    state::operation::{IdempotencyKey, OperationId},
+};
+
+/// The key of the question that confirms.
+const CONFIRM: &str = "confirm";
+/// Where a tool's definition names its toolId.
+const TOOL_ID: &str = "dev.fastmcp/toolId";
+
+/// What the gate wants to see again with an answer; sealed by the framework on its way.
+#[derive(Deserialize, Serialize)]
+struct Ticket {
+    operation_id: String,
+    action_token: String,
+}
+
+/// Every call of the MCP door goes through here.
+#[derive(Debug)]
+struct Governed {
+    pipeline: Arc<Pipeline>,
+    random: Arc<dyn Random>,
+}
+
+/// Builds the server of the MCP door.
+///
+/// # Errors
+///
+/// When a manifest cannot be shown as a tool.
+pub fn server(pipeline: &Arc<Pipeline>, random: Arc<dyn Random>, base: FastMcp) -> Result<Server, FrameworkError> {
+    let gate = Governed { pipeline: Arc::clone(pipeline), random };
+    let server = base.gate(Arc::new(gate)).build()?;
+    refresh(&server, pipeline)?;
+    Ok(server)
+}
+
+/// Shows what the catalogue has by now; subscribers are told of what changed.
+///
+/// # Errors
+///
+/// As [`server`].
+pub fn refresh(server: &Server, pipeline: &Pipeline) -> Result<(), FrameworkError> {
+    let components = pipeline.catalog.all().into_iter().map(|entry| component(entry).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+    server.registry().edit(|shown| *shown = components)
+}
+
+/// Tells subscribers that their list may have changed, for example because the policy did.
+pub fn list_changed(server: &Server) {
+    server.registry().notify(Change::List(Kind::Tool));
+}
+
+fn component(entry: Arc<Entry>) -> Result<Component, FrameworkError> {
+    let manifest = entry.manifest();
+    let mut tool = Tool::new(manifest.tool_id.mcp_name(), JsonSchema::from_value(&manifest.inputs)?);
+    tool.title = Some(manifest.name.clone());
+    tool.description = Some(manifest.description.clone());
+    let described = manifest.outputs.get("type").is_some_and(|t| t == "object") && manifest.outputs.get("properties").is_some();
+    tool.output_schema = described.then(|| JsonSchema::from_value(&manifest.outputs)).transpose()?;
+    tool.annotations = Some(ToolAnnotations {
+        read_only_hint: Some(manifest.read_only),
+        destructive_hint: Some(!manifest.read_only && manifest.safety_tags.contains("destructive")),
+        ..ToolAnnotations::default()
+    });
+    tool.meta = Some(Meta::default().with(TOOL_ID, manifest.tool_id.as_str()));
+    // The pipeline calls the adapter itself; nothing else can reach this.
+    let ungoverned = |_: Context, _: Input| -> BoxFuture<'static, Result<Outcome, FrameworkError>> {
+        Box::pin(async { Err(FrameworkError::internal("a governed tool was called past its gate")) })
+    };
+    Ok(Component::new(Definition::Tool(tool), ungoverned).with_extension(Arc::new(entry)))
+}
+
+fn entry(component: &Component) -> Option<&Arc<Entry>> {
+    component.extension::<Arc<Entry>>()
+}
+
+impl Gate for Governed {
+    fn class(&self, caller: &Caller) -> Class {
+        // Rules may read anything of a caller, so whoever differs in anything has lists of its own.
+        let epoch = self.pipeline.policy.current().version().epoch;
+        let text = json!([caller.principal().as_str(), caller.roles(), caller.scopes(), caller.claims(), epoch]).to_string();
+        Class(text.into())
+    }
+
+    fn exists(&self, caller: &Caller, component: &Component) -> bool {
+        let tenant = caller.tenant().unwrap_or_default();
+        entry(component).is_some_and(|e| e.belongs_to(tenant) && !self.pipeline.catalog.is_shadowed(e, tenant))
+    }
+
+    fn visible(&self, caller: &Caller, component: &Component) -> bool {
+        self.exists(caller, component) && entry(component).is_some_and(|e| self.pipeline.policy.shows(caller, e))
+    }
+
+    fn invoke(&self, context: Context, target: Target, input: Input, _: Leaf) -> BoxFuture<'_, Result<Outcome, FrameworkError>> {
+        Box::pin(async move {
+            let sent = context.headers().get(CORRELATION_ID).and_then(|v| v.to_str().ok()).and_then(CorrId::parse);
+            let corr_id = sent.unwrap_or_else(|| CorrId::generate(&*self.random));
+            let governed = match self.governed(&context, &target, input, corr_id.clone()).await {
+                Ok(outcome) => outcome,
+                Err(error) => refusal(&error, &corr_id)?,
+            };
+            Ok(governed)
+        })
+    }
+}
+
+impl Governed {
+    async fn governed(&self, context: &Context, target: &Target, input: Input, corr_id: CorrId) -> Result<Outcome, Error> {
+        let entry = entry(target.component()).ok_or_else(Error::tool_not_found)?;
+        let mut call = Call {
+            caller: context.caller().clone(),
+            corr_id,
+            tool_id: entry.manifest().tool_id.as_str().to_owned(),
+            args: input.args,
+            client: context.client_info().map(|c| c.name.chars().take(128).collect()),
+            idempotency_key: idempotency_key(context)?,
+            presented: Presented::Nothing,
+            can_confirm: context.client_capabilities().has_form(),
+            cancel: context.cancellation().clone(),
+        };
+        if let Some((operation_id, token, answer)) = presented(context)? {
+            if !consents(&answer) {
+                return Err(self.pipeline.consents.decline(&call, &operation_id, "answered no").await?);
+            }
+            call.presented = Presented::Operation(operation_id, token);
+        }
+        match self.pipeline.invoke(&call).await? {
+            Done::Complete(done) => completed(&done),
+            Done::Pending(pending) => ask(&pending),
+        }
+    }
+}
+
+fn idempotency_key(context: &Context) -> Result<Option<IdempotencyKey>, Error> {
+    let sent = context.meta().idempotency_key.as_deref();
+    sent.map(|key| IdempotencyKey::parse(key).map_err(|e| Error::invalid(format!("`_meta[\"dev.fastmcp/idempotencyKey\"]`: {e}")))).transpose()
+}
+
+/// The ticket and its answer, where this round brings both.
+fn presented(context: &Context) -> Result<Option<(OperationId, String, ElicitResult)>, Error> {
+    let (Some(state), Some(answer)) = (context.gate_state(), context.input_response(CONFIRM)) else {
+        return Ok(None);
+    };
+    let ticket: Ticket = serde_json::from_value(state).map_err(Error::internal)?;
+    let operation_id = OperationId::parse(&ticket.operation_id).map_err(Error::internal)?;
+    let answer = answer.decode().map_err(|e| Error::invalid(format!("`inputResponses.{CONFIRM}`: {e}")))?;
+    Ok(Some((operation_id, ticket.action_token, answer)))
+}
+
+fn consents(answer: &ElicitResult) -> bool {
+    let yes = answer.content.as_ref().and_then(|c| c.get(CONFIRM)) == Some(&Value::Bool(true));
+    answer.action == ElicitAction::Accept && yes
+}
+
+fn completed(done: &Completed) -> Result<Outcome, Error> {
+    let mut result = CallToolResult::structured(done.result.clone());
+    let mut meta = Meta::default().with("dev.fastmcp/tokenMeta", Value::Object(done.token_meta.clone()));
+    if done.replay {
+        meta = meta.with("dev.fastmcp/idempotentReplay", true);
+    }
+    if let Some(id) = &done.operation_id {
+        meta = meta.with("dev.fastmcp/operationId", id.as_str());
+    }
+    result.meta = Some(meta);
+    Ok(result.into())
+}
+
+fn ask(pending: &Pending) -> Result<Outcome, Error> {
+    let schema: ElicitSchema = serde_json::from_value(json!({
+        "type": "object",
+        "properties": {CONFIRM: {"type": "boolean", "title": "Confirm", "description": "Do exactly this, once."}},
+        "required": [CONFIRM],
+    }))
+    .map_err(Error::internal)?;
+    let message = format!("Confirm: {}. Valid until {}.", pending.summary, pending.expires_at);
+    let mut asks = Asks::default();
+    asks.requests.set(CONFIRM, InputRequest::Elicit(ElicitParams::form(message, schema)));
+    let ticket = Ticket { operation_id: pending.operation_id.as_str().to_owned(), action_token: pending.action_token.clone() };
+    asks.state = Some(serde_json::to_value(ticket).map_err(Error::internal)?);
+    Ok(Outcome::InputRequired(asks))
+}
+
+/// A refusal or failure is a result that says why, so that the model can act on it; what does not
+/// exist is answered as the framework answers it.
+fn refusal(error: &Error, corr_id: &CorrId) -> Result<Outcome, FrameworkError> {
+    if error.code() == Code::NotFound {
+        return Err(FrameworkError::not_found(error.message().to_owned()));
+    }
+    let mut result = CallToolResult::error(error.message());
+    result.structured_content = Some(Raw::of(&error.to_json(corr_id.as_str()))?);
+    Ok(result.into())
+}

@@ -1,0 +1,279 @@
+//! The way of a call, from a caller to a provider and back. The only room that knows the order.
+
+use std::time::Duration;
+
+use fastmcp_protocol::Raw;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::{
+    audit::{Audit, Record},
+    broker::{Broker, Brokered},
+    call::{Call, Completed, Done},
+    catalog::{Catalog, Target},
+    consent::{Consents, Held, Hold},
+    error::{Code, Error},
+    limit::Limit,
+    manifest::Manifest,
+    policy::{Permit, Policy},
+    provider::{self, Effect, ProviderError},
+    telemetry::Telemetry,
+};
+
+/// How much longer than its call a claim is held, for what comes after.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+
+/// Every stage, built once at start.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Records.
+    pub audit: Audit,
+    /// What can be called.
+    pub catalog: Catalog,
+    /// Who may.
+    pub policy: Policy,
+    /// How often.
+    pub limit: Limit,
+    /// Asked first, done once.
+    pub consents: Consents,
+    /// With which credential.
+    pub broker: Broker,
+    /// How long a provider may take. `REQUEST_TIMEOUT`, default 30 s.
+    pub timeout: Duration,
+    /// What is counted.
+    pub telemetry: Telemetry,
+}
+
+impl Pipeline {
+    /// Takes one call to its end, whatever that is, and records it.
+    ///
+    /// # Errors
+    ///
+    /// The refusal or failure of the stage that ended the call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: whoever polls it polls it to its end. [`Call::cancel`] ends it before its
+    /// intent; afterwards the result is recorded.
+    pub async fn invoke(&self, call: &Call) -> Result<Done, Error> {
+        let begun = Instant::now();
+        let action = if matches!(call.presented, crate::call::Presented::Nothing) { "tools.invoke" } else { "tools.confirm" };
+        let mut record = self.audit.open(call, action);
+        let outcome = self.run(call, &mut record).await;
+        self.note(call, &outcome, begun.elapsed());
+        let closing = Instant::now();
+        self.audit.close(record, &outcome).await;
+        self.telemetry.stage("audit_close", closing.elapsed());
+        outcome
+    }
+
+    async fn run(&self, call: &Call, record: &mut Record) -> Result<Done, Error> {
+        let mut watch = Watch::start(&self.telemetry);
+        let target = self.catalog.resolve(&call.caller, &call.tool_id)?;
+        record.target(&target);
+        let args = target.validate(call)?;
+        let demands = target.demands(&args)?;
+        watch.lap("validate");
+        let permit = self.policy.permit(call, target, args, demands).map_err(|denial| {
+            record.decision(&denial.decision);
+            denial.error
+        })?;
+        record.permit(&self.audit, &permit);
+        watch.lap("policy");
+        record.slot(&self.limit.admit(&permit)?);
+        watch.lap("limit");
+        wanted(call)?;
+        let hold = match self.consents.hold(&permit, call).await? {
+            Held::Go(hold) => hold,
+            Held::Done(done) => return Ok(Done::Complete(done)),
+            Held::Pending(pending) => return Ok(Done::Pending(pending)),
+        };
+        watch.lap("consent");
+        self.act(call, record, &permit, hold, &mut watch).await.map(Done::Complete)
+    }
+
+    /// From here on the order is: credential, durable intent, fence, act, record.
+    async fn act(&self, call: &Call, record: &mut Record, permit: &Permit, hold: Hold, watch: &mut Watch<'_>) -> Result<Completed, Error> {
+        let operation_id = hold.operation_id().cloned();
+        let operation = operation_id.as_ref().map_or_else(|| call.corr_id.as_str().to_owned(), |id| id.as_str().to_owned());
+        let grant = match self.broker.grant(permit).await.and_then(|grant| wanted(call).map(|()| grant)) {
+            Ok(grant) => grant,
+            Err(error) => {
+                hold.release().await;
+                return Err(error);
+            }
+        };
+        record.grant(&grant);
+        watch.lap("broker");
+        let intended = match self.audit.intend(record, permit, &operation).await {
+            Ok(intended) => intended,
+            Err(error) => {
+                hold.release().await;
+                return Err(error);
+            }
+        };
+        watch.lap("audit_intend");
+        let act = hold.act(&intended, self.timeout + LEASE_MARGIN).await?;
+        watch.lap("fence");
+        let outcome = self.call_provider(permit, &grant, &operation).await;
+        watch.lap("provider");
+        let outcome = outcome.map(|result| (result, grant.meta()));
+        act.end(&outcome).await;
+        watch.lap("consent_end");
+        let (result, token_meta) = outcome.map_err(|error| failed(&error, operation_id.is_some()))?;
+        Ok(Completed { result, token_meta, replay: false, operation_id })
+    }
+
+    async fn call_provider(&self, permit: &Permit, grant: &Brokered, operation: &str) -> Result<Raw, ProviderError> {
+        let manifest = permit.target().manifest();
+        let call = provider::Call {
+            grant: grant.grant(),
+            operation_id: operation,
+            tenant: permit.tenant(),
+            scopes: permit.scopes(),
+            timeout: self.timeout,
+        };
+        let answer = permit.target().adapter().call(manifest.tool_id.endpoint(), permit.args(), &call);
+        // The adapter's own limit is the same; this one holds for adapters that have none.
+        let result = tokio::time::timeout(self.timeout + Duration::from_secs(1), answer).await.unwrap_or_else(|_| {
+            let effect = if manifest.read_only { Effect::None } else { Effect::Maybe };
+            Err(ProviderError::failed(effect, "provider did not answer in time"))
+        })?;
+        if result.is_object() {
+            return Ok(result);
+        }
+        Err(ProviderError::failed(Effect::Maybe, "provider answered with something that is no object"))
+    }
+
+    /// The tools that the caller's catalogue shows.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Forbidden`] when the caller may not look.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the look may not be recorded.
+    pub async fn list(&self, call: &Call) -> Result<Vec<Target>, Error> {
+        let mut record = self.audit.open(call, "catalog:list");
+        record.resource("catalog", None);
+        let listed = match self.policy.permit_listing(call) {
+            Ok(decision) => {
+                record.decision(&decision);
+                Ok(self.catalog.of(&call.caller).into_iter().filter(|t| self.policy.shows(&call.caller, t.entry())).collect())
+            }
+            Err(denial) => {
+                record.decision(&denial.decision);
+                Err(denial.error)
+            }
+        };
+        let outcome = listed.as_ref().map(|_: &Vec<Target>| done(Raw::of(&Map::<String, Value>::new()))).map_err(Clone::clone);
+        self.audit.close(record, &outcome.and_then(|done| done)).await;
+        listed
+    }
+
+    /// Registers a manifest. `call.tool_id` names it in the record.
+    ///
+    /// # Errors
+    ///
+    /// When the manifest cannot be used, the policy denies, or a part of the gateway is away.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: polled to its end.
+    pub async fn register(&self, call: &Call, manifest: Manifest) -> Result<(), Error> {
+        let mut record = self.audit.open(call, "manifests.register");
+        record.resource("manifest", Some(&call.tool_id));
+        let outcome = self.registered(call, &mut record, manifest).await;
+        let closed = match &outcome {
+            Ok(()) => done(Raw::of(&Map::<String, Value>::new())),
+            Err(error) => Err(error.clone()),
+        };
+        self.audit.close(record, &closed).await;
+        outcome
+    }
+
+    async fn registered(&self, call: &Call, record: &mut Record, manifest: Manifest) -> Result<(), Error> {
+        let own = call.caller.tenant().unwrap_or_default();
+        if manifest.tenant != own && manifest.tenant != crate::manifest::PUBLIC_TENANT {
+            return Err(Error::denied("a manifest belongs to your own tenant or to `public`"));
+        }
+        let target = self.catalog.examine(manifest)?;
+        let decision = self.policy.permit_registration(call, &target).map_err(|denial| {
+            record.decision(&denial.decision);
+            denial.error
+        })?;
+        record.decision(&decision);
+        self.audit.intend_change(record).await?;
+        self.catalog.register(&target).await?;
+        self.telemetry.count_tools(self.catalog.all().len());
+        Ok(())
+    }
+
+    fn note(&self, call: &Call, outcome: &Result<Done, Error>, took: Duration) {
+        let status = match outcome {
+            Ok(Done::Complete(_)) => "success",
+            Ok(Done::Pending(_)) => "pending",
+            Err(error) => error.code().as_str(),
+        };
+        // Only names of registered tools become labels: the others are anybody's invention.
+        if !matches!(outcome, Err(error) if error.code() == Code::NotFound) {
+            self.telemetry.called(&call.tool_id, status, took);
+        }
+        let (subject, tenant) = (call.caller.subject(), call.caller.tenant().unwrap_or_default());
+        match outcome {
+            Err(error) => tracing::info!(
+                tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, error = error.message(),
+                cause = error.log(), "tool.invoked"
+            ),
+            Ok(_) => tracing::info!(tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, "tool.invoked"),
+        }
+    }
+}
+
+/// Ends a call whose answer is no longer wanted. Called until the intent, never after.
+fn wanted(call: &Call) -> Result<(), Error> {
+    if call.cancel.is_cancelled() {
+        return Err(Error::new(Code::Conflict, "The call was cancelled; nothing was done"));
+    }
+    Ok(())
+}
+
+fn failed(error: &ProviderError, durable: bool) -> Error {
+    let shown = if error.invalid_argument {
+        Error::invalid(error.message.clone())
+    } else {
+        Error::new(Code::FailedDependency, format!("Provider invocation failed: {}", error.message))
+    };
+    let shown = match error.effect {
+        Effect::Maybe => shown.with_detail("status", "unknown").with_detail("settled_by", if durable { "operator" } else { "nobody" }),
+        Effect::None | Effect::Definite => shown,
+    };
+    match &error.detail {
+        Some(detail) => shown.with_log(detail),
+        None => shown,
+    }
+}
+
+fn done(result: Result<Raw, serde_json::Error>) -> Result<Done, Error> {
+    let result = result.map_err(Error::internal)?;
+    Ok(Done::Complete(Completed { result, token_meta: Map::new(), replay: false, operation_id: None }))
+}
+
+/// Measures the stages.
+struct Watch<'a> {
+    telemetry: &'a Telemetry,
+    last: Instant,
+}
+
+impl<'a> Watch<'a> {
+    fn start(telemetry: &'a Telemetry) -> Self {
+        Self { telemetry, last: Instant::now() }
+    }
+
+    fn lap(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.telemetry.stage(stage, now.duration_since(self.last));
+        self.last = now;
+    }
+}

@@ -1,0 +1,409 @@
+//! The REST door, exactly as the contract has it.
+
+mod describe;
+mod reply;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody as _},
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use fastmcp::{Server, transport::http::RemoteAddr};
+use fastmcp_auth::Caller;
+use fastmcp_guard::clock::{Clock, Timestamp};
+use fastmcp_protocol::{
+    Raw,
+    args::{Args, ArgsLimits, Node},
+};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    call::{Call, CorrId, Done, Presented},
+    door::Door,
+    error::{Code, Error},
+    manifest::Manifest,
+    mcp,
+    pipeline::Pipeline,
+    state::{self, operation::IdempotencyKey},
+};
+
+pub use describe::OpenApiDocument;
+
+/// The longest body. As on the MCP door.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// What the REST door needs.
+#[derive(Debug)]
+pub struct Rest {
+    /// The way of a call.
+    pub pipeline: Arc<Pipeline>,
+    /// Who comes in.
+    pub door: Door,
+    /// The MCP server, which shows the same catalogue.
+    pub server: Server,
+    /// Durable state, for `/ready`.
+    pub state: state::State,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// When the gateway started.
+    pub started: Timestamp,
+    /// The version that `/health` tells.
+    pub version: String,
+    /// To which tenant a manifest belongs that names none.
+    pub default_tenant: String,
+    /// Whether `/metrics` and `/ready` answer without a token: on loopback.
+    pub open_metrics: bool,
+    /// Finishes calls whose client went away.
+    pub tracker: TaskTracker,
+    /// The description of this door.
+    pub document: OpenApiDocument,
+}
+
+/// The routes.
+#[must_use]
+pub fn router(rest: Arc<Rest>) -> Router {
+    Router::new()
+        .route("/tool-catalog", get(catalog))
+        .route("/tools/{tool_id}/invoke", post(invoke))
+        .route("/tools/{tool_id}/confirm", post(confirm))
+        .route("/manifests/register", post(register))
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi))
+        .route("/docs", get(docs))
+        .method_not_allowed_fallback(async || Error::new(Code::NotFound, "Method not allowed on this path").into_response_with(StatusCode::METHOD_NOT_ALLOWED))
+        .fallback(async || Error::new(Code::NotFound, "No such path; GET /docs lists them").into_response_with(StatusCode::NOT_FOUND))
+        .with_state(rest)
+}
+
+/// One request after its door.
+struct Entered {
+    rest: Arc<Rest>,
+    corr_id: CorrId,
+    caller: Caller,
+    headers: HeaderMap,
+    cancel: CancellationToken,
+}
+
+impl Entered {
+    async fn admit(rest: Arc<Rest>, parts: &mut Parts, corr_id: &CorrId, cancel: CancellationToken) -> Result<Self, Response> {
+        let headers = std::mem::take(&mut parts.headers);
+        let admitted = rest.door.admit(&headers, address(parts), corr_id).await;
+        match admitted {
+            Ok(caller) => Ok(Self { rest, corr_id: corr_id.clone(), caller, headers, cancel }),
+            Err(refused) => {
+                let mut response = reply::error(&refused.error, corr_id);
+                if let Some(challenge) = refused.challenge {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                }
+                Err(response)
+            }
+        }
+    }
+
+    fn call(&self, tool_id: &str, args: Option<Raw>) -> Result<Call, Error> {
+        let key = self.headers.get("idempotency-key").map(|v| v.to_str().unwrap_or_default());
+        let idempotency_key = key
+            .map(|key| IdempotencyKey::parse(key).map_err(|e| Error::invalid(format!("header `Idempotency-Key`: {e}"))))
+            .transpose()?;
+        Ok(Call {
+            caller: self.caller.clone(),
+            corr_id: self.corr_id.clone(),
+            tool_id: tool_id.chars().take(160).collect(),
+            args,
+            client: None,
+            idempotency_key,
+            presented: Presented::Nothing,
+            can_confirm: true,
+            cancel: self.cancel.clone(),
+        })
+    }
+}
+
+fn address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<RemoteAddr>().map(|RemoteAddr(address): &RemoteAddr| SocketAddr::ip(address))
+}
+
+/// Authenticates, reads the body and handles it, to its end even when the client goes away.
+async fn enter<F, Fut>(rest: Arc<Rest>, request: Request, handle: F) -> Response
+where
+    F: FnOnce(Entered, Bytes) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Response, Error>> + Send + 'static,
+{
+    let (mut parts, body) = request.into_parts();
+    let corr_id = rest.door.corr_id(&parts.headers);
+    let cancel = CancellationToken::new();
+    let tracker = rest.tracker.clone();
+    let entered = match Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await {
+        Ok(entered) => entered,
+        Err(refused) => return refused,
+    };
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(error) => return reply::error(&error, &corr_id),
+    };
+    let id = corr_id.clone();
+    let handled = Box::pin(async move { handle(entered, body).await.unwrap_or_else(|e| reply::error(&e, &id)) });
+    reply::with_corr_id(Finish { call: Some(handled), cancel, tracker }.await, &corr_id)
+}
+
+async fn read(body: Body) -> Result<Bytes, Error> {
+    let too_large = || Error::new(Code::PayloadTooLarge, format!("Body is larger than {MAX_BODY} bytes"));
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
+    let read = axum::body::to_bytes(body, MAX_BODY);
+    tokio::time::timeout(Duration::from_secs(30), read)
+        .await
+        .map_err(|_| Error::invalid("body took too long"))?
+        .map_err(|_| too_large())
+}
+
+/// A call that is finished even when nobody waits for it any more.
+struct Finish {
+    call: Option<Pin<Box<dyn Future<Output = Response> + Send>>>,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Future for Finish {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        let response = std::task::ready!(call.as_mut().poll(cx));
+        self.call = None;
+        Poll::Ready(response)
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        self.cancel.cancel();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.tracker.spawn_on(
+                async move {
+                    drop(call.await);
+                },
+                &runtime,
+            );
+        }
+    }
+}
+
+fn json_body(body: &Bytes) -> Result<Raw, Error> {
+    let text = std::str::from_utf8(body).map_err(|_| Error::invalid("body is not UTF-8"))?;
+    if text.trim().is_empty() {
+        return Raw::parse("{}").map_err(Error::internal);
+    }
+    let raw = Raw::parse(text.to_owned()).map_err(|e| Error::invalid(format!("body is not JSON: {e}")))?;
+    if raw.is_object() { Ok(raw) } else { Err(Error::invalid("body must be a JSON object")) }
+}
+
+/// Lists the tools that the caller may use.
+#[utoipa::path(get, path = "/tool-catalog", tag = "tools", responses(
+    (status = 200, description = "The caller's tenant and the tools it may use"),
+    (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN")), security(("bearer" = [])))]
+async fn catalog(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    enter(rest, request, async |entered: Entered, _| {
+        let call = entered.call("", None)?;
+        let tools = entered.rest.pipeline.list(&call).await?;
+        let manifests: Vec<&Manifest> = tools.iter().map(crate::catalog::Target::manifest).collect();
+        Ok(reply::json(StatusCode::OK, &json!({"tenant": entered.caller.tenant(), "tools": manifests})))
+    })
+    .await
+}
+
+/// Calls a tool; the body is its arguments.
+#[utoipa::path(post, path = "/tools/{toolId}/invoke", tag = "tools",
+    params(("toolId" = String, Path, description = "For example `database:listTables`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The call happens once under this key"),
+        ("X-Correlation-Id" = Option<String>, Header, description = "Comes back in the response, logs and records")),
+    responses((status = 200, description = "`{toolId, result, token_meta}`"),
+        (status = 202, description = "`{requires_confirmation, action_token, expires_at}`"),
+        (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN"), (status = 404, description = "NOT_FOUND"),
+        (status = 409, description = "CONFLICT"), (status = 413, description = "PAYLOAD_TOO_LARGE"), (status = 422, description = "VALIDATION_ERROR"),
+        (status = 429, description = "RATE_LIMITED"), (status = 502, description = "FAILED_DEPENDENCY"), (status = 503, description = "UNAVAILABLE")),
+    security(("bearer" = [])))]
+async fn invoke(State(rest): State<Arc<Rest>>, Path(tool_id): Path<String>, request: Request) -> Response {
+    enter(rest, request, async move |entered: Entered, body| {
+        let call = entered.call(&tool_id, Some(json_body(&body)?))?;
+        answer(&call, entered.rest.pipeline.invoke(&call).await?)
+    })
+    .await
+}
+
+/// Confirms a call: the action token and exactly the arguments that it was issued for.
+#[utoipa::path(post, path = "/tools/{toolId}/confirm", tag = "tools",
+    params(("toolId" = String, Path, description = "As it was invoked"),
+        ("X-Action-Token" = Option<String>, Header, description = "The token, where the body is exactly the arguments"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the confirmation under this key gives the same result")),
+    responses((status = 200, description = "`{toolId, result, token_meta}`"), (status = 401, description = "Unknown token, or other arguments"),
+        (status = 403, description = "Another caller's token"), (status = 409, description = "Expired or used")),
+    security(("bearer" = [])))]
+async fn confirm(State(rest): State<Arc<Rest>>, Path(tool_id): Path<String>, request: Request) -> Response {
+    enter(rest, request, async move |entered: Entered, body| {
+        let (token, args) = confirmation(&entered, &tool_id, &json_body(&body)?)?;
+        let mut call = entered.call(&tool_id, Some(args))?;
+        call.presented = Presented::Token(token);
+        answer(&call, entered.rest.pipeline.invoke(&call).await?)
+    })
+    .await
+}
+
+/// The token and the arguments, in any of the contract's three forms.
+fn confirmation(entered: &Entered, tool_id: &str, body: &Raw) -> Result<(String, Raw), Error> {
+    #[derive(Deserialize)]
+    struct Nested<'a> {
+        #[serde(borrow)]
+        input: &'a RawValue,
+    }
+    if let Some(token) = entered.headers.get("x-action-token") {
+        let token = token.to_str().map_err(|_| Error::invalid("header `X-Action-Token` is not ASCII"))?;
+        return Ok((token.to_owned(), body.clone()));
+    }
+    let whole = Args::parse(Some(body), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("body: {e}")))?;
+    let token = whole
+        .member("action_token")
+        .and_then(Node::as_str)
+        .ok_or_else(|| Error::invalid("`action_token` is missing: put it into the body, or into the header X-Action-Token"))?
+        .to_owned();
+    let nested = whole.iter().len() == 2 && matches!(whole.member("input"), Some(Node::Object(_)));
+    // A tool that has an argument `input` of its own gets flat arguments.
+    let own = entered.rest.pipeline.catalog.resolve(&entered.caller, tool_id).is_ok_and(|target| {
+        target.manifest().inputs.pointer("/properties/input").is_some()
+    });
+    if nested && !own {
+        let Nested { input } = body.decode().map_err(|e| Error::invalid(format!("body: {e}")))?;
+        return Ok((token, body.part(input)));
+    }
+    Ok((token, whole.without("action_token").to_raw()))
+}
+
+fn answer(call: &Call, done: Done) -> Result<Response, Error> {
+    match done {
+        Done::Complete(done) => reply::completed(call, &done),
+        Done::Pending(pending) => Ok(reply::json(
+            StatusCode::ACCEPTED,
+            &json!({
+                "requires_confirmation": true,
+                "action_token": pending.action_token,
+                "expires_at": pending.expires_at,
+                "operation_id": pending.operation_id.as_str(),
+            }),
+        )),
+    }
+}
+
+/// Registers a tool.
+#[utoipa::path(post, path = "/manifests/register", tag = "manifests",
+    responses((status = 201, description = "`{status: \"registered\", toolId}`"), (status = 403, description = "FORBIDDEN"), (status = 422, description = "VALIDATION_ERROR")),
+    security(("bearer" = [])))]
+async fn register(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    enter(rest, request, async |entered: Entered, body| {
+        let raw = json_body(&body)?;
+        let args = Args::parse(Some(&raw), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("manifest: {e}")))?;
+        let mut manifest: Manifest = raw.decode().map_err(|e| Error::invalid(format!("manifest: {e}")))?;
+        if args.member("tenant").is_none() {
+            manifest.tenant = entered.caller.tenant().unwrap_or(&entered.rest.default_tenant).to_owned();
+        }
+        let tool_id = manifest.tool_id.clone();
+        let call = entered.call(tool_id.as_str(), None)?;
+        entered.rest.pipeline.register(&call, manifest).await?;
+        mcp::refresh(&entered.rest.server, &entered.rest.pipeline).map_err(|e| Error::internal(e.message()))?;
+        Ok(reply::json(StatusCode::CREATED, &json!({"status": "registered", "toolId": tool_id})))
+    })
+    .await
+}
+
+/// Says that the process lives.
+#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, description = "`{status: \"healthy\", timestamp, version, uptime}`")))]
+async fn health(State(rest): State<Arc<Rest>>) -> Response {
+    let now = rest.clock.now();
+    reply::json(
+        StatusCode::OK,
+        &json!({
+            "status": "healthy",
+            "timestamp": crate::audit::rfc3339(now),
+            "version": rest.version,
+            "uptime": now.since(rest.started).as_secs(),
+        }),
+    )
+}
+
+/// Says whether calls can be served, and what is in the way.
+#[utoipa::path(get, path = "/ready", tag = "operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready, with the reasons")))]
+async fn ready(State(rest): State<Arc<Rest>>) -> Response {
+    let audit = rest.pipeline.audit.health();
+    let state = rest.state.ready().await;
+    let mut providers = serde_json::Map::new();
+    for adapter in rest.pipeline.catalog.adapters().iter() {
+        let ready = adapter.ready().await;
+        providers.insert(adapter.provider_id().to_owned(), json!({"ready": ready.is_ok(), "reason": ready.err()}));
+    }
+    let ready = audit.ready && state.is_ok();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "ready": ready,
+        "dependencies": {
+            "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost},
+            "state": {"ready": state.is_ok(), "reason": state.err().map(|e| e.to_string())},
+            "policy": {"ready": true, "version": rest.pipeline.policy.current().version().to_string()},
+            "providers": providers,
+        },
+    });
+    reply::json(status, &body)
+}
+
+/// Metrics in the OpenMetrics text format. Beyond loopback they need a token.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "OpenMetrics text"), (status = 401, description = "UNAUTHORIZED")))]
+async fn metrics(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    if rest.open_metrics {
+        return exposition(&rest);
+    }
+    enter(rest, request, async |entered: Entered, _| Ok(exposition(&entered.rest))).await
+}
+
+fn exposition(rest: &Rest) -> Response {
+    let uptime = rest.clock.now().since(rest.started);
+    match rest.pipeline.telemetry.render(uptime) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn openapi(State(rest): State<Arc<Rest>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], rest.document.json().to_owned()).into_response()
+}
+
+async fn docs(State(rest): State<Arc<Rest>>) -> Response {
+    (
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        ],
+        rest.document.page().to_owned(),
+    )
+        .into_response()
+}
+
+/// The answer to a request that names a host or origin which is not allowed.
+#[must_use]
+pub fn forbidden_host(error: &impl std::fmt::Display) -> Response {
+    Error::new(Code::Forbidden, format!("Access denied: {error}")).into_response_with(StatusCode::FORBIDDEN)
+}

@@ -1,0 +1,69 @@
+//! Answers as REST shows them: the one place where an error becomes a response.
+
+use axum::{
+    body::Body,
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    call::{Call, Completed, CorrId},
+    door::CORRELATION_ID,
+    error::Error,
+};
+
+pub(super) fn json(status: StatusCode, body: &Value) -> Response {
+    text(status, body.to_string())
+}
+
+fn text(status: StatusCode, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A result: the provider's bytes as they came.
+pub(super) fn completed(call: &Call, done: &Completed) -> Result<Response, Error> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        #[serde(rename = "toolId")]
+        tool_id: &'a str,
+        result: &'a RawValue,
+        token_meta: &'a serde_json::Map<String, Value>,
+    }
+    let result = serde_json::from_str(done.result.as_str()).map_err(Error::internal)?;
+    let answer = Answer { tool_id: &call.tool_id, result, token_meta: &done.token_meta };
+    let mut response = text(StatusCode::OK, serde_json::to_string(&answer).map_err(Error::internal)?);
+    if done.replay {
+        response.headers_mut().insert(HeaderName::from_static("x-idempotent-replay"), HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+pub(super) fn error(error: &Error, corr_id: &CorrId) -> Response {
+    if let Some(log) = error.log() {
+        tracing::warn!(correlation_id = %corr_id, code = error.code().as_str(), cause = log, "request failed");
+    }
+    let mut response = json(error.code().status(), &error.to_json(corr_id.as_str()));
+    if let Some(seconds) = error.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    with_corr_id(response, corr_id)
+}
+
+pub(super) fn with_corr_id(mut response: Response, corr_id: &CorrId) -> Response {
+    if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
+        response.headers_mut().insert(HeaderName::from_static(CORRELATION_ID), value);
+    }
+    response
+}
+
+impl Error {
+    /// An answer to a request that belongs to no route, under a status of its own.
+    pub(super) fn into_response_with(self, status: StatusCode) -> Response {
+        json(status, &self.to_json(""))
+    }
+}

@@ -1,0 +1,143 @@
+//! Every metric of the gateway.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// Labels of a tool call. Only names of registered tools occur.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ToolStatus {
+    tool_name: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tool {
+    tool_name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stage {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// The registry and its metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry {
+    registry: Arc<Registry>,
+    calls: Family<ToolStatus, Counter>,
+    durations: Family<Tool, Histogram>,
+    stages: Family<Stage, Histogram>,
+    refusals: Family<Reason, Counter>,
+    policy_reloads: Family<Reason, Counter>,
+    tools: Gauge,
+    resources: Gauge,
+    uptime: Gauge<f64, AtomicU64>,
+}
+
+fn durations() -> Histogram {
+    Histogram::new([0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+}
+
+fn stage_durations() -> Histogram {
+    Histogram::new([0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0])
+}
+
+impl Telemetry {
+    /// Creates the registry.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let calls = Family::default();
+        registry.register("mcp_tool_calls", "Tool calls by how they ended", calls.clone());
+        let tool_durations = Family::<Tool, Histogram>::new_with_constructor(durations);
+        registry.register_with_unit("mcp_tool_duration", "How long tool calls took", Unit::Seconds, tool_durations.clone());
+        let stages = Family::<Stage, Histogram>::new_with_constructor(stage_durations);
+        registry.register_with_unit("fastmcp_stage", "How long the stages of a call took", Unit::Seconds, stages.clone());
+        let refusals = Family::default();
+        registry.register("fastmcp_door_refusals", "Requests refused before a tool was known", refusals.clone());
+        let policy_reloads = Family::default();
+        registry.register("fastmcp_policy_reloads", "Attempts to load changed policies", policy_reloads.clone());
+        let (tools, resources, uptime) = (Gauge::default(), Gauge::default(), Gauge::<f64, AtomicU64>::default());
+        registry.register("tools_count", "Registered tools", tools.clone());
+        registry.register("resources_count", "Registered resources", resources.clone());
+        registry.register("uptime", "Seconds since the start", uptime.clone());
+        Self {
+            registry: Arc::new(registry),
+            calls,
+            durations: tool_durations,
+            stages,
+            refusals,
+            policy_reloads,
+            tools,
+            resources,
+            uptime,
+        }
+    }
+
+    /// Counts a call of a registered tool.
+    pub fn called(&self, tool: &str, status: &'static str, took: Duration) {
+        let label = ToolStatus { tool_name: tool.to_owned(), status };
+        self.calls.get_or_create(&label).inc();
+        self.durations.get_or_create(&Tool { tool_name: tool.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts the time of a stage.
+    pub fn stage(&self, stage: &'static str, took: Duration) {
+        self.stages.get_or_create(&Stage { stage }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a refusal at the door.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts an attempt to load changed policies.
+    pub fn policy_reloaded(&self, outcome: &'static str) {
+        self.policy_reloads.get_or_create(&Reason { reason: outcome }).inc();
+    }
+
+    /// Says how many tools there are.
+    pub fn count_tools(&self, tools: usize) {
+        self.tools.set(i64::try_from(tools).unwrap_or(i64::MAX));
+    }
+
+    /// The exposition, with `uptime` as the seconds since the start.
+    ///
+    /// Source: OpenMetrics text format 1.0.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written.
+    pub fn render(&self, uptime: Duration) -> Result<String, fmt::Error> {
+        self.uptime.set(uptime.as_secs_f64());
+        let mut out = String::new();
+        encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Telemetry")
+    }
+}
