@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The gate: a call of a tool costs at most LIMIT per cent of the instructions that the same endpoint
+# costs by hand on axum. Instructions, unlike microseconds, do not depend on who else uses the machine.
+#
+#   bench/gate.sh
+#
+# Builds what it needs (profile `gate`), proves that both servers give the same answers, counts.
+# Exit 1: over the limit.
+set -euo pipefail
+
+limit=150
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+target=${BENCH_TARGET_DIR:-$here/target}
+requests=$here/requests
+
+if ! command -v valgrind >/dev/null; then
+    if [[ $(id -u) -ne 0 ]]; then
+        echo "gate.sh: valgrind is missing; install it: apt-get install valgrind" >&2
+        exit 1
+    fi
+    apt-get update -qq && apt-get install -qq -y valgrind
+fi
+
+(cd "$here" && cargo build --quiet --locked --profile gate --target-dir "$target" \
+    --bin bench-client --bin bench-server --bin raw-axum)
+bin=$target/gate
+
+pids=()
+logs=$(mktemp -d)
+finish() {
+    for pid in "${pids[@]}"; do
+        kill -TERM "$pid" 2>/dev/null || true
+    done
+    rm -rf "$logs"
+}
+trap finish EXIT
+
+# Both servers at once, one answer to each request, compared.
+urls=()
+for server in bench-server raw-axum; do
+    "$bin/$server" --bind 127.0.0.1:0 >"$logs/$server" &
+    pids+=($!)
+    for _ in $(seq 100); do
+        grep -q '^listening on ' "$logs/$server" && break
+        sleep 0.1
+    done
+    urls+=("$(sed -n 's/^listening on //p' "$logs/$server")/mcp")
+done
+for request in modern-echo modern-add legacy-echo legacy-add; do
+    "$bin/bench-client" same --request "$requests/$request.http" "${urls[@]}" >/dev/null
+done
+echo "both servers give the same answers"
+
+over=0
+for request in modern-echo legacy-echo; do
+    ours=$("$here/instructions.sh" "$bin/bench-client" "$bin/bench-server" "$requests/$request.http")
+    raw=$("$here/instructions.sh" "$bin/bench-client" "$bin/raw-axum" "$requests/$request.http")
+    percent=$((ours * 100 / raw))
+    printf '%-12s ours %6d   raw axum %6d   %d.%02dx of at most %d.%02dx\n' "$request" \
+        "$ours" "$raw" $((percent / 100)) $((percent % 100)) $((limit / 100)) $((limit % 100))
+    if ((percent > limit)); then
+        over=1
+    fi
+done
+if ((over)); then
+    echo "gate.sh: over the limit; see where it goes: CALLGRIND_OUT=/tmp/profile" \
+        "bench/instructions.sh $bin/bench-client $bin/bench-server $requests/modern-echo.http;" \
+        "callgrind_annotate --inclusive=yes /tmp/profile" >&2
+    exit 1
+fi
