@@ -224,10 +224,10 @@ pub(crate) const ROOMS: &[Rooms] = &[
     },
     Rooms {
         folder: "crates/gateway",
-        floor: &["error", "call", "manifest", "telemetry"],
+        floor: &["error", "manifest", "telemetry"],
         order: &[
-            "state", "provider", "catalog", "policy", "limit", "once", "confirm", "broker",
-            "audit", "pipeline", "respond", "rest", "mcp", "keys", "config", "app",
+            "state", "call", "provider", "catalog", "policy", "limit", "confirm", "once", "broker",
+            "audit", "consent", "pipeline", "door", "mcp", "rest", "keys", "config", "app",
         ],
         sees_all: &["lib"],
     },
