@@ -31,8 +31,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    engine::Engine,
     error::{Error, Result},
-    server::{Engine, Server},
+    server::Server,
 };
 
 /// Rounds of input before a call counts as stuck.

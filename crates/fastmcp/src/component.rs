@@ -3,7 +3,6 @@
 pub mod macros;
 pub mod prompt;
 pub mod resource;
-pub mod schema;
 mod template;
 pub mod tool;
 
@@ -16,6 +15,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fastmcp_protocol::{
+    header::{MirroredParam, mirrored_params},
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
     tool::Tool,
@@ -23,11 +23,12 @@ use fastmcp_protocol::{
 use futures_util::future::BoxFuture;
 
 use crate::{
+    call::{Input, Outcome},
     context::Context,
     error::Result,
-    gate::{Input, Outcome},
 };
 
+pub use crate::{call::Kind, schema};
 pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
 pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;
@@ -61,19 +62,6 @@ pub enum Definition {
     Prompt(Prompt),
 }
 
-/// The kinds of components, each with a list of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `tools/list`.
-    Tool,
-    /// `resources/list`.
-    Resource,
-    /// `resources/templates/list`.
-    Template,
-    /// `prompts/list`.
-    Prompt,
-}
-
 /// A tool, resource, template or prompt with its code.
 pub struct Component {
     definition: Definition,
@@ -83,11 +71,19 @@ pub struct Component {
     tags: BTreeSet<String>,
     extension: Option<Arc<dyn Any + Send + Sync>>,
     hash: OnceLock<[u8; 32]>,
+    mirrored: Vec<MirroredParam>,
 }
 
 impl Component {
     /// Creates a component.
+    ///
+    /// A tool whose schema marks arguments with `x-mcp-header` in a way that is not valid has no
+    /// mirrored arguments.
     pub fn new(definition: Definition, handler: impl Handler) -> Self {
+        let mirrored = match &definition {
+            Definition::Tool(tool) => mirrored_params(&tool.input_schema).unwrap_or_default(),
+            _ => Vec::new(),
+        };
         Self {
             definition,
             handler: Arc::new(handler),
@@ -96,6 +92,7 @@ impl Component {
             tags: BTreeSet::new(),
             extension: None,
             hash: OnceLock::new(),
+            mirrored,
         }
     }
 
@@ -189,6 +186,11 @@ impl Component {
             hash.copy_from_slice(digest(&SHA256, &text.unwrap_or_default()).as_ref());
             hash
         })
+    }
+
+    /// The arguments that headers mirror.
+    pub(crate) fn mirrored(&self) -> &[MirroredParam] {
+        &self.mirrored
     }
 
     pub(crate) const fn template(&self) -> Option<&UriTemplate> {

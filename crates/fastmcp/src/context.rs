@@ -10,23 +10,31 @@ use std::{
 
 use fastmcp_auth::{AccessToken, Caller};
 use fastmcp_protocol::{
-    RequestId,
+    Raw, RequestId,
     capability::ClientCapabilities,
+    elicit::{ElicitParams, ElicitResult},
     jsonrpc::encode_call,
     logging::LoggingLevel,
     meta::{Implementation, RequestMeta},
+    mrtr::InputRequest,
+    roots::{ListRootsResult, Root},
+    sampling::{CreateMessageParams, CreateMessageResult},
     wire,
 };
 use fastmcp_transport::{Frame, Outlet, Peer};
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::{
+    call::Change,
+    error::{Error, Result},
+};
 
 pub use ask::Elicited;
-pub(crate) use ask::{Asker, Asking, Replay, require};
+pub(crate) use ask::{Asker, Asking, Earlier, Replay, require};
 
 /// Handed to every handler that asks for it. Cheap to clone; lives for one request.
 #[derive(Clone)]
@@ -55,6 +63,8 @@ pub(crate) struct Origin {
     pub(crate) session_id: Option<String>,
     pub(crate) outlet: Outlet,
     pub(crate) cancel: CancellationToken,
+    /// Where changes are told to whoever subscribed.
+    pub(crate) changes: broadcast::Sender<Change>,
 }
 
 impl Context {
@@ -286,19 +296,98 @@ impl Context {
         ask::read_form(key, &answer)
     }
 
-    /// Asks the client, by whatever its era and session provide.
-    pub(crate) async fn ask(
+    /// Asks the user by parameters made by hand: a form with a schema of its own, or an address.
+    ///
+    /// A refusal is an answer: see [`ElicitResult::action`]. An accepted form fits its schema.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::elicit`], refusals apart.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::elicit`].
+    pub async fn elicit_raw(&self, key: &str, params: ElicitParams) -> Result<ElicitResult> {
+        Ok(self.ask(key, params.into()).await?.decode()?)
+    }
+
+    /// Asks the client's model. One call in both eras, as [`Self::elicit`].
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot or will not run its model, when its answer is ill-typed, or when `key`
+    /// is used twice.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::elicit`].
+    pub async fn sample(
         &self,
         key: &str,
-        request: fastmcp_protocol::mrtr::InputRequest,
-    ) -> Result<fastmcp_protocol::Raw> {
+        params: CreateMessageParams,
+    ) -> Result<CreateMessageResult> {
+        Ok(self.ask(key, params.into()).await?.decode()?)
+    }
+
+    /// Asks for the folders that the client works in. One call in both eras, as [`Self::elicit`].
+    ///
+    /// # Errors
+    ///
+    /// When the client has no roots, when its answer is ill-typed, or when `key` is used twice.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::elicit`].
+    pub async fn roots(&self, key: &str) -> Result<Vec<Root>> {
+        let answer = self.ask(key, InputRequest::ListRoots).await?;
+        Ok(answer.decode::<ListRootsResult>()?.roots)
+    }
+
+    /// Computes a value once for all rounds of this call.
+    ///
+    /// What a handler works out before it asks, it would work out again when it runs again with the
+    /// answer; what it remembers, travels with the call instead, sealed. Together with the answers
+    /// that may be 16 KiB. The client does not see it, but a round that is lost repeats `make`, so it
+    /// must bear repeating: a price that was looked up, not an order that was placed.
+    ///
+    /// # Errors
+    ///
+    /// What `make` returns, and when the value cannot be represented as JSON or read back as a `T`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As the future of `make`.
+    pub async fn remember<T, F, Fut>(&self, key: &str, make: F) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let replay = self.0.asking.replay();
+        if let Some(value) = replay.recall(key) {
+            return Ok(serde_json::from_value(value)?);
+        }
+        let value = make().await?;
+        replay.keep(key, serde_json::to_value(&value)?);
+        Ok(value)
+    }
+
+    /// Tells whoever subscribed that something changed. For components, [`crate::registry::Registry::edit`]
+    /// tells it by itself; this is for the contents of resources, and for lists that are made elsewhere.
+    pub fn notify(&self, change: Change) {
+        // Nobody listening is no failure.
+        let _listeners = self.0.origin.changes.send(change);
+    }
+
+    /// Asks the client, by whatever its era and session provide.
+    pub(crate) async fn ask(&self, key: &str, request: InputRequest) -> Result<Raw> {
         ask::require(self.client_capabilities(), &request)?;
         self.0.asking.ask(key, request).await
     }
 
     /// The answer to `key` that came with this request.
     #[must_use]
-    pub fn input_response(&self, key: &str) -> Option<fastmcp_protocol::Raw> {
+    pub fn input_response(&self, key: &str) -> Option<Raw> {
         self.0.asking.answer(key)
     }
 

@@ -109,7 +109,7 @@ impl Error {
     ///
     /// Source: MCP 2026-07-28, basic, "Capabilities".
     #[must_use]
-    pub fn missing_capability(required: Value) -> Self {
+    pub fn missing_capability(required: &Value) -> Self {
         Self {
             data: Some(Box::new(json!({"requiredCapabilities": required}))),
             ..Self::of(

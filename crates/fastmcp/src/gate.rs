@@ -8,18 +8,15 @@ use std::{fmt, sync::Arc};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
-use fastmcp_protocol::{
-    Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
-    resource::ReadResourceResult, tool::CallToolResult,
-};
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 
 use crate::{
     component::Component,
     context::Context,
     error::{Error, Result},
 };
+
+pub use crate::call::{Asks, Input, Outcome, Payload};
 
 /// Decides who sees what and what becomes of a call.
 pub trait Gate: fmt::Debug + Send + Sync + 'static {
@@ -69,15 +66,6 @@ impl Target {
     }
 }
 
-/// What a component is called with.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// The arguments: an object as the client sent it, or the parameters of a template.
-    pub args: Option<Raw>,
-    /// The URI, for resources.
-    pub uri: Option<ByteString>,
-}
-
 /// The component's own code, for one call.
 pub struct Leaf {
     pub(crate) component: Arc<Component>,
@@ -103,61 +91,6 @@ impl fmt::Debug for Leaf {
         f.debug_struct("Leaf")
             .field("component", &self.component.key())
             .finish()
-    }
-}
-
-/// How a call ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// With a result.
-    Complete(Payload),
-    /// The client must answer something first.
-    InputRequired(Asks),
-}
-
-/// A result.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Payload {
-    /// Of a tool.
-    Tool(CallToolResult),
-    /// Of a tool whose value is no object: it stands under `result`, and clients are told so.
-    Wrapped(CallToolResult),
-    /// Of a resource.
-    Resource(ReadResourceResult),
-    /// Of a prompt.
-    Prompt(GetPromptResult),
-    /// Of a completion.
-    Completion(CompleteResult),
-    /// Already encoded: a JSON object in the canonical form of its method.
-    Raw(Raw),
-}
-
-/// What the client must answer before a call goes on.
-#[derive(Debug, Default)]
-pub struct Asks {
-    /// The questions by key.
-    pub requests: InputRequests,
-    /// What the asker wants to see again with the answers; sealed on its way.
-    pub state: Option<Value>,
-}
-
-impl From<CallToolResult> for Outcome {
-    fn from(result: CallToolResult) -> Self {
-        Self::Complete(Payload::Tool(result))
-    }
-}
-
-impl From<ReadResourceResult> for Outcome {
-    fn from(result: ReadResourceResult) -> Self {
-        Self::Complete(Payload::Resource(result))
-    }
-}
-
-impl From<GetPromptResult> for Outcome {
-    fn from(result: GetPromptResult) -> Self {
-        Self::Complete(Payload::Prompt(result))
     }
 }
 

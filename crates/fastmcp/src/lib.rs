@@ -22,14 +22,17 @@
 //! [`FastMcp::run_http`] serves it over Streamable HTTP. Both serve the modern era of the protocol
 //! (2026-07-28) and the legacy one (up to 2025-11-25) at the same endpoint.
 
+mod call;
 pub mod client;
 pub mod component;
 pub mod context;
+mod engine;
 pub mod error;
 pub mod gate;
 pub mod registry;
 mod respond;
 mod router;
+pub mod schema;
 pub mod seal;
 pub mod server;
 mod session;

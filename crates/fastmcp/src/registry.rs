@@ -17,23 +17,15 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
 use crate::{
-    component::{Component, Kind},
+    component::Component,
     error::{Error, Result},
     gate::{Class, Gate},
 };
 
+pub use crate::call::{Change, Kind};
+
 /// Encoded pages that are kept per snapshot.
 const MAX_PAGES: usize = 4_096;
-
-/// What changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Change {
-    /// The components of a kind.
-    List(Kind),
-    /// The contents of a resource.
-    Resource(String),
-}
 
 /// The components of a server.
 #[derive(Debug)]
@@ -92,6 +84,10 @@ impl Registry {
         let _listeners = self.changes.send(change);
     }
 
+    pub(crate) fn changes(&self) -> broadcast::Sender<Change> {
+        self.changes.clone()
+    }
+
     /// Hears of changes from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
@@ -103,8 +99,39 @@ impl Registry {
 #[derive(Debug)]
 pub struct Snapshot {
     components: Vec<Arc<Component>>,
-    by_key: HashMap<(Kind, String), Vec<Arc<Component>>>,
+    index: Index,
     pages: Mutex<HashMap<PageKey, ByteString>>,
+}
+
+/// The components by kind and key.
+#[derive(Debug, Default)]
+struct Index {
+    tools: Keys,
+    resources: Keys,
+    templates: Keys,
+    prompts: Keys,
+}
+
+type Keys = HashMap<String, Vec<Arc<Component>>>;
+
+impl Index {
+    const fn of(&self, kind: Kind) -> &Keys {
+        match kind {
+            Kind::Tool => &self.tools,
+            Kind::Resource => &self.resources,
+            Kind::Template => &self.templates,
+            Kind::Prompt => &self.prompts,
+        }
+    }
+
+    const fn of_mut(&mut self, kind: Kind) -> &mut Keys {
+        match kind {
+            Kind::Tool => &mut self.tools,
+            Kind::Resource => &mut self.resources,
+            Kind::Template => &mut self.templates,
+            Kind::Prompt => &mut self.prompts,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,10 +144,11 @@ pub(crate) struct PageKey {
 
 impl Snapshot {
     fn new(components: Vec<Arc<Component>>) -> Result<Self> {
-        let mut by_key: HashMap<_, Vec<Arc<Component>>> = HashMap::new();
+        let mut index = Index::default();
         for component in &components {
-            let same = by_key
-                .entry((component.kind(), component.key().to_owned()))
+            let same = index
+                .of_mut(component.kind())
+                .entry(component.key().to_owned())
                 .or_default();
             // Components of sources with tenants share names; the gate tells whose is whose.
             if !same.is_empty() && !component.is_extended() {
@@ -134,7 +162,7 @@ impl Snapshot {
         }
         Ok(Self {
             components,
-            by_key,
+            index,
             pages: Mutex::default(),
         })
     }
@@ -151,7 +179,7 @@ impl Snapshot {
     /// Whether there is a component of `kind`.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
-        self.of_kind(kind).next().is_some()
+        !self.index.of(kind).is_empty()
     }
 
     /// The component of `kind` named `key` that exists for `caller`.
@@ -163,11 +191,7 @@ impl Snapshot {
         kind: Kind,
         key: &str,
     ) -> Option<Arc<Component>> {
-        // The map's key is owned; looking one up must not cost a copy of a long name.
-        if key.len() > 4_096 {
-            return None;
-        }
-        let named = self.by_key.get(&(kind, key.to_owned()))?;
+        let named = self.index.of(kind).get(key)?;
         named.iter().find(|c| gate.exists(caller, c)).cloned()
     }
 

@@ -1,24 +1,30 @@
 //! Results and errors as wire bytes: the one place for both.
 
+mod list;
+
+use std::borrow::Cow;
+
 use bytestring::ByteString;
 use fastmcp_protocol::{
     Era, ErrorCode, Method, ProtocolVersion, RequestId, RpcError,
     content::Meta,
-    jsonrpc::{encode_error, encode_result},
+    jsonrpc::encode_error,
     legacy,
     meta::{Implementation, SERVER_INFO},
     resource,
     tool::CallToolResult,
-    wire::{self, CacheHint},
+    wire::{CacheHint, ResultWriter},
 };
 use fastmcp_transport::Reply;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    call::Payload,
     error::{Error, ErrorKind, Result},
-    gate::Payload,
 };
+
+pub(crate) use list::encode_list;
 
 /// What the server says of itself, encoded once.
 #[derive(Debug)]
@@ -29,6 +35,9 @@ pub(crate) struct Identity {
 }
 
 const WRAPPED: &str = r#"{"fastmcp":{"wrap_result":true}}"#;
+
+/// Bytes that a result is expected to have, so that most are written without growing the buffer.
+const EXPECTED: usize = 512;
 
 impl Identity {
     pub(crate) fn new(info: Implementation) -> Self {
@@ -48,6 +57,7 @@ impl Identity {
 }
 
 /// Where an answer goes.
+#[derive(Clone, Copy)]
 pub(crate) struct Answer<'a> {
     pub(crate) id: &'a RequestId,
     pub(crate) version: ProtocolVersion,
@@ -60,12 +70,10 @@ pub(crate) struct Answer<'a> {
 impl Answer<'_> {
     /// A result that is encoded already, without `_meta`.
     pub(crate) fn encoded(&self, body: &str, cache: Option<CacheHint>) -> Reply {
+        let writer = ResultWriter::new(self.id, body.len());
         Reply::ok(match self.version.era() {
-            Era::Modern => encode_result(
-                self.id,
-                &wire::complete(body, cache, Some(&self.identity.meta)),
-            ),
-            Era::Legacy => encode_result(self.id, body),
+            Era::Modern => writer.complete(cache).meta(&self.identity.meta).text(body),
+            Era::Legacy => writer.text(body),
         })
     }
 
@@ -77,12 +85,13 @@ impl Answer<'_> {
     /// A result.
     pub(crate) fn payload(&self, payload: Payload, cache: Option<CacheHint>) -> Reply {
         match self.encode(payload, cache) {
-            Ok(text) => Reply::ok(encode_result(self.id, &text)),
+            Ok(text) => Reply::ok(text),
             Err(error) => self.rpc_error(&RpcError::internal(error.shown(self.mask).into_owned())),
         }
     }
 
-    fn encode(&self, payload: Payload, cache: Option<CacheHint>) -> Result<String> {
+    fn encode(&self, payload: Payload, cache: Option<CacheHint>) -> Result<ByteString> {
+        let version = self.version;
         match payload {
             Payload::Tool(result) => self.tool(result, &self.identity.meta, None),
             Payload::Wrapped(result) => {
@@ -90,24 +99,20 @@ impl Answer<'_> {
             }
             Payload::Resource(mut result) => {
                 let meta = result.meta.take();
-                match self.version.era() {
+                match version.era() {
                     Era::Modern => self.typed(&result, meta, cache),
-                    Era::Legacy => self.typed(
-                        &*legacy::read_resource_result(&result, self.version),
-                        meta,
-                        None,
-                    ),
+                    Era::Legacy => {
+                        self.typed(&*legacy::read_resource_result(&result, version), meta, None)
+                    }
                 }
             }
             Payload::Prompt(mut result) => {
                 let meta = result.meta.take();
-                match self.version.era() {
+                match version.era() {
                     Era::Modern => self.typed(&result, meta, None),
-                    Era::Legacy => self.typed(
-                        &*legacy::get_prompt_result(&result, self.version),
-                        meta,
-                        None,
-                    ),
+                    Era::Legacy => {
+                        self.typed(&*legacy::get_prompt_result(&result, version), meta, None)
+                    }
                 }
             }
             Payload::Completion(mut result) => {
@@ -125,23 +130,28 @@ impl Answer<'_> {
         }
     }
 
+    /// The result of a tool; `plain` and `older` are the `_meta` of one that has none of its own.
     fn tool(
         &self,
         mut result: CallToolResult,
-        modern: &str,
+        plain: &str,
         older: Option<&str>,
-    ) -> Result<String> {
-        if let Some(meta) = result.meta.take() {
-            let result = legacy_tool(&result, self.version);
-            return self.typed(&result, Some(meta), None);
+    ) -> Result<ByteString> {
+        let meta = result.meta.take();
+        let result = match self.version.era() {
+            Era::Modern => Cow::Borrowed(&result),
+            Era::Legacy => legacy::call_tool_result(&result, self.version),
+        };
+        if meta.is_some() {
+            return self.typed(&*result, meta, None);
         }
-        Ok(match self.version.era() {
-            Era::Modern => wire::complete(&serde_json::to_string(&result)?, None, Some(modern)),
-            Era::Legacy => {
-                let body = serde_json::to_string(&*legacy_tool(&result, self.version))?;
-                older.map_or(body.clone(), |meta| wire::with_meta(&body, meta))
-            }
-        })
+        let writer = ResultWriter::new(self.id, EXPECTED);
+        let writer = match (self.version.era(), older) {
+            (Era::Modern, _) => writer.complete(None).meta(plain),
+            (Era::Legacy, Some(meta)) => writer.meta(meta),
+            (Era::Legacy, None) => writer,
+        };
+        Ok(writer.body(&*result)?)
     }
 
     /// Encodes `result`, whose own `_meta` was taken out.
@@ -150,34 +160,33 @@ impl Answer<'_> {
         result: &T,
         meta: Option<Meta>,
         cache: Option<CacheHint>,
-    ) -> Result<String> {
-        let body = serde_json::to_string(result)?;
-        Ok(match (self.version.era(), meta) {
-            (Era::Modern, None) => wire::complete(&body, cache, Some(&self.identity.meta)),
+    ) -> Result<ByteString> {
+        let writer = ResultWriter::new(self.id, EXPECTED);
+        let writer = match (self.version.era(), meta) {
+            (Era::Modern, None) => writer.complete(cache).meta(&self.identity.meta),
             (Era::Modern, Some(mut meta)) => {
                 meta.0
                     .entry(SERVER_INFO)
                     .or_insert_with(|| json!(self.identity.info));
-                wire::complete(&body, cache, Some(&serde_json::to_string(&meta)?))
+                writer.complete(cache).meta(&serde_json::to_string(&meta)?)
             }
-            (Era::Legacy, None) => body,
-            (Era::Legacy, Some(meta)) => wire::with_meta(&body, &serde_json::to_string(&meta)?),
-        })
+            (Era::Legacy, None) => writer,
+            (Era::Legacy, Some(meta)) => writer.meta(&serde_json::to_string(&meta)?),
+        };
+        Ok(writer.body(result)?)
     }
 
     /// An error of a call that addressed `target`.
     pub(crate) fn error(&self, target: Option<&ByteString>, error: &Error) -> Reply {
+        let with_data = |code| {
+            let mut rpc = RpcError::new(code, error.message().to_owned());
+            rpc.data = error.data().cloned().map(Box::new);
+            self.rpc_error(&rpc)
+        };
         match (self.method, error.kind()) {
-            (_, ErrorKind::Protocol(code)) => {
-                let mut rpc = RpcError::new(code, error.message().to_owned());
-                rpc.data = error.data().cloned().map(Box::new);
-                self.rpc_error(&rpc)
-            }
+            (_, ErrorKind::Protocol(code)) => with_data(code),
             (_, ErrorKind::MissingCapability) if self.version.era() == Era::Modern => {
-                let mut rpc =
-                    RpcError::new(ErrorCode::MISSING_CAPABILITY, error.message().to_owned());
-                rpc.data = error.data().cloned().map(Box::new);
-                self.rpc_error(&rpc)
+                with_data(ErrorCode::MISSING_CAPABILITY)
             }
             (Some(Method::ResourcesRead), ErrorKind::NotFound) => {
                 self.rpc_error(&resource::not_found(target.map_or("", |t| t)))
@@ -213,7 +222,7 @@ impl Answer<'_> {
     /// Source: MCP 2026-07-28, basic/transports/streamable-http.
     pub(crate) fn rpc_error(&self, error: &RpcError) -> Reply {
         let error = match self.version.era() {
-            Era::Modern => std::borrow::Cow::Borrowed(error),
+            Era::Modern => Cow::Borrowed(error),
             Era::Legacy => legacy::error(error, self.method),
         };
         let status = match (self.version.era(), error.code) {
@@ -231,15 +240,5 @@ impl Answer<'_> {
             body: encode_error(Some(self.id), &error).into(),
             session: None,
         }
-    }
-}
-
-fn legacy_tool(
-    result: &CallToolResult,
-    version: ProtocolVersion,
-) -> std::borrow::Cow<'_, CallToolResult> {
-    match version.era() {
-        Era::Modern => std::borrow::Cow::Borrowed(result),
-        Era::Legacy => legacy::call_tool_result(result, version),
     }
 }

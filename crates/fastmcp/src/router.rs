@@ -4,22 +4,19 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Era, Method, ProtocolVersion, Raw, Request, RpcError,
-    completion::CompleteParams,
-    discover::PaginatedParams,
-    legacy,
-    mrtr::InputResponses,
-    prompt::{GetPromptParams, ListPromptsResult},
-    resource::{ListResourceTemplatesResult, ListResourcesResult, ReadResourceParams},
-    tool::{CallToolParams, ListToolsResult},
+    Method, ProtocolVersion, Raw, Request, RpcError, completion::CompleteParams,
+    discover::PaginatedParams, mrtr::InputResponses, prompt::GetPromptParams,
+    resource::ReadResourceParams, tool::CallToolParams,
 };
 
 use crate::{
-    component::{Component, Definition, Kind},
+    call::{Input, Kind},
+    component::Component,
+    engine::Engine,
     error::{Error, Result},
-    gate::{Input, Leaf, Target},
+    gate::{Leaf, Target},
     registry::{self, PageKey},
-    server::Engine,
+    respond,
 };
 
 /// A call that was resolved, and what came with it from an earlier round.
@@ -39,7 +36,7 @@ pub(crate) fn resolve(
     request: &Request,
 ) -> Result<Resolved> {
     let params = request.params.as_ref();
-    let snapshot = engine.registry().snapshot();
+    let snapshot = engine.registry.snapshot();
     let found = |component: Arc<Component>, input, responses, request_state: Option<_>| Resolved {
         target: Target {
             component: Arc::clone(&component),
@@ -122,7 +119,7 @@ pub(crate) fn list(
     let p: PaginatedParams<'_> =
         Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
     let offset = registry::offset(p.cursor.as_deref()).map_err(Error::protocol)?;
-    let snapshot = engine.registry().snapshot();
+    let snapshot = engine.registry.snapshot();
     let key = PageKey {
         kind,
         class: engine.gate().class(caller),
@@ -139,7 +136,7 @@ pub(crate) fn list(
                 "`cursor` is beyond the end of the list",
             )));
         }
-        let size = engine.page_size().unwrap_or(usize::MAX);
+        let size = engine.page_size.unwrap_or(usize::MAX);
         let page: Vec<_> = visible
             .iter()
             .skip(offset)
@@ -148,51 +145,8 @@ pub(crate) fn list(
             .collect();
         let end = offset.saturating_add(page.len());
         let next = (end < visible.len()).then(|| registry::cursor(end));
-        encode_list(kind, version, &page, next)
+        respond::encode_list(kind, version, &page, next)
     })
-}
-
-fn encode_list(
-    kind: Kind,
-    version: ProtocolVersion,
-    page: &[&Definition],
-    next_cursor: Option<String>,
-) -> Result<ByteString> {
-    let older = version.era() == Era::Legacy;
-    macro_rules! collect {
-        ($variant:ident, $render:path) => {
-            page.iter()
-                .filter_map(|d| match d {
-                    Definition::$variant(d) if older => Some($render(d, version).into_owned()),
-                    Definition::$variant(d) => Some(d.clone()),
-                    _ => None,
-                })
-                .collect()
-        };
-    }
-    let text = match kind {
-        Kind::Tool => serde_json::to_string(&ListToolsResult {
-            tools: collect!(Tool, legacy::tool),
-            next_cursor,
-            meta: None,
-        }),
-        Kind::Resource => serde_json::to_string(&ListResourcesResult {
-            resources: collect!(Resource, legacy::resource),
-            next_cursor,
-            meta: None,
-        }),
-        Kind::Template => serde_json::to_string(&ListResourceTemplatesResult {
-            resource_templates: collect!(Template, legacy::resource_template),
-            next_cursor,
-            meta: None,
-        }),
-        Kind::Prompt => serde_json::to_string(&ListPromptsResult {
-            prompts: collect!(Prompt, legacy::prompt),
-            next_cursor,
-            meta: None,
-        }),
-    };
-    Ok(text?.into())
 }
 
 /// Reads the parameters of `completion/complete`.

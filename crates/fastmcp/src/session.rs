@@ -1,30 +1,74 @@
 //! The two eras. Only these rooms know which one a client lives in.
 
-pub(crate) mod legacy;
-pub(crate) mod listen;
-pub(crate) mod modern;
+mod legacy;
+mod listen;
+mod modern;
 mod state;
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
-use fastmcp_protocol::{Method, Request};
+use fastmcp_auth::Caller;
+use fastmcp_protocol::{http::Route, meta::Peek};
+use fastmcp_transport::{Inbound, Outlet, Peer, Reply, What};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    call::{Asks, Outcome, Payload},
     context::{Asking, Context, Origin},
+    engine::Engine,
     error::Result,
-    gate::{Asks, Outcome},
-    router::{self, Resolved},
-    server::Engine,
+    router::Resolved,
 };
+
+/// Who sent a message and where its answer goes.
+struct Exchange {
+    caller: Caller,
+    peer: Arc<Peer>,
+    outlet: Outlet,
+    cancel: CancellationToken,
+    peek: Peek,
+}
+
+/// Answers what came in, by the rules of its era.
+pub(crate) async fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound) -> Reply {
+    let mut exchange = Exchange {
+        caller,
+        peer: inbound.peer,
+        outlet: inbound.outlet,
+        cancel: inbound.cancel,
+        peek: Peek::default(),
+    };
+    match inbound.what {
+        What::Message(message, Route::Modern { version, peek }) => {
+            exchange.peek = peek;
+            modern::answer(&engine, exchange, version, message).await
+        }
+        What::Message(message, Route::Legacy { version, peek }) => {
+            exchange.peek = peek;
+            legacy::answer(&engine, exchange, version, message).await
+        }
+        What::Listen { .. } => legacy::listen(&engine, exchange).await,
+        What::Terminate => legacy::terminate(&engine, &exchange),
+    }
+}
+
+/// How far a call came in one round.
+enum Round {
+    /// It is done.
+    Complete(Payload),
+    /// It goes on once these are answered, with what was remembered so far.
+    Asked(Asks, Map<String, Value>),
+}
 
 /// Invokes a resolved call and, where the handler asks and cannot be answered in this round, gives
 /// back what it asks.
-pub(crate) async fn invoke(
+async fn invoke(
     engine: &Engine,
     origin: Origin,
     asking: Asking,
     resolved: Resolved,
-) -> Result<Outcome> {
+) -> Result<Round> {
     let context = Context::new(origin, asking);
     let Resolved {
         target,
@@ -40,21 +84,14 @@ pub(crate) async fn invoke(
         Poll::Pending => Poll::Pending,
     })
     .await;
-    match outcome {
-        Some(outcome) => outcome,
-        None => Ok(Outcome::InputRequired(Asks {
-            requests: context.asking().replay().take_open(),
+    let replay = context.asking().replay();
+    let asks = match outcome.transpose()? {
+        Some(Outcome::Complete(payload)) => return Ok(Round::Complete(payload)),
+        Some(Outcome::InputRequired(asks)) => asks,
+        None => Asks {
+            requests: replay.take_open(),
             state: context.gate_state(),
-        })),
-    }
-}
-
-/// Resolves a request that calls a component.
-pub(crate) fn resolve(
-    engine: &Engine,
-    origin: &Origin,
-    method: Method,
-    request: &Request,
-) -> Result<Resolved> {
-    router::resolve(engine, &origin.caller, method, request)
+        },
+    };
+    Ok(Round::Asked(asks, replay.remembered()))
 }

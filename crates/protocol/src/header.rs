@@ -2,9 +2,13 @@
 //!
 //! Source: MCP 2026-07-28, basic/transports/streamable-http, "Headers" (SEP-2243).
 
+mod param;
+
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+pub use param::{BadMirror, MirroredParam, check_params, mirrored_params};
 
 /// The revision.
 pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";

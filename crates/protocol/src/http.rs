@@ -57,6 +57,17 @@ pub enum Route {
     },
 }
 
+impl Route {
+    /// Whether a client that goes away says by that that it wants no answer.
+    ///
+    /// Source: MCP 2026-07-28, basic/transports/streamable-http, "Cancellation"; the opposite in MCP
+    /// 2025-11-25, basic/transports, "Sending Messages to the Server".
+    #[must_use]
+    pub const fn disconnect_cancels(&self) -> bool {
+        matches!(self, Self::Modern { .. })
+    }
+}
+
 /// Where the headers of a transport come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Mirror<'a> {

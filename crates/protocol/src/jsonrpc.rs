@@ -403,7 +403,7 @@ pub fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -
     out
 }
 
-fn push_id(out: &mut String, id: &RequestId) {
+pub(crate) fn push_id(out: &mut String, id: &RequestId) {
     match id {
         RequestId::Number(n) => {
             use fmt::Write as _;

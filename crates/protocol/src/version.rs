@@ -68,6 +68,13 @@ impl ProtocolVersion {
         }
     }
 
+    /// The revisions that `server/discover` names, newest first: those that need no session.
+    ///
+    /// Source: MCP 2026-07-28, server/discover.
+    pub fn discoverable() -> impl Iterator<Item = Self> {
+        Self::of(Era::Modern)
+    }
+
     /// The era of this revision.
     #[must_use]
     pub const fn era(self) -> Era {

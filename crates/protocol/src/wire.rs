@@ -3,9 +3,12 @@
 //! Canonical results carry none of the members that only the modern era has; they are put in front
 //! of the others here, so that one serialised list serves both eras.
 
-use serde::Serialize;
+use std::fmt::Write as _;
 
-use crate::jsonrpc::push_str;
+use bytestring::ByteString;
+use serde::{Serialize, ser::Error as _};
+
+use crate::jsonrpc::{RequestId, push_id, push_str};
 
 /// How long and for whom a result may be kept.
 ///
@@ -42,15 +45,99 @@ impl CacheScope {
     }
 }
 
+/// A response with a result, written into one buffer from the first brace to the last.
+#[derive(Debug)]
+pub struct ResultWriter {
+    out: String,
+    /// Whether the result has members already, so that those of the body follow a comma.
+    begun: bool,
+}
+
+impl ResultWriter {
+    /// Begins the answer to `id`; `capacity` is the size that the body is expected to have, in bytes.
+    #[must_use]
+    pub fn new(id: &RequestId, capacity: usize) -> Self {
+        let mut out = String::with_capacity(capacity.saturating_add(256));
+        out.push_str(r#"{"jsonrpc":"2.0","id":"#);
+        push_id(&mut out, id);
+        out.push_str(r#","result":"#);
+        Self { out, begun: false }
+    }
+
+    /// Writes the members that every complete result of a modern server has.
+    #[must_use]
+    pub fn complete(mut self, cache: Option<CacheHint>) -> Self {
+        push_complete(&mut self.out, cache);
+        self.begun = true;
+        self
+    }
+
+    /// Writes `_meta`, whose JSON text is `meta`, for a body that has none of its own.
+    #[must_use]
+    pub fn meta(mut self, meta: &str) -> Self {
+        self.out.push(if self.begun { ',' } else { '{' });
+        self.out.push_str(r#""_meta":"#);
+        self.out.push_str(meta);
+        self.begun = true;
+        self
+    }
+
+    /// Ends with the members of `body`, which is written as a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// When `body` cannot be written as a JSON object.
+    pub fn body<T: Serialize + ?Sized>(self, body: &T) -> Result<ByteString, serde_json::Error> {
+        let mut out = self.out.into_bytes();
+        let at = out.len();
+        serde_json::to_writer(&mut out, body)?;
+        match out.get_mut(at..) {
+            Some([b'{', b'}']) if self.begun => {
+                out.truncate(at);
+                out.push(b'}');
+            }
+            Some([first, ..]) if *first == b'{' => {
+                if self.begun {
+                    *first = b',';
+                }
+            }
+            _ => return Err(serde_json::Error::custom("a result must be an object")),
+        }
+        out.push(b'}');
+        ByteString::try_from(out).map_err(serde_json::Error::custom)
+    }
+
+    /// Ends with the members of `body`, the JSON text of an object.
+    #[must_use]
+    pub fn text(mut self, body: &str) -> ByteString {
+        if self.begun {
+            push_rest(&mut self.out, body);
+        } else {
+            self.out.push_str(body);
+        }
+        self.out.push('}');
+        self.out.into()
+    }
+}
+
 /// Puts the modern members in front of `body`, the JSON object of a complete result.
 ///
 /// `meta` is the JSON text of the `_meta` member, for a body that has none of its own.
 #[must_use]
 pub fn complete(body: &str, cache: Option<CacheHint>, meta: Option<&str>) -> String {
     let mut out = String::with_capacity(body.len() + meta.map_or(0, str::len) + 96);
+    push_complete(&mut out, cache);
+    if let Some(meta) = meta {
+        out.push_str(r#","_meta":"#);
+        out.push_str(meta);
+    }
+    push_rest(&mut out, body);
+    out
+}
+
+fn push_complete(out: &mut String, cache: Option<CacheHint>) {
     out.push_str(r#"{"resultType":"complete""#);
     if let Some(cache) = cache {
-        use std::fmt::Write as _;
         let _infallible = write!(
             out,
             r#","ttlMs":{},"cacheScope":"{}""#,
@@ -58,8 +145,6 @@ pub fn complete(body: &str, cache: Option<CacheHint>, meta: Option<&str>) -> Str
             cache.scope.as_str()
         );
     }
-    push_meta_and_rest(&mut out, body, meta);
-    out
 }
 
 /// Puts `_meta` in front of `body`, a JSON object that has none of its own.
@@ -70,14 +155,6 @@ pub fn with_meta(body: &str, meta: &str) -> String {
     out.push_str(meta);
     push_rest(&mut out, body);
     out
-}
-
-fn push_meta_and_rest(out: &mut String, body: &str, meta: Option<&str>) {
-    if let Some(meta) = meta {
-        out.push_str(r#","_meta":"#);
-        out.push_str(meta);
-    }
-    push_rest(out, body);
 }
 
 fn push_rest(out: &mut String, body: &str) {
@@ -147,6 +224,39 @@ mod tests {
             ),
             r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"a":1},"tools":[]}"#
         );
+    }
+
+    #[test]
+    fn a_result_is_written_in_one_go() {
+        let id = RequestId::Number(1);
+        let writer = || ResultWriter::new(&id, 0);
+        let body = serde_json::json!({"a": 1});
+        let empty = serde_json::json!({});
+        let head = r#"{"jsonrpc":"2.0","id":1,"result":"#;
+        assert_eq!(
+            writer().body(&body).unwrap(),
+            format!(r#"{head}{{"a":1}}}}"#)
+        );
+        assert_eq!(writer().body(&empty).unwrap(), format!("{head}{{}}}}"));
+        assert_eq!(writer().text("{}"), format!("{head}{{}}}}"));
+        let modern = format!(r#"{head}{{"resultType":"complete","_meta":{{}}"#);
+        assert_eq!(
+            writer().complete(None).meta("{}").body(&body).unwrap(),
+            format!(r#"{modern},"a":1}}}}"#)
+        );
+        assert_eq!(
+            writer().complete(None).meta("{}").body(&empty).unwrap(),
+            format!("{modern}}}}}")
+        );
+        assert_eq!(
+            writer().complete(None).meta("{}").text(r#"{ "a":1}"#),
+            format!(r#"{modern},"a":1}}}}"#)
+        );
+        assert_eq!(
+            writer().meta("{}").text("{}"),
+            format!(r#"{head}{{"_meta":{{}}}}}}"#)
+        );
+        assert!(writer().body(&[1]).is_err());
     }
 
     #[test]

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
+    call::Outcome,
     component::tool::{Json, ToolOutput},
     error::{Error, Result},
-    gate::Outcome,
 };
 
 /// Stands for a return type.

@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    component::{Component, Definition, schema},
+    call::{Input, Outcome},
+    component::{Component, Definition},
     context::Context,
     error::{Error, Result},
-    gate::{Input, Outcome},
+    schema,
 };
 
 /// Becomes a prompt: what `#[prompt]` makes, and [`PromptBuilder`].
@@ -121,13 +122,9 @@ impl PromptBuilder {
         let call = self
             .call
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
-        Ok(
-            Component::new(Definition::Prompt(self.prompt), move |context, input| {
-                call(context, input)
-            })
+        Ok(Component::new(Definition::Prompt(self.prompt), call)
             .with_required_scopes(self.scopes)
-            .with_tags(self.tags),
-        )
+            .with_tags(self.tags))
     }
 }
 

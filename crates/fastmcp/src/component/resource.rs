@@ -12,10 +12,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
-    component::{Component, Definition, Json, UriTemplate, schema, template},
+    call::{Input, Outcome},
+    component::{Component, Definition, Json, UriTemplate, template},
     context::Context,
     error::{Error, Result},
-    gate::{Input, Outcome},
+    schema,
 };
 
 /// Becomes a resource: what `#[resource]` makes, and [`ResourceBuilder`].

@@ -5,6 +5,7 @@ use std::{future::Future, path::Path, sync::Arc};
 use fastmcp_protocol::{
     Raw,
     content::{ContentBlock, Meta},
+    header::mirrored_params,
     tool::{CallToolResult, JsonSchema as Schema, Tool, ToolAnnotations},
 };
 use futures_util::future::BoxFuture;
@@ -13,10 +14,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    component::{Component, Definition, schema},
+    call::{Input, Outcome, Payload},
+    component::{Component, Definition},
     context::Context,
     error::{Error, Result},
-    gate::{Input, Outcome, Payload},
+    schema,
 };
 
 /// The full result of a tool.
@@ -32,6 +34,7 @@ pub trait IntoTool {
 pub struct ToolBuilder {
     tool: Tool,
     call: Result<Call>,
+    replaced: bool,
     scopes: Vec<String>,
     tags: Vec<String>,
 }
@@ -97,6 +100,7 @@ impl ToolBuilder {
         Self {
             tool,
             call,
+            replaced: false,
             scopes: Vec::new(),
             tags: Vec::new(),
         }
@@ -137,10 +141,12 @@ impl ToolBuilder {
         self
     }
 
-    /// Replaces the input schema, for example to keep keywords that a type cannot say.
+    /// Replaces the input schema, for example to keep keywords that a type cannot say. Calls are
+    /// checked against it before they are decoded.
     #[must_use]
     pub fn input_schema(mut self, schema: Schema) -> Self {
         self.tool.input_schema = schema;
+        self.replaced = true;
         self
     }
 
@@ -167,17 +173,30 @@ impl ToolBuilder {
 
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.tool.name.clone();
-        let call = self
-            .call
-            .map_err(|e| Error::internal(format!("tool `{name}`: {}", e.message())))?;
-        Ok(
-            Component::new(Definition::Tool(self.tool), move |context, input| {
-                call(context, input)
-            })
+        let wrong = |why: &dyn std::fmt::Display| Error::internal(format!("tool `{name}`: {why}"));
+        let mut call = self.call.map_err(|e| wrong(&e))?;
+        mirrored_params(&self.tool.input_schema).map_err(|e| wrong(&e))?;
+        if self.replaced {
+            let schema = self.tool.input_schema.to_value().map_err(|e| wrong(&e))?;
+            call = checked(
+                schema::Constraints::compile(&schema).map_err(|e| wrong(&e))?,
+                call,
+            );
+        }
+        Ok(Component::new(Definition::Tool(self.tool), call)
             .with_required_scopes(self.scopes)
-            .with_tags(self.tags),
-        )
+            .with_tags(self.tags))
     }
+}
+
+/// Checks arguments before they are decoded.
+fn checked(constraints: schema::Constraints, call: Call) -> Call {
+    Box::new(move |context, input| {
+        match constraints.check(input.args.as_ref().map_or("{}", Raw::as_str)) {
+            Ok(()) => call(context, input),
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    })
 }
 
 impl std::fmt::Debug for ToolBuilder {

@@ -9,13 +9,15 @@ use std::{
 use fastmcp_protocol::{
     Raw,
     capability::ClientCapabilities,
-    elicit::{ElicitAction, ElicitParams, ElicitResult},
+    elicit::{ElicitAction, ElicitParams, ElicitResult, Problem, Unfit},
     mrtr::{InputRequest, InputRequests, InputResponses},
+    roots::ListRootsResult,
+    sampling::CreateMessageResult,
 };
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
@@ -40,14 +42,24 @@ pub(crate) enum Asking {
 
 /// Sends a request to a legacy client and waits for its answer.
 pub(crate) trait Asker: fmt::Debug + Send + Sync {
-    fn ask(&self, request: InputRequest) -> BoxFuture<'_, Result<Raw>>;
+    fn ask<'a>(&'a self, request: &'a InputRequest) -> BoxFuture<'a, Result<Raw>>;
+}
+
+/// What earlier rounds of a call left behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Earlier {
+    /// What the client answered.
+    pub(crate) answers: InputResponses,
+    /// What the gate wants to see again.
+    pub(crate) gate: Option<Value>,
+    /// What the handler remembered.
+    pub(crate) remembered: Map<String, Value>,
 }
 
 /// The answers that are at hand and the questions that are open.
 #[derive(Default)]
 pub(crate) struct Replay {
-    answers: InputResponses,
-    gate: Option<Value>,
+    earlier: Earlier,
     asked: Mutex<Asked>,
 }
 
@@ -55,15 +67,32 @@ pub(crate) struct Replay {
 struct Asked {
     keys: BTreeSet<String>,
     open: InputRequests,
+    /// What was remembered in this round.
+    remembered: Map<String, Value>,
 }
 
 impl Replay {
-    pub(crate) fn new(answers: InputResponses, gate: Option<Value>) -> Self {
+    pub(crate) fn new(earlier: Earlier) -> Self {
         Self {
-            answers,
-            gate,
+            earlier,
             asked: Mutex::default(),
         }
+    }
+
+    /// Everything that was remembered, in this round and before.
+    pub(crate) fn remembered(&self) -> Map<String, Value> {
+        let mut all = self.earlier.remembered.clone();
+        all.extend(std::mem::take(&mut self.lock().remembered));
+        all
+    }
+
+    pub(super) fn recall(&self, key: &str) -> Option<Value> {
+        let known = self.earlier.remembered.get(key).cloned();
+        known.or_else(|| self.lock().remembered.get(key).cloned())
+    }
+
+    pub(super) fn keep(&self, key: &str, value: Value) {
+        self.lock().remembered.insert(key.to_owned(), value);
     }
 
     /// Whether a question is open that only another round can answer.
@@ -101,25 +130,28 @@ impl Asking {
     }
 
     pub(super) fn answer(&self, key: &str) -> Option<Raw> {
-        self.replay().answers.get(key).cloned()
+        self.replay().earlier.answers.get(key).cloned()
     }
 
     pub(super) fn gate_state(&self) -> Option<Value> {
-        self.replay().gate.clone()
+        self.replay().earlier.gate.clone()
     }
 
     pub(super) async fn ask(&self, key: &str, request: InputRequest) -> Result<Raw> {
         let replay = self.replay();
         replay.claim(key)?;
-        if let Some(answer) = replay
-            .answers
-            .get(key)
-            .filter(|answer| fits(&request, answer))
+        if let Some(answer) = replay.earlier.answers.get(key)
+            && fits(&request, answer).is_ok()
         {
             return Ok(answer.clone());
         }
         match self {
-            Self::Await(asker, _) => asker.ask(request).await,
+            Self::Await(asker, _) => {
+                let answer = asker.ask(&request).await?;
+                fits(&request, &answer)
+                    .map_err(|why| Error::validation(format!("answer to `{key}`: {why}")))?;
+                Ok(answer)
+            }
             Self::Replay(_) => {
                 replay.open(key, request);
                 // The session drops this future once it is pending and answers with what is open.
@@ -129,17 +161,38 @@ impl Asking {
     }
 }
 
-/// Whether an answer has the shape of what was asked; one that has not is asked for again.
-fn fits(request: &InputRequest, answer: &Raw) -> bool {
+/// Whether an answer has the shape of what was asked. One that a client sends along and that has
+/// not is asked for again.
+fn fits(request: &InputRequest, answer: &Raw) -> std::result::Result<(), String> {
+    fn shape<T: DeserializeOwned>(answer: &Raw) -> std::result::Result<T, String> {
+        answer.decode().map_err(|e| e.to_string())
+    }
     match request {
-        InputRequest::Elicit(_) => answer.decode::<ElicitResult>().is_ok(),
-        InputRequest::CreateMessage(_) => answer
-            .decode::<Value>()
-            .is_ok_and(|v| v.get("content").is_some()),
-        InputRequest::ListRoots => answer
-            .decode::<Value>()
-            .is_ok_and(|v| v.get("roots").is_some_and(Value::is_array)),
-        _ => answer.is_object(),
+        InputRequest::Elicit(params) => fits_form(params, &shape(answer)?),
+        InputRequest::CreateMessage(_) => shape::<CreateMessageResult>(answer).map(drop),
+        InputRequest::ListRoots => shape::<ListRootsResult>(answer).map(drop),
+        _ if answer.is_object() => Ok(()),
+        _ => Err("must be an object".to_owned()),
+    }
+}
+
+fn fits_form(asked: &ElicitParams, answer: &ElicitResult) -> std::result::Result<(), String> {
+    let ElicitParams::Form(form) = asked else {
+        return Ok(());
+    };
+    if answer.action != ElicitAction::Accept {
+        return Ok(());
+    }
+    let empty = Map::new();
+    let content = answer.content.as_ref().unwrap_or(&empty);
+    match form.requested_schema.check(content) {
+        // Fields that nobody asked for are found last, and hurt nobody.
+        Ok(())
+        | Err(Unfit {
+            problem: Problem::Unknown,
+            ..
+        }) => Ok(()),
+        Err(unfit) => Err(unfit.to_string()),
     }
 }
 
@@ -150,6 +203,13 @@ pub(crate) fn require(declared: &ClientCapabilities, request: &InputRequest) -> 
             (declared.has_url(), json!({"elicitation": {"url": {}}}))
         }
         InputRequest::Elicit(_) => (declared.has_form(), json!({"elicitation": {}})),
+        InputRequest::CreateMessage(params) if params.needs_tools() => (
+            declared
+                .sampling
+                .as_ref()
+                .is_some_and(|s| s.tools.is_some()),
+            json!({"sampling": {"tools": {}}}),
+        ),
         InputRequest::CreateMessage(_) => (declared.sampling.is_some(), json!({"sampling": {}})),
         InputRequest::ListRoots => (declared.roots.is_some(), json!({"roots": {}})),
         _ => (false, json!({})),
@@ -157,13 +217,13 @@ pub(crate) fn require(declared: &ClientCapabilities, request: &InputRequest) -> 
     if able {
         Ok(())
     } else {
-        Err(Error::missing_capability(required))
+        Err(Error::missing_capability(&required))
     }
 }
 
 /// The form that asks for a `T`.
 pub(super) fn form<T: JsonSchema>(message: String) -> Result<InputRequest> {
-    let schema = crate::component::schema::form_of::<T>()?;
+    let schema = crate::schema::form_of::<T>()?;
     Ok(InputRequest::Elicit(ElicitParams::form(message, schema)))
 }
 
@@ -177,7 +237,7 @@ pub(super) fn read_form<T: DeserializeOwned>(key: &str, answer: &Raw) -> Result<
         ElicitAction::Accept => {
             let content = answer
                 .content
-                .map_or(Value::Object(serde_json::Map::new()), Value::Object);
+                .map_or(Value::Object(Map::new()), Value::Object);
             serde_json::from_value(content)
                 .map(Elicited::Accepted)
                 .map_err(|e| Error::validation(format!("answer to `{key}`: {e}")))

@@ -5,30 +5,20 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{completion::CompleteParams, meta::Implementation, wire::CacheHint};
-use fastmcp_transport::{Denied, Peer, http::HttpConfig};
-use futures_util::future::BoxFuture;
+use fastmcp_transport::http::HttpConfig;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Completer, CompleterSlot, Engine, SESSION_IDLE, Server};
+use super::{Authenticate, Completer, Engine, Server};
 use crate::{
     component::{Component, IntoPrompt, IntoResource, IntoTool},
+    engine::session::Sessions,
     error::Result,
     gate::{DefaultGate, Gate},
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
-    session::legacy::Sessions,
 };
-
-/// Who comes in, or why not.
-pub type Admission = std::result::Result<Caller, Denied>;
-
-/// Authenticates requests over HTTP, once each, before the body is read.
-pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
-    /// Who is calling.
-    fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission>;
-}
 
 /// A server in the making.
 ///
@@ -51,7 +41,7 @@ pub struct FastMcp {
     components: Vec<Result<Component>>,
     gate: Arc<dyn Gate>,
     authenticate: Option<Arc<dyn Authenticate>>,
-    completer: Option<CompleterSlot>,
+    completer: Option<Box<Completer>>,
     key_ring: Option<KeyRing>,
     clock: Arc<dyn Clock>,
     mask: bool,
@@ -79,7 +69,7 @@ impl FastMcp {
             page_size: None,
             cache_hint: CacheHint::default(),
             max_sessions: 10_000,
-            session_idle: SESSION_IDLE,
+            session_idle: Duration::from_secs(1_800),
             max_subscriptions: 1_024,
             shutdown: CancellationToken::new(),
         }
@@ -141,7 +131,7 @@ impl FastMcp {
         F: Fn(&Caller, &CompleteParams<'_>) -> Vec<String> + Send + Sync + 'static,
     {
         let completer: Box<Completer> = Box::new(completer);
-        self.completer = Some(CompleterSlot(completer));
+        self.completer = Some(completer);
         self
     }
 
@@ -195,9 +185,10 @@ impl FastMcp {
         self
     }
 
-    /// How many legacy sessions may be open, and how long one may sit idle. Default 10,000 and 30 min.
+    /// How many sessions may be open, and how long one may sit idle; only clients up to 2025-11-25
+    /// open sessions. Default 10,000 and 30 min.
     #[must_use]
-    pub const fn legacy_sessions(mut self, max: usize, idle: Duration) -> Self {
+    pub const fn sessions(mut self, max: usize, idle: Duration) -> Self {
         self.max_sessions = max;
         self.session_idle = idle;
         self

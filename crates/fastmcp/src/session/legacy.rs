@@ -3,115 +3,72 @@
 //! Source: MCP 2025-11-25, basic/lifecycle and basic/transports.
 
 mod ask;
-mod store;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
-use fastmcp_guard::clock::Timestamp;
 use fastmcp_protocol::{
-    Method, Notification, ProtocolVersion, Raw, Request, RequestId, Response, RpcError,
-    capability::ClientCapabilities,
+    Era, ErrorCode, Message, Method, Notification, ProtocolVersion, Raw, Request, RequestId,
+    Response, RpcError,
     header::SESSION_ID,
     initialize::InitializeParams,
-    logging::{CancelledParams, LoggingLevel, SetLevelParams},
-    meta::{Implementation, Peek},
+    jsonrpc::{encode_error, encode_result},
+    legacy,
+    logging::{CancelledParams, SetLevelParams},
+    resource,
     resource::SubscribeParams,
 };
-use fastmcp_transport::{Outlet, Peer, Reply};
-use tokio::sync::oneshot;
+use fastmcp_transport::{Frame, Reply};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    component::Kind,
-    context::{Asking, Origin, Replay},
+    call::{Asks, Kind, Payload},
+    context::{Asking, Earlier, Origin, Replay},
+    engine::{
+        Engine,
+        session::{Opening, Session, lock},
+    },
     error::{Error, Result},
-    gate::{Asks, Outcome, Payload},
     respond::Answer,
     router,
-    server::Engine,
-    session::{self, listen::Stream},
+    session::{self, Exchange, Round, listen::Stream},
 };
-
-pub(crate) use store::Sessions;
 
 /// How often a gate may ask before a call counts as stuck.
 const MAX_ROUNDS: usize = 10;
 
-/// What a legacy client agreed on with us.
-#[derive(Debug)]
-pub(crate) struct Session {
-    id: String,
-    principal: String,
-    version: ProtocolVersion,
-    capabilities: ClientCapabilities,
-    client_info: Implementation,
-    log_level: Mutex<LoggingLevel>,
-    listening: AtomicBool,
-    last_used: AtomicU64,
-    next_id: AtomicI64,
-    /// Our requests that the client has not answered yet.
-    asked: Mutex<HashMap<i64, oneshot::Sender<std::result::Result<Raw, RpcError>>>>,
-    /// Its requests that we have not answered yet.
-    under_way: Mutex<HashMap<RequestId, CancellationToken>>,
-    subscribed: Mutex<HashSet<String>>,
-    closed: CancellationToken,
-}
-
-impl Session {
-    fn wants(&self, method: Method, uri: Option<&str>) -> bool {
-        match (method, uri) {
-            (Method::NotificationResourcesUpdated, Some(uri)) => {
-                lock(&self.subscribed).contains(uri)
-            }
-            _ => true,
-        }
-    }
-
-    fn touch(&self, now: Timestamp) {
-        self.last_used.store(now.millis(), Ordering::Relaxed);
+/// Answers one message; `version` is the revision that its headers name.
+pub(super) async fn answer(
+    engine: &Arc<Engine>,
+    exchange: Exchange,
+    version: Option<ProtocolVersion>,
+    message: Message,
+) -> Reply {
+    match message {
+        Message::Request(request) => call(engine, exchange, version, request).await,
+        Message::Notification(notification) => notify(engine, &exchange, &notification),
+        Message::Response(response) => respond(engine, &exchange, response),
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One message and where its answer goes.
-pub(crate) struct Exchange {
-    pub(crate) caller: Caller,
-    pub(crate) peer: Arc<Peer>,
-    pub(crate) outlet: Outlet,
-    pub(crate) cancel: CancellationToken,
-    pub(crate) version: Option<ProtocolVersion>,
-    pub(crate) peek: Peek,
-}
-
-impl Exchange {
-    /// The session that the message names: by header over HTTP, by connection elsewhere.
-    fn session(&self, engine: &Engine) -> Found {
-        let key = match self.peer.connection {
-            Some(connection) => Some(format!("connection-{connection}")),
-            None => self.peer.header(SESSION_ID).map(str::to_owned),
-        };
-        let Some(key) = key else {
-            return Found::Unnamed;
-        };
-        match engine
-            .sessions()
-            .get(&key, self.caller.principal().as_str(), engine.clock().now())
-        {
-            Some(session) => Found::Session(session),
-            None if self.peer.connection.is_some() => Found::Unnamed,
-            None => Found::Unknown,
-        }
+/// Finds the session that a message names: by header over HTTP, by connection elsewhere.
+fn find(engine: &Engine, exchange: &Exchange) -> Found {
+    let key = match exchange.peer.connection {
+        Some(connection) => Some(format!("connection-{connection}")),
+        None => exchange.peer.header(SESSION_ID).map(str::to_owned),
+    };
+    let Some(key) = key else {
+        return Found::Unnamed;
+    };
+    let principal = exchange.caller.principal();
+    match engine
+        .sessions
+        .get(&key, principal.as_str(), engine.clock().now())
+    {
+        Some(session) => Found::Session(session),
+        None if exchange.peer.connection.is_some() => Found::Unnamed,
+        None => Found::Unknown,
     }
 }
 
@@ -124,14 +81,18 @@ enum Found {
 }
 
 /// Answers one request.
-pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Request) -> Reply {
+async fn call(
+    engine: &Arc<Engine>,
+    exchange: Exchange,
+    version: Option<ProtocolVersion>,
+    request: Request,
+) -> Reply {
     let id = request.id.clone();
-    let found = exchange.session(engine);
+    let found = find(engine, &exchange);
     let version = match &found {
         Found::Session(session) => session.version,
-        _ => exchange
-            .version
-            .filter(|v| v.era() == fastmcp_protocol::Era::Legacy)
+        _ => version
+            .filter(|v| v.era() == Era::Legacy)
             .unwrap_or(ProtocolVersion::ASSUMED),
     };
     let method =
@@ -140,13 +101,10 @@ pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Requ
         id: &id,
         version,
         method,
-        identity: engine.identity(),
-        mask: engine.masks(),
+        identity: &engine.identity,
+        mask: engine.mask,
     };
-    let Some(method) = method else {
-        return answer.rpc_error(&RpcError::method_not_found(&request.method));
-    };
-    if method == Method::Initialize {
+    if method == Some(Method::Initialize) {
         return initialize(engine, &exchange, &request, &id)
             .unwrap_or_else(|e| answer.error(None, &e));
     }
@@ -156,7 +114,7 @@ pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Requ
         Found::Unknown => return gone(&id),
     };
     let target = exchange.peek.target.clone();
-    match dispatch(engine, exchange, session, method, &request, &answer).await {
+    match dispatch(engine, exchange, session, &request, answer).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
     }
@@ -164,12 +122,12 @@ pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Requ
 
 fn gone(id: &RequestId) -> Reply {
     let error = RpcError::new(
-        fastmcp_protocol::ErrorCode::INVALID_REQUEST,
+        ErrorCode::INVALID_REQUEST,
         "session is unknown or has ended; initialize again",
     );
     Reply::Message {
         status: 404,
-        body: fastmcp_protocol::jsonrpc::encode_error(Some(id), &error).into(),
+        body: encode_error(Some(id), &error).into(),
         session: None,
     }
 }
@@ -183,7 +141,7 @@ fn initialize(
     let params: InitializeParams<'_> =
         Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
     let version = params.negotiate();
-    let session = engine.sessions().open(store::Opening {
+    let session = engine.sessions.open(Opening {
         connection: exchange.peer.connection,
         principal: exchange.caller.principal().as_str().to_owned(),
         version,
@@ -191,12 +149,8 @@ fn initialize(
         client_info: params.client_info,
         now: engine.clock().now(),
     })?;
-    let result = fastmcp_protocol::legacy::initialize_result(
-        &engine.describe(),
-        engine.identity().info(),
-        version,
-    );
-    let text = fastmcp_protocol::jsonrpc::encode_result(id, &serde_json::to_string(&result)?);
+    let result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
+    let text = encode_result(id, &serde_json::to_string(&result)?);
     Ok(Reply::Message {
         status: 200,
         body: text.into(),
@@ -212,14 +166,16 @@ async fn dispatch(
     engine: &Arc<Engine>,
     exchange: Exchange,
     session: Option<Arc<Session>>,
-    method: Method,
     request: &Request,
-    answer: &Answer<'_>,
+    answer: Answer<'_>,
 ) -> Result<Reply> {
     let caller = exchange.caller.clone();
     let page = |kind| {
         router::list(engine, &caller, kind, answer.version, request)
             .map(|body| answer.encoded(&body, None))
+    };
+    let Some(method) = answer.method else {
+        return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));
     };
     match method {
         Method::Ping => Ok(answer.empty()),
@@ -239,7 +195,7 @@ async fn dispatch(
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::Complete => {
-            let result = engine.complete(&caller, router::completion(request)?)?;
+            let result = engine.complete(&caller, &router::completion(request)?)?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         _ => {
@@ -274,14 +230,12 @@ fn subscribe(
         return Ok(());
     }
     if engine
-        .registry()
+        .registry
         .snapshot()
         .find_resource(engine.gate(), caller, &params.uri)
         .is_none()
     {
-        return Err(Error::protocol(fastmcp_protocol::resource::not_found(
-            &params.uri,
-        )));
+        return Err(Error::protocol(resource::not_found(&params.uri)));
     }
     if subscribed.len() >= MAX {
         return Err(Error::protocol(RpcError::invalid_params(format!(
@@ -300,12 +254,11 @@ async fn invoke(
     method: Method,
     request: &Request,
 ) -> Result<Payload> {
-    let mut gate_state = None;
-    let mut answers = fastmcp_protocol::mrtr::InputResponses::default();
+    let mut earlier = Earlier::default();
     for _ in 0..MAX_ROUNDS {
-        let origin = origin(&exchange, session, &request.id);
-        let resolved = session::resolve(engine, &origin, method, request)?;
-        let replay = Replay::new(answers.clone(), gate_state.take());
+        let origin = origin(engine, &exchange, session, &request.id);
+        let resolved = router::resolve(engine, &origin.caller, method, request)?;
+        let replay = Replay::new(earlier.clone());
         let asking = match session {
             Some(session) => {
                 Asking::Await(Arc::new(ask::OnStream::new(session, &exchange)), replay)
@@ -313,13 +266,16 @@ async fn invoke(
             None => Asking::Replay(replay),
         };
         match session::invoke(engine, origin, asking, resolved).await? {
-            Outcome::Complete(payload) => return Ok(payload),
-            Outcome::InputRequired(Asks { requests, state }) => {
+            Round::Complete(payload) => return Ok(payload),
+            Round::Asked(Asks { requests, state }, remembered) => {
                 let session = session.ok_or_else(|| {
                     Error::tool("this call asks for input, which needs a session; initialize first")
                 })?;
-                answers = ask::all(session, &exchange, requests).await?;
-                gate_state = state;
+                earlier = Earlier {
+                    answers: ask::all(session, &exchange, requests).await?,
+                    gate: state,
+                    remembered,
+                };
             }
         }
     }
@@ -328,7 +284,12 @@ async fn invoke(
     )))
 }
 
-fn origin(exchange: &Exchange, session: Option<&Arc<Session>>, id: &RequestId) -> Origin {
+fn origin(
+    engine: &Engine,
+    exchange: &Exchange,
+    session: Option<&Arc<Session>>,
+    id: &RequestId,
+) -> Origin {
     Origin {
         request_id: Some(id.clone()),
         caller: exchange.caller.clone(),
@@ -340,6 +301,7 @@ fn origin(exchange: &Exchange, session: Option<&Arc<Session>>, id: &RequestId) -
         session_id: session.map(|s| s.id.clone()),
         outlet: exchange.outlet.clone(),
         cancel: exchange.cancel.clone(),
+        changes: engine.registry.changes(),
     }
 }
 
@@ -366,8 +328,8 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Takes note of a notification.
-pub(crate) fn notify(engine: &Engine, exchange: &Exchange, notification: &Notification) -> Reply {
-    let Found::Session(session) = exchange.session(engine) else {
+fn notify(engine: &Engine, exchange: &Exchange, notification: &Notification) -> Reply {
+    let Found::Session(session) = find(engine, exchange) else {
         return match exchange.peer.header(SESSION_ID) {
             Some(_) => Reply::Status(404),
             None => Reply::Accepted,
@@ -384,8 +346,8 @@ pub(crate) fn notify(engine: &Engine, exchange: &Exchange, notification: &Notifi
 }
 
 /// Hands the client's answer to whoever asked.
-pub(crate) fn respond(engine: &Engine, exchange: &Exchange, response: Response) -> Reply {
-    let Found::Session(session) = exchange.session(engine) else {
+fn respond(engine: &Engine, exchange: &Exchange, response: Response) -> Reply {
+    let Found::Session(session) = find(engine, exchange) else {
         return Reply::Status(404);
     };
     let waiting = match response.id {
@@ -401,9 +363,9 @@ pub(crate) fn respond(engine: &Engine, exchange: &Exchange, response: Response) 
 }
 
 /// Serves the stream on which a legacy server speaks without being asked.
-pub(crate) async fn listen(engine: &Arc<Engine>, exchange: Exchange) -> Reply {
-    let changes = engine.registry().subscribe();
-    let session = match exchange.session(engine) {
+pub(super) async fn listen(engine: &Arc<Engine>, exchange: Exchange) -> Reply {
+    let changes = engine.registry.subscribe();
+    let session = match find(engine, &exchange) {
         Found::Session(session) => Some(session),
         Found::Unnamed if exchange.peer.connection.is_some() => None,
         Found::Unnamed => return Reply::Status(405),
@@ -424,21 +386,16 @@ pub(crate) async fn listen(engine: &Arc<Engine>, exchange: Exchange) -> Reply {
     let stream = Stream {
         outlet: exchange.outlet.clone(),
         cancel: exchange.cancel.clone(),
-        shutdown: engine.shutdown().clone(),
+        shutdown: engine.shutdown.clone(),
         tag: None,
     };
     // The response's headers go out with the first frame; an empty one says only where to resume.
-    if exchange
-        .outlet
-        .send(fastmcp_transport::Frame::message(""))
-        .await
-        .is_err()
-    {
+    if exchange.outlet.send(Frame::message("")).await.is_err() {
         return Reply::Status(200);
     }
     let wants = |method: Method, uri: Option<&str>| match &session {
         Some(session) => session.wants(method, uri),
-        None => match exchange.session(engine) {
+        None => match find(engine, &exchange) {
             Found::Session(session) => session.wants(method, uri),
             _ => false,
         },
@@ -465,10 +422,10 @@ impl Drop for Listening<'_> {
 }
 
 /// Ends a session.
-pub(crate) fn terminate(engine: &Engine, exchange: &Exchange) -> Reply {
-    match exchange.session(engine) {
+pub(super) fn terminate(engine: &Engine, exchange: &Exchange) -> Reply {
+    match find(engine, exchange) {
         Found::Session(session) => {
-            engine.sessions().close(&session.id);
+            engine.sessions.close(&session.id);
             Reply::Status(204)
         }
         Found::Unnamed => Reply::Status(400),

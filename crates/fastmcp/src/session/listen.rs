@@ -7,7 +7,7 @@ use fastmcp_protocol::{
     content::Meta,
     jsonrpc::{encode_call, encode_result},
     meta::SUBSCRIPTION_ID,
-    subscription::{AcknowledgedParams, ListenParams, ResourceUpdatedParams, SubscriptionFilter},
+    subscription::{AcknowledgedParams, ListenParams, ResourceUpdatedParams},
 };
 use fastmcp_transport::{Frame, Outlet, Reply};
 use serde_json::json;
@@ -15,22 +15,25 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    component::Kind, registry::Change, respond::Answer, server::Engine, session::modern::Exchange,
+    call::{Change, Kind},
+    engine::Engine,
+    respond::Answer,
+    session::Exchange,
 };
 
 /// Serves one `subscriptions/listen` until the client goes away or the server shuts down.
 ///
 /// Source: MCP 2026-07-28, basic/patterns/subscriptions.
-pub(crate) async fn modern(
+pub(super) async fn modern(
     engine: &Arc<Engine>,
     exchange: Exchange,
     id: &RequestId,
     params: ListenParams,
-    answer: &Answer<'_>,
+    answer: Answer<'_>,
 ) -> Reply {
     // Subscribed before the acknowledgement, so that nothing between the two is missed.
-    let changes = engine.registry().subscribe();
-    let Ok(_slot) = engine.subscriptions().clone().try_acquire_owned() else {
+    let changes = engine.registry.subscribe();
+    let Ok(_slot) = engine.subscriptions.clone().try_acquire_owned() else {
         return answer.rpc_error(&fastmcp_protocol::RpcError::internal(
             "too many subscriptions are open; try again later",
         ));
@@ -44,7 +47,7 @@ pub(crate) async fn modern(
     let stream = Stream {
         outlet: exchange.outlet,
         cancel: exchange.cancel,
-        shutdown: engine.shutdown().clone(),
+        shutdown: engine.shutdown.clone(),
         tag: Some(tag.clone()),
     };
     let Ok(first) = serde_json::to_string(&acknowledged) else {
@@ -142,16 +145,6 @@ impl Stream {
     async fn send(&self, method: Method, params: Option<&str>) -> bool {
         let frame = Frame::message(encode_call(None, method.as_str(), params));
         self.outlet.send(frame).await.is_ok()
-    }
-}
-
-/// What a server offers to a caller, of what it asks for.
-pub(crate) fn offered(tools: bool, prompts: bool, resources: bool) -> SubscriptionFilter {
-    SubscriptionFilter {
-        tools_list_changed: tools,
-        prompts_list_changed: prompts,
-        resources_list_changed: resources,
-        resource_subscriptions: Vec::new(),
     }
 }
 

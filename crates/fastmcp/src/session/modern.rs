@@ -2,85 +2,82 @@
 
 use std::sync::Arc;
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
-    Method, Notification, ProtocolVersion, Raw, Request, RequestId, RpcError,
-    jsonrpc::encode_result, logging::LoggingLevel, meta::Peek, mrtr::InputRequired,
+    Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, header,
+    jsonrpc::encode_result,
+    logging::LoggingLevel,
+    mrtr::{InputRequests, InputRequired},
     wire::CacheHint,
 };
-use fastmcp_transport::{Outlet, Peer, Reply};
-use tokio_util::sync::CancellationToken;
+use fastmcp_transport::{PeerKind, Reply};
 
 use crate::{
-    component::Kind,
-    context::{Asking, Origin, Replay},
+    call::{Kind, Payload},
+    context::{Asking, Earlier, Origin, Replay},
+    engine::Engine,
     error::{Error, Result},
-    gate::{Asks, Outcome},
     respond::Answer,
-    router,
-    server::Engine,
-    session::{self, listen, state},
+    router::{self, Resolved},
+    session::{self, Exchange, Round, listen, state},
 };
 
-/// One request and where its answer goes.
-pub(crate) struct Exchange {
-    pub(crate) caller: Caller,
-    pub(crate) peer: Arc<Peer>,
-    pub(crate) outlet: Outlet,
-    pub(crate) cancel: CancellationToken,
-    pub(crate) version: ProtocolVersion,
-    pub(crate) peek: Peek,
-}
-
-/// Answers one request.
-pub(crate) async fn call(engine: &Arc<Engine>, exchange: Exchange, request: Request) -> Reply {
-    let id = request.id.clone();
+/// Answers one message. Notifications of modern clients over HTTP have nothing that matters, and
+/// they answer nothing: nothing is asked of them.
+pub(super) async fn answer(
+    engine: &Arc<Engine>,
+    exchange: Exchange,
+    version: ProtocolVersion,
+    message: Message,
+) -> Reply {
+    let request = match message {
+        Message::Request(request) => request,
+        Message::Notification(notification) => {
+            tracing::debug!(method = %notification.method, "notification");
+            return Reply::Accepted;
+        }
+        Message::Response(_) => return Reply::Status(400),
+    };
     let method =
         Method::parse(&request.method).filter(|m| m.is_modern_request() && engine.serves(*m));
     let answer = Answer {
-        id: &id,
-        version: exchange.version,
+        id: &request.id,
+        version,
         method,
-        identity: engine.identity(),
-        mask: engine.masks(),
-    };
-    let Some(method) = method else {
-        return answer.rpc_error(&RpcError::method_not_found(&request.method));
+        identity: &engine.identity,
+        mask: engine.mask,
     };
     let target = exchange.peek.target.clone();
-    match dispatch(engine, exchange, method, &request, &answer).await {
+    match dispatch(engine, exchange, &request, answer).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
     }
 }
 
-/// Takes note of a notification. Modern clients over HTTP have none that matters.
-pub(crate) fn notify(notification: &Notification) -> Reply {
-    tracing::debug!(method = %notification.method, "notification");
-    Reply::Accepted
-}
-
 async fn dispatch(
     engine: &Arc<Engine>,
     exchange: Exchange,
-    method: Method,
     request: &Request,
-    answer: &Answer<'_>,
+    answer: Answer<'_>,
 ) -> Result<Reply> {
-    let caller = exchange.caller.clone();
     let page = |kind| {
-        router::list(engine, &caller, kind, exchange.version, request)
-            .map(|body| answer.encoded(&body, Some(engine.cache_hint())))
+        router::list(engine, &exchange.caller, kind, answer.version, request)
+            .map(|body| answer.encoded(&body, Some(engine.cache_hint)))
+    };
+    let Some(method) = answer.method else {
+        return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));
     };
     match method {
-        Method::Discover => discover(engine, answer),
+        Method::Discover => {
+            let described = serde_json::to_string(&engine.describe())?;
+            Ok(answer.encoded(&described, Some(engine.cache_hint)))
+        }
         Method::ToolsList => page(Kind::Tool),
         Method::ResourcesList => page(Kind::Resource),
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::Complete => {
-            let result = engine.complete(&caller, router::completion(request)?)?;
-            Ok(answer.payload(crate::gate::Payload::Completion(result), None))
+            let result = engine.complete(&exchange.caller, &router::completion(request)?)?;
+            Ok(answer.payload(Payload::Completion(result), None))
         }
         Method::SubscriptionsListen => {
             let params = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
@@ -90,29 +87,22 @@ async fn dispatch(
     }
 }
 
-fn discover(engine: &Engine, answer: &Answer<'_>) -> Result<Reply> {
-    Ok(answer.encoded(
-        &serde_json::to_string(&engine.describe())?,
-        Some(engine.cache_hint()),
-    ))
-}
-
 async fn invoke(
     engine: &Engine,
     exchange: Exchange,
     method: Method,
     request: &Request,
-    answer: &Answer<'_>,
+    answer: Answer<'_>,
 ) -> Result<Reply> {
-    let origin = origin(exchange, &request.id)?;
-    let caller = origin.caller.clone();
-    let mut resolved = session::resolve(engine, &origin, method, request)?;
-    let clock = engine.clock();
+    let mut resolved = router::resolve(engine, &exchange.caller, method, request)?;
+    mirrored(&exchange, &resolved)?;
+    let origin = origin(engine, exchange, &request.id)?;
+    let (caller, clock) = (origin.caller.clone(), engine.clock());
     // Hashing arguments is for calls that ask; the others never pay for it.
-    let binding_of = |r: &router::Resolved| state::binding(&caller, method, &r.target, &r.input);
     let earlier = match resolved.request_state.take() {
         Some(sealed) => {
-            state::State::open(engine.key_ring(), &binding_of(&resolved)?, &sealed, clock)?
+            let binding = state::binding(&caller, method, &resolved.target, &resolved.input)?;
+            state::State::open(&engine.key_ring, &binding, &sealed, clock)?
         }
         None => state::State::default(),
     };
@@ -120,31 +110,51 @@ async fn invoke(
     for (key, value) in resolved.responses.take().unwrap_or_default().iter() {
         answers.answer(key, value)?;
     }
-    let replay = Replay::new(answers.clone(), earlier.gate.clone());
+    let replay = Replay::new(Earlier {
+        answers: answers.clone(),
+        gate: earlier.gate.clone(),
+        remembered: earlier.remembered.clone(),
+    });
     let (target, input) = (resolved.target.clone(), resolved.input.clone());
     match session::invoke(engine, origin, Asking::Replay(replay), resolved).await? {
-        Outcome::Complete(payload) => {
+        Round::Complete(payload) => {
             let cache = (method == Method::ResourcesRead).then(CacheHint::default);
             Ok(answer.payload(payload, cache))
         }
-        Outcome::InputRequired(Asks {
-            requests,
-            state: gate,
-        }) => {
+        Round::Asked(asks, remembered) => {
             let binding = state::binding(&caller, method, &target, &input)?;
+            let known = Earlier {
+                answers,
+                gate: asks.state,
+                remembered,
+            };
             let sealed = earlier
-                .next(answers, gate, clock)?
-                .seal(engine.key_ring(), &binding)?;
-            input_required(answer.id, requests, sealed)
+                .next(known, clock)?
+                .seal(&engine.key_ring, &binding)?;
+            input_required(answer.id, asks.requests, sealed)
         }
     }
 }
 
-fn input_required(
-    id: &RequestId,
-    requests: fastmcp_protocol::mrtr::InputRequests,
-    sealed: String,
-) -> Result<Reply> {
+/// Refuses a call over HTTP whose headers do not mirror the arguments that its tool marks.
+fn mirrored(exchange: &Exchange, resolved: &Resolved) -> Result<()> {
+    let marked = resolved.target.component().mirrored();
+    if marked.is_empty() || exchange.peer.kind != PeerKind::Http {
+        return Ok(());
+    }
+    let headers = |name: &str| {
+        exchange
+            .peer
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| std::str::from_utf8(value.as_bytes()).ok())
+            .collect()
+    };
+    header::check_params(marked, resolved.input.args.as_ref(), headers).map_err(Error::protocol)
+}
+
+fn input_required(id: &RequestId, requests: InputRequests, sealed: String) -> Result<Reply> {
     let result = InputRequired {
         input_requests: requests,
         request_state: Some(sealed),
@@ -156,20 +166,16 @@ fn input_required(
     )))
 }
 
-fn origin(exchange: Exchange, id: &RequestId) -> Result<Origin> {
-    let log_level = exchange
-        .peek
-        .meta
-        .log_level
-        .as_deref()
-        .map(|level| {
-            LoggingLevel::parse(level).ok_or_else(|| {
-                Error::protocol(RpcError::invalid_params(
-                    "`_meta` names an unknown log level",
-                ))
-            })
-        })
-        .transpose()?;
+fn origin(engine: &Engine, exchange: Exchange, id: &RequestId) -> Result<Origin> {
+    let unknown = || {
+        Error::protocol(RpcError::invalid_params(
+            "`_meta` names an unknown log level",
+        ))
+    };
+    let log_level = match exchange.peek.meta.log_level.as_deref() {
+        Some(level) => Some(LoggingLevel::parse(level).ok_or_else(unknown)?),
+        None => None,
+    };
     Ok(Origin {
         request_id: Some(id.clone()),
         caller: exchange.caller,
@@ -181,5 +187,6 @@ fn origin(exchange: Exchange, id: &RequestId) -> Result<Origin> {
         session_id: None,
         outlet: exchange.outlet,
         cancel: exchange.cancel,
+        changes: engine.registry.changes(),
     })
 }

@@ -16,9 +16,10 @@ use fastmcp_protocol::{
     mrtr::InputResponses,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
+    context::Earlier,
     error::{Error, Result},
     gate::{Input, Target},
     seal::KeyRing,
@@ -39,16 +40,13 @@ pub(crate) struct State {
     pub(crate) answers: InputResponses,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gate: Option<Value>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) remembered: Map<String, Value>,
 }
 
 impl State {
     /// The state for the next round.
-    pub(crate) fn next(
-        &self,
-        answers: InputResponses,
-        gate: Option<Value>,
-        clock: &dyn Clock,
-    ) -> Result<Self> {
+    pub(crate) fn next(&self, known: Earlier, clock: &dyn Clock) -> Result<Self> {
         if self.round >= MAX_ROUNDS {
             return Err(Error::internal(format!(
                 "input was asked for in {MAX_ROUNDS} rounds already"
@@ -57,8 +55,9 @@ impl State {
         Ok(Self {
             expires: clock.now().saturating_add(TTL),
             round: self.round + 1,
-            answers,
-            gate,
+            answers: known.answers,
+            gate: known.gate,
+            remembered: known.remembered,
         })
     }
 

@@ -14,7 +14,7 @@ use bytestring::ByteString;
 use fastmcp_protocol::{
     ErrorCode, Message, RpcError,
     header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID},
-    http::{Headers, Mirror, Refusal, Route, route},
+    http::{Headers, Mirror, Refusal, route},
     jsonrpc::{Malformed, encode_error},
 };
 use http::{
@@ -146,7 +146,7 @@ impl<D: Door> HttpService<D> {
         let permit = Arc::clone(&self.inner.calls)
             .try_acquire_owned()
             .map_err(|_| busy())?;
-        let (what, modern) = match parts.method {
+        let (what, disconnect_cancels) = match parts.method {
             Method::POST => self.read(&peer.headers, body).await?,
             Method::GET => (listen(&peer)?, false),
             Method::DELETE => (What::Terminate, false),
@@ -163,8 +163,8 @@ impl<D: Door> HttpService<D> {
             cancel: cancel.clone(),
         };
         let call = self.inner.door.call(caller, inbound);
-        let exchange =
-            Exchange::new(call, outlet, cancel, self.inner.tracker.clone()).cancel_on_drop(modern);
+        let exchange = Exchange::new(call, outlet, cancel, self.inner.tracker.clone())
+            .cancel_on_drop(disconnect_cancels);
         Ok(self.respond(exchange, permit).await)
     }
 
@@ -202,8 +202,8 @@ impl<D: Door> HttpService<D> {
         };
         let route =
             route(Mirror::Headers(mirrored), &message).map_err(|refusal| refused(&refusal))?;
-        let modern = matches!(route, Route::Modern { .. });
-        Ok((What::Message(message, route), modern))
+        let disconnect_cancels = route.disconnect_cancels();
+        Ok((What::Message(message, route), disconnect_cancels))
     }
 
     async fn respond(

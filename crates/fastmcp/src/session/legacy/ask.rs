@@ -13,9 +13,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exchange, Session, lock};
+use super::Exchange;
 use crate::{
     context::Asker,
+    engine::session::{Session, lock},
     error::{Error, Result},
     session::listen::answered,
 };
@@ -44,9 +45,12 @@ impl OnStream {
             session: &self.session,
             id,
         };
-        let (method, params) =
-            legacy::input_request(request, self.session.version, &super::store::random_id()?)
-                .map_err(|e| Error::tool(format!("the client cannot be asked: {e}")))?;
+        let (method, params) = legacy::input_request(
+            request,
+            self.session.version,
+            &crate::engine::session::random_id()?,
+        )
+        .map_err(|e| Error::tool(format!("the client cannot be asked: {e}")))?;
         let text = encode_call(
             Some(&RequestId::Number(id)),
             method.as_str(),
@@ -74,8 +78,8 @@ impl fmt::Debug for OnStream {
 }
 
 impl Asker for OnStream {
-    fn ask(&self, request: InputRequest) -> BoxFuture<'_, Result<Raw>> {
-        Box::pin(async move { self.send(&request).await })
+    fn ask<'a>(&'a self, request: &'a InputRequest) -> BoxFuture<'a, Result<Raw>> {
+        Box::pin(self.send(request))
     }
 }
 

@@ -102,6 +102,11 @@ impl Constraints {
         if !constrains(schema) {
             return Ok(Self(None));
         }
+        Self::compile(schema)
+    }
+
+    /// Compiles `schema`, whatever it says.
+    pub(crate) fn compile(schema: &Value) -> Result<Self> {
         jsonschema::draft202012::options()
             .build(schema)
             .map(|validator| Self(Some(validator)))

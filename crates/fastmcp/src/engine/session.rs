@@ -1,9 +1,9 @@
-//! The sessions that are open.
+//! The sessions that clients opened with `initialize`.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,12 +12,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fastmcp_guard::clock::Timestamp;
 use fastmcp_protocol::{
-    ErrorCode, ProtocolVersion, RpcError, capability::ClientCapabilities, logging::LoggingLevel,
-    meta::Implementation,
+    ErrorCode, Method, ProtocolVersion, Raw, RequestId, RpcError, capability::ClientCapabilities,
+    logging::LoggingLevel, meta::Implementation,
 };
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, lock};
 use crate::error::{Error, Result};
 
 /// Bounded, with an idle timeout. Ids come from the operating system's random source and are bound
@@ -30,13 +30,54 @@ pub(crate) struct Sessions {
 }
 
 /// What a session begins with.
-pub(super) struct Opening {
-    pub(super) connection: Option<u64>,
-    pub(super) principal: String,
-    pub(super) version: ProtocolVersion,
-    pub(super) capabilities: ClientCapabilities,
-    pub(super) client_info: Implementation,
-    pub(super) now: Timestamp,
+pub(crate) struct Opening {
+    pub(crate) connection: Option<u64>,
+    pub(crate) principal: String,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) capabilities: ClientCapabilities,
+    pub(crate) client_info: Implementation,
+    pub(crate) now: Timestamp,
+}
+
+/// What a client agreed on when it opened a session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) principal: String,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) capabilities: ClientCapabilities,
+    pub(crate) client_info: Implementation,
+    pub(crate) log_level: Mutex<LoggingLevel>,
+    pub(crate) listening: AtomicBool,
+    pub(crate) last_used: AtomicU64,
+    pub(crate) next_id: AtomicI64,
+    /// Our requests that the client has not answered yet.
+    pub(crate) asked: Mutex<HashMap<i64, oneshot::Sender<std::result::Result<Raw, RpcError>>>>,
+    /// Its requests that we have not answered yet.
+    pub(crate) under_way: Mutex<HashMap<RequestId, CancellationToken>>,
+    pub(crate) subscribed: Mutex<HashSet<String>>,
+    pub(crate) closed: CancellationToken,
+}
+
+impl Session {
+    /// Whether the client wants to hear of a change.
+    pub(crate) fn wants(&self, method: Method, uri: Option<&str>) -> bool {
+        match (method, uri) {
+            (Method::NotificationResourcesUpdated, Some(uri)) => {
+                lock(&self.subscribed).contains(uri)
+            }
+            _ => true,
+        }
+    }
+
+    fn touch(&self, now: Timestamp) {
+        self.last_used.store(now.millis(), Ordering::Relaxed);
+    }
+}
+
+/// Locks `mutex`; what a panic left behind is whole, since no section here can fail half-way.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sessions {
@@ -48,7 +89,7 @@ impl Sessions {
         }
     }
 
-    pub(super) fn open(&self, opening: Opening) -> Result<Arc<Session>> {
+    pub(crate) fn open(&self, opening: Opening) -> Result<Arc<Session>> {
         let id = match opening.connection {
             Some(connection) => format!("connection-{connection}"),
             None => random_id()?,
@@ -83,7 +124,7 @@ impl Sessions {
     }
 
     /// The session `id` of `principal`, unless it sat idle for too long.
-    pub(super) fn get(&self, id: &str, principal: &str, now: Timestamp) -> Option<Arc<Session>> {
+    pub(crate) fn get(&self, id: &str, principal: &str, now: Timestamp) -> Option<Arc<Session>> {
         let mut open = lock(&self.open);
         let session = open.get(id)?;
         if session.principal != principal {
@@ -98,7 +139,7 @@ impl Sessions {
         Some(Arc::clone(session))
     }
 
-    pub(super) fn close(&self, id: &str) {
+    pub(crate) fn close(&self, id: &str) {
         if let Some(session) = lock(&self.open).remove(id) {
             session.closed.cancel();
         }
@@ -123,7 +164,7 @@ impl Sessions {
     }
 }
 
-pub(super) fn random_id() -> Result<String> {
+pub(crate) fn random_id() -> Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|_| Error::internal("no randomness for a session id"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))

@@ -1,0 +1,100 @@
+//! What goes into a call and what comes out of it, whoever makes it.
+
+use bytestring::ByteString;
+use fastmcp_protocol::{
+    Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
+    resource::ReadResourceResult, tool::CallToolResult,
+};
+use serde_json::Value;
+
+/// The kinds of components, each with a list of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `tools/list`.
+    Tool,
+    /// `resources/list`.
+    Resource,
+    /// `resources/templates/list`.
+    Template,
+    /// `prompts/list`.
+    Prompt,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::Template, Self::Prompt];
+}
+
+/// What changed in a server while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The components of a kind.
+    List(Kind),
+    /// The contents of a resource.
+    Resource(String),
+}
+
+/// What a component is called with.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The arguments: an object as the client sent it, or the parameters of a template.
+    pub args: Option<Raw>,
+    /// The URI, for resources.
+    pub uri: Option<ByteString>,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// With a result.
+    Complete(Payload),
+    /// The client must answer something first.
+    InputRequired(Asks),
+}
+
+/// A result.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Payload {
+    /// Of a tool.
+    Tool(CallToolResult),
+    /// Of a tool whose value is no object: it stands under `result`, and clients are told so.
+    Wrapped(CallToolResult),
+    /// Of a resource.
+    Resource(ReadResourceResult),
+    /// Of a prompt.
+    Prompt(GetPromptResult),
+    /// Of a completion.
+    Completion(CompleteResult),
+    /// Already encoded: a JSON object in the canonical form of its method.
+    Raw(Raw),
+}
+
+/// What the client must answer before a call goes on.
+#[derive(Debug, Default)]
+pub struct Asks {
+    /// The questions by key.
+    pub requests: InputRequests,
+    /// What the asker wants to see again with the answers; sealed on its way.
+    pub state: Option<Value>,
+}
+
+impl From<CallToolResult> for Outcome {
+    fn from(result: CallToolResult) -> Self {
+        Self::Complete(Payload::Tool(result))
+    }
+}
+
+impl From<ReadResourceResult> for Outcome {
+    fn from(result: ReadResourceResult) -> Self {
+        Self::Complete(Payload::Resource(result))
+    }
+}
+
+impl From<GetPromptResult> for Outcome {
+    fn from(result: GetPromptResult) -> Self {
+        Self::Complete(Payload::Prompt(result))
+    }
+}

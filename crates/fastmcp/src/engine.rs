@@ -1,0 +1,164 @@
+//! What stands behind the doors of one server.
+
+pub(crate) mod session;
+
+use std::{fmt, sync::Arc};
+
+use fastmcp_auth::Caller;
+use fastmcp_guard::clock::Clock;
+use fastmcp_protocol::{
+    Method, ProtocolVersion, RpcError,
+    capability::{ListCapability, ResourcesCapability, ServerCapabilities},
+    completion::{CompleteParams, CompleteResult},
+    discover::DiscoverResult,
+    subscription::SubscriptionFilter,
+    wire::CacheHint,
+};
+use fastmcp_transport::{Denied, Peer};
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    call::Kind,
+    error::{Error, Result},
+    gate::Gate,
+    registry::Registry,
+    respond::Identity,
+    seal::KeyRing,
+};
+
+/// Answers `completion/complete`: the values for an argument.
+pub type Completer = dyn Fn(&Caller, &CompleteParams<'_>) -> Vec<String> + Send + Sync;
+
+/// Who comes in, or why not.
+pub type Admission = std::result::Result<Caller, Denied>;
+
+/// Authenticates requests over HTTP, once each, before the body is read.
+pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
+    /// Who is calling.
+    fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission>;
+}
+
+/// What stands behind the doors of one server; a [`Door`](fastmcp_transport::Door) itself.
+pub struct Engine {
+    pub(crate) identity: Identity,
+    pub(crate) instructions: Option<String>,
+    pub(crate) registry: Registry,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) completer: Option<Box<Completer>>,
+    pub(crate) key_ring: KeyRing,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether internal failures are told without details.
+    pub(crate) mask: bool,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) cache_hint: CacheHint,
+    pub(crate) sessions: session::Sessions,
+    pub(crate) subscriptions: Arc<Semaphore>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("identity", &self.identity)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(crate) fn gate(&self) -> &dyn Gate {
+        &*self.gate
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// What clients are told that the server can do: what it has.
+    pub(crate) fn capabilities(&self) -> ServerCapabilities {
+        let offered = self.offered();
+        let list = |on: bool| on.then(ListCapability::changing);
+        let resources = offered
+            .resources_list_changed
+            .then_some(ResourcesCapability {
+                subscribe: Some(true),
+                list_changed: Some(true),
+            });
+        ServerCapabilities {
+            tools: list(offered.tools_list_changed),
+            prompts: list(offered.prompts_list_changed),
+            resources,
+            completions: self.completer.is_some().then(serde_json::Map::new),
+            logging: Some(serde_json::Map::new()),
+            ..ServerCapabilities::default()
+        }
+    }
+
+    /// The lists that the server has and tells changes of.
+    fn offered(&self) -> SubscriptionFilter {
+        let snapshot = self.registry.snapshot();
+        SubscriptionFilter {
+            tools_list_changed: snapshot.has(Kind::Tool),
+            prompts_list_changed: snapshot.has(Kind::Prompt),
+            resources_list_changed: snapshot.has(Kind::Resource) || snapshot.has(Kind::Template),
+            resource_subscriptions: Vec::new(),
+        }
+    }
+
+    /// What clients are told of the server.
+    pub(crate) fn describe(&self) -> DiscoverResult {
+        DiscoverResult {
+            supported_versions: ProtocolVersion::discoverable()
+                .map(|v| v.as_str().to_owned())
+                .collect(),
+            capabilities: self.capabilities(),
+            instructions: self.instructions.clone(),
+            meta: None,
+        }
+    }
+
+    /// Whether the method belongs to something that the server has.
+    pub(crate) fn serves(&self, method: Method) -> bool {
+        let has = |kind| self.registry.snapshot().has(kind);
+        match method {
+            Method::ToolsList | Method::ToolsCall => has(Kind::Tool),
+            Method::PromptsList | Method::PromptsGet => has(Kind::Prompt),
+            Method::ResourcesList
+            | Method::ResourcesTemplatesList
+            | Method::ResourcesRead
+            | Method::ResourcesSubscribe
+            | Method::ResourcesUnsubscribe => has(Kind::Resource) || has(Kind::Template),
+            Method::Complete => self.completer.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Of what a subscriber wants, what it may hear of.
+    pub(crate) fn honoured(
+        &self,
+        caller: &Caller,
+        wanted: &SubscriptionFilter,
+    ) -> SubscriptionFilter {
+        let snapshot = self.registry.snapshot();
+        wanted.honoured(&self.offered(), |uri| {
+            snapshot
+                .find_resource(self.gate(), caller, uri)
+                .is_some_and(|(c, _)| self.gate().visible(caller, &c))
+        })
+    }
+
+    pub(crate) fn complete(
+        &self,
+        caller: &Caller,
+        params: &CompleteParams<'_>,
+    ) -> Result<CompleteResult> {
+        let completer = self.completer.as_ref().ok_or_else(|| {
+            Error::protocol(RpcError::method_not_found(Method::Complete.as_str()))
+        })?;
+        Ok(CompleteResult::new(completer(caller, params)))
+    }
+}

@@ -1,0 +1,55 @@
+//! Lists as wire bytes.
+
+use bytestring::ByteString;
+use fastmcp_protocol::{
+    Era, ProtocolVersion, legacy,
+    prompt::ListPromptsResult,
+    resource::{ListResourceTemplatesResult, ListResourcesResult},
+    tool::ListToolsResult,
+};
+
+use crate::{call::Kind, component::Definition, error::Result};
+
+/// One page of the list of `kind`, as clients of `version` read it.
+pub(crate) fn encode_list(
+    kind: Kind,
+    version: ProtocolVersion,
+    page: &[&Definition],
+    next_cursor: Option<String>,
+) -> Result<ByteString> {
+    let older = version.era() == Era::Legacy;
+    macro_rules! collect {
+        ($variant:ident, $render:path) => {
+            page.iter()
+                .filter_map(|d| match d {
+                    Definition::$variant(d) if older => Some($render(d, version).into_owned()),
+                    Definition::$variant(d) => Some(d.clone()),
+                    _ => None,
+                })
+                .collect()
+        };
+    }
+    let text = match kind {
+        Kind::Tool => serde_json::to_string(&ListToolsResult {
+            tools: collect!(Tool, legacy::tool),
+            next_cursor,
+            meta: None,
+        }),
+        Kind::Resource => serde_json::to_string(&ListResourcesResult {
+            resources: collect!(Resource, legacy::resource),
+            next_cursor,
+            meta: None,
+        }),
+        Kind::Template => serde_json::to_string(&ListResourceTemplatesResult {
+            resource_templates: collect!(Template, legacy::resource_template),
+            next_cursor,
+            meta: None,
+        }),
+        Kind::Prompt => serde_json::to_string(&ListPromptsResult {
+            prompts: collect!(Prompt, legacy::prompt),
+            next_cursor,
+            meta: None,
+        }),
+    };
+    Ok(text?.into())
+}
