@@ -111,7 +111,6 @@ impl Error {
 }
 
 /// The gateway.
-#[derive(Debug)]
 pub struct App {
     config: Config,
     pipeline: Arc<Pipeline>,
@@ -350,7 +349,7 @@ impl App {
             Some(host) if !address.ip().is_loopback() => format!("https://{host}{MCP_PATH}"),
             _ => format!("http://{address}{MCP_PATH}"),
         };
-        ResourceMetadata::new(resource, [self.config.jwt.issuer.clone()]).map_err(Error::part("resource metadata"))
+        ResourceMetadata::new(&resource, [self.config.jwt.issuer.clone()]).map_err(Error::part("resource metadata"))
     }
 
     fn http_config(&self) -> HttpConfig {
@@ -494,6 +493,12 @@ async fn verifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Verificatio
     let verifier = JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
     let cached = CachedVerifier::new(Arc::new(verifier), Arc::clone(clock), &CacheConfig::default()).map_err(Error::part("JWT settings"))?;
     Ok((Arc::new(cached), remote))
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("config", &self.config).field("pipeline", &self.pipeline).finish_non_exhaustive()
+    }
 }
 
 /// The router for one connection: requests carry whence they came.

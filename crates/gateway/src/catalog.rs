@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     call::Call,
     error::{Code, Error},
-    manifest::{Manifest, PUBLIC_TENANT, ToolId},
+    manifest::{Manifest, PUBLIC_TENANT},
     provider::{Adapters, Demands, ProviderAdapter, ProviderError},
     state::{State, manifest::After},
 };

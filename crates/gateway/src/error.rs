@@ -1,6 +1,6 @@
 //! Why a call is refused or failed, in the words of the contract.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -68,8 +68,11 @@ impl Code {
 
 /// A refusal or failure.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
+#[error("{}", .0.message)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
     code: Code,
     message: Cow<'static, str>,
     details: Map<String, Value>,
@@ -80,7 +83,7 @@ pub struct Error {
 impl Error {
     /// Creates an error with a message for the caller.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: Map::new(), retry_after: None, log: None }
+        Self(Box::new(Inner { code, message: message.into(), details: Map::new(), retry_after: None, log: None }))
     }
 
     /// No such tool for this caller: the answer for foreign tools too.
@@ -90,7 +93,7 @@ impl Error {
     }
 
     /// The policy denies; `reason` says why.
-    pub fn denied(reason: impl std::fmt::Display) -> Self {
+    pub fn denied(reason: impl fmt::Display) -> Self {
         Self::new(Code::Forbidden, format!("Access denied: {reason}"))
     }
 
@@ -100,75 +103,75 @@ impl Error {
     }
 
     /// A part of the gateway is away; `log` is not for the caller.
-    pub fn unavailable(message: impl Into<Cow<'static, str>>, log: impl ToString) -> Self {
+    pub fn unavailable(message: impl Into<Cow<'static, str>>, log: impl fmt::Display) -> Self {
         Self::new(Code::Unavailable, message).with_log(log)
     }
 
     /// The gateway failed; `log` is not for the caller.
-    pub fn internal(log: impl ToString) -> Self {
+    pub fn internal(log: impl fmt::Display) -> Self {
         Self::new(Code::Internal, "Internal error").with_log(log)
     }
 
     /// Adds a member to the details.
     #[must_use]
     pub fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.details.insert(name.to_owned(), value.into());
+        self.0.details.insert(name.to_owned(), value.into());
         self
     }
 
     /// Says when to try again.
     #[must_use]
-    pub const fn with_retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
         self
     }
 
     /// Adds what only the log may know.
     #[must_use]
-    pub fn with_log(mut self, log: impl ToString) -> Self {
-        self.log = Some(log.to_string());
+    pub fn with_log(mut self, log: impl fmt::Display) -> Self {
+        self.0.log = Some(log.to_string());
         self
     }
 
     /// The code.
     #[must_use]
-    pub const fn code(&self) -> Code {
-        self.code
+    pub fn code(&self) -> Code {
+        self.0.code
     }
 
     /// The message for the caller.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The details for the caller.
     #[must_use]
-    pub const fn details(&self) -> &Map<String, Value> {
-        &self.details
+    pub fn details(&self) -> &Map<String, Value> {
+        &self.0.details
     }
 
     /// When to try again, in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
-        self.retry_after.map(|after| u64::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
+        self.0.retry_after.map(|after| u64::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
     }
 
     /// What only the log may know.
     #[must_use]
     pub fn log(&self) -> Option<&str> {
-        self.log.as_deref()
+        self.0.log.as_deref()
     }
 
     /// The error as both doors show it.
     #[must_use]
     pub fn to_json(&self, corr_id: &str) -> Value {
         let mut error = Map::new();
-        error.insert("code".to_owned(), json!(self.code.as_str()));
-        error.insert("message".to_owned(), json!(self.message));
+        error.insert("code".to_owned(), json!(self.0.code.as_str()));
+        error.insert("message".to_owned(), json!(self.0.message));
         error.insert("corr_id".to_owned(), json!(corr_id));
-        if !self.details.is_empty() {
-            error.insert("details".to_owned(), Value::Object(self.details.clone()));
+        if !self.0.details.is_empty() {
+            error.insert("details".to_owned(), Value::Object(self.0.details.clone()));
         }
         json!({"error": error})
     }

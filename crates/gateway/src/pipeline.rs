@@ -58,17 +58,17 @@ impl Pipeline {
     pub async fn invoke(&self, call: &Call) -> Result<Done, Error> {
         let begun = Instant::now();
         let action = if matches!(call.presented, crate::call::Presented::Nothing) { "tools.invoke" } else { "tools.confirm" };
-        let mut record = self.audit.open(call, action);
-        let outcome = self.run(call, &mut record).await;
+        let mut way = Way { call, record: self.audit.open(call, action), watch: Watch::start(&self.telemetry) };
+        let outcome = self.run(&mut way).await;
         self.note(call, &outcome, begun.elapsed());
         let closing = Instant::now();
-        self.audit.close(record, &outcome).await;
+        self.audit.close(way.record, &outcome).await;
         self.telemetry.stage("audit_close", closing.elapsed());
         outcome
     }
 
-    async fn run(&self, call: &Call, record: &mut Record) -> Result<Done, Error> {
-        let mut watch = Watch::start(&self.telemetry);
+    async fn run(&self, way: &mut Way<'_>) -> Result<Done, Error> {
+        let Way { call, record, watch } = way;
         let target = self.catalog.resolve(&call.caller, &call.tool_id)?;
         record.target(&target);
         let args = target.validate(call)?;
@@ -89,11 +89,12 @@ impl Pipeline {
             Held::Pending(pending) => return Ok(Done::Pending(pending)),
         };
         watch.lap("consent");
-        self.act(call, record, &permit, hold, &mut watch).await.map(Done::Complete)
+        self.act(way, &permit, hold).await.map(Done::Complete)
     }
 
     /// From here on the order is: credential, durable intent, fence, act, record.
-    async fn act(&self, call: &Call, record: &mut Record, permit: &Permit, hold: Hold, watch: &mut Watch<'_>) -> Result<Completed, Error> {
+    async fn act(&self, way: &mut Way<'_>, permit: &Permit, hold: Hold) -> Result<Completed, Error> {
+        let Way { call, record, watch } = way;
         let operation_id = hold.operation_id().cloned();
         let operation = operation_id.as_ref().map_or_else(|| call.corr_id.as_str().to_owned(), |id| id.as_str().to_owned());
         let grant = match self.broker.grant(permit).await.and_then(|grant| wanted(call).map(|()| grant)) {
@@ -258,6 +259,13 @@ fn failed(error: &ProviderError, durable: bool) -> Error {
 fn done(result: Result<Raw, serde_json::Error>) -> Result<Done, Error> {
     let result = result.map_err(Error::internal)?;
     Ok(Done::Complete(Completed { result, token_meta: Map::new(), replay: false, operation_id: None }))
+}
+
+/// One call on its way.
+struct Way<'a> {
+    call: &'a Call,
+    record: Record,
+    watch: Watch<'a>,
 }
 
 /// Measures the stages.

@@ -90,6 +90,14 @@ impl Permit {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    action: Action,
+    resource: Option<&'a Resource>,
+    arguments: Option<&'a Value>,
+}
+
 /// A denial with its decision, for the record.
 #[derive(Debug)]
 pub struct Denial {
@@ -148,7 +156,7 @@ impl Policy {
         resource.required_scopes.extend(demands.scopes);
         let subject = subject(&call.caller);
         let arguments = args.to_value();
-        let decision = self.decide(call, Action::ToolsInvoke, &subject, Some(&resource), Some(&arguments));
+        let decision = self.decide(call, &subject, Asked { action: Action::ToolsInvoke, resource: Some(&resource), arguments: Some(&arguments) });
         if !decision.is_allowed() {
             return Err(Denial { error: Error::denied(&decision.reason), decision: Box::new(decision) });
         }
@@ -168,7 +176,7 @@ impl Policy {
     /// [`Denial`] with [`Code::Forbidden`].
     pub fn permit_registration(&self, call: &Call, target: &Target) -> Result<Decision, Denial> {
         let subject = subject(&call.caller);
-        let decision = self.decide(call, Action::ManifestsRegister, &subject, Some(target.entry().resource()), None);
+        let decision = self.decide(call, &subject, Asked { action: Action::ManifestsRegister, resource: Some(target.entry().resource()), arguments: None });
         if decision.is_allowed() {
             return Ok(decision);
         }
@@ -181,7 +189,7 @@ impl Policy {
     ///
     /// [`Denial`] with [`Code::Forbidden`].
     pub fn permit_listing(&self, call: &Call) -> Result<Decision, Denial> {
-        let decision = self.decide(call, Action::CatalogList, &subject(&call.caller), None, None);
+        let decision = self.decide(call, &subject(&call.caller), Asked { action: Action::CatalogList, resource: None, arguments: None });
         if decision.is_allowed() {
             return Ok(decision);
         }
@@ -197,7 +205,7 @@ impl Policy {
         self.set.load().visible(&request)
     }
 
-    fn decide(&self, call: &Call, action: Action, subject: &Subject, resource: Option<&Resource>, arguments: Option<&Value>) -> Decision {
+    fn decide(&self, call: &Call, subject: &Subject, asked: Asked<'_>) -> Decision {
         let mut context = Context::at(self.now()).corr_id(call.corr_id.as_str());
         if let Some(client) = &call.client {
             context = context.client(client);
@@ -205,10 +213,10 @@ impl Policy {
         if let Some(ip) = call.caller.client_address() {
             context = context.ip(ip);
         }
-        if let Some(arguments) = arguments {
+        if let Some(arguments) = asked.arguments {
             context = context.arguments(arguments);
         }
-        self.set.load().decide(&Request { action, subject, resource, context: &context })
+        self.set.load().decide(&Request { action: asked.action, subject, resource: asked.resource, context: &context })
     }
 
     fn now(&self) -> jiff::Timestamp {

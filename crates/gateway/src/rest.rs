@@ -73,7 +73,6 @@ pub struct Rest {
 }
 
 /// The routes.
-#[must_use]
 pub fn router(rest: Arc<Rest>) -> Router {
     Router::new()
         .route("/tool-catalog", get(catalog))

@@ -44,7 +44,6 @@ pub struct Telemetry {
     refusals: Family<Reason, Counter>,
     policy_reloads: Family<Reason, Counter>,
     tools: Gauge,
-    resources: Gauge,
     uptime: Gauge<f64, AtomicU64>,
 }
 
@@ -71,9 +70,11 @@ impl Telemetry {
         registry.register("fastmcp_door_refusals", "Requests refused before a tool was known", refusals.clone());
         let policy_reloads = Family::default();
         registry.register("fastmcp_policy_reloads", "Attempts to load changed policies", policy_reloads.clone());
-        let (tools, resources, uptime) = (Gauge::default(), Gauge::default(), Gauge::<f64, AtomicU64>::default());
+        let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
+        // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
+        let resources = Gauge::<i64>::default();
         registry.register("tools_count", "Registered tools", tools.clone());
-        registry.register("resources_count", "Registered resources", resources.clone());
+        registry.register("resources_count", "Registered resources", resources);
         registry.register("uptime", "Seconds since the start", uptime.clone());
         Self {
             registry: Arc::new(registry),
@@ -83,7 +84,6 @@ impl Telemetry {
             refusals,
             policy_reloads,
             tools,
-            resources,
             uptime,
         }
     }
