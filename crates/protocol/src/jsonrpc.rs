@@ -326,6 +326,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// Refuses a text that nests deeper than `depth`, without recursion.
 fn check_depth(text: &str, depth: usize) -> Result<(), Malformed> {
+    // Most messages have fewer brackets than levels allowed: counting them is a tenth of the cost.
+    let opening = text.bytes().filter(|b| matches!(b, b'{' | b'[')).count();
+    if opening <= depth {
+        return Ok(());
+    }
     let (mut level, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_string {

@@ -84,8 +84,11 @@ impl AllowedHosts {
     }
 
     fn names_host(&self, host: &str) -> bool {
+        let host = host_name(host);
+        // The names are few, and this runs for every request.
         self.names
-            .contains(host_name(host).to_ascii_lowercase().as_str())
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(host))
     }
 
     fn names_origin(&self, origin: &str) -> bool {

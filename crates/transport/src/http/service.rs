@@ -36,6 +36,9 @@ use crate::{
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+static HEADER_VERSION: HeaderName = HeaderName::from_static(PROTOCOL_VERSION);
+static HEADER_METHOD: HeaderName = HeaderName::from_static(METHOD);
+static HEADER_NAME: HeaderName = HeaderName::from_static(NAME);
 
 /// How the endpoint behaves.
 #[derive(Clone, Debug, Default)]
@@ -196,9 +199,9 @@ impl<D: Door> HttpService<D> {
         })?;
         let message = Message::parse(&text, limits.json_depth).map_err(|e| malformed(&e))?;
         let mirrored = Headers {
-            version: single(headers, PROTOCOL_VERSION)?,
-            method: single(headers, METHOD)?,
-            name: single(headers, NAME)?,
+            version: single(headers, &HEADER_VERSION)?,
+            method: single(headers, &HEADER_METHOD)?,
+            name: single(headers, &HEADER_NAME)?,
         };
         let route =
             route(Mirror::Headers(mirrored), &message).map_err(|refusal| refused(&refusal))?;
@@ -308,23 +311,18 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
         );
         return Err(refuse(415, error));
     }
-    let accepts = |wanted: &str| {
-        let mut named = headers.get_all(header::ACCEPT).iter().peekable();
-        named.peek().is_none()
-            || named
-                .filter_map(|v| v.to_str().ok())
-                .flat_map(|v| v.split(','))
-                .any(|range| {
-                    let range = range.split(';').next().unwrap_or_default().trim();
-                    range == "*/*"
-                        || range.eq_ignore_ascii_case(wanted)
-                        || wanted
-                            .split('/')
-                            .next()
-                            .is_some_and(|t| range == format!("{t}/*"))
-                })
-    };
-    if accepts("application/json") && accepts("text/event-stream") {
+    let (mut json, mut events, mut named) = (false, false, false);
+    for ranges in headers.get_all(header::ACCEPT) {
+        named = true;
+        for range in ranges.to_str().unwrap_or_default().split(',') {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            let any = range == "*/*";
+            json |=
+                any || range.eq_ignore_ascii_case("application/json") || range == "application/*";
+            events |= any || range.eq_ignore_ascii_case("text/event-stream") || range == "text/*";
+        }
+    }
+    if !named || (json && events) {
         return Ok(());
     }
     let error = RpcError::new(
@@ -336,7 +334,7 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
 
 fn single<'a>(
     headers: &'a HeaderMap,
-    name: &'static str,
+    name: &HeaderName,
 ) -> Result<Option<&'a str>, Box<Response<Body>>> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
