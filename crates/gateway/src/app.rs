@@ -209,11 +209,11 @@ impl App {
         let mcp = HttpService::new(Arc::clone(server.door()), self.http_config(), self.tracker.clone(), shutdown.clone());
         let router = router.route_service(MCP_PATH, mcp);
         self.background(&shutdown);
-        Serve::new(Limits::default(), shutdown, self.tracker.clone())
+        let serving = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
             .grace(self.config.shutdown_grace)
-            .run(listener, |address| Addressed { router: router.clone(), address })
-            .await
-            .map_err(Error::Listener)
+            .run(listener, |address| Addressed { router: router.clone(), address });
+        let (served, ()) = tokio::join!(serving, self.watch_policy(shutdown));
+        served.map_err(Error::Listener)
     }
 
     /// Serves MCP on standard input and output, to one local caller with `roles`.
@@ -235,8 +235,12 @@ impl App {
             scopes: None,
         });
         let stdio = Stdio::new(Arc::clone(server.door()), caller, Limits::default());
-        let served = stdio.run(tokio::io::stdin(), tokio::io::stdout(), shutdown.clone()).await;
-        shutdown.cancel();
+        let serving = async {
+            let served = stdio.run(tokio::io::stdin(), tokio::io::stdout(), shutdown.clone()).await;
+            shutdown.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serving, self.watch_policy(shutdown.clone()));
         self.tracker.close();
         self.tracker.wait().await;
         served.map_err(Error::Listener)
@@ -380,11 +384,7 @@ impl App {
     }
 
     /// Watches the policy files until `shutdown` fires, loading what changed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn watch_policy(&self, shutdown: CancellationToken) {
+    async fn watch_policy(&self, shutdown: CancellationToken) {
         let mut seen = self.policies.fingerprint();
         while shutdown.run_until_cancelled(tokio::time::sleep(POLICY_EVERY)).await.is_some() {
             let now = self.policies.fingerprint();
