@@ -1,0 +1,247 @@
+//! What the gateway is told: defaults, then `fastmcp.yaml`, then `.env`, then the environment, then flags.
+//!
+//! [`load`] is the one place in the gateway that reads configuration, and it does so once: everything behind it takes
+//! the [`Config`], whose fields are checked. The environment comes in as an argument. Each known name stands in the
+//! table of [`variable`]; what nobody knows is refused (in `fastmcp.yaml`) or warned about (elsewhere), and what has no
+//! effect in this version is warned about or, where it promises security, refused.
+
+mod error;
+mod instance;
+mod layer;
+mod parse;
+mod policy;
+mod reader;
+mod section;
+pub mod variable;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fastmcp_guard::random::{OsRandom, Random};
+
+pub use self::{
+    error::{Errors, Problem},
+    layer::{Setting, Source},
+    policy::{PolicyFileError, policy_sources},
+};
+use crate::{confirm::token::TokenBytes, limit::Rate};
+
+/// The folder of everything that has no place of its own.
+pub const DEFAULT_DATA_DIR: &str = ".fastmcp";
+/// The configuration file that is read where none is named.
+pub const DEFAULT_CONFIG_FILE: &str = "fastmcp.yaml";
+/// The environment file that is read where none is named.
+pub const DEFAULT_ENV_FILE: &str = ".env";
+
+/// The configuration of a gateway. [`variable::VARIABLES`] lists each name with its range and default.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `APP_NAME`: the name of the application.
+    pub app_name: String,
+    /// `SERVER_NAME`: the name that MCP clients see; the application's by default.
+    pub server_name: String,
+    /// `SERVER_VERSION`: the version that clients see; this program's by default.
+    pub server_version: String,
+    /// `TRANSPORT`: how clients reach the gateway where no flag says so.
+    pub transport: Transport,
+    /// `HOST` and `PORT`: the address to listen at.
+    pub bind: SocketAddr,
+    /// `LOG_LEVEL`: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// `LOG_FORMAT`: the form of log lines.
+    pub log_format: LogFormat,
+    /// `FASTMCP_DATA_DIR`: where keys, state and audit lie unless they are given places of their own.
+    pub data_dir: PathBuf,
+    /// Whose tokens are taken.
+    pub jwt: Jwt,
+    /// `CONFIRM_TTL_SEC`: how long a confirmation may take.
+    pub confirm_ttl: Duration,
+    /// `ACTION_TOKEN_BYTES`: how many random bytes an action token has.
+    pub action_token: TokenBytes,
+    /// `IDEMPOTENCY_TTL_SEC`: how long a result is replayed.
+    pub idempotency_ttl: Duration,
+    /// `RATE_LIMIT_DEFAULT_RPS` and `RATE_BUCKET_BURST`: how often one subject may call one tool.
+    pub rate: Rate,
+    /// `SQLITE_URL`: the file of the state.
+    pub state_path: PathBuf,
+    /// `DATABASE_PATH`: the database that the database tools work on.
+    pub database_path: PathBuf,
+    /// Whether that is the sample database, which is made where it is missing.
+    pub database_is_sample: bool,
+    /// `DATABASE_MAX_ROWS`: the most rows of a result.
+    pub database_max_rows: usize,
+    /// `AUDIT_WORM_DIR`: the folder of the audit log.
+    pub audit_dir: PathBuf,
+    /// `AUDIT_MODE`: whether a call waits until its record is durable.
+    pub audit_mode: fastmcp_audit::Mode,
+    /// `FILESYSTEM_ROOT`: the folder that the file tools work in.
+    pub filesystem_root: PathBuf,
+    /// `FILESYSTEM_MAX_FILE_MB` and `FILESYSTEM_MAX_DEPTH`: what they may touch there.
+    pub filesystem_limits: fastmcp_guard::files::Limits,
+    /// The file of the ads sandbox.
+    pub ads_path: PathBuf,
+    /// `REQUEST_TIMEOUT`: how long a tool may take.
+    pub request_timeout: Duration,
+    /// `MASK_ERRORS`: whether details of inner failures are kept from callers.
+    pub mask_errors: bool,
+    /// `FASTMCP_ALLOWED_HOSTS`: names under which the gateway may be addressed, beside those of loopback.
+    pub allowed_hosts: Vec<String>,
+    /// `FASTMCP_ALLOWED_ORIGINS`: origins whose pages may call, beside those of loopback.
+    pub allowed_origins: Vec<String>,
+    /// `FASTMCP_POLICY`: a policy file, or a folder of `*.yml` and `*.cedar` files.
+    pub policy_path: PathBuf,
+    /// `CATALOG_TENANT_DEFAULT`: the tenant of callers at standard input and of manifests that name none.
+    pub catalog_tenant_default: String,
+    /// `FASTMCP_INSTANCE`: the name of this replica, the same after each start. Empty only out of [`preview`], before the
+    /// first start.
+    pub instance: String,
+    /// `FASTMCP_SHUTDOWN_GRACE_SEC`: how long running calls may take to finish at shutdown.
+    pub shutdown_grace: Duration,
+    /// `FASTMCP_TRUSTED_PROXIES`: proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// How clients reach the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over HTTP: both doors.
+    Http,
+    /// Over standard input and output: MCP, for one local client.
+    Stdio,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Whose tokens are taken.
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    /// `JWT_ISSUER`: the `iss` of tokens, compared exactly.
+    pub issuer: String,
+    /// `JWT_AUDIENCE`: the `aud` of tokens, compared exactly.
+    pub audience: String,
+    /// `JWT_ALG`: the algorithms that are allowed.
+    pub algorithms: Vec<fastmcp_auth::Algorithm>,
+    /// `JWT_TTL_MIN`: how long a token lives that `fastmcp token mint` makes.
+    pub ttl: Duration,
+    /// `JWT_LEEWAY_SEC`: how far the clocks of issuer and gateway may differ.
+    pub leeway: Duration,
+    /// `JWT_JWKS_FILE` or `JWT_JWKS_URL`: the keys that check signatures.
+    pub keys: JwtKeys,
+}
+
+/// Where the keys come from that check signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwtKeys {
+    /// Keys that the gateway made for itself; for loopback alone.
+    Development,
+    /// A JWK Set in a file.
+    File(PathBuf),
+    /// A JWK Set at an address.
+    Url(url::Url),
+}
+
+/// What the command line says; it beats everything else.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--bind`.
+    pub bind: Option<SocketAddr>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+}
+
+/// A configuration and how it came about.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What holds.
+    pub config: Config,
+    /// What the operator should know: unknown names, settings without effect.
+    pub warnings: Vec<String>,
+    /// Each setting with its value, secrets left out, and where it comes from.
+    pub settings: Vec<Setting>,
+}
+
+/// Reads the configuration from the working folder, the environment (`vars`) and the command line.
+///
+/// Makes the data folder and the instance's name in it where they are missing, so that the next start bears the same
+/// name. Blocks on the disk.
+///
+/// # Errors
+///
+/// [`Errors`] with everything that is wrong at once: which name, its value (not of secrets), what it takes, and where
+/// it was set.
+pub fn load(vars: impl Iterator<Item = (String, String)>, flags: &Flags) -> Result<Loaded, Errors> {
+    load_in(
+        &Place {
+            folder: Path::new(""),
+            random: &OsRandom,
+            keep: true,
+        },
+        vars,
+        flags,
+    )
+}
+
+/// As [`load`], but leaves the disk as it is: for commands that only look.
+///
+/// [`Config::instance`] is empty where nobody has started a gateway yet; such a configuration cannot be served.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn preview(
+    vars: impl Iterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<Loaded, Errors> {
+    load_in(
+        &Place {
+            folder: Path::new(""),
+            random: &OsRandom,
+            keep: false,
+        },
+        vars,
+        flags,
+    )
+}
+
+/// Where configuration is read.
+struct Place<'a> {
+    /// The working folder, to which relative paths belong. Empty: the process's own.
+    folder: &'a Path,
+    random: &'a dyn Random,
+    /// Whether what must stay the same may be written.
+    keep: bool,
+}
+
+fn load_in(
+    place: &Place<'_>,
+    vars: impl Iterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<Loaded, Errors> {
+    let layers = layer::collect(place.folder, vars, flags);
+    let mut reader = reader::Reader::new(layers, place.folder);
+    let config = section::config(&mut reader, place);
+    let (settings, warnings, problems) = reader.finish();
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded {
+            config,
+            warnings,
+            settings,
+        }),
+        _ => Err(Errors::new(problems)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The configuration, section by section.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::Path};
+
+use fastmcp_auth::Algorithm;
+use fastmcp_guard::files::Limits;
+
+use super::{
+    Config, Jwt, JwtKeys, Place, instance,
+    parse::{self, Reject, number, printable, seconds, truth},
+    reader::Reader,
+};
+use crate::{confirm::token::TokenBytes, limit::Rate};
+
+/// The file of the default policy in the data folder.
+const POLICY_FILE: &str = "policies.yml";
+
+/// Reads everything; `None` means that problems were noted.
+pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Config> {
+    refuse_promises(reader);
+    let app_name = reader.read("APP_NAME", printable(128));
+    let server_name = reader.read_if_set("SERVER_NAME", printable(128));
+    let server_version = reader.read("SERVER_VERSION", printable(128));
+    let transport = reader.read("TRANSPORT", parse::transport);
+    let (host, port) = (
+        reader.read("HOST", parse::host),
+        reader.read("PORT", number(0..=u16::MAX)),
+    );
+    let (log_level, log_format) = (
+        reader.read("LOG_LEVEL", parse::log_level),
+        reader.read("LOG_FORMAT", parse::log_format),
+    );
+    let data_dir = reader.path(
+        "FASTMCP_DATA_DIR",
+        reader.resolve(Path::new(super::DEFAULT_DATA_DIR)),
+    );
+    for name in ["FASTMCP_CONFIG", "ENV_FILE"] {
+        let _file = reader.read_if_set(name, |text| Ok(text.to_owned()));
+    }
+    let instance = instance(reader, place, &data_dir);
+    let jwt = jwt(reader);
+    let calls = calls(reader);
+    let files = files(reader, &data_dir);
+    let door = door(reader);
+    let app_name = app_name?;
+    let server_name = server_name?.unwrap_or_else(|| app_name.clone());
+    reader.derived("SERVER_NAME", server_name.clone());
+    let (calls, files, door) = (calls?, files?, door?);
+    Some(Config {
+        server_name,
+        app_name,
+        server_version: server_version?,
+        transport: transport?,
+        bind: SocketAddr::new(host?, port?),
+        log_level: log_level?,
+        log_format: log_format?,
+        jwt: jwt?,
+        confirm_ttl: calls.confirm_ttl,
+        action_token: calls.action_token,
+        idempotency_ttl: calls.idempotency_ttl,
+        rate: calls.rate,
+        request_timeout: calls.request_timeout,
+        mask_errors: calls.mask_errors,
+        catalog_tenant_default: calls.tenant,
+        state_path: files.state,
+        database_path: files.database,
+        database_is_sample: files.database_is_sample,
+        database_max_rows: files.database_max_rows,
+        audit_dir: files.audit,
+        audit_mode: files.audit_mode,
+        filesystem_root: files.root,
+        filesystem_limits: files.limits,
+        ads_path: data_dir.join("ads.db"),
+        policy_path: files.policy,
+        data_dir,
+        allowed_hosts: door.hosts,
+        allowed_origins: door.origins,
+        trusted_proxies: door.proxies,
+        shutdown_grace: door.grace,
+        instance: instance?,
+    })
+}
+
+/// What promises something that this version does not do, and would be dangerous to ignore.
+fn refuse_promises(reader: &mut Reader<'_>) {
+    if reader.read("REQUIRE_MTLS", truth) == Some(true) {
+        reader.problem("REQUIRE_MTLS", "client certificates cannot be required in this version; set it to `false` and let a proxy in front require them");
+    }
+    match reader.read_if_set("ENABLE_AUTH", truth) {
+        Some(Some(false)) => reader.problem("ENABLE_AUTH", "authentication cannot be switched off; remove it, and mint tokens with `fastmcp token mint`"),
+        Some(Some(true)) => reader.warn("ENABLE_AUTH", "has no effect in this version: authentication is always on"),
+        Some(None) | None => {}
+    }
+    if reader.is_set("DATABASE_URL") {
+        reader.problem("DATABASE_URL", "state cannot be kept in PostgreSQL in this version; remove it, and name a file with `SQLITE_URL`");
+    }
+    let _sandbox = reader.read("ADS_PROVIDER_MODE", |text| match text {
+        "sandbox" => Ok(()),
+        _ => Err(Reject::Because("this version creates campaigns in its own sandbox only; set it to `sandbox` or remove it".to_owned())),
+    });
+}
+
+fn instance(reader: &mut Reader<'_>, place: &Place<'_>, data_dir: &Path) -> Option<String> {
+    if let Some(named) = reader.read_if_set("FASTMCP_INSTANCE", parse::instance)? {
+        return Some(named);
+    }
+    let found = match instance::kept(data_dir) {
+        Ok(None) if place.keep => instance::keep(data_dir, place.random),
+        found => found.map(Option::unwrap_or_default),
+    };
+    match found {
+        Ok(name) => {
+            reader.derived("FASTMCP_INSTANCE", name.clone());
+            Some(name)
+        }
+        Err(fault) => {
+            reader.problem("FASTMCP_INSTANCE", fault);
+            None
+        }
+    }
+}
+
+fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {
+    let issuer = reader.read("JWT_ISSUER", printable(1024));
+    let audience = reader.read("JWT_AUDIENCE", printable(1024));
+    let algorithms = reader.read("JWT_ALG", parse::algorithms);
+    let ttl = reader.read("JWT_TTL_MIN", |text| {
+        number(1..=43_200_u64)(text).map(|m| std::time::Duration::from_secs(m * 60))
+    });
+    let leeway = reader.read("JWT_LEEWAY_SEC", seconds(0..=900));
+    let file = reader.read_if_set("JWT_JWKS_FILE", |text| Ok(std::path::PathBuf::from(text)));
+    let url = reader.read_if_set("JWT_JWKS_URL", parse::jwks_url);
+    let keys = match (file?, url?) {
+        (None, None) => JwtKeys::Development,
+        (None, Some(url)) => JwtKeys::Url(url),
+        (Some(file), None) => {
+            let file = reader.resolve(&file);
+            if !file.is_file() {
+                reader.problem("JWT_JWKS_FILE", "there is no such file; name one that holds a JWK Set, or remove it to use development keys");
+            }
+            JwtKeys::File(file)
+        }
+        (Some(_), Some(_)) => {
+            reader.problem(
+                "JWT_JWKS_URL",
+                "`JWT_JWKS_FILE` is set as well; keys come from one place, so remove one of them",
+            );
+            return None;
+        }
+    };
+    let algorithms = algorithms?;
+    if keys == JwtKeys::Development && !algorithms.contains(&Algorithm::Rs256) {
+        reader.problem(
+            "JWT_ALG",
+            "development keys sign with RS256; add it, or set `JWT_JWKS_URL` or `JWT_JWKS_FILE`",
+        );
+    }
+    Some(Jwt {
+        issuer: issuer?,
+        audience: audience?,
+        algorithms,
+        ttl: ttl?,
+        leeway: leeway?,
+        keys,
+    })
+}
+
+struct Calls {
+    confirm_ttl: std::time::Duration,
+    action_token: TokenBytes,
+    idempotency_ttl: std::time::Duration,
+    rate: Rate,
+    request_timeout: std::time::Duration,
+    mask_errors: bool,
+    tenant: String,
+}
+
+fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
+    let confirm_ttl = reader.read("CONFIRM_TTL_SEC", seconds(1..=604_800));
+    let action_token = reader.read("ACTION_TOKEN_BYTES", |text| {
+        TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
+    });
+    let idempotency_ttl = reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000));
+    let per_second = reader.read("RATE_LIMIT_DEFAULT_RPS", parse::calls_per_second);
+    let burst = reader.read("RATE_BUCKET_BURST", |text| {
+        NonZeroU32::new(number(1..=1_000_000)(text)?).ok_or(Reject::Range)
+    });
+    let request_timeout = reader.read("REQUEST_TIMEOUT", seconds(1..=3_600));
+    let mask_errors = reader.read("MASK_ERRORS", truth);
+    let tenant = reader.read("CATALOG_TENANT_DEFAULT", printable(128));
+    Some(Calls {
+        confirm_ttl: confirm_ttl?,
+        action_token: action_token?,
+        idempotency_ttl: idempotency_ttl?,
+        rate: Rate {
+            per_second: per_second?,
+            burst: burst?,
+        },
+        request_timeout: request_timeout?,
+        mask_errors: mask_errors?,
+        tenant: tenant?,
+    })
+}
+
+struct Files {
+    state: std::path::PathBuf,
+    database: std::path::PathBuf,
+    database_is_sample: bool,
+    database_max_rows: usize,
+    audit: std::path::PathBuf,
+    audit_mode: fastmcp_audit::Mode,
+    root: std::path::PathBuf,
+    limits: Limits,
+    policy: std::path::PathBuf,
+}
+
+fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
+    let state = reader.read_if_set("SQLITE_URL", parse::sqlite_path);
+    let database_is_sample = !reader.is_set("DATABASE_PATH");
+    let database = reader.path("DATABASE_PATH", data_dir.join("sample.db"));
+    let database_max_rows = reader.read("DATABASE_MAX_ROWS", number(1..=1_000_000));
+    let audit = reader.path("AUDIT_WORM_DIR", data_dir.join("audit"));
+    let audit_mode = reader.read("AUDIT_MODE", parse::audit_mode);
+    let root = reader.path("FILESYSTEM_ROOT", data_dir.join("files"));
+    let megabytes = reader.read("FILESYSTEM_MAX_FILE_MB", number(1..=1_024_u64));
+    let max_depth = reader.read("FILESYSTEM_MAX_DEPTH", number(1..=64));
+    let policy = reader.path("FASTMCP_POLICY", data_dir.join(POLICY_FILE));
+    let state = match state? {
+        Some(path) => reader.resolve(&path),
+        None => data_dir.join("state.db"),
+    };
+    reader.derived("SQLITE_URL", state.display().to_string());
+    let limits = Limits {
+        max_file_bytes: megabytes? * 1024 * 1024,
+        max_depth: max_depth?,
+        ..Limits::default()
+    };
+    Some(Files {
+        state,
+        database,
+        database_is_sample,
+        database_max_rows: database_max_rows?,
+        audit,
+        audit_mode: audit_mode?,
+        root,
+        limits,
+        policy,
+    })
+}
+
+struct Door {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    proxies: Vec<ipnet::IpNet>,
+    grace: std::time::Duration,
+}
+
+fn door(reader: &mut Reader<'_>) -> Option<Door> {
+    let hosts = reader.read_if_set("FASTMCP_ALLOWED_HOSTS", parse::hosts);
+    let origins = reader.read_if_set("FASTMCP_ALLOWED_ORIGINS", parse::origins);
+    let proxies = reader.read_if_set("FASTMCP_TRUSTED_PROXIES", parse::networks);
+    let grace = reader.read("FASTMCP_SHUTDOWN_GRACE_SEC", seconds(0..=600));
+    Some(Door {
+        hosts: hosts?.unwrap_or_default(),
+        origins: origins?.unwrap_or_default(),
+        proxies: proxies?.unwrap_or_default(),
+        grace: grace?,
+    })
+}

@@ -1,0 +1,171 @@
+use std::{fs, sync::Arc, thread};
+
+use fastmcp_auth::{JwtConfig, JwtVerifier, TokenVerifier as _};
+use fastmcp_guard::clock::{ManualClock, Timestamp};
+
+use super::*;
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[cfg(unix)]
+fn chmod(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn keys_are_made_once_and_for_their_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("new/data");
+    let first = Keys::open(&data_dir).unwrap();
+    let second = Keys::open(&data_dir).unwrap();
+    assert_eq!(first.audit_salt(), second.audit_salt());
+    assert_ne!(first.audit_salt(), first.seal.as_slice());
+    let sealed = first.seal().unwrap().seal(b"purpose", b"value").unwrap();
+    assert_eq!(
+        second.seal().unwrap().open(b"purpose", &sealed).unwrap(),
+        b"value"
+    );
+    let key = first.audit_signer("gw-1").unwrap().verifier();
+    assert_eq!(key, second.audit_signer("gw-1").unwrap().verifier());
+    assert_eq!(
+        fs::read_to_string(data_dir.join(VERIFIER_FILE)).unwrap(),
+        format!("{key}\n")
+    );
+    assert!(!format!("{first:?}").contains("seal"));
+    #[cfg(unix)]
+    for (name, expected) in [
+        ("", 0o700),
+        (SEAL, 0o600),
+        (AUDIT_SIGNING, 0o600),
+        (AUDIT_SALT, 0o600),
+    ] {
+        assert_eq!(mode(&data_dir.join(FOLDER).join(name)), expected, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_others_can_read_is_refused_with_the_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    Keys::open(folder.path()).unwrap();
+    let seal = folder.path().join(FOLDER).join(SEAL);
+    chmod(&seal, 0o640);
+    let refused = Keys::open(folder.path()).unwrap_err().to_string();
+    assert!(
+        refused.contains("seal.key` is open to others (mode 0640); run `chmod 600 "),
+        "{refused}"
+    );
+    chmod(&seal, 0o600);
+    chmod(&folder.path().join(FOLDER), 0o755);
+    let refused = Keys::open(folder.path()).unwrap_err().to_string();
+    assert!(
+        refused.contains("(mode 0755); run `chmod 700 "),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_key_of_another_size_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    Keys::open(folder.path()).unwrap();
+    let seal = folder.path().join(FOLDER).join(SEAL);
+    fs::write(&seal, b"short").unwrap();
+    let refused = Keys::open(folder.path()).unwrap_err();
+    assert!(matches!(refused, KeyError::Unfit { .. }), "{refused}");
+    assert_eq!(fs::read(&seal).unwrap(), b"short");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join(FOLDER);
+    private_folder(&keys).unwrap();
+    fs::write(folder.path().join("elsewhere"), [0; 32]).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), keys.join(SEAL)).unwrap();
+    assert!(matches!(
+        Keys::open(folder.path()),
+        Err(KeyError::File { .. })
+    ));
+}
+
+#[test]
+fn of_many_that_race_all_have_the_same_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = std::sync::Barrier::new(8);
+    let salts: Vec<Vec<u8>> = thread::scope(|scope| {
+        let open = || {
+            start.wait();
+            let keys = Keys::open(folder.path()).unwrap();
+            [keys.audit_salt(), keys.seal.as_slice(), &keys.audit_signing].concat()
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(salts.windows(2).all(|pair| pair[0] == pair[1]));
+    // Nothing half-made is left behind.
+    assert_eq!(fs::read_dir(folder.path().join(FOLDER)).unwrap().count(), 3);
+}
+
+#[tokio::test]
+async fn a_minted_token_verifies_with_the_published_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let development = Development::open_or_generate(folder.path()).unwrap();
+    let wanted = Mint {
+        sub: "agent-1".to_owned(),
+        tenant: "acme".to_owned(),
+        roles: vec!["data-analyst".to_owned()],
+        scopes: Vec::new(),
+        ttl: std::time::Duration::from_secs(600),
+        issuer: "https://idp.local".to_owned(),
+        audience: "fastmcp".to_owned(),
+        issued_at: Timestamp::from_unix_seconds(1_000),
+    };
+    let token = development.mint(&wanted).unwrap();
+    assert!(
+        development
+            .mint(&Mint {
+                ttl: std::time::Duration::ZERO,
+                ..wanted.clone()
+            })
+            .is_err()
+    );
+    assert!(!format!("{development:?}").contains("PRIVATE"));
+
+    let keys = folder.path().join(FOLDER);
+    let published =
+        fastmcp_auth::JwkSet::parse(&fs::read(keys.join("jwks.json")).unwrap()).unwrap();
+    assert_eq!(published.key_ids().collect::<Vec<_>>(), ["dev-key"]);
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+    let verifier = JwtVerifier::new(
+        JwtConfig::new("https://idp.local", "fastmcp"),
+        published,
+        clock,
+    )
+    .unwrap();
+    let caller = verifier.verify(&token).await.unwrap();
+    assert_eq!(
+        (caller.subject(), caller.tenant()),
+        ("agent-1", Some("acme"))
+    );
+    assert!(caller.scopes().is_none());
+
+    let before = fs::read(keys.join("jwks.json")).unwrap();
+    Development::open_or_generate(folder.path()).unwrap();
+    assert_eq!(fs::read(keys.join("jwks.json")).unwrap(), before);
+    #[cfg(unix)]
+    assert_eq!(mode(&keys.join("dev-private.pem")), 0o600);
+    fs::write(keys.join("dev-private.pem"), "no key").unwrap();
+    assert!(matches!(
+        Development::open_or_generate(folder.path()),
+        Err(KeyError::Unfit { .. })
+    ));
+}
