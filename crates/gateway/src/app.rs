@@ -205,9 +205,9 @@ impl App {
             self.config.trusted_proxies.clone(),
         );
         let server = self.server(&shutdown, Some(door.clone()))?;
-        let router = self.router(&server, door, &metadata, address)?;
         let mcp = HttpService::new(Arc::clone(server.door()), self.http_config(), self.tracker.clone(), shutdown.clone());
-        let router = router.route_service(MCP_PATH, mcp);
+        let correlate = axum::middleware::from_fn_with_state(door.clone(), rest::correlate);
+        let router = self.router(&server, door, &metadata, address)?.route_service(MCP_PATH, mcp).layer(correlate);
         self.background(&shutdown);
         let serving = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
             .grace(self.config.shutdown_grace)
@@ -338,7 +338,7 @@ impl App {
             async move {
                 match checked {
                     Ok(()) => next.run(request).await,
-                    Err(error) => rest::forbidden_host(&error),
+                    Err(error) => rest::forbidden_host(&error, request.headers()),
                 }
             }
         });

@@ -21,6 +21,7 @@ use crate::{
     error::{Code, Error},
     limit::Slot,
     policy::Permit,
+    state::operation::OperationId,
 };
 
 /// Refusals at the door that are recorded in a second; the others are counted.
@@ -90,7 +91,7 @@ impl Audit {
     ///
     /// Dropped, the intent may be recorded; nothing was done.
     pub async fn intend(&self, record: &mut Record, permit: &Permit, operation: &str) -> Result<Intended, Error> {
-        record.writes = !permit.target().manifest().read_only;
+        record.writes = permit.writes();
         record.draft.operation_id = Some(operation.to_owned());
         if !record.writes {
             return Ok(Intended(()));
@@ -213,6 +214,11 @@ impl Record {
     pub fn target(&mut self, target: &Target) {
         self.draft.tool_id = Some(target.manifest().tool_id.as_str().to_owned());
         self.draft.resource_id.clone_from(&self.draft.tool_id);
+    }
+
+    /// Names the operation.
+    pub fn operation(&mut self, id: &OperationId) {
+        self.draft.operation_id = Some(id.as_str().to_owned());
     }
 
     /// Names the decision of the policy.

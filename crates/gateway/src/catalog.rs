@@ -129,6 +129,21 @@ impl Target {
         Err(Error::invalid(format!("arguments do not fit: {}", problems.join("; "))))
     }
 
+    /// A tenant's manifest may demand more than the one that the adapter brings along, never less.
+    fn keeps_what_its_adapter_demands(&self) -> Result<(), Error> {
+        let ours = self.manifest();
+        let brought = self.adapter().manifests().into_iter().find(|m| m.tool_id == ours.tool_id);
+        let Some(brought) = brought else { return Ok(()) };
+        let scope = brought.required_scopes.iter().find(|s| !ours.required_scopes.contains(s));
+        let tag = brought.safety_tags.iter().find(|t| !ours.safety_tags.contains(*t));
+        match (scope, tag) {
+            (Some(scope), _) => Err(Error::invalid(format!("`required_scopes` must name `{scope}`, as the provider's own manifest does"))),
+            (_, Some(tag)) => Err(Error::invalid(format!("`safety_tags` must name `{tag}`, as the provider's own manifest does"))),
+            _ if ours.read_only && !brought.read_only => Err(Error::invalid("`read_only` must be false, as in the provider's own manifest")),
+            _ => Ok(()),
+        }
+    }
+
     /// What these arguments demand beyond the manifest.
     ///
     /// # Errors
@@ -270,7 +285,9 @@ impl Catalog {
         if name_taken(&self.tools.load()) {
             return Err(Error::new(Code::Conflict, "another tool has the same name on the MCP door; choose another `toolId`"));
         }
-        Ok(Target { entry: Arc::new(Entry::new(manifest, &self.adapters)?) })
+        let target = Target { entry: Arc::new(Entry::new(manifest, &self.adapters)?) };
+        target.keeps_what_its_adapter_demands()?;
+        Ok(target)
     }
 
     /// Registers a manifest that was examined and permitted.

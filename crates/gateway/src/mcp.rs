@@ -146,7 +146,7 @@ impl Governed {
         };
         if let Some((operation_id, token, answer)) = presented(context)? {
             if !consents(&answer) {
-                return Err(self.pipeline.consents.decline(&call, &operation_id, "answered no").await?);
+                self.pipeline.decline(&call, &operation_id).await?;
             }
             call.presented = Presented::Operation(operation_id, token);
         }

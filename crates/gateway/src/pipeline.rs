@@ -17,6 +17,7 @@ use crate::{
     manifest::Manifest,
     policy::{Permit, Policy},
     provider::{self, Effect, ProviderError},
+    state::operation::OperationId,
     telemetry::Telemetry,
 };
 
@@ -137,13 +138,32 @@ impl Pipeline {
         let answer = permit.target().adapter().call(manifest.tool_id.endpoint(), permit.args(), &call);
         // The adapter's own limit is the same; this one holds for adapters that have none.
         let result = tokio::time::timeout(self.timeout + Duration::from_secs(1), answer).await.unwrap_or_else(|_| {
-            let effect = if manifest.read_only { Effect::None } else { Effect::Maybe };
+            let effect = if permit.writes() { Effect::Maybe } else { Effect::None };
             Err(ProviderError::failed(effect, "provider did not answer in time"))
         })?;
         if result.is_object() {
             return Ok(result);
         }
         Err(ProviderError::failed(Effect::Maybe, "provider answered with something that is no object"))
+    }
+
+    /// Records that the caller's user said no to what was asked.
+    ///
+    /// # Errors
+    ///
+    /// Always: the refusal, or why it could not be recorded.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: polled to its end.
+    pub async fn decline(&self, call: &Call, operation: &OperationId) -> Result<Done, Error> {
+        let mut record = self.audit.open(call, "tools.confirm");
+        record.operation(operation);
+        let outcome = match self.consents.decline(call, operation, "answered no").await {
+            Ok(refusal) | Err(refusal) => Err(refusal),
+        };
+        self.audit.close(record, &outcome).await;
+        outcome
     }
 
     /// The tools that the caller's catalogue shows.

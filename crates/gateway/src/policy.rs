@@ -71,6 +71,12 @@ impl Permit {
         &self.scopes
     }
 
+    /// Whether the call may change something: then it needs a durable intent.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        !self.attributes.resource.read_only
+    }
+
     /// What rules read.
     #[must_use]
     pub const fn attributes(&self) -> &Attributes {
@@ -154,6 +160,7 @@ impl Policy {
         let mut resource = target.entry().resource().clone();
         resource.safety_tags.extend(demands.safety_tags);
         resource.required_scopes.extend(demands.scopes);
+        resource.read_only = resource.read_only && !demands.writes;
         let subject = subject(&call.caller);
         let arguments = args.to_value();
         let decision = self.decide(call, &subject, Asked { action: Action::ToolsInvoke, resource: Some(&resource), arguments: Some(&arguments) });

@@ -72,6 +72,8 @@ pub struct Demands {
     pub scopes: Vec<String>,
     /// Safety tags that hold for this call as well.
     pub safety_tags: Vec<String>,
+    /// Whether this call changes something, whatever the manifest says of the tool.
+    pub writes: bool,
 }
 
 /// For whom and for what a credential is wanted.

@@ -15,6 +15,7 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody as _},
     extract::{Path, Request, State},
+    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -25,14 +26,14 @@ use fastmcp_protocol::{
     Raw,
     args::{Args, ArgsLimits, Node},
 };
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::{Call, CorrId, Done, Presented},
-    door::Door,
+    door::{CORRELATION_ID, Door},
     error::{Code, Error},
     manifest::Manifest,
     mcp,
@@ -84,8 +85,14 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
-        .method_not_allowed_fallback(async || Error::new(Code::NotFound, "Method not allowed on this path").into_response_with(StatusCode::METHOD_NOT_ALLOWED))
-        .fallback(async || Error::new(Code::NotFound, "No such path; GET /docs lists them").into_response_with(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(async |headers: HeaderMap| {
+            let error = Error::new(Code::NotFound, "Method not allowed on this path");
+            reply::with_status(&error, StatusCode::METHOD_NOT_ALLOWED, &headers)
+        })
+        .fallback(async |headers: HeaderMap| {
+            let error = Error::new(Code::NotFound, "No such path; GET /docs lists them");
+            reply::with_status(&error, StatusCode::NOT_FOUND, &headers)
+        })
         .with_state(rest)
 }
 
@@ -157,7 +164,7 @@ where
     };
     let id = corr_id.clone();
     let handled = Box::pin(async move { handle(entered, body).await.unwrap_or_else(|e| reply::error(&e, &id)) });
-    reply::with_corr_id(Finish { call: Some(handled), cancel, tracker }.await, &corr_id)
+    Finish { call: Some(handled), cancel, tracker }.await
 }
 
 async fn read(body: Body) -> Result<Bytes, Error> {
@@ -403,6 +410,16 @@ async fn docs(State(rest): State<Arc<Rest>>) -> Response {
 
 /// The answer to a request that names a host or origin which is not allowed.
 #[must_use]
-pub fn forbidden_host(error: &impl std::fmt::Display) -> Response {
-    Error::new(Code::Forbidden, format!("Access denied: {error}")).into_response_with(StatusCode::FORBIDDEN)
+pub fn forbidden_host(error: &impl std::fmt::Display, headers: &HeaderMap) -> Response {
+    let error = Error::new(Code::Forbidden, format!("Access denied: {error}"));
+    reply::with_status(&error, StatusCode::FORBIDDEN, headers)
+}
+
+/// Gives a request its correlation id, and the answer the same: the outermost layer of both doors.
+pub async fn correlate(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let corr_id = door.corr_id(request.headers());
+    if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
+        request.headers_mut().insert(HeaderName::from_static(CORRELATION_ID), value);
+    }
+    reply::with_corr_id(next.run(request).await, &corr_id)
 }

@@ -314,6 +314,7 @@ impl ProviderAdapter for DatabaseProvider {
         let mut demands = Demands::default();
         if kind.class != Class::Read {
             demands.scopes.push(SCOPE_WRITE.to_owned());
+            demands.writes = true;
         }
         if kind.destructive {
             demands.safety_tags.push(DESTRUCTIVE.to_owned());

@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     response::Response,
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
@@ -51,7 +51,7 @@ pub(super) fn error(error: &Error, corr_id: &CorrId) -> Response {
     if let Some(seconds) = error.retry_after_seconds() {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
-    with_corr_id(response, corr_id)
+    response
 }
 
 pub(super) fn with_corr_id(mut response: Response, corr_id: &CorrId) -> Response {
@@ -61,9 +61,8 @@ pub(super) fn with_corr_id(mut response: Response, corr_id: &CorrId) -> Response
     response
 }
 
-impl Error {
-    /// An answer to a request that belongs to no route, under a status of its own.
-    pub(super) fn into_response_with(self, status: StatusCode) -> Response {
-        json(status, &self.to_json(""))
-    }
+/// An answer to a request that belongs to no route, under a status of its own.
+pub(super) fn with_status(error: &Error, status: StatusCode, headers: &HeaderMap) -> Response {
+    let corr_id = headers.get(CORRELATION_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    json(status, &error.to_json(corr_id))
 }
