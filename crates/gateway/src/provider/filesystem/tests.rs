@@ -285,7 +285,10 @@ async fn overwriting_is_destructive_and_replaces() {
     assert_eq!(demands(&args).unwrap().safety_tags, ["destructive"]);
     assert_eq!(
         demands(&json!({"path": "x", "content": "1"})).unwrap(),
-        Demands::default()
+        Demands {
+            writes: true,
+            ..Demands::default()
+        }
     );
     assert!(
         demands(&json!({"path": "x", "overwrite": "yes"}))
