@@ -172,7 +172,16 @@ fn run(signature: &Signature, options: &Options) -> TokenStream {
     }
 }
 
-/// The value that stands for the component, and its trait.
+/// The calls that describe the component in words.
+fn texts(options: &Options, signature: &Signature) -> Vec<TokenStream> {
+    let said = |text: &Option<LitStr>| text.as_ref().map(LitStr::value);
+    let description = said(&options.description).or_else(|| signature.doc.clone());
+    let description = description.map(|text| quote!(let __builder = __builder.description(#text);));
+    let title = said(&options.title).map(|text| quote!(let __builder = __builder.title(#text);));
+    description.into_iter().chain(title).collect()
+}
+
+/// The type and value that stand for the component, and its trait.
 fn component(
     options: &Options,
     signature: &Signature,
@@ -190,55 +199,51 @@ fn component(
         let (attributes, name, ty) = (&f.attributes, &f.name, &f.ty);
         quote!(#(#attributes)* #name: #ty)
     });
-    let description = options
-        .description
-        .as_ref()
-        .map(LitStr::value)
-        .or_else(|| signature.doc.clone());
-    let texts = [
-        ("description", description),
-        ("title", options.title.as_ref().map(LitStr::value)),
-    ]
-    .into_iter()
-    .filter_map(|(method, text)| text.map(|text| (ident(method), text)))
-    .map(|(method, text)| quote!(let __builder = __builder.#method(#text);));
+    let texts = texts(options, signature);
     let (tags, scopes) = (&options.tags, &options.scopes);
     let docs = signature
         .function
         .attrs
         .iter()
-        .filter(|a| a.path().is_ident("doc"));
-    let mut function = signature.function.clone();
-    function.vis = syn::parse_quote!(pub);
-    function.sig.ident = ident("call");
-    let inner_name = &signature.function.sig.ident;
+        .filter(|a| a.path().is_ident("doc"))
+        .collect::<Vec<_>>();
+    let docs_of_value = &docs;
     let inner = &signature.function;
-    let (inputs, output, asyncness) = (
-        &function.sig.inputs,
-        &function.sig.output,
-        &function.sig.asyncness,
-    );
-    let forwarded = inputs.iter().filter_map(|i| match i {
-        syn::FnArg::Typed(t) => Some(&t.pat),
-        syn::FnArg::Receiver(_) => None,
-    });
-    let awaited = asyncness.map(|_| quote!(.await));
-    // The function lives in a block of its own, so that its name is free for the value.
+    let call = forward(signature);
+    let into = quote! {
+        impl ::fastmcp::#into for #name {
+            #[allow(unused_imports, unused_variables, clippy::unused_unit, clippy::let_unit_value, reason = "what is made is general")]
+            fn #method(self) -> ::fastmcp::#builder {
+                #build
+                #(#texts)*
+                #(let __builder = __builder.tag(#tags);)*
+                #(let __builder = __builder.require_scope(#scopes);)*
+                __builder
+            }
+        }
+    };
+    // The function lives in a block of its own, so that its name is free: for a type, through which
+    // it is called, and for a function that makes the type's one value. A function's name does not
+    // stand in the way of variables and parameters, as that of a unit struct does.
     quote! {
         #(#docs)*
-        #[allow(non_camel_case_types, reason = "the value keeps the function's name")]
+        #[allow(non_camel_case_types, reason = "the type keeps the function's name")]
         #[derive(Clone, Copy, Debug)]
-        #visibility struct #name;
+        #visibility struct #name {}
+
+        #(#docs_of_value)*
+        #[allow(dead_code, reason = "some are only called, through the type")]
+        #[must_use]
+        #visibility const fn #name() -> #name {
+            #name {}
+        }
 
         const _: () = {
+            #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "arguments are owned, and `async` says where the function runs")]
             #inner
 
             impl #name {
-                /// Calls the function itself.
-                #[allow(dead_code, clippy::too_many_arguments, reason = "for tests and other functions")]
-                #visibility #asyncness fn call(#inputs) #output {
-                    #inner_name(#(#forwarded),*)#awaited
-                }
+                #call
             }
 
             #[derive(::fastmcp::__private::serde::Deserialize, ::fastmcp::__private::schemars::JsonSchema)]
@@ -246,16 +251,38 @@ fn component(
             #[schemars(crate = "::fastmcp::__private::schemars")]
             struct Args { #(#fields),* }
 
-            impl ::fastmcp::#into for #name {
-                #[allow(unused_imports, unused_variables, clippy::unused_unit, clippy::let_unit_value, reason = "what is made is general")]
-                fn #method(self) -> ::fastmcp::#builder {
-                    #build
-                    #(#texts)*
-                    #(let __builder = __builder.tag(#tags);)*
-                    #(let __builder = __builder.require_scope(#scopes);)*
-                    __builder
-                }
-            }
+            #into
         };
+    }
+}
+
+/// The method that calls the function itself.
+fn forward(signature: &Signature) -> TokenStream {
+    let (visibility, name) = (&signature.function.vis, &signature.name);
+    let (asyncness, output) = (
+        &signature.function.sig.asyncness,
+        &signature.function.sig.output,
+    );
+    let mut inputs = signature.function.sig.inputs.clone();
+    let mut handed = Vec::new();
+    for input in &mut inputs {
+        if let syn::FnArg::Typed(typed) = input {
+            // `mut` is the function's own affair, a pattern may have no name, and an argument with
+            // the function's name would hide the function.
+            let argument = match &*typed.pat {
+                syn::Pat::Ident(pattern) if pattern.ident != *name => pattern.ident.clone(),
+                _ => quote::format_ident!("argument_{}", handed.len()),
+            };
+            typed.pat = syn::parse_quote!(#argument);
+            handed.push(argument);
+        }
+    }
+    let awaited = asyncness.map(|_| quote!(.await));
+    quote! {
+        /// Calls the function itself.
+        #[allow(dead_code, clippy::too_many_arguments, clippy::unused_async, reason = "for tests and other functions")]
+        #visibility #asyncness fn call(#inputs) #output {
+            #name(#(#handed),*)#awaited
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Signature {
 
 pub(crate) enum Param {
     Context,
-    Field(Field),
+    Field(Box<Field>),
 }
 
 pub(crate) struct Field {
@@ -61,7 +61,7 @@ impl Signature {
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
         self.params.iter().filter_map(|p| match p {
-            Param::Field(field) => Some(field),
+            Param::Field(field) => Some(&**field),
             Param::Context => None,
         })
     }
@@ -78,24 +78,23 @@ fn param(input: &mut FnArg, attribute: &str) -> Result<Param> {
     if is_named(&typed.ty, "Context") {
         return Ok(Param::Context);
     }
-    let Pat::Ident(pattern) = &mut *typed.pat else {
+    let Pat::Ident(pattern) = &*typed.pat else {
         return Err(Error::new_spanned(
             &typed.pat,
             format!("#[{attribute}] needs a name for each argument"),
         ));
     };
-    pattern.mutability = None;
     if let Type::Reference(reference) = &*typed.ty {
         return Err(Error::new_spanned(
             reference,
             "arguments are owned: write `String` for `&str`, `Vec<T>` for `&[T]`",
         ));
     }
-    Ok(Param::Field(Field {
+    Ok(Param::Field(Box::new(Field {
         name: pattern.ident.clone(),
         ty: (*typed.ty).clone(),
         attributes,
-    }))
+    })))
 }
 
 fn output(output: &ReturnType) -> (Type, bool) {

@@ -48,15 +48,13 @@ pub fn decode(value: &str) -> Result<Cow<'_, str>, BadSentinel> {
 /// Writes a header value that [`decode`] reads back.
 #[must_use]
 pub fn encode(value: &str) -> Cow<'_, str> {
-    let plain = value.bytes().all(|b| (0x20..0x7f).contains(&b))
-        && !value.starts_with(' ')
-        && !value.ends_with(' ')
-        && !(value.starts_with(OPEN) && value.ends_with(CLOSE));
-    if plain {
-        Cow::Borrowed(value)
-    } else {
-        Cow::Owned(format!("{OPEN}{}{CLOSE}", STANDARD.encode(value)))
+    let printable = value.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let trimmed = value.starts_with(' ') || value.ends_with(' ');
+    let marked = value.starts_with(OPEN) && value.ends_with(CLOSE);
+    if printable && !trimmed && !marked {
+        return Cow::Borrowed(value);
     }
+    Cow::Owned(format!("{OPEN}{}{CLOSE}", STANDARD.encode(value)))
 }
 
 #[cfg(test)]

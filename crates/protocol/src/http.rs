@@ -394,30 +394,15 @@ mod tests {
             code(future_header, &future),
             (400, ErrorCode::UNSUPPORTED_VERSION)
         );
-        assert_eq!(
-            code(
-                Headers {
-                    version: None,
-                    ..FULL
-                },
-                &full
-            ),
-            (400, ErrorCode::HEADER_MISMATCH)
-        );
-        assert_eq!(
-            code(
-                Headers {
-                    method: None,
-                    ..FULL
-                },
-                &full
-            ),
-            (400, ErrorCode::HEADER_MISMATCH)
-        );
-        assert_eq!(
-            code(Headers { name: None, ..FULL }, &full),
-            (400, ErrorCode::HEADER_MISMATCH)
-        );
+        let mut no_version = FULL;
+        no_version.version = None;
+        let mut no_method = FULL;
+        no_method.method = None;
+        let mut no_name = FULL;
+        no_name.name = None;
+        for missing in [no_version, no_method, no_name] {
+            assert_eq!(code(missing, &full), (400, ErrorCode::HEADER_MISMATCH));
+        }
         let other_name = Headers {
             name: Some("delete"),
             ..FULL

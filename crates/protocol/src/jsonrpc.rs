@@ -170,6 +170,7 @@ impl Message {
     }
 }
 
+#[derive(Default)]
 struct Envelope<'a> {
     version: Option<Cow<'a, str>>,
     id: Option<&'a RawValue>,
@@ -205,7 +206,7 @@ impl<'a> Envelope<'a> {
                 id,
             )),
             (Some(method), false) => {
-                let method = slice_str(text, &method);
+                let method = slice_str(text, method);
                 let params = self.params.map(|raw| Raw::slice(text, raw));
                 if params.as_ref().is_some_and(|p| !p.is_object()) {
                     return Err(Malformed::invalid("`params` must be an object", id));
@@ -246,59 +247,54 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn slice_str(whole: &ByteString, part: &Cow<'_, str>) -> ByteString {
+pub(crate) fn slice_str(whole: &ByteString, part: Cow<'_, str>) -> ByteString {
     match part {
         Cow::Borrowed(text) => whole.slice_ref(text),
-        Cow::Owned(text) => text.clone().into(),
+        Cow::Owned(text) => text.into(),
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EnvelopeVisitor;
-        impl<'de> Visitor<'de> for EnvelopeVisitor {
-            type Value = Envelope<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one JSON-RPC message, an object; batches are not served")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
-                fn set<T, E: de::Error>(
-                    slot: &mut Option<T>,
-                    value: T,
-                    name: &'static str,
-                ) -> Result<(), E> {
-                    if slot.replace(value).is_some() {
-                        return Err(E::duplicate_field(name));
-                    }
-                    Ok(())
-                }
-                let mut e = Envelope {
-                    version: None,
-                    id: None,
-                    method: None,
-                    params: None,
-                    result: None,
-                    error: None,
-                };
-                while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
-                    match &*key {
-                        "jsonrpc" => {
-                            set(&mut e.version, map.next_value::<Text<'de>>()?.0, "jsonrpc")?
-                        }
-                        "id" => set(&mut e.id, map.next_value()?, "id")?,
-                        "method" => set(&mut e.method, map.next_value::<Text<'de>>()?.0, "method")?,
-                        "params" => set(&mut e.params, map.next_value()?, "params")?,
-                        "result" => set(&mut e.result, map.next_value()?, "result")?,
-                        "error" => set(&mut e.error, map.next_value()?, "error")?,
-                        _ => {
-                            map.next_value::<de::IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(e)
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+struct EnvelopeVisitor;
+
+impl<'de> Visitor<'de> for EnvelopeVisitor {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one JSON-RPC message, an object; batches are not served")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+        let mut e = Envelope::default();
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+            match &*key {
+                "jsonrpc" => once(&mut e.version, text(&mut map)?, "jsonrpc")?,
+                "id" => once(&mut e.id, map.next_value()?, "id")?,
+                "method" => once(&mut e.method, text(&mut map)?, "method")?,
+                "params" => once(&mut e.params, map.next_value()?, "params")?,
+                "result" => once(&mut e.result, map.next_value()?, "result")?,
+                "error" => once(&mut e.error, map.next_value()?, "error")?,
+                _ => drop(map.next_value::<de::IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_map(EnvelopeVisitor)
+        Ok(e)
+    }
+}
+
+fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Cow<'de, str>, A::Error> {
+    map.next_value::<Text<'de>>().map(|Text(text)| text)
+}
+
+/// Sets a member that a message has at most once.
+fn once<T, E: de::Error>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), E> {
+    match slot.replace(value) {
+        Some(_) => Err(E::duplicate_field(name)),
+        None => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     error::RpcError,
-    jsonrpc::{Request, Text},
+    jsonrpc::{Request, Text, slice_str},
     raw::Raw,
 };
 
@@ -112,7 +112,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
     };
     let target = target
         .and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
-        .map(|Text(t)| owned(&text, &t));
+        .map(|Text(t)| slice_str(&text, t));
     let Some(meta) = peek.meta else {
         return Ok(Peek {
             meta: RequestMeta::default(),
@@ -128,7 +128,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
             "params._meta: `{name}` must be an object"
         ))),
     };
-    let own = |t: Option<Text<'_>>| t.map(|Text(t)| owned(&text, &t));
+    let own = |t: Option<Text<'_>>| t.map(|Text(t)| slice_str(&text, t));
     Ok(Peek {
         meta: RequestMeta {
             protocol_version: own(meta.protocol_version),
@@ -142,13 +142,6 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
         },
         target,
     })
-}
-
-fn owned(whole: &ByteString, part: &std::borrow::Cow<'_, str>) -> ByteString {
-    match part {
-        std::borrow::Cow::Borrowed(part) => whole.slice_ref(part),
-        std::borrow::Cow::Owned(part) => part.clone().into(),
-    }
 }
 
 /// The name and version of a client or server.

@@ -205,19 +205,20 @@ pub(crate) struct Rooms {
 pub(crate) const ROOMS: &[Rooms] = &[
     Rooms {
         folder: "crates/fastmcp",
-        floor: &["error", "context"],
+        floor: &["error", "call", "schema", "context"],
         order: &[
             "seal",
             "component",
             "gate",
             "registry",
             "respond",
+            "engine",
             "router",
             "session",
             "middleware",
             "provider",
-            "client",
             "server",
+            "client",
             "testing",
         ],
         sees_all: &["lib"],
@@ -361,6 +362,9 @@ pub(crate) const ERA_WORDS: &[&str] = &["era", "eras", "legacy", "modern"];
 /// Where production code may speak of eras: beginnings of file paths.
 pub(crate) const ERA_PLACES: &[&str] = &[
     "crates/protocol/",
+    // One result is written for clients of both eras: what differs on the wire, differs here.
+    "crates/fastmcp/src/respond.rs",
+    "crates/fastmcp/src/respond/",
     "crates/fastmcp/src/session.rs",
     "crates/fastmcp/src/session/",
     "crates/fastmcp/src/client/connect.rs",

@@ -4,7 +4,7 @@
 //! schemars know; which of the two a type is, method resolution finds out: `(&&Emit::<T>::NEW).emit(x)`
 //! prefers the implementation on `&Emit`, and falls back to the one on `Emit`.
 
-use std::{future::Future, marker::PhantomData};
+use std::marker::PhantomData;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -70,14 +70,20 @@ impl<T: Serialize + JsonSchema + Send> EmitJson<T> for Emit<T> {
 }
 
 /// Runs a function that blocks where it may.
-pub fn blocking<T, F>(function: F) -> impl Future<Output = Result<T>> + Send
+///
+/// # Errors
+///
+/// When the function panics, or the runtime shuts down before it began.
+///
+/// # Cancel safety
+///
+/// Dropped, a function that has begun goes on; nobody hears of its end.
+pub async fn blocking<T, F>(function: F) -> Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    async move {
-        tokio::task::spawn_blocking(function)
-            .await
-            .map_err(|e| Error::internal(format!("handler ended without a result: {e}")))
-    }
+    tokio::task::spawn_blocking(function)
+        .await
+        .map_err(|e| Error::internal(format!("handler ended without a result: {e}")))
 }

@@ -1,6 +1,6 @@
 //! Prompts.
 
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
 use fastmcp_protocol::{
     RpcError,
@@ -54,26 +54,7 @@ impl PromptBuilder {
             .ok()
             .map(arguments)
             .filter(|a| !a.is_empty());
-        let call = described.map(|schema| {
-            let function = Arc::new(function);
-            Box::new(
-                move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
-                    let decoded = strings(&input)
-                        .and_then(|args| schema::from_strings(&schema, args))
-                        .and_then(|raw| schema::decode::<A>(Some(&raw)))
-                        .map_err(|e| {
-                            Error::protocol(RpcError::invalid_params(e.message().to_owned()))
-                        });
-                    match decoded {
-                        Ok(args) => {
-                            let render = function(args, context);
-                            Box::pin(async move { Ok(render.await.into_messages()?.into()) })
-                        }
-                        Err(error) => Box::pin(async move { Err(error) }),
-                    }
-                },
-            ) as Call
-        });
+        let call = described.map(|schema| prepare(schema, function));
         Self {
             prompt,
             call,
@@ -140,6 +121,39 @@ impl IntoPrompt for PromptBuilder {
     fn into_prompt(self) -> PromptBuilder {
         self
     }
+}
+
+/// What an attribute leaves under the function's name: a function that makes the prompt.
+impl<F, C> IntoPrompt for F
+where
+    F: FnOnce() -> C,
+    C: IntoPrompt,
+{
+    fn into_prompt(self) -> PromptBuilder {
+        self().into_prompt()
+    }
+}
+
+fn prepare<A, F, Fut, R>(schema: Value, function: F) -> Call
+where
+    A: DeserializeOwned + JsonSchema + Send + 'static,
+    F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+    R: PromptOutput + 'static,
+{
+    Box::new(move |context, input| {
+        let decoded = strings(&input)
+            .and_then(|args| schema::from_strings(&schema, args))
+            .and_then(|raw| schema::decode::<A>(Some(&raw)))
+            .map_err(|e| Error::protocol(RpcError::invalid_params(e.message().to_owned())));
+        match decoded {
+            Ok(args) => {
+                let render = function(args, context);
+                Box::pin(async move { Ok(render.await.into_messages()?.into()) })
+            }
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    })
 }
 
 fn arguments(schema: &Value) -> Vec<PromptArgument> {

@@ -155,6 +155,17 @@ impl IntoResource for ResourceBuilder {
     }
 }
 
+/// What an attribute leaves under the function's name: a function that makes the resource.
+impl<F, C> IntoResource for F
+where
+    F: FnOnce() -> C,
+    C: IntoResource,
+{
+    fn into_resource(self) -> ResourceBuilder {
+        self().into_resource()
+    }
+}
+
 fn prepare<P, F, Fut, R>(uri: &str, function: F) -> Result<(Option<UriTemplate>, Call)>
 where
     P: DeserializeOwned + JsonSchema + Send + 'static,

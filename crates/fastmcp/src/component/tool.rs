@@ -213,6 +213,17 @@ impl IntoTool for ToolBuilder {
     }
 }
 
+/// What an attribute leaves under the function's name: a function that makes the tool.
+impl<F, C> IntoTool for F
+where
+    F: FnOnce() -> C,
+    C: IntoTool,
+{
+    fn into_tool(self) -> ToolBuilder {
+        self().into_tool()
+    }
+}
+
 /// What a tool may return.
 pub trait ToolOutput: Send {
     /// The schema of the structured content, where there is one.

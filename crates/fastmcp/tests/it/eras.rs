@@ -43,7 +43,7 @@ async fn send<D: Door>(memory: &Memory<D>, message: Value) -> (Vec<Value>, Value
     }
 }
 
-fn modern(method: &str, mut params: Value, capabilities: Value) -> Value {
+fn modern(method: &str, mut params: Value, capabilities: &Value) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": capabilities,
@@ -59,7 +59,7 @@ async fn a_modern_result_carries_what_the_era_demands() {
         modern(
             "tools/call",
             json!({"name": "add", "arguments": {"a": 1, "b": 2}}),
-            json!({}),
+            &json!({}),
         ),
     )
     .await;
@@ -72,12 +72,12 @@ async fn a_modern_result_carries_what_the_era_demands() {
             "structuredContent": {"result": 3},
         })
     );
-    let (_, list) = send(&memory, modern("tools/list", json!({}), json!({}))).await;
+    let (_, list) = send(&memory, modern("tools/list", json!({}), &json!({}))).await;
     assert_eq!(list["result"]["ttlMs"], 0);
     assert_eq!(list["result"]["cacheScope"], "private");
-    let (_, unknown) = send(&memory, modern("ping", json!({}), json!({}))).await;
+    let (_, unknown) = send(&memory, modern("ping", json!({}), &json!({}))).await;
     assert_eq!(unknown["error"]["code"], -32601);
-    let (_, initialize) = send(&memory, modern("initialize", json!({}), json!({}))).await;
+    let (_, initialize) = send(&memory, modern("initialize", json!({}), &json!({}))).await;
     assert_eq!(initialize["error"]["code"], -32601);
 }
 
@@ -90,7 +90,7 @@ async fn a_modern_question_is_answered_by_calling_again() {
             .as_object_mut()
             .unwrap()
             .extend(extra.as_object().unwrap().clone());
-        modern("tools/call", params, json!({"elicitation": {}}))
+        modern("tools/call", params, &json!({"elicitation": {}}))
     };
     let (_, asked) = send(&memory, call(json!({}))).await;
     let result = &asked["result"];
@@ -129,14 +129,14 @@ async fn a_modern_question_is_answered_by_calling_again() {
     let other = modern(
         "tools/call",
         json!({"name": "add", "arguments": {"a": 1, "b": 1}, "requestState": state}),
-        json!({"elicitation": {}}),
+        &json!({"elicitation": {}}),
     );
     assert_eq!(
         send(&memory, other).await.1["error"]["code"],
         -32602,
         "a state is bound to its call"
     );
-    let cannot = modern("tools/call", json!({"name": "visit"}), json!({}));
+    let cannot = modern("tools/call", json!({"name": "visit"}), &json!({}));
     let (_, refused) = send(&memory, cannot).await;
     assert_eq!(refused["error"]["code"], -32021);
     assert_eq!(
@@ -192,7 +192,7 @@ async fn a_legacy_client_shakes_hands_and_is_asked_on_its_stream() {
 
     let (_, discover) = send(&memory, request(5, "server/discover", json!({}))).await;
     assert_eq!(discover["error"]["code"], -32601, "no claim, so legacy");
-    let (_, modern) = send(&memory, modern("server/discover", json!({}), json!({}))).await;
+    let (_, modern) = send(&memory, modern("server/discover", json!({}), &json!({}))).await;
     assert_eq!(
         modern["result"]["supportedVersions"],
         json!(["2026-07-28"]),

@@ -32,7 +32,8 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serving = server.clone();
-        tokio::task::spawn(async move { serving.serve_http(listener, config).await.unwrap() });
+        tokio_util::task::TaskTracker::new()
+            .spawn(async move { serving.serve_http(listener, config).await.unwrap() });
         Self { port, server }
     }
 

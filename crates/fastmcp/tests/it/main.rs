@@ -1,6 +1,10 @@
 //! Whole paths over the in-memory transport and over sockets.
 
+#[cfg(test)]
 mod eras;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
 mod stdio;
+#[cfg(test)]
 mod tools;

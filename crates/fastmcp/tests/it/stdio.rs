@@ -9,7 +9,7 @@ use fastmcp::{
 };
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex, split};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Adds.
 #[tool]
@@ -31,7 +31,7 @@ fn start(limits: Limits) -> (tokio::task::JoinHandle<std::io::Result<()>>, Duple
     let (input, output) = split(theirs);
     let stdio = Stdio::new(Arc::clone(server.door()), Caller::local(), limits);
     (
-        tokio::task::spawn(stdio.run(input, output, CancellationToken::new())),
+        TaskTracker::new().spawn(stdio.run(input, output, CancellationToken::new())),
         ours,
     )
 }

@@ -278,6 +278,24 @@ async fn definitions_come_from_the_function() {
     );
 }
 
+/// A component's name is free for variables and parameters, its own among them.
+#[tool(inline)]
+fn price(mut add: i64, price: i64, _: Context) -> i64 {
+    add *= price;
+    add
+}
+
+#[tokio::test]
+async fn the_name_of_a_component_is_free_for_others() {
+    let add = FastMcp::new("free").tool(price).tool(add).build().unwrap();
+    let picture = Client::connect(&add).await.unwrap();
+    let sum = picture
+        .call_tool("price", json!({"add": 3, "price": 2}))
+        .await
+        .unwrap();
+    assert_eq!(sum.data::<i64>().unwrap(), 6);
+}
+
 #[tokio::test]
 async fn content_blocks_and_notifications() {
     let client = client().await;

@@ -3,8 +3,6 @@
 //! Source: MCP 2026-07-28, basic/transports/streamable-http, "Custom Headers from Tool Parameters"
 //! (SEP-2243).
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
 use super::{PARAM_PREFIX, decode};
@@ -187,7 +185,7 @@ pub fn check_params<'h>(
     Ok(())
 }
 
-fn equal(value: &Value, sent: &Cow<'_, str>) -> bool {
+fn equal(value: &Value, sent: &str) -> bool {
     match value {
         Value::String(text) => text == sent,
         Value::Bool(true) => sent == "true",
@@ -197,10 +195,7 @@ fn equal(value: &Value, sent: &Cow<'_, str>) -> bool {
                 .bytes()
                 .all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.'));
             let sent = sent.parse::<f64>().ok().filter(|_| plain);
-            #[expect(
-                clippy::float_cmp,
-                reason = "integers of this size have one representation"
-            )]
+            // Integers of this size have one representation each.
             let equal = sent.is_some() && sent == number.as_f64();
             equal && sent.is_some_and(|n| n.abs() <= MAX_INTEGER)
         }

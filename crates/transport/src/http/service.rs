@@ -133,7 +133,7 @@ impl<D: Door> HttpService<D> {
             .map_err(|e| {
                 refuse(
                     403,
-                    RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string()),
+                    &RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string()),
                 )
             })?;
         let address = self
@@ -188,13 +188,13 @@ impl<D: Door> HttpService<D> {
             .map_err(|_| {
                 refuse(
                     408,
-                    RpcError::new(ErrorCode::INVALID_REQUEST, "body took too long"),
+                    &RpcError::new(ErrorCode::INVALID_REQUEST, "body took too long"),
                 )
             })??;
         let text = ByteString::try_from(body).map_err(|_| {
             refuse(
                 400,
-                RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8"),
+                &RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8"),
             )
         })?;
         let message = Message::parse(&text, limits.json_depth).map_err(|e| malformed(&e))?;
@@ -259,7 +259,7 @@ where
             ErrorCode::INVALID_REQUEST,
             format!("body is larger than {limit} bytes"),
         );
-        refuse(413, error)
+        refuse(413, &error)
     };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
@@ -271,7 +271,7 @@ where
         let frame = frame.map_err(|e| {
             refuse(
                 400,
-                RpcError::new(
+                &RpcError::new(
                     ErrorCode::PARSE_ERROR,
                     format!("body could not be read: {e}"),
                 ),
@@ -309,7 +309,7 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
             ErrorCode::INVALID_REQUEST,
             "Content-Type must be application/json",
         );
-        return Err(refuse(415, error));
+        return Err(refuse(415, &error));
     }
     let (mut json, mut events, mut named) = (false, false, false);
     for ranges in headers.get_all(header::ACCEPT) {
@@ -329,7 +329,7 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
         ErrorCode::INVALID_REQUEST,
         "Accept must name application/json and text/event-stream",
     );
-    Err(refuse(406, error))
+    Err(refuse(406, &error))
 }
 
 fn single<'a>(
@@ -345,7 +345,7 @@ fn single<'a>(
                 ErrorCode::HEADER_MISMATCH,
                 format!("header {name} must be sent once, in visible ASCII"),
             );
-            Err(refuse(400, error))
+            Err(refuse(400, &error))
         }
     }
 }
@@ -359,7 +359,7 @@ fn listen(peer: &Peer) -> Result<What, Box<Response<Body>>> {
             ErrorCode::INVALID_REQUEST,
             "Accept must name text/event-stream",
         );
-        return Err(refuse(406, error));
+        return Err(refuse(406, &error));
     }
     Ok(What::Listen {
         last_event_id: peer.header("last-event-id").map(Into::into),
@@ -422,14 +422,14 @@ fn not_allowed() -> Response<Body> {
     response
 }
 
-fn refuse(status: u16, error: RpcError) -> Box<Response<Body>> {
-    Box::new(json(status, encode_error(None, &error).into()))
+fn refuse(status: u16, error: &RpcError) -> Box<Response<Body>> {
+    Box::new(json(status, encode_error(None, error).into()))
 }
 
 fn busy() -> Box<Response<Body>> {
     let mut response = refuse(
         503,
-        RpcError::internal("too many calls are under way; try again"),
+        &RpcError::internal("too many calls are under way; try again"),
     );
     response
         .headers_mut()
