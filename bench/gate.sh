@@ -5,7 +5,7 @@
 #   bench/gate.sh
 #
 # Builds what it needs (profile `gate`), proves that both servers give the same answers, counts.
-# Exit 1: over the limit.
+# BENCH_TARGET_DIR: where to build. Exit 1: over the limit.
 set -euo pipefail
 
 limit=150

@@ -202,11 +202,15 @@ def setting(loads):
     commit = subprocess.run(
         ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
     ).stdout.strip()
+    changed = subprocess.run(
+        ["git", "-C", ROOT, "status", "--porcelain", "--", "crates"], check=False, capture_output=True, text=True
+    ).stdout
+    commit = (commit or "unknown") + (" with changes" if changed else "")
     rustc = subprocess.run(["rustc", "--version"], check=False, capture_output=True, text=True).stdout.strip()
     pinned = "server and load generator on a core each" if len(CORES) > 1 else "server and load generator on one core"
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
-        f"{now:%Y-%m-%d %H:%M} UTC, commit {commit or 'unknown'}, {rustc}, {len(CORES)} cores of {model}, "
+        f"{now:%Y-%m-%d %H:%M} UTC, commit {commit}, {rustc}, {len(CORES)} cores of {model}, "
         f"Linux {platform.release()}; {pinned}; load average {loads[0]:.1f} before and {loads[1]:.1f} after."
     )
 

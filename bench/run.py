@@ -5,13 +5,14 @@
 
 Builds the servers (profile `release`), proves that they give the same answers, loads them in turn,
 round by round (A B C D A B C D ...), and writes the section `servers` of bench/RESULTS.md: medians,
-and the least CPU of all rounds. Installs wrk from Debian where it is missing and we are root.
+and the least CPU of all rounds. BENCH_TARGET_DIR: where to build. Installs wrk from Debian where it is missing and we are root.
 """
 
 import argparse
 import itertools
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def main():
     parser.add_argument("--no-instructions", action="store_true")
     options = parser.parse_args()
     harness.require_wrk()
-    folder = build(HERE / "target")
+    folder = build(pathlib.Path(os.environ.get("BENCH_TARGET_DIR", HERE / "target")))
     before = os.getloadavg()[0]
     servers = {}
     try:
