@@ -27,6 +27,7 @@ use fastmcp_protocol::{
     args::{Args, ArgsLimits, Node},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,6 +46,8 @@ pub use describe::OpenApiDocument;
 
 /// The longest body. As on the MCP door.
 const MAX_BODY: usize = 4 * 1024 * 1024;
+/// The longest body that is refused only once it was sent.
+const MAX_DISCARDED: u64 = 64 * 1024 * 1024;
 
 /// What the REST door needs.
 #[derive(Debug)]
@@ -158,7 +161,8 @@ where
         Ok(entered) => entered,
         Err(refused) => return refused,
     };
-    let body = match read(body).await {
+    let waits = entered.headers.contains_key(header::EXPECT);
+    let body = match read(body, waits).await {
         Ok(body) => body,
         Err(error) => return reply::error(&error, &corr_id),
     };
@@ -167,9 +171,14 @@ where
     Finish { call: Some(handled), cancel, tracker }.await
 }
 
-async fn read(body: Body) -> Result<Bytes, Error> {
+/// Reads a body; `waits` says that the client sends it only when it is wanted.
+async fn read(body: Body, waits: bool) -> Result<Bytes, Error> {
     let too_large = || Error::new(Code::PayloadTooLarge, format!("Body is larger than {MAX_BODY} bytes"));
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    let announced = body.size_hint().lower();
+    if announced > MAX_BODY as u64 {
+        if !waits && announced <= MAX_DISCARDED {
+            discard(body).await;
+        }
         return Err(too_large());
     }
     let read = axum::body::to_bytes(body, MAX_BODY);
@@ -177,6 +186,16 @@ async fn read(body: Body) -> Result<Bytes, Error> {
         .await
         .map_err(|_| Error::invalid("body took too long"))?
         .map_err(|_| too_large())
+}
+
+/// Reads a body and throws it away: closing under a client that still sends would take the answer from it.
+///
+/// Source: RFC 9112, section 9.6, on the reset of a connection with unread data.
+async fn discard(mut body: Body) {
+    let read = async { while let Some(Ok(_)) = body.frame().await {} };
+    if tokio::time::timeout(Duration::from_secs(10), read).await.is_err() {
+        tracing::debug!("a body that is too large was not sent to its end");
+    }
 }
 
 /// A call that is finished even when nobody waits for it any more.
@@ -316,6 +335,14 @@ fn answer(call: &Call, done: Done) -> Result<Response, Error> {
     }
 }
 
+fn manifest_of(raw: &Raw) -> Result<Manifest, Error> {
+    let mut text = serde_json::Deserializer::from_str(raw.as_str());
+    serde_path_to_error::deserialize(&mut text).map_err(|e| match e.path().to_string().as_str() {
+        "." => Error::invalid(format!("manifest: {}", e.inner())),
+        field => Error::invalid(format!("manifest: `{field}`: {}", e.inner())),
+    })
+}
+
 /// Registers a tool.
 #[utoipa::path(post, path = "/manifests/register", tag = "manifests",
     responses((status = 201, description = "`{status: \"registered\", toolId}`"), (status = 403, description = "FORBIDDEN"), (status = 422, description = "VALIDATION_ERROR")),
@@ -324,7 +351,7 @@ async fn register(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     enter(rest, request, async |entered: Entered, body| {
         let raw = json_body(&body)?;
         let args = Args::parse(Some(&raw), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("manifest: {e}")))?;
-        let mut manifest: Manifest = raw.decode().map_err(|e| Error::invalid(format!("manifest: {e}")))?;
+        let mut manifest = manifest_of(&raw)?;
         if args.member("tenant").is_none() {
             manifest.tenant = entered.caller.tenant().unwrap_or(&entered.rest.default_tenant).to_owned();
         }

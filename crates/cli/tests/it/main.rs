@@ -1,1 +1,26 @@
-//! Integration tests.
+//! The built binary, from outside: over sockets, pipes, signals and files.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy knows a test by its attribute, not the helpers that tests share"
+)]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a test tells its story from beginning to end"
+)]
+
+mod gateway_audit;
+mod gateway_bounds;
+mod gateway_confirmation_flow;
+mod gateway_happy_path;
+mod gateway_idempotency;
+mod gateway_legacy;
+mod gateway_manifest;
+mod gateway_modern;
+mod gateway_policy_denial;
+mod gateway_process;
+mod gateway_reload;
+mod support;

@@ -1,0 +1,277 @@
+//! The record: whole, provable, and true after a kill.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, Home, until};
+
+#[tokio::test]
+async fn the_log_verifies_and_an_edited_byte_is_found_and_named() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    for n in 0..5 {
+        gateway.query(&token, &format!("SELECT {n}")).await.ok();
+    }
+    let (passed, said) = home.verify().await;
+    assert!(passed, "while it is written to: {said}");
+    gateway.stop().await;
+    let (passed, said) = home.verify().await;
+    assert!(passed, "{said}");
+
+    let file = home.audit_files().pop().unwrap();
+    let whole = fs::read(&file).unwrap();
+    let lines: Vec<_> = whole.split_inclusive(|b| *b == b'\n').collect();
+    let edited = lines
+        .iter()
+        .position(|l| String::from_utf8_lossy(l).contains("\"outcome\""))
+        .unwrap();
+    let begin: usize = lines[..edited].iter().map(|l| l.len()).sum();
+    let subject = String::from_utf8_lossy(lines[edited])
+        .find("agent-1")
+        .unwrap();
+    let mut forged = whole.clone();
+    forged[begin + subject + 6] = b'2';
+    fs::write(&file, &forged).unwrap();
+    let (passed, said) = home.verify().await;
+    assert!(!passed, "{said}");
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let seq = serde_json::from_slice::<Value>(lines[edited]).unwrap()["seq"].clone();
+    assert!(
+        said.contains(name)
+            && said.contains(&format!("line {}", edited + 1))
+            && said.contains(&seq.to_string()),
+        "{said}"
+    );
+
+    let mut shorter = whole.clone();
+    shorter.truncate(whole.len() - lines.last().unwrap().len());
+    fs::write(&file, &shorter).unwrap();
+    let (passed, said) = home.verify().await;
+    assert!(!passed, "the last record is gone: {said}");
+    fs::write(&file, &whole).unwrap();
+    let (passed, said) = home.verify().await;
+    assert!(passed, "{said}");
+}
+
+#[tokio::test]
+async fn every_answer_leaves_its_records_with_all_fields() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home
+        .mint(
+            "agent-1",
+            &["--role", "data-analyst", "--role", "finance-write"],
+        )
+        .await;
+    let campaign = json!({"name": "A", "budget": 1, "startDate": "2026-03-01"});
+    let sent = [
+        ("r-read", "database:listTables", json!({}), 200),
+        (
+            "r-write",
+            "database:executeQuery",
+            json!({"query": "SELECT 1"}),
+            200,
+        ),
+        ("r-ask", "ads:createCampaign", campaign, 202),
+        (
+            "r-denied",
+            "database:executeQuery",
+            json!({"query": "DROP TABLE orders"}),
+            403,
+        ),
+        ("r-lost", "database:noSuch", json!({}), 404),
+        ("r-unfit", "database:getSchema", json!({}), 422),
+    ];
+    for (id, tool, arguments, status) in &sent {
+        let reply = gateway
+            .invoke(&token, tool, arguments)
+            .header("x-correlation-id", id)
+            .send()
+            .await;
+        assert_eq!(reply.status, *status, "{id}: {}", reply.text());
+    }
+    gateway
+        .ask("GET", "/tool-catalog")
+        .bearer("x.y.z")
+        .header("x-correlation-id", "r-stranger")
+        .send()
+        .await
+        .error(401, "UNAUTHORIZED");
+    until("the refusal at the door to be written", async || {
+        (!home.audit_of("r-stranger").is_empty()).then_some(())
+    })
+    .await;
+    gateway.stop().await;
+
+    let shape = |id: &str| -> Vec<String> {
+        home.audit_of(id)
+            .iter()
+            .map(|r| {
+                format!(
+                    "{} {}",
+                    r["phase"].as_str().unwrap(),
+                    r["status"].as_str().unwrap()
+                )
+            })
+            .collect()
+    };
+    assert_eq!(shape("r-read"), ["event success"]);
+    assert_eq!(shape("r-write"), ["intent pending", "outcome success"]);
+    assert_eq!(shape("r-ask"), ["event pending"]);
+    assert_eq!(shape("r-denied"), ["event denied"]);
+    assert_eq!(shape("r-lost"), ["event denied"]);
+    assert_eq!(shape("r-unfit"), ["event failed"]);
+    assert_eq!(shape("r-stranger"), ["event denied"]);
+    let records = home.audit();
+    for (seq, record) in records.iter().enumerate() {
+        assert_eq!(record["seq"], seq, "{record}");
+        for field in [
+            "ts",
+            "phase",
+            "action",
+            "status",
+            "instance",
+            "prev_hash",
+            "event_hash",
+        ] {
+            assert!(record[field].is_string(), "{field}: {record}");
+        }
+    }
+    for (before, after) in records.iter().zip(records.iter().skip(1)) {
+        assert_eq!(before["event_hash"], after["prev_hash"]);
+    }
+    let intent = &home.audit_of("r-write")[0];
+    let attributes = &intent["details"]["attributes"];
+    assert_eq!(
+        attributes["provider_id"], "database",
+        "what rules read is there for `policy simulate`: {intent}"
+    );
+    let log = records.iter().map(Value::to_string).collect::<String>();
+    assert!(
+        !log.contains("SELECT 1") && !log.contains("DROP TABLE"),
+        "values of arguments are not in the log"
+    );
+}
+
+/// Writes rows named `w-N`, one after the other, until the gateway is gone; gives the acknowledged ones.
+async fn write_on(gateway: &Gateway, token: &str, next: &AtomicUsize) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    loop {
+        let id = format!("w-{}", next.fetch_add(1, Ordering::Relaxed));
+        let arguments = json!({
+            "query": "INSERT INTO orders (customer_id, status, ordered_at) VALUES (1, 'pending', ?)",
+            "params": [id],
+        });
+        let ask = gateway.invoke(token, "database:executeQuery", &arguments);
+        match ask
+            .header("x-correlation-id", &id)
+            .header("idempotency-key", &id)
+            .attempt()
+            .await
+        {
+            Ok(reply) => {
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                acknowledged.push(id);
+            }
+            Err(_) => return acknowledged,
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_kill_under_load_every_write_that_happened_has_its_intent() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    let next = AtomicUsize::new(0);
+    let load = futures_util::future::join_all((0..6).map(|_| write_on(&gateway, &token, &next)));
+    let kill = async {
+        until("some writes", async || {
+            (next.load(Ordering::Relaxed) > 40).then_some(())
+        })
+        .await;
+        gateway.signal(rustix::process::Signal::KILL);
+    };
+    let (acknowledged, ()) = futures_util::future::join(load, kill).await;
+    let acknowledged: BTreeSet<String> = acknowledged.into_iter().flatten().collect();
+    gateway.kill().await;
+
+    let gateway = home.start().await;
+    let rows = gateway
+        .query(
+            &token,
+            "SELECT ordered_at AS id FROM orders WHERE ordered_at LIKE 'w-%'",
+        )
+        .await
+        .ok();
+    let ids: Vec<_> = rows["result"]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["id"].as_str().unwrap().to_owned())
+        .collect();
+    let done: BTreeSet<String> = ids.iter().cloned().collect();
+    assert_eq!(ids.len(), done.len(), "none happened twice");
+    assert!(
+        acknowledged.len() > 10 && acknowledged.is_subset(&done),
+        "what was acknowledged happened"
+    );
+    let records = home.audit();
+    let with = |phase: &str| -> BTreeSet<String> {
+        records
+            .iter()
+            .filter(|r| r["phase"] == phase)
+            .filter_map(|r| r["corr_id"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let (intents, outcomes) = (with("intent"), with("outcome"));
+    assert!(
+        done.is_subset(&intents),
+        "written without an intent: {:?}",
+        done.difference(&intents)
+    );
+    assert!(
+        acknowledged.is_subset(&outcomes),
+        "acknowledged without an outcome: {:?}",
+        acknowledged.difference(&outcomes)
+    );
+
+    // Repeating under its key does nothing twice, whether the answer had come or not.
+    for id in &done {
+        let arguments = json!({
+            "query": "INSERT INTO orders (customer_id, status, ordered_at) VALUES (1, 'pending', ?)",
+            "params": [id],
+        });
+        let reply = gateway
+            .invoke(&token, "database:executeQuery", &arguments)
+            .header("idempotency-key", id)
+            .send()
+            .await;
+        if acknowledged.contains(id) {
+            assert_eq!(
+                (reply.status, reply.header("x-idempotent-replay")),
+                (200, Some("true")),
+                "{}",
+                reply.text()
+            );
+        } else {
+            assert!(matches!(reply.status, 200 | 409), "{}", reply.text());
+        }
+    }
+    let count = gateway
+        .number(
+            &token,
+            "SELECT count(*) AS n FROM orders WHERE ordered_at LIKE 'w-%'",
+        )
+        .await;
+    assert_eq!(usize::try_from(count).unwrap(), done.len());
+    gateway.stop().await;
+    let (passed, said) = home.verify().await;
+    assert!(passed, "{said}");
+}

@@ -1,0 +1,365 @@
+//! Asked first: one ticket, one caller, one call, one time.
+
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, Home, Reply, until};
+
+const TOOL: &str = "ads:createCampaign";
+
+fn campaign() -> Value {
+    json!({"name": "Spring sale", "budget": 250.5, "startDate": "2026-03-01", "endDate": "2026-03-31"})
+}
+
+/// Calls, and returns the ticket.
+async fn ticket(gateway: &Gateway, token: &str, arguments: &Value) -> Value {
+    let reply = gateway.invoke(token, TOOL, arguments).send().await;
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    reply.json()
+}
+
+fn confirmation(ticket: &Value, arguments: &Value) -> Value {
+    let mut body = arguments.clone();
+    body["action_token"] = ticket["action_token"].clone();
+    body
+}
+
+fn starts_with(reply: &Reply, status: u16, code: &str, start: &str) -> Value {
+    let error = reply.error(status, code);
+    assert!(
+        error["message"].as_str().unwrap().starts_with(start),
+        "{error}"
+    );
+    error
+}
+
+#[tokio::test]
+async fn a_call_waits_is_confirmed_and_cannot_be_confirmed_again() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    assert_eq!(asked["requires_confirmation"], true);
+    assert_eq!(
+        asked["action_token"].as_str().unwrap().len(),
+        32,
+        "24 random bytes: {asked}"
+    );
+    assert!(
+        asked["expires_at"]
+            .as_str()
+            .is_some_and(|t| t.ends_with('Z')),
+        "{asked}"
+    );
+    assert!(asked.get("result").is_none(), "nothing was done yet");
+
+    let body = confirmation(&asked, &campaign());
+    let done = gateway.confirm(&token, TOOL, &body).send().await.ok();
+    assert_eq!(
+        (&done["result"]["status"], &done["result"]["budget"]),
+        (&json!("PAUSED"), &json!(250.5)),
+        "{done}"
+    );
+
+    let again = gateway.confirm(&token, TOOL, &body).send().await;
+    let details = again.error(409, "CONFLICT")["details"].clone();
+    assert_eq!(details["status"], "completed", "{details}");
+    assert_eq!(details["operation_id"], asked["operation_id"], "{details}");
+    assert_eq!(details["result"], done["result"], "{details}");
+}
+
+#[tokio::test]
+async fn confirming_again_under_the_same_key_is_the_replay() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    let body = confirmation(&asked, &campaign());
+    let confirm = || {
+        gateway
+            .confirm(&token, TOOL, &body)
+            .header("idempotency-key", "confirm-1")
+    };
+    let first = confirm().send().await;
+    let done = first.ok();
+    assert_eq!(first.header("x-idempotent-replay"), None);
+    let second = confirm().send().await;
+    assert_eq!(
+        (second.ok(), second.header("x-idempotent-replay")),
+        (done, Some("true"))
+    );
+    let other = gateway
+        .confirm(&token, TOOL, &body)
+        .header("idempotency-key", "confirm-2")
+        .send()
+        .await;
+    assert_eq!(
+        other.error(409, "CONFLICT")["details"]["status"],
+        "completed"
+    );
+}
+
+#[tokio::test]
+async fn every_form_of_the_body_confirms() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let flat = ticket(&gateway, &token, &campaign()).await;
+    gateway
+        .confirm(&token, TOOL, &confirmation(&flat, &campaign()))
+        .send()
+        .await
+        .ok();
+    let nested = ticket(&gateway, &token, &campaign()).await;
+    let body = json!({"action_token": nested["action_token"], "input": campaign()});
+    gateway.confirm(&token, TOOL, &body).send().await.ok();
+    let header = ticket(&gateway, &token, &campaign()).await;
+    let action_token = header["action_token"].as_str().unwrap();
+    gateway
+        .confirm(&token, TOOL, &campaign())
+        .header("x-action-token", action_token)
+        .send()
+        .await
+        .ok();
+    let nothing = gateway.confirm(&token, TOOL, &campaign()).send().await;
+    let error = nothing.error(422, "VALIDATION_ERROR");
+    assert!(
+        error["message"].as_str().unwrap().contains("action_token"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn one_changed_byte_is_refused_and_does_not_use_the_ticket_up() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    let changes = [
+        ("name", json!("Spring salf")),
+        ("budget", json!(250.6)),
+        ("startDate", json!("2026-03-02")),
+        ("endDate", Value::Null),
+    ];
+    for (field, value) in changes {
+        let mut arguments = campaign();
+        arguments[field] = value;
+        let reply = gateway
+            .confirm(&token, TOOL, &confirmation(&asked, &arguments))
+            .send()
+            .await;
+        starts_with(&reply, 401, "UNAUTHORIZED", "Invalid token");
+    }
+    let mut fewer = campaign();
+    fewer.as_object_mut().unwrap().remove("endDate");
+    let reply = gateway
+        .confirm(&token, TOOL, &confirmation(&asked, &fewer))
+        .send()
+        .await;
+    starts_with(&reply, 401, "UNAUTHORIZED", "Invalid token");
+    // The same call in other words: members in another order, the same number written otherwise.
+    let same = format!(
+        r#"{{"endDate":"2026-03-31","action_token":{},"startDate":"2026-03-01","budget":2505e-1,"name":"Spring\u0020sale"}}"#,
+        asked["action_token"]
+    );
+    gateway
+        .ask("POST", "/tools/ads:createCampaign/confirm")
+        .bearer(&token)
+        .body(same)
+        .send()
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn a_token_of_anybody_or_anything_else_does_not_confirm() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    let body = confirmation(&asked, &campaign());
+    let others = [
+        home.role("agent-2", "finance-write").await,
+        home.mint("agent-1", &["--role", "finance-write", "--tenant", "acme"])
+            .await,
+    ];
+    for other in &others {
+        starts_with(
+            &gateway.confirm(other, TOOL, &body).send().await,
+            403,
+            "FORBIDDEN",
+            "Access denied",
+        );
+    }
+    for unknown in ["", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", &"A".repeat(5_000)] {
+        let mut wrong = body.clone();
+        wrong["action_token"] = json!(unknown);
+        starts_with(
+            &gateway.confirm(&token, TOOL, &wrong).send().await,
+            401,
+            "UNAUTHORIZED",
+            "Invalid token",
+        );
+    }
+    let both = home
+        .mint(
+            "agent-1",
+            &["--role", "finance-write", "--role", "data-admin"],
+        )
+        .await;
+    let drop = json!({"query": "DELETE FROM order_items", "action_token": asked["action_token"]});
+    let reply = gateway
+        .confirm(&both, "database:executeQuery", &drop)
+        .send()
+        .await;
+    starts_with(&reply, 401, "UNAUTHORIZED", "Invalid token");
+    gateway.confirm(&token, TOOL, &body).send().await.ok();
+}
+
+#[tokio::test]
+async fn what_destroys_is_confirmed_even_where_it_is_allowed() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let admin = home.role("writer", "data-admin").await;
+    let count = "SELECT count(*) AS n FROM orders WHERE status = 'cancelled'";
+    let before = gateway.number(&admin, count).await;
+    assert!(before > 0);
+    let delete = json!({"query": "DELETE FROM orders WHERE status = ?", "params": ["cancelled"]});
+    let asked = gateway
+        .invoke(&admin, "database:executeQuery", &delete)
+        .send()
+        .await;
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    assert_eq!(
+        gateway.number(&admin, count).await,
+        before,
+        "nothing was done yet"
+    );
+    let body = confirmation(&asked.json(), &delete);
+    let done = gateway
+        .confirm(&admin, "database:executeQuery", &body)
+        .send()
+        .await
+        .ok();
+    assert_eq!(done["result"]["rows_affected"], before, "{done}");
+    assert_eq!(gateway.number(&admin, count).await, 0);
+
+    let writer = home.role("agent-1", "fs-writer").await;
+    let file = json!({"path": "a.txt", "content": "one"});
+    gateway
+        .invoke(&writer, "filesystem:writeFile", &file)
+        .send()
+        .await
+        .ok();
+    let over = json!({"path": "a.txt", "content": "two", "overwrite": true});
+    assert_eq!(
+        gateway
+            .invoke(&writer, "filesystem:writeFile", &over)
+            .send()
+            .await
+            .status,
+        202
+    );
+    let read = gateway
+        .invoke(&writer, "filesystem:readFile", &json!({"path": "a.txt"}))
+        .send()
+        .await
+        .ok();
+    assert_eq!(read["result"]["content"], "one");
+}
+
+#[tokio::test]
+async fn of_many_confirmations_at_once_one_acts() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    let body = confirmation(&asked, &campaign());
+    let replies = futures_util::future::join_all(
+        (0..12).map(|_| gateway.confirm(&token, TOOL, &body).send()),
+    )
+    .await;
+    let mut statuses: Vec<_> = replies.iter().map(|r| r.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[200][..], &[409; 11]].concat());
+    let operation = &asked["operation_id"];
+    let intents = home
+        .audit()
+        .into_iter()
+        .filter(|r| r["phase"] == "intent" && r["operation_id"] == *operation)
+        .count();
+    assert_eq!(intents, 1);
+    assert!(
+        replies
+            .iter()
+            .filter(|r| r.status == 409)
+            .all(|r| r.json()["error"]["details"]["operation_id"] == *operation)
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_expires() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("CONFIRM_TTL_SEC", "1")]).await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    // Other arguments never redeem it, so asking with them tells its state without changing it.
+    let mut other = campaign();
+    other["budget"] = json!(1);
+    let wrong = confirmation(&asked, &other);
+    let expired = until("the ticket to expire", async || {
+        let reply = gateway.confirm(&token, TOOL, &wrong).send().await;
+        (reply.status != 401).then_some(reply)
+    })
+    .await;
+    assert_eq!(
+        expired.error(409, "CONFLICT")["details"]["status"],
+        "expired"
+    );
+    let late = gateway
+        .confirm(&token, TOOL, &confirmation(&asked, &campaign()))
+        .send()
+        .await;
+    let details = late.error(409, "CONFLICT")["details"].clone();
+    assert_eq!(
+        (&details["status"], &details["operation_id"]),
+        (&json!("expired"), &asked["operation_id"]),
+        "{details}"
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_survives_a_restart_and_a_kill() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let (first, second) = (
+        ticket(&gateway, &token, &campaign()).await,
+        ticket(&gateway, &token, &campaign()).await,
+    );
+    gateway.stop().await;
+    let gateway = home.start().await;
+    let done = gateway
+        .confirm(&token, TOOL, &confirmation(&first, &campaign()))
+        .send()
+        .await
+        .ok();
+    gateway.kill().await;
+    let gateway = home.start().await;
+    let again = gateway
+        .confirm(&token, TOOL, &confirmation(&first, &campaign()))
+        .send()
+        .await;
+    assert_eq!(
+        again.error(409, "CONFLICT")["details"]["result"],
+        done["result"],
+        "what was done is known after a kill"
+    );
+    gateway
+        .confirm(&token, TOOL, &confirmation(&second, &campaign()))
+        .send()
+        .await
+        .ok();
+    gateway.stop().await;
+    let (passed, said) = home.verify().await;
+    assert!(passed, "{said}");
+}

@@ -1,0 +1,227 @@
+//! The same key, the same call: done once.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Ask, Gateway, Home, until};
+
+const COUNT: &str = "SELECT count(*) AS n FROM orders WHERE ordered_at = 'once'";
+
+fn insert() -> Value {
+    json!({"query": "INSERT INTO orders (customer_id, status, ordered_at) VALUES (?, 'pending', 'once')", "params": [1]})
+}
+
+fn keyed(gateway: &Gateway, token: &str, key: &str, arguments: &Value) -> Ask {
+    gateway
+        .invoke(token, "database:executeQuery", arguments)
+        .header("idempotency-key", key)
+}
+
+#[tokio::test]
+async fn a_repeated_call_is_replayed_and_not_done_again() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    let first = keyed(&gateway, &token, "key-1", &insert()).send().await;
+    assert_eq!(first.header("x-idempotent-replay"), None);
+    let done = first.ok();
+    for _ in 0..3 {
+        let again = keyed(&gateway, &token, "key-1", &insert()).send().await;
+        assert_eq!(
+            (again.ok(), again.header("x-idempotent-replay")),
+            (done.clone(), Some("true"))
+        );
+    }
+    assert_eq!(gateway.number(&token, COUNT).await, 1);
+    let other = keyed(&gateway, &token, "key-2", &insert()).send().await;
+    assert_eq!(
+        (other.status, other.header("x-idempotent-replay")),
+        (200, None)
+    );
+    assert_eq!(gateway.number(&token, COUNT).await, 2);
+    gateway.stop().await;
+    let gateway = home.start().await;
+    let after = keyed(&gateway, &token, "key-1", &insert()).send().await;
+    assert_eq!(
+        (after.ok(), after.header("x-idempotent-replay")),
+        (done, Some("true")),
+        "after a restart"
+    );
+    assert_eq!(gateway.number(&token, COUNT).await, 2);
+}
+
+#[tokio::test]
+async fn the_same_key_with_other_arguments_is_a_conflict() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    keyed(&gateway, &token, "key-1", &insert())
+        .send()
+        .await
+        .ok();
+    let mut other = insert();
+    other["params"] = json!([2]);
+    let error = keyed(&gateway, &token, "key-1", &other)
+        .send()
+        .await
+        .error(409, "CONFLICT");
+    assert_eq!(
+        error["details"]["reason"], "idempotency_conflict",
+        "{error}"
+    );
+    assert_eq!(gateway.number(&token, COUNT).await, 1);
+    // The same arguments written otherwise are the same arguments.
+    let same = r#" {"params":[1.0], "query":"INSERT INTO orders (customer_id, status, ordered_at) VALUES (?, 'pending', 'once')"} "#;
+    let same = gateway
+        .ask("POST", "/tools/database:executeQuery/invoke")
+        .bearer(&token)
+        .header("idempotency-key", "key-1")
+        .body(same);
+    let reply = same.send().await;
+    assert_eq!(
+        (reply.status, reply.header("x-idempotent-replay")),
+        (200, Some("true")),
+        "{}",
+        reply.text()
+    );
+}
+
+#[tokio::test]
+async fn a_key_means_nothing_to_another_subject_tenant_or_tool() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let tokens = [
+        home.role("writer", "data-admin").await,
+        home.role("other", "data-admin").await,
+        home.mint("writer", &["--role", "data-admin", "--tenant", "acme"])
+            .await,
+    ];
+    let mut rows = BTreeSet::new();
+    for token in &tokens {
+        let reply = keyed(&gateway, token, "shared-key", &insert()).send().await;
+        assert_eq!(
+            reply.header("x-idempotent-replay"),
+            None,
+            "{}",
+            reply.text()
+        );
+        rows.insert(reply.ok()["result"]["last_insert_rowid"].as_i64().unwrap());
+    }
+    assert_eq!(rows.len(), 3);
+    assert_eq!(gateway.number(&tokens[0], COUNT).await, 3);
+    let tables = gateway
+        .invoke(&tokens[0], "database:listTables", &json!({}))
+        .header("idempotency-key", "shared-key")
+        .send()
+        .await;
+    assert_eq!(tables.header("x-idempotent-replay"), None);
+    assert!(tables.ok()["result"]["tables"].is_array());
+}
+
+#[tokio::test]
+async fn at_once_under_one_key_it_is_done_once() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    let arguments = insert();
+    let replies = futures_util::future::join_all(
+        (0..16).map(|_| keyed(&gateway, &token, "crowd", &arguments).send()),
+    )
+    .await;
+    let mut first = 0;
+    for reply in &replies {
+        match (reply.status, reply.header("x-idempotent-replay")) {
+            (200, None) => first += 1,
+            (200, Some("true")) => {}
+            _ => {
+                let error = reply.error(409, "CONFLICT");
+                assert_eq!(error["details"]["reason"], "in_progress", "{error}");
+                assert!(
+                    reply
+                        .header("retry-after")
+                        .is_some_and(|s| s.parse::<u64>().is_ok_and(|s| s >= 1)),
+                    "{reply:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(
+        first,
+        1,
+        "{:?}",
+        replies.iter().map(|r| r.status).collect::<Vec<_>>()
+    );
+    assert_eq!(gateway.number(&token, COUNT).await, 1);
+}
+
+#[tokio::test]
+async fn a_key_waits_with_the_call_that_it_names() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let arguments = json!({"name": "A", "budget": 1, "startDate": "2026-03-01"});
+    let invoke = || {
+        gateway
+            .invoke(&token, "ads:createCampaign", &arguments)
+            .header("idempotency-key", "ask-1")
+    };
+    let (first, second) = (invoke().send().await, invoke().send().await);
+    assert_eq!((first.status, second.status), (202, 202));
+    assert_eq!(
+        first.json()["operation_id"],
+        second.json()["operation_id"],
+        "one operation, however often it is asked for"
+    );
+    let mut body = arguments.clone();
+    body["action_token"] = second.json()["action_token"].clone();
+    let done = gateway
+        .confirm(&token, "ads:createCampaign", &body)
+        .send()
+        .await
+        .ok();
+    let replay = invoke().send().await;
+    assert_eq!(
+        (&replay.ok()["result"], replay.header("x-idempotent-replay")),
+        (&done["result"], Some("true"))
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_its_time() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("IDEMPOTENCY_TTL_SEC", "1")]).await;
+    let token = home.role("writer", "data-admin").await;
+    keyed(&gateway, &token, "short", &insert())
+        .send()
+        .await
+        .ok();
+    until("the key to be forgotten", async || {
+        let reply = keyed(&gateway, &token, "short", &insert()).send().await;
+        reply.ok();
+        reply.header("x-idempotent-replay").is_none().then_some(())
+    })
+    .await;
+    assert_eq!(gateway.number(&token, COUNT).await, 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused_by_name() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    for key in ["", "with space", &"k".repeat(256)] {
+        let error = keyed(&gateway, &token, key, &insert())
+            .send()
+            .await
+            .error(422, "VALIDATION_ERROR");
+        assert!(
+            error["message"]
+                .as_str()
+                .unwrap()
+                .contains("Idempotency-Key"),
+            "{error}"
+        );
+    }
+    assert_eq!(gateway.number(&token, COUNT).await, 0);
+}

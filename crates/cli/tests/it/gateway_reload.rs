@@ -1,0 +1,182 @@
+//! The policy changes while the gateway runs.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, Home, until};
+
+async fn status(gateway: &Gateway, token: &str) -> u16 {
+    gateway
+        .invoke(token, "database:listTables", &json!({}))
+        .send()
+        .await
+        .status
+}
+
+async fn version(gateway: &Gateway) -> Value {
+    gateway.get("/ready").await.ok()["dependencies"]["policy"]["version"].clone()
+}
+
+/// The default policy, with the roles of the database rule replaced by `roles`.
+fn only_for(policies: &str, roles: &str) -> String {
+    let old = r#"subject.roles: ["data-analyst", "data-admin"]"#;
+    assert_eq!(policies.matches(old).count(), 1);
+    policies.replace(old, &format!("subject.roles: [{roles}]"))
+}
+
+#[tokio::test]
+async fn a_changed_file_takes_effect_by_itself() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let (analyst, admin) = (
+        home.role("a", "data-analyst").await,
+        home.role("b", "data-admin").await,
+    );
+    assert_eq!(
+        (
+            status(&gateway, &analyst).await,
+            status(&gateway, &admin).await
+        ),
+        (200, 200)
+    );
+    let before = version(&gateway).await;
+    let policies = fs::read_to_string(home.policies()).unwrap();
+    fs::write(home.policies(), only_for(&policies, "\"data-admin\"")).unwrap();
+    until("the new policy", async || {
+        (status(&gateway, &analyst).await == 403).then_some(())
+    })
+    .await;
+    assert_eq!(status(&gateway, &admin).await, 200);
+    assert_ne!(version(&gateway).await, before);
+    let list = gateway.catalogue(&analyst).await.ok();
+    assert_eq!(list["tools"], json!([]), "the catalogue follows");
+    let mcp = gateway
+        .modern_result(&analyst, "tools/list", json!({}), &json!({}))
+        .await;
+    assert_eq!(mcp["tools"], json!([]), "on both doors");
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_what_no_look_at_the_file_can_notice() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let analyst = home.role("a", "data-analyst").await;
+    assert_eq!(status(&gateway, &analyst).await, 200);
+    let policies = fs::read_to_string(home.policies()).unwrap();
+    let changed = only_for(&policies, "\"data-admin\",   \"data-admin\"");
+    assert_eq!(changed.len(), policies.len(), "as long as before");
+    let written = fs::metadata(home.policies()).unwrap().modified().unwrap();
+    fs::write(home.policies(), changed).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(home.policies())
+        .unwrap()
+        .set_modified(written)
+        .unwrap();
+    gateway.signal(Signal::HUP);
+    until("the new policy", async || {
+        (status(&gateway, &analyst).await == 403).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_changes_nothing_and_is_told() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let analyst = home.role("a", "data-analyst").await;
+    let before = version(&gateway).await;
+    let policies = fs::read_to_string(home.policies()).unwrap();
+    fs::write(
+        home.policies(),
+        policies.replace("\"data-analyst\", \"data-admin\"]", "\"data-analist\"]"),
+    )
+    .unwrap();
+    gateway.signal(Signal::HUP);
+    let told = until("the reason", async || {
+        gateway
+            .stderr()
+            .lines()
+            .find(|l| l.contains("data-analist"))
+            .map(str::to_owned)
+    })
+    .await;
+    assert!(told.contains("policies.yml"), "{told}");
+    assert_eq!(status(&gateway, &analyst).await, 200);
+    assert_eq!(version(&gateway).await, before);
+    fs::remove_file(home.policies()).unwrap();
+    gateway.signal(Signal::HUP);
+    assert_eq!(
+        status(&gateway, &analyst).await,
+        200,
+        "a missing file is no empty policy"
+    );
+
+    fs::write(home.policies(), only_for(&policies, "\"data-admin\"")).unwrap();
+    gateway.signal(Signal::HUP);
+    until("the next good policy", async || {
+        (status(&gateway, &analyst).await == 403).then_some(())
+    })
+    .await;
+    gateway.stop().await;
+    let reloads: Vec<_> = home
+        .audit()
+        .into_iter()
+        .filter(|r| r["action"].as_str().unwrap().starts_with("policy"))
+        .collect();
+    assert!(
+        reloads.iter().any(|r| r["status"] == "failed")
+            && reloads.iter().any(|r| r["status"] == "success"),
+        "{reloads:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_is_asked_about_again_under_the_policy_of_today() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let arguments = json!({"name": "A", "budget": 1, "startDate": "2026-03-01"});
+    let asked = gateway
+        .invoke(&token, "ads:createCampaign", &arguments)
+        .send()
+        .await;
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let policies = fs::read_to_string(home.policies()).unwrap();
+    let denied = format!(
+        "{policies}\n  - id: no-spending-today\n    effect: deny\n    when:\n      resource.safety_tags_any: [\"financial\"]\n"
+    );
+    fs::write(home.policies(), denied).unwrap();
+    gateway.signal(Signal::HUP);
+    let invoke = async || {
+        gateway
+            .invoke(&token, "ads:createCampaign", &arguments)
+            .send()
+            .await
+            .status
+    };
+    until("the new policy", async || {
+        (invoke().await == 403).then_some(())
+    })
+    .await;
+    let mut body = arguments.clone();
+    body["action_token"] = asked.json()["action_token"].clone();
+    gateway
+        .confirm(&token, "ads:createCampaign", &body)
+        .send()
+        .await
+        .error(403, "FORBIDDEN");
+    fs::write(home.policies(), policies).unwrap();
+    gateway.signal(Signal::HUP);
+    until("the old policy", async || {
+        (invoke().await == 202).then_some(())
+    })
+    .await;
+    gateway
+        .confirm(&token, "ads:createCampaign", &body)
+        .send()
+        .await
+        .ok();
+}
