@@ -12,7 +12,7 @@ use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Message, ProtocolVersion, Raw, RequestId, RpcError,
-    capability::ClientCapabilities,
+    capability::{ClientCapabilities, ElicitationCapability, RootsCapability, SamplingCapability},
     content::ContentBlock,
     discover::{DiscoverResult, ResultEnvelope, ResultKind},
     elicit::ElicitResult,
@@ -24,6 +24,8 @@ use fastmcp_protocol::{
         ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Resource,
         ResourceTemplate,
     },
+    roots::{ListRootsResult, Root},
+    sampling::{CreateMessageParams, CreateMessageResult},
     tool::{CallToolResult, ListToolsResult, Tool},
 };
 use fastmcp_transport::{Reply, Step, memory::Memory};
@@ -41,7 +43,8 @@ const MAX_ROUNDS: usize = 10;
 /// Pages of one list.
 const MAX_PAGES: usize = 250;
 
-type Elicit = dyn Fn(&str, &InputRequest) -> Value + Send + Sync;
+type Elicit = dyn Fn(&str, &InputRequest) -> ElicitResult + Send + Sync;
+type Sample = dyn Fn(&str, &CreateMessageParams) -> CreateMessageResult + Send + Sync;
 
 /// Calls a [`Server`] of this process through the whole path, without a socket.
 pub struct Client {
@@ -49,6 +52,8 @@ pub struct Client {
     next_id: AtomicI64,
     capabilities: ClientCapabilities,
     elicit: Option<Box<Elicit>>,
+    sample: Option<Box<Sample>>,
+    roots: Vec<Root>,
     notifications: Mutex<Vec<Notified>>,
 }
 
@@ -90,6 +95,8 @@ impl Client {
             next_id: AtomicI64::new(1),
             capabilities: ClientCapabilities::default(),
             elicit: None,
+            sample: None,
+            roots: Vec::new(),
             notifications: Mutex::default(),
         };
         client.discover().await?;
@@ -102,9 +109,30 @@ impl Client {
     where
         F: Fn(&str, &InputRequest) -> ElicitResult + Send + Sync + 'static,
     {
-        self.capabilities.elicitation =
-            Some(fastmcp_protocol::capability::ElicitationCapability::form_and_url());
-        self.elicit = Some(Box::new(move |key, request| json!(handler(key, request))));
+        self.capabilities.elicitation = Some(ElicitationCapability::form_and_url());
+        self.elicit = Some(Box::new(handler));
+        self
+    }
+
+    /// Runs the model for servers that ask for it: `handler` gets the key and the request.
+    #[must_use]
+    pub fn on_sample<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&str, &CreateMessageParams) -> CreateMessageResult + Send + Sync + 'static,
+    {
+        self.capabilities.sampling = Some(SamplingCapability {
+            tools: Some(Map::new()),
+            ..SamplingCapability::default()
+        });
+        self.sample = Some(Box::new(handler));
+        self
+    }
+
+    /// Names the folders that the client works in.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Vec<Root>) -> Self {
+        self.capabilities.roots = Some(RootsCapability::default());
+        self.roots = roots;
         self
     }
 
@@ -280,7 +308,7 @@ impl Client {
                 ResultKind::Complete => return Ok(result),
                 ResultKind::InputRequired => {
                     let asked: InputRequired = result.decode()?;
-                    let answers = self.answer(&asked);
+                    let answers = self.answer(&asked)?;
                     params.insert("inputResponses".to_owned(), serde_json::to_value(answers)?);
                     match asked.request_state {
                         Some(state) => {
@@ -298,18 +326,29 @@ impl Client {
         )))
     }
 
-    fn answer(&self, asked: &InputRequired) -> InputResponses {
+    fn answer(&self, asked: &InputRequired) -> Result<InputResponses> {
         let mut answers = InputResponses::default();
         for (key, request) in asked.input_requests.iter() {
-            let answer = self.elicit.as_ref().map_or_else(
-                || json!(ElicitResult::cancel()),
-                |elicit| elicit(key, request),
-            );
-            if let Ok(raw) = Raw::of(&answer) {
-                let _not_an_object = answers.answer(key, &raw);
+            match (request, &self.elicit, &self.sample) {
+                (InputRequest::Elicit(_), Some(elicit), _) => {
+                    answers.answer(key, &elicit(key, request))?;
+                }
+                (InputRequest::CreateMessage(params), _, Some(sample)) => {
+                    answers.answer(key, &sample(key, params))?;
+                }
+                (InputRequest::ListRoots, ..) if self.capabilities.roots.is_some() => {
+                    let roots = self.roots.clone();
+                    answers.answer(key, &ListRootsResult { roots })?;
+                }
+                _ => {
+                    return Err(Error::internal(format!(
+                        "server asks `{key}` by {}, which this client did not declare",
+                        request.method()
+                    )));
+                }
             }
         }
-        answers
+        Ok(answers)
     }
 
     async fn round(&self, method: &str, params: &Map<String, Value>) -> Result<Raw> {

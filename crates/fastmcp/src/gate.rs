@@ -101,14 +101,16 @@ pub struct DefaultGate;
 
 impl Gate for DefaultGate {
     fn class(&self, caller: &Caller) -> Class {
-        match caller.scopes() {
-            None | Some([]) => Class::default(),
-            Some(scopes) => {
-                let mut scopes: Vec<_> = scopes.iter().map(String::as_str).collect();
-                scopes.sort_unstable();
-                Class(scopes.join(" ").into())
-            }
+        // A caller without scopes of its own may have all of them (local) or none.
+        let mut scopes = caller.scopes().map(<[String]>::to_vec);
+        if let Some(scopes) = &mut scopes {
+            scopes.sort_unstable();
         }
+        Class(
+            serde_json::json!([caller.kind().as_str(), scopes])
+                .to_string()
+                .into(),
+        )
     }
 
     fn visible(&self, caller: &Caller, component: &Component) -> bool {
@@ -131,14 +133,7 @@ impl Gate for DefaultGate {
             let error = Error::forbidden(format!("scope `{}` is needed", missing.join(" ")));
             return Box::pin(async move { Err(error) });
         }
-        let cancel = context.cancellation().clone();
-        let call = leaf.run(context, input);
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                outcome = call => outcome,
-                () = cancel.cancelled() => Err(Error::cancelled()),
-            }
-        })
+        // Never dropped half-way: a handler that is worth stopping early watches its cancellation.
+        leaf.run(context, input)
     }
 }

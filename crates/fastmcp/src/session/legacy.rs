@@ -260,9 +260,10 @@ async fn invoke(
         let resolved = router::resolve(engine, &origin.caller, method, request)?;
         let replay = Replay::new(earlier.clone());
         let asking = match session {
-            Some(session) => {
-                Asking::Await(Arc::new(ask::OnStream::new(session, &exchange)), replay)
-            }
+            Some(session) => Asking::Await(
+                Arc::new(ask::OnStream::new(session, &exchange, &engine.shutdown)),
+                replay,
+            ),
             None => Asking::Replay(replay),
         };
         match session::invoke(engine, origin, asking, resolved).await? {
@@ -272,7 +273,9 @@ async fn invoke(
                     Error::tool("this call asks for input, which needs a session; initialize first")
                 })?;
                 earlier = Earlier {
-                    answers: ask::all(session, &exchange, requests).await?,
+                    answers: ask::OnStream::new(session, &exchange, &engine.shutdown)
+                        .all(requests)
+                        .await?,
                     gate: state,
                     remembered,
                 };

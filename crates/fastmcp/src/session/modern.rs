@@ -6,7 +6,7 @@ use fastmcp_protocol::{
     Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, header,
     jsonrpc::encode_result,
     logging::LoggingLevel,
-    mrtr::{InputRequests, InputRequired},
+    mrtr::{InputRequests, InputRequired, InputResponses},
     wire::CacheHint,
 };
 use fastmcp_transport::{PeerKind, Reply};
@@ -124,7 +124,7 @@ async fn invoke(
         Round::Asked(asks, remembered) => {
             let binding = state::binding(&caller, method, &target, &input)?;
             let known = Earlier {
-                answers,
+                answers: settled(&answers, &asks.requests)?,
                 gate: asks.state,
                 remembered,
             };
@@ -134,6 +134,15 @@ async fn invoke(
             input_required(answer.id, asks.requests, sealed)
         }
     }
+}
+
+/// The answers that count later: an answer that came before its question was asked does not.
+fn settled(answers: &InputResponses, asked: &InputRequests) -> Result<InputResponses> {
+    let mut settled = InputResponses::default();
+    for (key, value) in answers.iter().filter(|(key, _)| asked.get(key).is_none()) {
+        settled.answer(key, value)?;
+    }
+    Ok(settled)
 }
 
 /// Refuses a call over HTTP whose headers do not mirror the arguments that its tool marks.

@@ -1,6 +1,8 @@
 //! Whole paths over the in-memory transport and over sockets.
 
 #[cfg(test)]
+mod ask;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod http;
@@ -8,3 +10,5 @@ mod http;
 mod stdio;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod ui;

@@ -1,6 +1,6 @@
 //! Asking a legacy client: our request on its open stream, its answer in another message.
 
-use std::{fmt, sync::Arc, sync::atomic::Ordering};
+use std::{fmt, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use fastmcp_protocol::{
     Raw, RequestId,
@@ -26,15 +26,34 @@ pub(super) struct OnStream {
     session: Arc<Session>,
     outlet: Outlet,
     cancel: CancellationToken,
+    shutdown: CancellationToken,
 }
 
+/// How long a client may take to answer: a question that nobody will answer must not live for ever.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
+
 impl OnStream {
-    pub(super) fn new(session: &Arc<Session>, exchange: &Exchange) -> Self {
+    pub(super) fn new(
+        session: &Arc<Session>,
+        exchange: &Exchange,
+        shutdown: &CancellationToken,
+    ) -> Self {
         Self {
             session: Arc::clone(session),
             outlet: exchange.outlet.clone(),
             cancel: exchange.cancel.clone(),
+            shutdown: shutdown.clone(),
         }
+    }
+
+    /// Asks everything that a gate wants to know, one after the other.
+    pub(super) async fn all(&self, requests: InputRequests) -> Result<InputResponses> {
+        let mut answers = InputResponses::default();
+        for (key, request) in requests.iter() {
+            crate::context::require(&self.session.capabilities, request)?;
+            answers.answer(key, &self.send(request).await?)?;
+        }
+        Ok(answers)
     }
 
     async fn send(&self, request: &InputRequest) -> Result<Raw> {
@@ -60,10 +79,13 @@ impl OnStream {
             .send(Frame::message(text))
             .await
             .map_err(|_| Error::declined("the client is gone and cannot be asked"))?;
+        let ended = || Error::declined("the session ended before the client answered");
         let outcome = tokio::select! {
-            outcome = answered_by => outcome.map_err(|_| Error::declined("the session ended before the client answered"))?,
-            () = self.session.closed.cancelled() => return Err(Error::declined("the session ended before the client answered")),
+            outcome = answered_by => outcome.map_err(|_| ended())?,
+            () = self.session.closed.cancelled() => return Err(ended()),
+            () = self.shutdown.cancelled() => return Err(Error::declined("the server is shutting down")),
             () = self.cancel.cancelled() => return Err(Error::cancelled()),
+            () = tokio::time::sleep(ANSWER_WITHIN) => return Err(Error::declined("the client did not answer in time")),
         };
         answered(outcome)
     }
@@ -93,19 +115,4 @@ impl Drop for Forget<'_> {
     fn drop(&mut self) {
         lock(&self.session.asked).remove(&self.id);
     }
-}
-
-/// Asks everything that a gate wants to know, one after the other.
-pub(super) async fn all(
-    session: &Arc<Session>,
-    exchange: &Exchange,
-    requests: InputRequests,
-) -> Result<InputResponses> {
-    let asker = OnStream::new(session, exchange);
-    let mut answers = InputResponses::default();
-    for (key, request) in requests.iter() {
-        crate::context::require(&session.capabilities, request)?;
-        answers.answer(key, &asker.send(request).await?)?;
-    }
-    Ok(answers)
 }
