@@ -126,17 +126,13 @@ impl Serve {
     }
 }
 
-/// Errors of `accept` that concern one connection or pass.
+/// Whether `accept` may be called again: what the network did to one connection, and what passes
+/// when descriptors or memory come free. Only a listener that is no listener ends the server.
+///
+/// Source: accept(2), "Error handling".
 fn transient(error: &io::Error) -> bool {
-    // EMFILE and ENFILE have no kind of their own.
-    matches!(error.raw_os_error(), Some(23 | 24))
-        || matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::Interrupted
-                | io::ErrorKind::WouldBlock
-        )
+    // EBADF, EFAULT, EINVAL, ENOTSOCK
+    !matches!(error.raw_os_error(), Some(9 | 14 | 22 | 88))
 }
 
 #[derive(Clone)]
