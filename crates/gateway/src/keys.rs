@@ -37,6 +37,7 @@ const AUDIT_SIGNING: &str = "audit-signing.p8";
 /// Keys the digests in the audit log: 32 random bytes.
 const AUDIT_SALT: &str = "audit-salt.key";
 const SECRET_BYTES: usize = 32;
+const WRONG_SIZE: &str = "does not hold 32 bytes";
 
 /// A key that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,30 @@ impl Keys {
         })
     }
 
+    /// Looks at the keys beneath `data_dir` without making any, and returns the files that are there. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn inspect(data_dir: &Path) -> Result<Vec<PathBuf>, KeyError> {
+        let Some(folder) = Folder::existing(data_dir)? else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for name in [SEAL, AUDIT_SIGNING, AUDIT_SALT, development::PRIVATE] {
+            if let Some(bytes) = folder.read(name)? {
+                if (name == SEAL || name == AUDIT_SALT) && bytes.len() != SECRET_BYTES {
+                    return Err(KeyError::Unfit {
+                        path: folder.path(name),
+                        problem: WRONG_SIZE,
+                    });
+                }
+                found.push(folder.path(name));
+            }
+        }
+        Ok(found)
+    }
+
     /// A ring with the key that seals what the state and clients keep for the gateway.
     ///
     /// # Errors
@@ -179,7 +204,7 @@ fn secret(
     if bytes.len() != SECRET_BYTES {
         return Err(KeyError::Unfit {
             path: folder.path(name),
-            problem: "does not hold 32 bytes",
+            problem: WRONG_SIZE,
         });
     }
     secret.copy_from_slice(&bytes);

@@ -152,9 +152,8 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Reject>) -> Result<Vec<
 pub(super) fn algorithms(text: &str) -> Result<Vec<Algorithm>, Reject> {
     let named = list(text, |name| {
         // The library names its own field first, which is not the operator's.
-        name.parse::<Algorithm>().map_err(|error| {
-            because(error.to_string().trim_start_matches("`algorithms`: "))
-        })
+        name.parse::<Algorithm>()
+            .map_err(|error| because(error.to_string().trim_start_matches("`algorithms`: ")))
     })?;
     let mut unique: Vec<Algorithm> = Vec::new();
     named.into_iter().for_each(|algorithm| {

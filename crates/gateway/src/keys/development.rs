@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{KeyError, folder::Folder};
 
 /// The private key: RSA, PKCS#8 (PEM).
-const PRIVATE: &str = "dev-private.pem";
+pub(super) const PRIVATE: &str = "dev-private.pem";
 /// The public key: a JWK Set.
 const PUBLIC: &str = "jwks.json";
 

@@ -47,6 +47,12 @@ impl Folder {
         Ok(Self { path, files })
     }
 
+    /// Opens `keys` beneath `data_dir` if it is there.
+    pub(super) fn existing(data_dir: &Path) -> Result<Option<Self>, KeyError> {
+        let exists = data_dir.join(FOLDER).symlink_metadata().is_ok();
+        exists.then(|| Self::open(data_dir)).transpose()
+    }
+
     /// Where the file `name` lies.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -77,7 +83,8 @@ impl Folder {
         publish(&self.files, &self.path, name, text)
     }
 
-    fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+    /// The secret in the file `name`, if there is one.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
         match self.files.read(name) {
             Ok(bytes) => {
                 let bytes = Zeroizing::new(bytes);

@@ -21,7 +21,13 @@ fn chmod(path: &Path, mode: u32) {
 fn keys_are_made_once_and_for_their_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("new/data");
+    assert_eq!(
+        Keys::inspect(&data_dir).unwrap(),
+        [""; 0].map(PathBuf::from)
+    );
+    assert!(!data_dir.exists(), "looking leaves the disk as it is");
     let first = Keys::open(&data_dir).unwrap();
+    assert_eq!(Keys::inspect(&data_dir).unwrap().len(), 3);
     let second = Keys::open(&data_dir).unwrap();
     assert_eq!(first.audit_salt(), second.audit_salt());
     assert_ne!(first.audit_salt(), first.seal.as_slice());
@@ -77,6 +83,7 @@ fn a_key_of_another_size_is_refused_and_left_alone() {
     fs::write(&seal, b"short").unwrap();
     let refused = Keys::open(folder.path()).unwrap_err();
     assert!(matches!(refused, KeyError::Unfit { .. }), "{refused}");
+    assert!(Keys::inspect(folder.path()).is_err());
     assert_eq!(fs::read(&seal).unwrap(), b"short");
 }
 

@@ -1,0 +1,163 @@
+//! `fastmcp audit verify`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use fastmcp_audit::{Checkpoint, Fault, Report, VerifierKey, VerifyError, verify, verify_against};
+use serde_json::{Value, json};
+
+use super::{Which, read_small};
+use crate::{Outcome, output};
+
+/// How often a log is looked at that is being written to, before a torn line counts as one.
+const TRIES: usize = 5;
+/// The longest checkpoint, in bytes. Source: docs/audit-format.md.
+pub(super) const MAX_CHECKPOINT_BYTES: u64 = 65_536;
+
+/// Check every record, the chain, the tree and the signed checkpoint
+///
+/// Fails, naming file, line and sequence number, when a byte was edited, or a record dropped, added or moved. Against
+/// checkpoints that you keep elsewhere (--kept) it also notices that the whole log was rewritten or put back.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fastmcp audit verify
+  fastmcp audit verify --dir /mnt/copy/audit --vkey audit.vkey --json
+  fastmcp audit checkpoint -o 2026-11-20.checkpoint   keep it elsewhere, and later:
+  fastmcp audit verify --kept 2026-11-20.checkpoint")]
+pub(super) struct Verify {
+    #[command(flatten)]
+    which: Which,
+    /// File of the log's public key [default: audit.vkey in the data folder]
+    #[arg(long, value_name = "FILE")]
+    vkey: Option<PathBuf>,
+    /// A checkpoint of this log that was kept elsewhere; may be repeated
+    #[arg(long, value_name = "FILE")]
+    kept: Vec<PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        let folder = self.which.folder()?;
+        let key = self.which.key(self.vkey.as_ref())?;
+        let kept = self.kept(key.as_ref())?;
+        let verified = check(&folder, key.as_ref(), &kept);
+        match (&verified, self.json) {
+            (Ok(report), true) => output::say_json(&report_json(report))?,
+            (Ok(report), false) => output::say(&report_text(&folder, report))?,
+            (Err(error), true) => output::say_json(&error_json(error))?,
+            (Err(error), false) => output::complain(&format!(
+                "audit log `{}` does not verify: {}",
+                folder.display(),
+                output::printable(&output::told_of(error))
+            )),
+        }
+        Ok(if verified.is_ok() {
+            Outcome::Passed
+        } else {
+            Outcome::Failed
+        })
+    }
+
+    fn kept(&self, key: Option<&VerifierKey>) -> anyhow::Result<Vec<Checkpoint>> {
+        let Some(key) = key else {
+            if self.kept.is_empty() {
+                return Ok(Vec::new());
+            }
+            bail!(
+                "checkpoints that were kept need the log's public key; name its file with --vkey"
+            );
+        };
+        let open = |path: &PathBuf| {
+            let note = read_small(path, MAX_CHECKPOINT_BYTES)?;
+            Checkpoint::open(&note, key).with_context(|| format!("checkpoint `{}`", path.display()))
+        };
+        self.kept.iter().map(open).collect()
+    }
+}
+
+/// Verifies, and again when the only fault is a last line that is just being written.
+pub(super) fn check(
+    folder: &Path,
+    key: Option<&VerifierKey>,
+    kept: &[Checkpoint],
+) -> Result<Report, VerifyError> {
+    let once = || match key {
+        Some(key) if !kept.is_empty() => verify_against(folder, key, kept),
+        _ => verify(folder, key),
+    };
+    let mut verified = once();
+    for _ in 1..TRIES {
+        match &verified {
+            Err(VerifyError::Record {
+                fault: Fault::Torn, ..
+            }) => verified = once(),
+            _ => break,
+        }
+    }
+    verified
+}
+
+fn report_text(folder: &Path, report: &Report) -> String {
+    let range = match (report.first, report.last) {
+        (Some(first), Some(last)) => format!(", {first} to {last}"),
+        _ => String::new(),
+    };
+    let signed = if report.signed {
+        "signed"
+    } else {
+        "not checked, name the public key with --vkey"
+    };
+    let unsigned = report.records.saturating_sub(report.checkpoint.size);
+    let mut text = format!(
+        "audit log `{}` is whole\n  records     {} in {} files{range}\n  root        {}\n  checkpoint  of {} records by {} ({signed}); {unsigned} came after it",
+        folder.display(),
+        report.records,
+        report.files,
+        report.root,
+        report.checkpoint.size,
+        output::printable(&report.checkpoint.origin),
+    );
+    if report.voided_bytes > 0 {
+        text.push_str(&format!(
+            "\n  voided      {} bytes that a crash or a full disk left behind",
+            report.voided_bytes
+        ));
+    }
+    if !report.closed {
+        text.push_str("\n  open        the last record is not a closing one: the log is in use, or its process was killed");
+    }
+    text
+}
+
+fn report_json(report: &Report) -> Value {
+    json!({
+        "ok": true,
+        "records": report.records,
+        "files": report.files,
+        "root": report.root.to_string(),
+        "checkpoint": {"origin": report.checkpoint.origin, "size": report.checkpoint.size, "signed": report.signed},
+        "voided_bytes": report.voided_bytes,
+        "first": report.first.map(|ts| ts.to_string()),
+        "last": report.last.map(|ts| ts.to_string()),
+        "closed": report.closed,
+    })
+}
+
+fn error_json(error: &VerifyError) -> Value {
+    let (file, line, seq) = match error {
+        VerifyError::Record {
+            file, line, seq, ..
+        } => (Some(file), Some(line), seq.as_ref()),
+        VerifyError::Truncated {
+            file, line, size, ..
+        } => (Some(file), Some(line), Some(size)),
+        VerifyError::NoRecord { seq } => (None, None, Some(seq)),
+        _ => (None, None, None),
+    };
+    json!({"ok": false, "error": output::told_of(error), "file": file, "line": line, "seq": seq})
+}

@@ -1,0 +1,127 @@
+//! What people and scripts read.
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+/// Writes `text` and a new line to stdout.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
+}
+
+/// Writes `value` as indented JSON to stdout.
+pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string_pretty(value).context("cannot be written as JSON")?)
+}
+
+/// Writes `text` to stderr. If even that fails, nobody is left to tell.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "fastmcp: {text}");
+}
+
+/// Whether the reader of stdout is gone.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes on one line; causes that the line tells already are left out.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut causes = error.chain();
+    let first = causes.next().map(ToString::to_string).unwrap_or_default();
+    causes.fold(first, with_cause)
+}
+
+/// As [`told`], for errors of libraries.
+pub(crate) fn told_of(error: &(dyn Error + 'static)) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = with_cause(told, error);
+        cause = error.source();
+    }
+    told
+}
+
+fn with_cause(told: String, cause: &(dyn Error + 'static)) -> String {
+    let cause = cause.to_string();
+    if told.contains(&cause) {
+        told
+    } else {
+        format!("{told}: {cause}")
+    }
+}
+
+/// Columns for people, each as wide as its widest cell.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or_default()
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Text from a log as a terminal may show it: control characters, which could move the cursor or forge lines, replaced.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["a", "bb", ""], ["ccc", "d", "e"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "a    bb\nccc  d   e");
+        assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("disk is full")
+            .context("log cannot be written: disk is full")
+            .context("stopped");
+        assert_eq!(told(&error), "stopped: log cannot be written: disk is full");
+    }
+
+    #[test]
+    fn a_terminal_is_not_steered_by_what_is_shown() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+    }
+}

@@ -1,0 +1,47 @@
+//! Where a gateway's configuration and data are: what all commands ask for in the same way.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use fastmcp_gateway::config::{self, Flags, Loaded};
+
+/// Where the gateway's configuration and data are.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Place {
+    /// Folder of keys, state, audit and policies [default: .fastmcp; variable FASTMCP_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file [default: fastmcp.yaml where it exists; variable FASTMCP_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Place {
+    /// Reads the configuration for a command that works with the data.
+    pub(crate) fn load(&self, bind: Option<SocketAddr>) -> anyhow::Result<Loaded> {
+        Ok(config::load(environment(), &self.flags(bind))?)
+    }
+
+    /// Reads the configuration for a command that only looks.
+    pub(crate) fn preview(&self, bind: Option<SocketAddr>) -> Result<Loaded, config::Errors> {
+        config::preview(environment(), &self.flags(bind))
+    }
+
+    fn flags(&self, bind: Option<SocketAddr>) -> Flags {
+        Flags {
+            bind,
+            data_dir: self.data_dir.clone(),
+            config: self.config.clone(),
+        }
+    }
+}
+
+/// The variables of the process. What is not UTF-8 shows as such where it is used, and fails to be a value there.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| {
+        (
+            name.to_string_lossy().into_owned(),
+            value.to_string_lossy().into_owned(),
+        )
+    })
+}

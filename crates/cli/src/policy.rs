@@ -1,0 +1,119 @@
+//! `fastmcp policy`: what the rules say, without a gateway.
+
+mod explain;
+mod sandbox;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use fastmcp_gateway::config::policy_sources;
+use fastmcp_policy::{PolicySet, Sources};
+use serde_json::json;
+
+use crate::{Outcome, output, place::Place};
+
+/// Check policies and explain their decisions
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    Check(Check),
+    Explain(Box<explain::Explain>),
+}
+
+impl Policy {
+    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+        match self.command {
+            PolicyCommand::Check(check) => check.run(),
+            PolicyCommand::Explain(explain) => explain.run(),
+        }
+    }
+}
+
+/// Which policy.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+impl Which {
+    /// The texts at `path`, at the configured place, or, where nobody has put any there yet, the built-in ones.
+    pub(crate) fn sources(&self, path: Option<&PathBuf>) -> anyhow::Result<Sources> {
+        if let Some(path) = path {
+            return Ok(policy_sources(path)?);
+        }
+        let configured = self.place.preview(None)?.config.policy_path;
+        if configured.exists() {
+            Ok(policy_sources(&configured)?)
+        } else {
+            Ok(Sources::built_in())
+        }
+    }
+}
+
+/// Load a policy as the gateway would, and say what is wrong with it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fastmcp policy check                       the policy of the gateway in .fastmcp
+  fastmcp policy check policies/             a folder of *.yml and *.cedar files")]
+struct Check {
+    /// A policy file or folder [default: the gateway's own, or else the built-in policy]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    fn run(self) -> anyhow::Result<Outcome> {
+        let sources = self.which.sources(self.path.as_ref())?;
+        let files: Vec<_> = sources
+            .yaml
+            .iter()
+            .chain(&sources.cedar)
+            .map(|source| source.name.clone())
+            .collect();
+        match PolicySet::load(&sources, 1) {
+            Ok(set) => self.report(&set, &files),
+            Err(error) if self.json => {
+                let problems: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+                output::say_json(&json!({"ok": false, "files": files, "problems": problems}))?;
+                Ok(Outcome::Failed)
+            }
+            Err(error) => Err(error).context("policy cannot be used"),
+        }
+    }
+
+    fn report(&self, set: &PolicySet, files: &[String]) -> anyhow::Result<Outcome> {
+        let (roles, rules): (Vec<_>, _) = (set.roles().collect(), set.rule_ids());
+        let notes: Vec<_> = set.notes().iter().map(ToString::to_string).collect();
+        if self.json {
+            let version = &set.version().hash;
+            output::say_json(
+                &json!({"ok": true, "files": files, "version": &**version, "roles": roles, "rules": rules, "notes": notes}),
+            )?;
+            return Ok(Outcome::Passed);
+        }
+        output::say(&format!(
+            "policy is sound\n  files    {}\n  version  {}\n  roles    {}\n  rules    {}",
+            files.join(", "),
+            set.version().hash,
+            roles.join(", "),
+            rules.join(", "),
+        ))?;
+        notes
+            .iter()
+            .try_for_each(|note| output::say(&format!("  note     {note}")))?;
+        Ok(Outcome::Passed)
+    }
+}

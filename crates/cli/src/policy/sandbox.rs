@@ -1,0 +1,71 @@
+//! The built-in tools, looked up without a gateway.
+//!
+//! Only an adapter knows its manifests and what arguments demand beyond them (a statement that writes needs another
+//! scope than one that reads), so the adapters are opened, over a folder that goes away again.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fastmcp_gateway::{
+    manifest::Manifest,
+    provider::{
+        Adapters, Demands,
+        ads::AdsProvider,
+        database::{self, DatabaseProvider, sample},
+        filesystem::{self, FilesystemProvider},
+    },
+};
+use fastmcp_guard::random::OsRandom;
+use fastmcp_protocol::args::Args;
+use tempfile::TempDir;
+
+/// The built-in adapters over throw-away data.
+pub(super) struct Sandbox {
+    adapters: Adapters,
+    // Goes last: the adapters hold files in it.
+    _folder: TempDir,
+}
+
+impl Sandbox {
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("no folder for looking tools up")?;
+        let (random, path) = (Arc::new(OsRandom), folder.path());
+        let database = path.join("sample.db");
+        sample::create(&database)?;
+        let mut adapters = Adapters::default();
+        adapters.register_adapter(Arc::new(DatabaseProvider::open(
+            &database,
+            database::Options::default(),
+            random.clone(),
+        )?));
+        adapters.register_adapter(Arc::new(FilesystemProvider::open(
+            path,
+            filesystem::Options::default(),
+            random.clone(),
+        )?));
+        adapters.register_adapter(Arc::new(AdsProvider::open(&path.join("ads.db"), random)?));
+        Ok(Self {
+            adapters,
+            _folder: folder,
+        })
+    }
+
+    /// The manifest of a built-in tool.
+    pub(super) fn manifest(&self, tool: &str) -> Option<Manifest> {
+        self.adapters
+            .iter()
+            .flat_map(|adapter| adapter.manifests())
+            .find(|manifest| manifest.tool_id.as_str() == tool)
+    }
+
+    /// What these arguments demand beyond the manifest.
+    pub(super) fn demands(&self, manifest: &Manifest, args: &Args) -> anyhow::Result<Demands> {
+        let adapter = self
+            .adapters
+            .get(&manifest.provider_id)
+            .context("no such provider")?;
+        adapter
+            .demands(manifest.tool_id.endpoint(), args)
+            .context("`--args` are not what the tool takes")
+    }
+}
