@@ -139,10 +139,16 @@ impl Constraints {
 pub fn describe(error: &jsonschema::ValidationError<'_>) -> String {
     let path = error.instance_path().to_string();
     let field = path.trim_start_matches('/').replace('/', ".");
+    // Values stay out of messages: these end in logs and records.
+    let mut problem = error.masked().to_string();
+    if let Some((at, _)) = problem.char_indices().nth(300) {
+        problem.truncate(at);
+        problem.push('…');
+    }
     if field.is_empty() {
-        error.to_string()
+        problem
     } else {
-        format!("`{field}`: {error}")
+        format!("`{field}`: {problem}")
     }
 }
 

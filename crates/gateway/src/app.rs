@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,7 +35,7 @@ use fastmcp_guard::{
 };
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -115,6 +115,8 @@ pub struct App {
     config: Config,
     pipeline: Arc<Pipeline>,
     policies: PolicyFiles,
+    loaded: policies::Fingerprint,
+    reloading: Mutex<()>,
     state: State,
     verifier: Arc<dyn TokenVerifier>,
     remote_keys: Option<Arc<RemoteKeys>>,
@@ -142,6 +144,8 @@ impl App {
         private_folder(&config.data_dir)?;
         let key_ring = blocking(&config.data_dir, Keys::open).await?.map_err(Error::part("key folder"))?;
         let policies = PolicyFiles::open(&config.policy_path)?;
+        // Taken before the files are read, so that what changes meanwhile is seen as a change.
+        let loaded = policies.fingerprint();
         let policy = Policy::load(&policies.read()?, Arc::clone(&clock)).map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();
         let audit = open_audit(config, &key_ring, Arc::clone(&clock)).await?;
@@ -170,6 +174,8 @@ impl App {
             config: config.clone(),
             pipeline: Arc::new(pipeline),
             policies,
+            loaded,
+            reloading: Mutex::default(),
             state,
             verifier,
             remote_keys,
@@ -209,10 +215,13 @@ impl App {
         let correlate = axum::middleware::from_fn_with_state(door.clone(), rest::correlate);
         let router = self.router(&server, door, &metadata, address)?.route_service(MCP_PATH, mcp).layer(correlate);
         self.background(&shutdown);
-        let serving = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
-            .grace(self.config.shutdown_grace)
-            .run(listener, |address| Addressed { router: router.clone(), address });
-        let (served, ()) = tokio::join!(serving, self.watch_policy(shutdown));
+        let serve = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone()).grace(self.config.shutdown_grace);
+        let serving = async {
+            let served = serve.run(listener, |address| Addressed { router: router.clone(), address }).await;
+            shutdown.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serving, self.watch_policy(shutdown.clone()));
         served.map_err(Error::Listener)
     }
 
@@ -252,6 +261,8 @@ impl App {
     ///
     /// What is wrong, with file and line.
     pub fn reload_policy(&self) -> Result<String, String> {
+        // A signal and a changed file may come together.
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self
             .policies
             .read()
@@ -326,6 +337,7 @@ impl App {
             open_metrics: address.ip().is_loopback(),
             tracker: self.tracker.clone(),
             document: OpenApiDocument::new(&self.config.server_version).map_err(Error::part("REST description"))?,
+            calls: Arc::new(Semaphore::new(Limits::default().concurrent_calls)),
         };
         let document = metadata.to_json();
         let described = move || {
@@ -385,7 +397,7 @@ impl App {
 
     /// Watches the policy files until `shutdown` fires, loading what changed.
     async fn watch_policy(&self, shutdown: CancellationToken) {
-        let mut seen = self.policies.fingerprint();
+        let mut seen = self.loaded.clone();
         while shutdown.run_until_cancelled(tokio::time::sleep(POLICY_EVERY)).await.is_some() {
             let now = self.policies.fingerprint();
             if now != seen {

@@ -85,6 +85,8 @@ pub struct Call {
     pub presented: Presented,
     /// Whether this caller can be asked to confirm.
     pub can_confirm: bool,
+    /// Whether a call that is being done already is waited for, instead of refused.
+    pub can_attach: bool,
     /// Fires when the answer is no longer wanted. Ends the call until it has an intent.
     pub cancel: CancellationToken,
 }
@@ -122,4 +124,6 @@ pub struct Pending {
     pub expires_at: String,
     /// What is to be confirmed, for a person.
     pub summary: String,
+    /// The same call of a short while ago, where there is one.
+    pub done_before: Option<OperationId>,
 }

@@ -50,12 +50,7 @@ impl Entry {
             .with_pattern_options(PatternOptions::regex())
             .build(&manifest.inputs)
             .map_err(|e| Error::invalid(format!("`inputs` is not a schema that can be used: {e}")))?;
-        let resource = Resource::new(manifest.tool_id.as_str(), &manifest.provider_id)
-            .tenant(&manifest.tenant)
-            .safety_tags(manifest.safety_tags.iter().cloned())
-            .required_scopes(manifest.required_scopes.iter().cloned())
-            .classification(manifest.classification.as_str())
-            .read_only(manifest.read_only);
+        let resource = resource(&manifest);
         let mut definition_hash = [0; 32];
         let text = serde_json::to_vec(&manifest).map_err(Error::internal)?;
         definition_hash.copy_from_slice(digest(&SHA256, &text).as_ref());
@@ -79,6 +74,17 @@ impl Entry {
     pub fn belongs_to(&self, tenant: &str) -> bool {
         self.manifest.tenant == tenant || self.manifest.tenant == PUBLIC_TENANT
     }
+}
+
+/// A manifest as policy sees it.
+#[must_use]
+pub fn resource(manifest: &Manifest) -> Resource {
+    Resource::new(manifest.tool_id.as_str(), &manifest.provider_id)
+        .tenant(&manifest.tenant)
+        .safety_tags(manifest.safety_tags.iter().cloned())
+        .required_scopes(manifest.required_scopes.iter().cloned())
+        .classification(manifest.classification.as_str())
+        .read_only(manifest.read_only)
 }
 
 /// A tool that exists for the caller. Only this room makes one.
@@ -167,6 +173,7 @@ pub struct Catalog {
     adapters: Adapters,
     state: State,
     clock: Arc<dyn Clock>,
+    registering: tokio::sync::Mutex<()>,
 }
 
 impl Catalog {
@@ -176,7 +183,7 @@ impl Catalog {
     ///
     /// When the state cannot be read or written.
     pub async fn open(state: State, adapters: Adapters, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let catalog = Self { tools: ArcSwap::default(), adapters, state, clock };
+        let catalog = Self { tools: ArcSwap::default(), adapters, state, clock, registering: tokio::sync::Mutex::default() };
         for adapter in catalog.adapters.iter() {
             for manifest in adapter.manifests() {
                 catalog.seed(&manifest).await?;
@@ -186,11 +193,12 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// An adapter's manifest is put where there is none, or an older one of the same adapter.
+    /// An adapter's manifest is put where there is none, or an older one.
     async fn seed(&self, manifest: &Manifest) -> Result<(), Error> {
         let store = self.state.manifests();
         let registered = store.get(&manifest.tenant, &manifest.tool_id).await.map_err(away)?;
-        if registered.is_none_or(|r| r.manifest != *manifest && r.manifest.version <= manifest.version) {
+        // What an operator registered in its place stays until the adapter brings a newer version.
+        if registered.is_none_or(|r| version(&r.manifest.version) < version(&manifest.version)) {
             store.put(manifest, self.clock.now()).await.map_err(away)?;
         }
         Ok(())
@@ -269,7 +277,7 @@ impl Catalog {
         &self.adapters
     }
 
-    /// A manifest as the policy sees it before it is registered.
+    /// A manifest that may be registered, ready to be called.
     ///
     /// # Errors
     ///
@@ -277,7 +285,8 @@ impl Catalog {
     pub fn examine(&self, manifest: Manifest) -> Result<Target, Error> {
         let name_taken = |tools: &Tools| {
             let mcp_name = manifest.tool_id.mcp_name();
-            tools.keys().any(|id| id != manifest.tool_id.as_str() && id.replace(':', "_") == mcp_name)
+            let visible = |of: &HashMap<String, Arc<Entry>>| of.contains_key(&manifest.tenant) || of.contains_key(PUBLIC_TENANT);
+            tools.iter().any(|(id, of)| id != manifest.tool_id.as_str() && id.replace(':', "_") == mcp_name && visible(of))
         };
         if manifest.tool_id.as_str().split_once(':').map(|(provider, _)| provider) != Some(manifest.provider_id.as_str()) {
             return Err(Error::invalid("`toolId` must begin with its `provider_id` and a colon"));
@@ -296,9 +305,16 @@ impl Catalog {
     ///
     /// [`Code::Unavailable`] when the state does not take it.
     pub async fn register(&self, target: &Target) -> Result<(), Error> {
+        // Whoever reads last has read everything that was put before.
+        let _one_at_a_time = self.registering.lock().await;
         self.state.manifests().put(target.manifest(), self.clock.now()).await.map_err(away)?;
         self.reload().await
     }
+}
+
+/// The numbers of a version, for comparing; what is no number counts as nought.
+fn version(text: &str) -> Vec<u64> {
+    text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or_default()).collect()
 }
 
 fn away(error: crate::state::StateError) -> Error {

@@ -391,6 +391,10 @@ impl Confirm {
         if row.binding.tool_id != presented.tool_id {
             return Err(Refusal::Unknown);
         }
+        // Before the status: whoever names other arguments is told nothing of what was done.
+        if row.binding.args_digest != presented.args_digest {
+            return Err(Refusal::ChangedArguments);
+        }
         for _ in 0..ATTEMPTS {
             row = self.ledger.fresh(row).await?;
             match row.machine.status() {

@@ -28,6 +28,9 @@ use crate::{
 /// How long a repeated call waits for one that is being done, over MCP.
 const ATTACH: Duration = Duration::from_secs(30);
 
+const KEY_CONFLICT: &str = "Idempotency key was used with other arguments";
+const IN_PROGRESS: &str = "This call is in progress";
+
 /// The room where calls become operations.
 #[derive(Clone, Debug)]
 pub struct Consents {
@@ -113,13 +116,33 @@ impl Consents {
     }
 
     async fn reserve(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
+        if permit.decision().confirmation().is_some_and(|level| level != ConsentLevel::Client) {
+            return Err(Error::denied("policy demands the approval of a person, which cannot be given here yet"));
+        }
         if !call.can_confirm {
             return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
                 .with_detail("reason", "confirmation_required"));
         }
+        let earlier = match &call.idempotency_key {
+            Some(_) => None,
+            None => self.earlier(call, binding).await?,
+        };
         match self.confirm.reserve(binding, &permit.args().canonical(), call.idempotency_key.as_ref()).await {
-            Ok(issued) => Ok(Held::Pending(pending(permit, &issued))),
+            Ok(issued) => Ok(Held::Pending(pending(permit, &issued, earlier.as_ref()))),
             Err(refusal) => self.refused(call, refusal).await,
+        }
+    }
+
+    /// The same call of the same caller a short while ago: a client whose stream broke repeats the
+    /// call without its ticket, and must not do it twice by accident.
+    async fn earlier(&self, call: &Call, binding: &Binding) -> Result<Option<Report>, Error> {
+        let Some(report) = self.ledger.recent(binding).await.map_err(away)? else { return Ok(None) };
+        let report = if report.status.is_running() && call.can_attach { self.attach(call, report).await? } else { report };
+        match report.status {
+            Status::Completed => Ok(Some(report)),
+            Status::Unknown => Err(unknown_outcome(&report.operation_id)),
+            status if status.is_running() => Err(in_progress(&report)),
+            _ => Ok(None),
         }
     }
 
@@ -132,18 +155,11 @@ impl Consents {
             Begin::Run(ticket) => Ok(Held::Go(Hold::Ticket(ticket))),
             Begin::Replay(report) => replay(&report).map(Held::Done),
             Begin::Failed(report) => Err(failed_before(&report)),
-            Begin::Conflict { operation_id } => {
-                Err(conflict(&operation_id, "idempotency_conflict", "Idempotency key was used with other arguments"))
-            }
+            Begin::Conflict { operation_id } => Err(conflict(&operation_id, "idempotency_conflict", KEY_CONFLICT)),
             Begin::InProgress { operation_id, retry_after } => {
-                Err(conflict(&operation_id, "in_progress", "The call under this idempotency key is in progress").with_retry_after(retry_after))
+                Err(conflict(&operation_id, "in_progress", IN_PROGRESS).with_retry_after(retry_after))
             }
-            Begin::Unknown { operation_id } => Err(conflict(
-                &operation_id,
-                "unknown_outcome",
-                "Nobody knows whether the call under this idempotency key was done; an operator must settle it",
-            )
-            .with_detail("status", "unknown")),
+            Begin::Unknown { operation_id } => Err(unknown_outcome(&operation_id)),
             Begin::AwaitsConfirmation { operation_id, expires_at } => {
                 Err(conflict(&operation_id, "awaits_confirmation", "The call under this idempotency key awaits confirmation")
                     .with_detail("expires_at", rfc3339(expires_at)))
@@ -169,37 +185,22 @@ impl Consents {
         }
     }
 
-    /// A refusal in the words of the contract; a repeated MCP call gets the result instead.
+    /// A refusal in the words of the contract; a call that is repeated gets the result instead.
     async fn refused(&self, call: &Call, refusal: Refusal) -> Result<Held, Error> {
-        let conflict = |message: String| Error::new(Code::Conflict, message);
-        let text = refusal.to_string();
-        Err(match refusal {
-            Refusal::Unknown | Refusal::ChangedArguments => Error::new(Code::Unauthorized, format!("Invalid token: {text}")),
-            Refusal::OtherCaller => Error::denied(text),
-            Refusal::Used { report, idempotent_replay } => {
-                let same_call = idempotent_replay || matches!(call.presented, Presented::Operation(..));
-                let report = if same_call && report.status.is_running() { self.attach(call, *report).await? } else { *report };
-                if same_call && report.status == Status::Completed {
-                    return replay(&report).map(Held::Done);
-                }
-                conflict(format!("Confirmation was used: {text}"))
-                    .with_detail("operation_id", report.operation_id.as_str())
-                    .with_detail("status", report.status.as_str())
-                    .with_detail("result", kept_result(&report).unwrap_or(Value::Null))
-            }
-            Refusal::Expired { operation_id } => conflict(format!("Confirmation has expired: {text}"))
-                .with_detail("operation_id", operation_id.as_str())
-                .with_detail("status", "expired"),
-            Refusal::AwaitsApproval { operation_id } => {
-                conflict(text).with_detail("operation_id", operation_id.as_str()).with_detail("reason", "awaits_approval")
-            }
-            Refusal::KeyConflict { operation_id } => conflict("Idempotency key was used with other arguments".to_owned())
-                .with_detail("operation_id", operation_id.as_str())
-                .with_detail("reason", "idempotency_conflict"),
-            Refusal::TooManyPending { .. } => Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60)),
-            Refusal::State(error) => away(error),
-            _ => conflict(text),
-        })
+        let Refusal::Used { report, idempotent_replay } = refusal else {
+            return Err(refused(refusal));
+        };
+        if !idempotent_replay && !matches!(call.presented, Presented::Operation(..)) {
+            return Err(settled(&report));
+        }
+        let report = if report.status.is_running() && call.can_attach { self.attach(call, *report).await? } else { *report };
+        match report.status {
+            Status::Completed => replay(&report).map(Held::Done),
+            Status::Failed => Err(failed_before(&report)),
+            Status::Unknown => Err(unknown_outcome(&report.operation_id)),
+            status if status.is_running() => Err(in_progress(&report)),
+            _ => Err(settled(&report)),
+        }
     }
 
     async fn attach(&self, call: &Call, report: Report) -> Result<Report, Error> {
@@ -208,22 +209,20 @@ impl Consents {
         Ok(attached.unwrap_or(report))
     }
 
-    /// Records that the caller's user said no.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::Unavailable`] when the state does not take it.
+    /// Records that the caller's user said no; the answer says what became of the operation.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it may be recorded.
-    pub async fn decline(&self, call: &Call, id: &OperationId, reason: &str) -> Result<Error, Error> {
+    pub async fn decline(&self, call: &Call, id: &OperationId, reason: &str) -> Error {
         let tenant = call.caller.tenant().unwrap_or_default();
         match self.confirm.decline(id, tenant, call.caller.subject(), reason).await {
-            Err(Refusal::State(error)) => Err(away(error)),
-            _ => Ok(Error::new(Code::Conflict, "Confirmation declined: nothing was done")
+            Ok(_) => Error::new(Code::Conflict, "Confirmation declined: nothing was done")
                 .with_detail("operation_id", id.as_str())
-                .with_detail("status", "declined")),
+                .with_detail("status", "declined"),
+            // Said too late: what was done is told as it is.
+            Err(Refusal::Used { report, .. }) => settled(&report),
+            Err(refusal) => refused(refusal),
         }
     }
 }
@@ -283,6 +282,51 @@ impl Act {
     }
 }
 
+/// A refusal to hand out or redeem a ticket, in the words of the contract.
+fn refused(refusal: Refusal) -> Error {
+    let conflict = |message: String| Error::new(Code::Conflict, message);
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::Unknown | Refusal::ChangedArguments => Error::new(Code::Unauthorized, format!("Invalid token: {text}")),
+        Refusal::OtherCaller => Error::denied(text),
+        Refusal::Expired { operation_id } => conflict(format!("Confirmation has expired: {text}"))
+            .with_detail("operation_id", operation_id.as_str())
+            .with_detail("status", "expired"),
+        Refusal::AwaitsApproval { operation_id } => {
+            conflict(text).with_detail("operation_id", operation_id.as_str()).with_detail("reason", "awaits_approval")
+        }
+        Refusal::KeyConflict { operation_id } => conflict(KEY_CONFLICT.to_owned())
+            .with_detail("operation_id", operation_id.as_str())
+            .with_detail("reason", "idempotency_conflict"),
+        Refusal::TooManyPending { .. } => Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60)),
+        Refusal::State(error) => away(error),
+        _ => conflict(text),
+    }
+}
+
+/// What became of an operation that takes no confirmation any more.
+fn settled(report: &Report) -> Error {
+    Error::new(Code::Conflict, format!("Confirmation was used: operation is {}", report.status))
+        .with_detail("operation_id", report.operation_id.as_str())
+        .with_detail("status", report.status.as_str())
+        .with_detail("result", kept_result(report).unwrap_or(Value::Null))
+}
+
+fn in_progress(report: &Report) -> Error {
+    Error::new(Code::Conflict, IN_PROGRESS)
+        .with_detail("reason", "in_progress")
+        .with_detail("operation_id", report.operation_id.as_str())
+        .with_detail("status", report.status.as_str())
+        .with_retry_after(Duration::from_secs(1))
+}
+
+fn unknown_outcome(operation_id: &OperationId) -> Error {
+    Error::new(Code::Conflict, "Nobody knows whether this call was done; it is refused until that is settled")
+        .with_detail("reason", "unknown_outcome")
+        .with_detail("operation_id", operation_id.as_str())
+        .with_detail("status", "unknown")
+}
+
 fn binding(permit: &Permit, call: &Call) -> Binding {
     let mut args_digest = [0; 32];
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &permit.args().digest_input());
@@ -299,14 +343,18 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
     }
 }
 
-fn pending(permit: &Permit, issued: &Issued) -> Pending {
+fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pending {
     let manifest = permit.target().manifest();
     let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
+    let again = earlier.map_or_else(String::new, |report| {
+        format!(" AGAIN: exactly this was done at {} already (operation {})", rfc3339(report.updated_at), report.operation_id)
+    });
     Pending {
         operation_id: issued.operation_id.clone(),
         action_token: issued.action_token.expose().to_owned(),
         expires_at: rfc3339(issued.expires_at),
-        summary: format!("{} ({}) with {arguments}", manifest.name, manifest.tool_id),
+        summary: format!("{} ({}) with {arguments}{again}", manifest.name, manifest.tool_id),
+        done_before: earlier.map(|report| report.operation_id.clone()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Who comes in: the same for both doors.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use fastmcp::{
     server::{Admission, Authenticate},
@@ -88,10 +91,24 @@ impl Door {
         if !trusted(peer) {
             return Some(peer);
         }
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
-        let hops: Vec<IpAddr> = forwarded.flat_map(|v| v.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
-        Some(hops.into_iter().rev().find(|hop| !trusted(*hop)).unwrap_or(peer))
+        let mut lines: Vec<&HeaderValue> = headers.get_all("x-forwarded-for").iter().collect();
+        lines.reverse();
+        for line in lines {
+            for hop in line.to_str().ok()?.rsplit(',') {
+                // What a trusted proxy could not name is nobody's address: a rule that reads it must not match.
+                let hop = address_of(hop.trim())?;
+                if !trusted(hop) {
+                    return Some(hop);
+                }
+            }
+        }
+        Some(peer)
     }
+}
+
+/// An address, with or without a port.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))
 }
 
 fn message(refused: &AuthenticateError) -> Error {
@@ -120,5 +137,43 @@ impl Authenticate for Door {
                     .with_data(refused.error.to_json(corr_id.as_str())),
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastmcp_audit::{Log, Options, Signer, generate_key};
+    use fastmcp_auth::{Challenger, JwkSet, JwtConfig, JwtVerifier};
+    use fastmcp_guard::{clock::SystemClock, random::OsRandom};
+
+    use super::*;
+
+    fn door(folder: &std::path::Path) -> Door {
+        let clock = Arc::new(SystemClock);
+        let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
+        let log = Log::open(folder, Options::new("t", signer)).unwrap();
+        let verifier = JwtVerifier::new(JwtConfig::new("https://idp", "fastmcp"), JwkSet::parse(br#"{"keys":[]}"#).unwrap(), clock.clone());
+        let authenticator = Authenticator::new(Arc::new(verifier.unwrap()), Challenger::new());
+        let audit = Audit::new(log, b"salt", clock);
+        Door::new(Arc::new(authenticator), audit, Telemetry::new(), Arc::new(OsRandom), vec!["10.0.0.0/8".parse().unwrap()])
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_behind_a_trusted_proxy() {
+        let folder = tempfile::tempdir().unwrap();
+        let door = door(&folder.path().join("audit"));
+        let client = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in forwarded {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            door.client_address(&headers, peer.parse().ok()).map(|a| a.to_string())
+        };
+        assert_eq!(client("203.0.113.9", &["10.0.0.1"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("10.0.0.5", &["1.2.3.4, 203.0.113.9, 10.0.0.7"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("10.0.0.5", &["1.2.3.4", "203.0.113.9:5678"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("10.0.0.5", &["x, 203.0.113.9"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("10.0.0.5", &["203.0.113.9, x"]), None, "never the proxy's own");
+        assert_eq!(client("10.0.0.5", &[]).as_deref(), Some("10.0.0.5"));
     }
 }

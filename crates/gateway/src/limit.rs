@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +24,9 @@ use crate::{
 const SHARDS: usize = 16;
 /// Buckets of one part before full ones are thrown away.
 const SHARD_ROOM: usize = 8_192;
+
+/// How many requests of any kind a caller has for each call of one tool.
+const REQUESTS_PER_CALL: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// How fast and how much at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,11 +88,27 @@ impl Limit {
         self.take(format!("{}:{tenant}{}:{subject}{tool}", tenant.len(), subject.len()))
     }
 
+    /// Admits a request of any kind, before anything is known of it: [`REQUESTS_PER_CALL`] times the
+    /// rate of calls, for each caller, so that refusals cannot be had without end.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RateLimited`].
+    pub fn admit_request(&self, caller: &Caller) -> Result<(), Error> {
+        let burst = self.rate.burst.saturating_mul(REQUESTS_PER_CALL);
+        let rate = Rate { per_second: self.rate.per_second * f64::from(REQUESTS_PER_CALL.get()), burst };
+        self.take_at(rate, format!("*{}", caller.principal())).map(drop)
+    }
+
     fn take(&self, key: String) -> Result<Slot, Error> {
+        self.take_at(self.rate, key)
+    }
+
+    fn take_at(&self, rate: Rate, key: String) -> Result<Slot, Error> {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly for 285,000 years")]
         let now = self.clock.now().millis() as f64;
-        let interval = 1_000.0 / self.rate.per_second;
-        let tolerance = interval * f64::from(self.rate.burst.get());
+        let interval = 1_000.0 / rate.per_second;
+        let tolerance = interval * f64::from(rate.burst.get());
         let mut shard = self.shard(&key);
         let full_at = shard.get(&key).copied().unwrap_or(now).max(now);
         let next = full_at + interval;
@@ -96,8 +116,8 @@ impl Limit {
         if next - now > tolerance + interval / 1_000.0 {
             let wait = Duration::from_secs_f64(((next - now - tolerance) / 1_000.0).max(0.001));
             return Err(Error::new(Code::RateLimited, "Rate limit exceeded")
-                .with_detail("burst", self.rate.burst.get())
-                .with_detail("per_second", self.rate.per_second)
+                .with_detail("burst", rate.burst.get())
+                .with_detail("per_second", rate.per_second)
                 .with_retry_after(wait));
         }
         if shard.len() >= SHARD_ROOM && !shard.contains_key(&key) {
@@ -107,7 +127,7 @@ impl Limit {
         let left = ((tolerance - (next - now)) / interval).floor().max(0.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the burst, which is 32 bits")]
         let remaining = left as u32;
-        Ok(Slot { rate: self.rate, remaining })
+        Ok(Slot { rate, remaining })
     }
 
     fn shard(&self, key: &str) -> std::sync::MutexGuard<'_, HashMap<String, f64>> {

@@ -67,8 +67,16 @@ pub fn server(pipeline: &Arc<Pipeline>, random: Arc<dyn Random>, base: FastMcp) 
 ///
 /// As [`server`].
 pub fn refresh(server: &Server, pipeline: &Pipeline) -> Result<(), FrameworkError> {
-    let components = pipeline.catalog.all().into_iter().map(|entry| component(entry).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-    server.registry().edit(|shown| *shown = components)
+    let mut made = Ok(());
+    // The catalogue is read under the registry's own lock, so that the last one to write has read last.
+    server.registry().edit(|shown| {
+        let components = pipeline.catalog.all().into_iter().map(|entry| component(entry).map(Arc::new));
+        match components.collect::<Result<Vec<_>, _>>() {
+            Ok(components) => *shown = components,
+            Err(error) => made = Err(error),
+        }
+    })?;
+    made
 }
 
 /// Tells subscribers that their list may have changed, for example because the policy did.
@@ -103,8 +111,8 @@ fn entry(component: &Component) -> Option<&Arc<Entry>> {
 impl Gate for Governed {
     fn class(&self, caller: &Caller) -> Class {
         // Rules may read anything of a caller, so whoever differs in anything has lists of its own.
-        let epoch = self.pipeline.policy.current().version().epoch;
-        let text = json!([caller.principal().as_str(), caller.roles(), caller.scopes(), caller.claims(), epoch]).to_string();
+        let version = self.pipeline.policy.current().version().to_string();
+        let text = json!([caller.principal().as_str(), caller.roles(), caller.scopes(), caller.claims(), version]).to_string();
         Class(text.into())
     }
 
@@ -142,11 +150,12 @@ impl Governed {
             idempotency_key: idempotency_key(context)?,
             presented: Presented::Nothing,
             can_confirm: context.client_capabilities().has_form(),
+            can_attach: true,
             cancel: context.cancellation().clone(),
         };
         if let Some((operation_id, token, answer)) = presented(context)? {
             if !consents(&answer) {
-                self.pipeline.decline(&call, &operation_id).await?;
+                return Err(self.pipeline.decline(&call, &operation_id).await);
             }
             call.presented = Presented::Operation(operation_id, token);
         }

@@ -10,7 +10,7 @@ use crate::{
     audit::{Audit, Record},
     broker::{Broker, Brokered},
     call::{Call, Completed, Done},
-    catalog::{Catalog, Target},
+    catalog::{self, Catalog, Target},
     consent::{Consents, Held, Hold},
     error::{Code, Error},
     limit::Limit,
@@ -70,6 +70,7 @@ impl Pipeline {
 
     async fn run(&self, way: &mut Way<'_>) -> Result<Done, Error> {
         let Way { call, record, watch } = way;
+        self.limit.admit_request(&call.caller)?;
         let target = self.catalog.resolve(&call.caller, &call.tool_id)?;
         record.target(&target);
         let args = target.validate(call)?;
@@ -149,21 +150,17 @@ impl Pipeline {
 
     /// Records that the caller's user said no to what was asked.
     ///
-    /// # Errors
-    ///
-    /// Always: the refusal, or why it could not be recorded.
+    /// The answer says what became of the operation.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: polled to its end.
-    pub async fn decline(&self, call: &Call, operation: &OperationId) -> Result<Done, Error> {
+    pub async fn decline(&self, call: &Call, operation: &OperationId) -> Error {
         let mut record = self.audit.open(call, "tools.confirm");
         record.operation(operation);
-        let outcome = match self.consents.decline(call, operation, "answered no").await {
-            Ok(refusal) | Err(refusal) => Err(refusal),
-        };
-        self.audit.close(record, &outcome).await;
-        outcome
+        let refusal = self.consents.decline(call, operation, "answered no").await;
+        self.audit.close(record, &Err(refusal.clone())).await;
+        refusal
     }
 
     /// The tools that the caller's catalogue shows.
@@ -178,14 +175,17 @@ impl Pipeline {
     pub async fn list(&self, call: &Call) -> Result<Vec<Target>, Error> {
         let mut record = self.audit.open(call, "catalog:list");
         record.resource("catalog", None);
-        let listed = match self.policy.permit_listing(call) {
+        let admitted = self.limit.admit_request(&call.caller);
+        let listed = match admitted.map_err(|error| (error, None)).and_then(|()| self.policy.permit_listing(call).map_err(|d| (d.error, Some(d.decision)))) {
             Ok(decision) => {
                 record.decision(&decision);
                 Ok(self.catalog.of(&call.caller).into_iter().filter(|t| self.policy.shows(&call.caller, t.entry())).collect())
             }
-            Err(denial) => {
-                record.decision(&denial.decision);
-                Err(denial.error)
+            Err((error, decision)) => {
+                if let Some(decision) = decision {
+                    record.decision(&decision);
+                }
+                Err(error)
             }
         };
         let outcome = listed.as_ref().map(|_: &Vec<Target>| done(Raw::of(&Map::<String, Value>::new()))).map_err(Clone::clone);
@@ -219,12 +219,13 @@ impl Pipeline {
         if manifest.tenant != own && manifest.tenant != crate::manifest::PUBLIC_TENANT {
             return Err(Error::denied("a manifest belongs to your own tenant or to `public`"));
         }
-        let target = self.catalog.examine(manifest)?;
-        let decision = self.policy.permit_registration(call, &target).map_err(|denial| {
+        self.limit.admit_request(&call.caller)?;
+        let decision = self.policy.permit_registration(call, &catalog::resource(&manifest)).map_err(|denial| {
             record.decision(&denial.decision);
             denial.error
         })?;
         record.decision(&decision);
+        let target = self.catalog.examine(manifest)?;
         self.audit.intend_change(record).await?;
         self.catalog.register(&target).await?;
         self.telemetry.count_tools(self.catalog.all().len());

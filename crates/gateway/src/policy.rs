@@ -181,9 +181,9 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit_registration(&self, call: &Call, target: &Target) -> Result<Decision, Denial> {
+    pub fn permit_registration(&self, call: &Call, resource: &Resource) -> Result<Decision, Denial> {
         let subject = subject(&call.caller);
-        let decision = self.decide(call, &subject, Asked { action: Action::ManifestsRegister, resource: Some(target.entry().resource()), arguments: None });
+        let decision = self.decide(call, &subject, Asked { action: Action::ManifestsRegister, resource: Some(resource), arguments: None });
         if decision.is_allowed() {
             return Ok(decision);
         }

@@ -30,6 +30,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Part
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -74,6 +75,8 @@ pub struct Rest {
     pub tracker: TaskTracker,
     /// The description of this door.
     pub document: OpenApiDocument,
+    /// Bounds requests under way, those apart that need no token.
+    pub calls: Arc<Semaphore>,
 }
 
 /// The routes.
@@ -138,6 +141,7 @@ impl Entered {
             idempotency_key,
             presented: Presented::Nothing,
             can_confirm: true,
+            can_attach: false,
             cancel: self.cancel.clone(),
         })
     }
@@ -157,6 +161,10 @@ where
     let corr_id = rest.door.corr_id(&parts.headers);
     let cancel = CancellationToken::new();
     let tracker = rest.tracker.clone();
+    let Ok(permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
+        let busy = Error::new(Code::Unavailable, "Too many requests are under way").with_retry_after(Duration::from_secs(1));
+        return reply::error(&busy, &corr_id);
+    };
     let entered = match Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await {
         Ok(entered) => entered,
         Err(refused) => return refused,
@@ -167,7 +175,11 @@ where
         Err(error) => return reply::error(&error, &corr_id),
     };
     let id = corr_id.clone();
-    let handled = Box::pin(async move { handle(entered, body).await.unwrap_or_else(|e| reply::error(&e, &id)) });
+    let handled = Box::pin(async move {
+        // Held until the call ends, not until its client hangs up.
+        let _permit = permit;
+        handle(entered, body).await.unwrap_or_else(|e| reply::error(&e, &id))
+    });
     Finish { call: Some(handled), cancel, tracker }.await
 }
 
@@ -323,15 +335,18 @@ fn confirmation(entered: &Entered, tool_id: &str, body: &Raw) -> Result<(String,
 fn answer(call: &Call, done: Done) -> Result<Response, Error> {
     match done {
         Done::Complete(done) => reply::completed(call, &done),
-        Done::Pending(pending) => Ok(reply::json(
-            StatusCode::ACCEPTED,
-            &json!({
+        Done::Pending(pending) => {
+            let mut body = json!({
                 "requires_confirmation": true,
                 "action_token": pending.action_token,
                 "expires_at": pending.expires_at,
                 "operation_id": pending.operation_id.as_str(),
-            }),
-        )),
+            });
+            if let (Some(body), Some(earlier)) = (body.as_object_mut(), &pending.done_before) {
+                body.insert("done_before".to_owned(), json!(earlier.as_str()));
+            }
+            Ok(reply::json(StatusCode::ACCEPTED, &body))
+        }
     }
 }
 
