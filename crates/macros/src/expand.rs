@@ -286,3 +286,58 @@ fn forward(signature: &Signature) -> TokenStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Expand = fn(TokenStream, TokenStream) -> Result<TokenStream>;
+
+    fn refusal(expand: Expand, options: &str, item: &str) -> String {
+        let (options, item) = (options.parse().unwrap(), item.parse().unwrap());
+        expand(options, item).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn functions_that_cannot_be_components_are_refused_with_what_to_do() {
+        let message = |item| refusal(tool, "", item);
+        assert_eq!(
+            message("async fn greet(name: &str) -> String { name.to_owned() }"),
+            "arguments are owned: write `String` for `&str`, `Vec<T>` for `&[T]`"
+        );
+        assert_eq!(
+            message("async fn show<T: ToString>(value: T) -> String { value.to_string() }"),
+            "#[tool] cannot describe a generic function; name the types"
+        );
+        assert_eq!(
+            message("async fn price(&self) -> i64 { 1 }"),
+            "#[tool] goes on a function without `self`"
+        );
+        assert_eq!(
+            message("async fn add((a, b): (i64, i64)) -> i64 { a + b }"),
+            "#[tool] needs a name for each argument"
+        );
+        assert_eq!(message("struct Shop;"), "expected `fn`");
+    }
+
+    #[test]
+    fn options_that_an_attribute_does_not_have_are_refused_with_those_that_it_has() {
+        let now = "fn now() -> i64 { 1 }";
+        assert_eq!(
+            refusal(tool, "readonly", now),
+            "#[tool] knows no `readonly` in this form; it knows name = \"...\", title = \"...\", description = \"...\", inline, read_only, destructive, idempotent, open_world, tags(\"...\"), scopes(\"...\")"
+        );
+        assert_eq!(
+            refusal(tool, r#"name = "a", name = "b""#, now),
+            "`name` is given twice"
+        );
+        assert_eq!(
+            refusal(prompt, r#""now""#, now),
+            "#[prompt] takes no bare text; write `name = \"...\"`"
+        );
+        assert_eq!(
+            refusal(resource, "", now),
+            "#[resource] needs a URI: #[resource(\"data://config\")]"
+        );
+    }
+}

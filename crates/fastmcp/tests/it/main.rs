@@ -10,5 +10,3 @@ mod http;
 mod stdio;
 #[cfg(test)]
 mod tools;
-#[cfg(test)]
-mod ui;

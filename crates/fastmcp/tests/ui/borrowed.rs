@@ -1,8 +1,0 @@
-use fastmcp::prelude::*;
-
-#[tool]
-async fn greet(name: &str) -> String {
-    format!("hello {name}")
-}
-
-fn main() {}

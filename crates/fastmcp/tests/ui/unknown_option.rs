@@ -1,8 +1,0 @@
-use fastmcp::prelude::*;
-
-#[tool(readonly)]
-async fn now() -> String {
-    "now".to_owned()
-}
-
-fn main() {}
