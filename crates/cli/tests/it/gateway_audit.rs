@@ -275,3 +275,104 @@ async fn after_a_kill_under_load_every_write_that_happened_has_its_intent() {
     let (passed, said) = home.verify().await;
     assert!(passed, "{said}");
 }
+
+#[tokio::test]
+async fn a_log_that_was_edited_stops_the_next_start() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    gateway.query(&token, "SELECT 1").await.ok();
+    gateway.stop().await;
+    let file = home.audit_files().pop().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("agent-1", "agent-2", 1)).unwrap();
+    let output = home.run(&["serve", "--bind", "127.0.0.1:0"], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("audit verify"), "{said}");
+}
+
+#[tokio::test]
+async fn what_has_begun_is_finished_and_recorded_when_its_client_is_gone() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    let slow = json!({
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'gone' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT count(*) FROM c)",
+    });
+    let ask = gateway
+        .invoke(&token, "database:executeQuery", &slow)
+        .header("x-correlation-id", "gone-1");
+    let begun = until("the call to run", async || {
+        (!home.audit_of("gone-1").is_empty()).then_some(())
+    });
+    // Once it runs, nobody polls the request any more: its connection closes.
+    futures_util::future::select(Box::pin(ask.send()), Box::pin(begun)).await;
+    let outcome = until("its outcome", async || {
+        home.audit_of("gone-1")
+            .into_iter()
+            .find(|r| r["phase"] == "outcome")
+    })
+    .await;
+    assert_eq!(outcome["status"], "success", "{outcome}");
+    assert_eq!(
+        gateway
+            .number(
+                &token,
+                "SELECT count(*) AS n FROM orders WHERE ordered_at = 'gone'"
+            )
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_failure_of_the_provider_is_told_and_recorded() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("REQUEST_TIMEOUT", "1")]).await;
+    let token = home.role("agent-1", "data-analyst").await;
+    let endless = json!({"query": "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c"});
+    let reply = gateway
+        .invoke(&token, "database:executeQuery", &endless)
+        .header("x-correlation-id", "late")
+        .send()
+        .await;
+    let error = reply.error(502, "FAILED_DEPENDENCY");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Provider invocation failed"),
+        "{error}"
+    );
+    let records = home.audit_of("late");
+    assert_eq!(
+        (records.len(), &records[1]["phase"], &records[1]["status"]),
+        (2, &json!("outcome"), &json!("failed")),
+        "{records:?}"
+    );
+    gateway.query(&token, "SELECT 1").await.ok();
+}
+
+#[tokio::test]
+async fn the_address_of_a_client_is_a_proxys_word_only_where_the_proxy_is_trusted() {
+    let home = Home::new();
+    let address = async |gateway: &Gateway, id: &str| {
+        let token = home.role("agent-1", "data-analyst").await;
+        let ask = gateway
+            .invoke(&token, "database:listTables", &json!({}))
+            .header("x-correlation-id", id);
+        ask.header("x-forwarded-for", "203.0.113.9, 198.51.100.7")
+            .send()
+            .await
+            .ok();
+        home.audit_of(id)[0]["ip_address"].clone()
+    };
+    let gateway = home.start().await;
+    assert_eq!(address(&gateway, "untrusted").await, "127.0.0.1");
+    gateway.stop().await;
+    let gateway = home
+        .start_with(&[("FASTMCP_TRUSTED_PROXIES", "127.0.0.0/8,198.51.100.0/24")])
+        .await;
+    assert_eq!(address(&gateway, "trusted").await, "203.0.113.9");
+}

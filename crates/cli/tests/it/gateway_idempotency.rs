@@ -225,3 +225,39 @@ async fn a_key_that_is_none_is_refused_by_name() {
     }
     assert_eq!(gateway.number(&token, COUNT).await, 0);
 }
+
+#[tokio::test]
+async fn while_it_runs_a_second_call_is_told_to_come_back() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    let slow = json!({
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT count(*) FROM c)",
+    });
+    let first = keyed(&gateway, &token, "slow", &slow)
+        .header("x-correlation-id", "slow-1")
+        .send();
+    let meanwhile = async {
+        until("the first call to run", async || {
+            (!home.audit_of("slow-1").is_empty()).then_some(())
+        })
+        .await;
+        keyed(&gateway, &token, "slow", &slow).send().await
+    };
+    let (first, second) = futures_util::future::join(first, meanwhile).await;
+    assert_eq!(first.ok()["result"]["rows_affected"], 1);
+    let error = second.error(409, "CONFLICT");
+    assert_eq!(error["details"]["reason"], "in_progress", "{error}");
+    assert!(
+        second
+            .header("retry-after")
+            .is_some_and(|s| s.parse::<u64>().is_ok_and(|s| s >= 1)),
+        "{second:?}"
+    );
+    let third = keyed(&gateway, &token, "slow", &slow).send().await;
+    assert_eq!(
+        (third.ok(), third.header("x-idempotent-replay")),
+        (first.json(), Some("true"))
+    );
+    assert_eq!(gateway.number(&token, COUNT).await, 1);
+}

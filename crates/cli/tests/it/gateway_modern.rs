@@ -535,3 +535,66 @@ async fn an_idempotency_key_is_one_key_on_both_doors() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn whoever_listens_is_told_when_the_tools_may_have_changed() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home
+        .mint("boss", &["--role", "data-admin", "--tenant", "acme"])
+        .await;
+    let listen = modern(
+        "subscriptions/listen",
+        json!({"notifications": {"toolsListChanged": true}}),
+        &json!({}),
+    );
+    let mut events = gateway.modern(&token, &listen).open().await;
+    let acknowledged = events.next().await.unwrap();
+    assert_eq!(
+        acknowledged["method"], "notifications/subscriptions/acknowledged",
+        "{acknowledged}"
+    );
+    let manifest = json!({
+        "toolId": "database:ourTables", "name": "Ours", "description": "Ours.", "inputs": {"type": "object"},
+        "required_scopes": ["database.read"], "provider_id": "database",
+    });
+    let registered = gateway
+        .ask("POST", "/manifests/register")
+        .bearer(&token)
+        .json(&manifest)
+        .send()
+        .await;
+    assert_eq!(registered.status, 201, "{}", registered.text());
+    assert_eq!(
+        events.next().await.unwrap()["method"],
+        "notifications/tools/list_changed"
+    );
+    let policies = std::fs::read_to_string(home.policies()).unwrap();
+    std::fs::write(home.policies(), format!("{policies}\n# changed\n")).unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    assert_eq!(
+        events.next().await.unwrap()["method"],
+        "notifications/tools/list_changed"
+    );
+}
+
+#[tokio::test]
+async fn numbers_keep_every_digit_on_both_doors() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    let query = json!({"query": "SELECT :n AS n, typeof(:n) AS type", "params": {"n": 9_007_199_254_740_993_i64}});
+    let rest = gateway
+        .invoke(&token, "database:executeQuery", &query)
+        .send()
+        .await
+        .ok();
+    let mcp = gateway
+        .modern_call(&token, "database_executeQuery", &query, &json!({}))
+        .await;
+    let rows = json!([{"n": 9_007_199_254_740_993_i64, "type": "integer"}]);
+    assert_eq!(
+        (&rest["result"]["rows"], &mcp["structuredContent"]["rows"]),
+        (&rows, &rows)
+    );
+}

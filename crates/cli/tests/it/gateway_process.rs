@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::support::{Home, until, within};
+use crate::support::{Home, modern, until, within};
 
 /// A statement that takes some seconds.
 const SLOW: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500000) SELECT count(*) AS n FROM c";
@@ -279,4 +279,42 @@ async fn stdio_speaks_to_a_local_client() {
     assert_eq!(home.audit().last().unwrap()["action"], "audit.closed");
     let (passed, said) = home.verify().await;
     assert!(passed, "{said}");
+}
+
+#[tokio::test]
+async fn a_termination_waits_for_nobody_who_only_holds_the_line() {
+    let home = Home::new();
+    let mut gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    let idle = tokio::net::TcpStream::connect(gateway.address())
+        .await
+        .unwrap();
+    let mut half = tokio::net::TcpStream::connect(gateway.address())
+        .await
+        .unwrap();
+    half.write_all(b"POST /tools/database:listTables/invoke HTTP/1.1\r\nHost: local")
+        .await
+        .unwrap();
+    let listen = modern(
+        "subscriptions/listen",
+        json!({"notifications": {"toolsListChanged": true}}),
+        &json!({}),
+    );
+    let mut events = gateway.modern(&token, &listen).open().await;
+    events.next().await.unwrap();
+    let asked = tokio::time::Instant::now();
+    gateway.signal(Signal::TERM);
+    let closed = events.next().await.unwrap();
+    assert_eq!(
+        closed["result"]["resultType"], "complete",
+        "the stream ends with its result: {closed}"
+    );
+    let status = gateway.ended().await;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(9),
+        "less than the period of grace: {:?}",
+        asked.elapsed()
+    );
+    drop((idle, half));
 }
