@@ -8,10 +8,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fastmcp_audit::{Checkpoint, prove, verify_proof};
+use fastmcp_gateway::keys::VERIFIER_FILE;
 use serde_json::json;
 
 use super::{Which, read_key, read_small, row, verify::MAX_CHECKPOINT_BYTES};
-use crate::{Outcome, output};
+use crate::{Outcome, output, place::Place};
 
 /// The longest proof file, in bytes. Source: docs/audit-format.md, "Proof files".
 const MAX_PROOF_BYTES: u64 = 524_288;
@@ -50,14 +51,26 @@ pub(super) struct VerifyProof {
     /// The proof file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// File of the log's public key
+    /// File of the log's public key [default: audit.vkey in the data folder]
     #[arg(long, value_name = "FILE")]
-    vkey: PathBuf,
+    vkey: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl VerifyProof {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
-        let key = read_key(&self.vkey)?;
+        let vkey = match self.vkey {
+            Some(vkey) => vkey,
+            None => self
+                .place
+                .preview(None)?
+                .config
+                .data_dir
+                .join(VERIFIER_FILE),
+        };
+        let key =
+            read_key(&vkey).context("the log's public key is needed; name its file with --vkey")?;
         let proof = read_small(&self.file, MAX_PROOF_BYTES)?;
         let proved = verify_proof(&proof, &key)
             .with_context(|| format!("`{}` proves nothing", self.file.display()))?;

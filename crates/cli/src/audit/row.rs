@@ -44,7 +44,7 @@ pub(super) fn cells(record: &Record) -> Vec<String> {
     };
     vec![
         record.seq.to_string(),
-        record.ts.to_string(),
+        format!("{:.3}", record.ts),
         printable(&record.action),
         phase(record.phase).to_owned(),
         status(record.status).to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn cells(record: &Record) -> Vec<String> {
 pub(super) fn json(record: &Record) -> Value {
     let mut value = json!({
         "seq": record.seq,
-        "ts": record.ts.to_string(),
+        "ts": format!("{:.3}", record.ts),
         "corr_id": record.corr_id,
         "phase": phase(record.phase),
         "action": record.action,

@@ -104,7 +104,7 @@ pub(super) fn check(
 
 fn report_text(folder: &Path, report: &Report) -> String {
     let range = match (report.first, report.last) {
-        (Some(first), Some(last)) => format!(", {first} to {last}"),
+        (Some(first), Some(last)) => format!(", {first:.3} to {last:.3}"),
         _ => String::new(),
     };
     let signed = if report.signed {
@@ -114,7 +114,7 @@ fn report_text(folder: &Path, report: &Report) -> String {
     };
     let unsigned = report.records.saturating_sub(report.checkpoint.size);
     let mut text = format!(
-        "audit log `{}` is whole\n  records     {} in {} files{range}\n  root        {}\n  checkpoint  of {} records by {} ({signed}); {unsigned} came after it",
+        "audit log `{}` is whole\n  records     {}{range}\n  files       {}\n  root        {}\n  checkpoint  of {} records by {} ({signed}); {unsigned} came after it",
         folder.display(),
         report.records,
         report.files,
@@ -142,8 +142,8 @@ fn report_json(report: &Report) -> Value {
         "root": report.root.to_string(),
         "checkpoint": {"origin": report.checkpoint.origin, "size": report.checkpoint.size, "signed": report.signed},
         "voided_bytes": report.voided_bytes,
-        "first": report.first.map(|ts| ts.to_string()),
-        "last": report.last.map(|ts| ts.to_string()),
+        "first": report.first.map(|ts| format!("{ts:.3}")),
+        "last": report.last.map(|ts| format!("{ts:.3}")),
         "closed": report.closed,
     })
 }

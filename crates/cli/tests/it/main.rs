@@ -12,6 +12,11 @@
     reason = "a test tells its story from beginning to end"
 )]
 
+mod cli_audit;
+mod cli_doctor;
+mod cli_help;
+mod cli_policy;
+mod cli_token;
 mod gateway_audit;
 mod gateway_bounds;
 mod gateway_confirmation_flow;
