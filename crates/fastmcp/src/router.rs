@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Method, ProtocolVersion, Raw, Request, RpcError, completion::CompleteParams,
-    discover::PaginatedParams, mrtr::InputResponses, prompt::GetPromptParams,
+    discover::PaginatedParams, meta::Peek, mrtr::InputResponses, prompt::GetPromptParams,
     resource::ReadResourceParams, tool::CallToolParams,
 };
 
 use crate::{
     call::{Input, Kind},
-    component::Component,
     engine::Engine,
     error::{Error, Result},
     gate::{Leaf, Target},
@@ -31,76 +31,84 @@ pub(crate) struct Resolved {
 /// Resolves `tools/call`, `resources/read` and `prompts/get`.
 pub(crate) fn resolve(
     engine: &Engine,
-    caller: &fastmcp_auth::Caller,
+    caller: &Caller,
     method: Method,
     request: &Request,
+    peek: &Peek,
 ) -> Result<Resolved> {
-    let params = request.params.as_ref();
     let snapshot = engine.registry.snapshot();
-    let found = |component: Arc<Component>, input, responses, request_state: Option<_>| Resolved {
+    let addressed = Addressed::read(method, request, peek)?;
+    let (gate, target) = (engine.gate(), &*addressed.target);
+    let (what, component) = match method {
+        Method::ToolsCall => ("tool", snapshot.find(gate, caller, Kind::Tool, target)),
+        Method::PromptsGet => ("prompt", snapshot.find(gate, caller, Kind::Prompt, target)),
+        _ => {
+            let found = snapshot.find_resource(gate, caller, target);
+            ("resource", found.map(|(component, _)| component))
+        }
+    };
+    let component = component.ok_or_else(|| unknown(what, target))?;
+    let is_resource = !matches!(method, Method::ToolsCall | Method::PromptsGet);
+    Ok(Resolved {
         target: Target {
             component: Arc::clone(&component),
         },
         leaf: Leaf { component },
-        input,
-        responses,
-        request_state,
-    };
-    match method {
-        Method::ToolsCall => {
-            let p: CallToolParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
-            let component = snapshot
-                .find(engine.gate(), caller, Kind::Tool, &p.name)
-                .ok_or_else(|| unknown("tool", &p.name))?;
-            let input = Input {
-                args: arguments(params, p.arguments),
-                uri: None,
-            };
-            Ok(found(
-                component,
-                input,
-                p.input_responses,
-                p.request_state.map(Into::into),
-            ))
-        }
-        Method::PromptsGet => {
-            let p: GetPromptParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
-            let component = snapshot
-                .find(engine.gate(), caller, Kind::Prompt, &p.name)
-                .ok_or_else(|| unknown("prompt", &p.name))?;
-            let input = Input {
-                args: arguments(params, p.arguments),
-                uri: None,
-            };
-            Ok(found(
-                component,
-                input,
-                p.input_responses,
-                p.request_state.map(Into::into),
-            ))
-        }
-        _ => {
-            let p: ReadResourceParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
-            let (component, _) = snapshot
-                .find_resource(engine.gate(), caller, &p.uri)
-                .ok_or_else(|| unknown("resource", &p.uri))?;
-            let input = Input {
-                args: None,
-                uri: Some(p.uri.as_ref().into()),
-            };
-            Ok(found(
-                component,
-                input,
-                p.input_responses,
-                p.request_state.map(Into::into),
-            ))
-        }
-    }
+        input: Input {
+            args: addressed.arguments,
+            uri: is_resource.then_some(addressed.target),
+        },
+        responses: addressed.responses,
+        request_state: addressed.request_state,
+    })
 }
 
-fn arguments(params: Option<&Raw>, arguments: Option<&serde_json::value::RawValue>) -> Option<Raw> {
-    let whole = params?.clone().into_inner();
-    arguments.map(|raw| Raw::slice(&whole, raw))
+/// What a call addresses and brings along.
+struct Addressed {
+    target: ByteString,
+    arguments: Option<Raw>,
+    responses: Option<InputResponses>,
+    request_state: Option<String>,
+}
+
+impl Addressed {
+    /// Reads the parameters of a call. Those of a first round were all seen by the first look at the
+    /// request; the others, and those that are wrong, are read by their type.
+    fn read(method: Method, request: &Request, peek: &Peek) -> Result<Self> {
+        if let Some(target) = &peek.target
+            && !peek.continues
+            && peek.arguments.as_ref().is_none_or(Raw::is_object)
+        {
+            return Ok(Self {
+                target: target.clone(),
+                arguments: peek.arguments.clone(),
+                responses: None,
+                request_state: None,
+            });
+        }
+        let params = request.params.as_ref();
+        let (target, arguments, responses, request_state) = match method {
+            Method::ToolsCall => {
+                let p: CallToolParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
+                (p.name, p.arguments, p.input_responses, p.request_state)
+            }
+            Method::PromptsGet => {
+                let p: GetPromptParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
+                (p.name, p.arguments, p.input_responses, p.request_state)
+            }
+            _ => {
+                let p: ReadResourceParams<'_> =
+                    Raw::decode_params(params).map_err(Error::protocol)?;
+                (p.uri, None, p.input_responses, p.request_state)
+            }
+        };
+        Ok(Self {
+            target: target.as_ref().into(),
+            arguments: arguments.and_then(|raw| params.map(|params| params.part(raw))),
+            responses,
+            request_state: request_state.map(Into::into),
+        })
+    }
 }
 
 fn unknown(what: &str, name: &str) -> Error {
@@ -111,7 +119,7 @@ fn unknown(what: &str, name: &str) -> Error {
 /// One page of a list, encoded.
 pub(crate) fn list(
     engine: &Engine,
-    caller: &fastmcp_auth::Caller,
+    caller: &Caller,
     kind: Kind,
     version: ProtocolVersion,
     request: &Request,

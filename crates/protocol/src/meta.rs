@@ -1,7 +1,7 @@
 //! What a request says about itself in `params._meta`.
 
 use bytestring::ByteString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -58,18 +58,38 @@ pub struct Peek {
     pub meta: RequestMeta,
     /// `params.name`, `params.uri` or `params.taskId`, whichever the method has, where it is a string.
     pub target: Option<ByteString>,
+    /// `params.arguments`, as sent.
+    pub arguments: Option<Raw>,
+    /// Whether `params` brings answers or a state from an earlier round.
+    pub continues: bool,
 }
 
 #[derive(Deserialize)]
 struct PeekParams<'a> {
     #[serde(borrow, default, rename = "_meta")]
-    meta: Option<&'a RawValue>,
+    meta: Option<PeekMeta<'a>>,
     #[serde(borrow, default)]
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
     uri: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "taskId")]
     task_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "inputResponses",
+        deserialize_with = "present"
+    )]
+    input_responses: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestState", deserialize_with = "present")]
+    request_state: Option<&'a RawValue>,
+}
+
+/// Reads a member whose being there matters, null included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -102,9 +122,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
         return Ok(Peek::default());
     };
     let text = params.clone().into_inner();
-    let peek: PeekParams<'_> = params
-        .decode()
-        .map_err(|e| RpcError::invalid_params(format!("params: {e}")))?;
+    let peek: PeekParams<'_> = Raw::decode_params(Some(params))?;
     let target = match request.method.as_ref() {
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => peek.uri,
         "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => peek.task_id,
@@ -113,14 +131,15 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
     let target = target
         .and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
         .map(|Text(t)| slice_str(&text, t));
-    let Some(meta) = peek.meta else {
-        return Ok(Peek {
-            meta: RequestMeta::default(),
-            target,
-        });
+    let found = Peek {
+        meta: RequestMeta::default(),
+        target,
+        arguments: peek.arguments.map(|raw| Raw::slice(&text, raw)),
+        continues: peek.input_responses.is_some() || peek.request_state.is_some(),
     };
-    let wrong = |e: serde_json::Error| RpcError::invalid_params(format!("params._meta: {e}"));
-    let meta: PeekMeta<'_> = serde_json::from_str(meta.get()).map_err(wrong)?;
+    let Some(meta) = peek.meta else {
+        return Ok(found);
+    };
     let object = |name: &str, raw: Option<&RawValue>| match raw {
         None => Ok(None),
         Some(raw) if raw.get().starts_with('{') => Ok(Some(Raw::slice(&text, raw))),
@@ -140,7 +159,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
             tracestate: own(meta.tracestate),
             idempotency_key: own(meta.idempotency_key),
         },
-        target,
+        ..found
     })
 }
 
@@ -173,5 +192,58 @@ impl Implementation {
             version: version.into(),
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Message, jsonrpc::DEFAULT_DEPTH};
+
+    fn peek(method: &str, params: &str) -> Result<Peek, RpcError> {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let Ok(Message::Request(request)) = Message::parse(&text.into(), DEFAULT_DEPTH) else {
+            panic!("not a request");
+        };
+        read(&request)
+    }
+
+    #[test]
+    fn a_first_look_finds_what_is_addressed_and_what_continues() {
+        let call = peek(
+            "tools/call",
+            r#"{"name":"a","uri":"u","arguments":{"x":1}}"#,
+        )
+        .unwrap();
+        assert_eq!(call.target.as_deref(), Some("a"));
+        assert_eq!(call.arguments.as_ref().map(Raw::as_str), Some(r#"{"x":1}"#));
+        assert!(!call.continues);
+        let read = peek(
+            "resources/read",
+            r#"{"name":"a","uri":"u","arguments":null}"#,
+        )
+        .unwrap();
+        assert_eq!(read.target.as_deref(), Some("u"));
+        assert_eq!(read.arguments, None);
+        for later in [r#"{"requestState":"s"}"#, r#"{"inputResponses":null}"#] {
+            assert!(peek("tools/call", later).unwrap().continues, "{later}");
+        }
+        assert_eq!(peek("tools/call", r#"{"name":1}"#).unwrap().target, None);
+    }
+
+    #[test]
+    fn refusals_name_the_member() {
+        let message = |params| peek("tools/call", params).unwrap_err().message.to_string();
+        assert!(message(r#"{"_meta":1}"#).starts_with("`params._meta`: "));
+        assert!(
+            message(r#"{"_meta":{"progressToken":1.5}}"#)
+                .starts_with("`params._meta.progressToken`: ")
+        );
+        let text = r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":[]}}"#;
+        assert_eq!(
+            message(text),
+            "params._meta: `io.modelcontextprotocol/clientCapabilities` must be an object"
+        );
+        assert!(message(r#"{"name":"a","name":"b"}"#).contains("duplicate field"));
     }
 }

@@ -262,7 +262,7 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for Json<T> {
         if value.is_object() {
             return Ok(CallToolResult::structured(value).into());
         }
-        wrapped(value.as_str().to_owned(), &value)
+        Ok(wrapped(value.as_str().to_owned(), under_result(&value)?))
     }
 }
 
@@ -312,8 +312,8 @@ impl ToolOutput for String {
     }
 
     fn into_outcome(self) -> Result<Outcome> {
-        let value = Raw::of(&self)?;
-        wrapped(self, &value)
+        let structured = under_result(&self)?;
+        Ok(wrapped(self, structured))
     }
 }
 
@@ -335,8 +335,7 @@ macro_rules! scalar_outputs {
             }
 
             fn into_outcome(self) -> Result<Outcome> {
-                let value = Raw::of(&self)?;
-                wrapped(value.as_str().to_owned(), &value)
+                Ok(wrapped(serde_json::to_string(&self)?, under_result(&self)?))
             }
         }
     )*};
@@ -366,10 +365,19 @@ fn wrap(mut schema: Value) -> Value {
     wrapped
 }
 
-fn wrapped(text: String, value: &Raw) -> Result<Outcome> {
+/// Puts a value under `result`.
+fn under_result<T: Serialize + ?Sized>(value: &T) -> Result<Raw> {
+    #[derive(Serialize)]
+    struct Wrapped<'a, T: ?Sized> {
+        result: &'a T,
+    }
+    Ok(Raw::of(&Wrapped { result: value })?)
+}
+
+fn wrapped(text: String, structured: Raw) -> Outcome {
     let mut result = CallToolResult::text(text);
-    result.structured_content = Some(Raw::parse(format!(r#"{{"result":{}}}"#, value.as_str()))?);
-    Ok(Outcome::Complete(Payload::Wrapped(result)))
+    result.structured_content = Some(structured);
+    Outcome::Complete(Payload::Wrapped(result))
 }
 
 /// A picture.

@@ -257,7 +257,7 @@ async fn invoke(
     let mut earlier = Earlier::default();
     for _ in 0..MAX_ROUNDS {
         let origin = origin(engine, &exchange, session, &request.id);
-        let resolved = router::resolve(engine, &origin.caller, method, request)?;
+        let resolved = router::resolve(engine, &origin.caller, method, request, &exchange.peek)?;
         let replay = Replay::new(earlier.clone());
         let asking = match session {
             Some(session) => Asking::Await(

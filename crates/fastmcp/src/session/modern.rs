@@ -94,7 +94,7 @@ async fn invoke(
     request: &Request,
     answer: Answer<'_>,
 ) -> Result<Reply> {
-    let mut resolved = router::resolve(engine, &exchange.caller, method, request)?;
+    let mut resolved = router::resolve(engine, &exchange.caller, method, request, &exchange.peek)?;
     mirrored(&exchange, &resolved)?;
     let origin = origin(engine, exchange, &request.id)?;
     let (caller, clock) = (origin.caller.clone(), engine.clock());
