@@ -299,3 +299,33 @@ async fn paths_methods_and_hosts_that_are_none_are_refused() {
         assert_eq!(rest.status, 403, "{name}: {}", rest.text());
     }
 }
+
+#[tokio::test]
+async fn refusals_cannot_be_had_without_end() {
+    let home = Home::new();
+    let gateway = home
+        .start_with(&[
+            ("RATE_LIMIT_DEFAULT_RPS", "0.05"),
+            ("RATE_BUCKET_BURST", "3"),
+        ])
+        .await;
+    let token = home.role("agent-1", "data-analyst").await;
+    let other = home.role("agent-2", "data-analyst").await;
+    for (what, tool, body) in [
+        ("unknown", "no:such", json!({})),
+        ("unfit", "database:getSchema", json!({})),
+    ] {
+        let mut limited = None;
+        for _ in 0..200 {
+            let reply = gateway.invoke(&token, tool, &body).send().await;
+            if reply.status == 429 {
+                limited = Some(reply);
+                break;
+            }
+        }
+        let limited = limited.unwrap_or_else(|| panic!("{what}: 200 refusals in a row"));
+        limited.error(429, "RATE_LIMITED");
+        assert!(limited.header("retry-after").is_some());
+    }
+    gateway.invoke(&other, TABLES, &json!({})).send().await.ok();
+}

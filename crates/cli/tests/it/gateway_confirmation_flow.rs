@@ -382,3 +382,42 @@ async fn tickets_that_wait_are_bounded_for_each_subject() {
     gateway.confirm(&token, TOOL, &body).send().await.ok();
     ticket(&gateway, &token, &campaign()).await;
 }
+
+#[tokio::test]
+async fn whoever_asks_again_is_told_that_it_was_done() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let first = ticket(&gateway, &token, &campaign()).await;
+    assert!(first.get("done_before").is_none(), "{first}");
+    let waiting = ticket(&gateway, &token, &campaign()).await;
+    assert!(
+        waiting.get("done_before").is_none(),
+        "asked for, but not done: {waiting}"
+    );
+    gateway
+        .confirm(&token, TOOL, &confirmation(&first, &campaign()))
+        .send()
+        .await
+        .ok();
+    let again = ticket(&gateway, &token, &campaign()).await;
+    assert_eq!(again["done_before"], first["operation_id"], "{again}");
+    assert_ne!(again["action_token"], first["action_token"]);
+    let mut other = campaign();
+    other["budget"] = json!(1);
+    assert!(
+        ticket(&gateway, &token, &other)
+            .await
+            .get("done_before")
+            .is_none(),
+        "another call"
+    );
+    let stranger = home.role("agent-2", "finance-write").await;
+    assert!(
+        ticket(&gateway, &stranger, &campaign())
+            .await
+            .get("done_before")
+            .is_none(),
+        "another caller"
+    );
+}

@@ -316,6 +316,13 @@ async fn a_dangerous_call_asks_acts_on_yes_and_acts_once() {
             result["resultType"], "input_required",
             "a call without a ticket is asked about anew: {result}"
         );
+        let message = result["inputRequests"]["confirm"]["params"]["message"]
+            .as_str()
+            .unwrap();
+        assert!(
+            message.contains("AGAIN"),
+            "and told that it was done: {message}"
+        );
     }
     assert_eq!(intents(&home, "ads:createCampaign"), 1);
 }
