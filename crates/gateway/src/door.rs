@@ -143,7 +143,7 @@ impl Authenticate for Door {
 #[cfg(test)]
 mod tests {
     use fastmcp_audit::{Log, Options, Signer, generate_key};
-    use fastmcp_auth::{Challenger, JwkSet, JwtConfig, JwtVerifier};
+    use fastmcp_auth::{Challenger, verifier::{StaticIdentity, StaticTokens}};
     use fastmcp_guard::{clock::SystemClock, random::OsRandom};
 
     use super::*;
@@ -152,8 +152,9 @@ mod tests {
         let clock = Arc::new(SystemClock);
         let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
         let log = Log::open(folder, Options::new("t", signer)).unwrap();
-        let verifier = JwtVerifier::new(JwtConfig::new("https://idp", "fastmcp"), JwkSet::parse(br#"{"keys":[]}"#).unwrap(), clock.clone());
-        let authenticator = Authenticator::new(Arc::new(verifier.unwrap()), Challenger::new());
+        let tokens = StaticTokens::new().token("a token of some length", StaticIdentity { subject: "t".to_owned(), ..StaticIdentity::default() }).unwrap();
+        let verifier = tokens.build(clock.clone()).unwrap();
+        let authenticator = Authenticator::new(Arc::new(verifier), Challenger::new());
         let audit = Audit::new(log, b"salt", clock);
         Door::new(Arc::new(authenticator), audit, Telemetry::new(), Arc::new(OsRandom), vec!["10.0.0.0/8".parse().unwrap()])
     }

@@ -1,11 +1,23 @@
 //! The accept loop.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::limits::Limits;
@@ -71,45 +83,68 @@ impl Serve {
                 () = self.shutdown.cancelled() => break,
                 slot = Arc::clone(&slots).acquire_owned() => slot.map_err(io::Error::other)?,
             };
-            let (stream, address) = tokio::select! {
+            let accepted = tokio::select! {
                 () = self.shutdown.cancelled() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) if transient(&error) => {
-                        tracing::warn!(%error, "connection not accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                },
+                accepted = listener.accept() => accepted,
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "connection without nodelay");
-            }
-            let connection = self
-                .builder()
-                .serve_connection(TokioIo::new(stream), Adapter(make(address)));
-            let shutdown = self.shutdown.clone();
-            self.tracker.spawn(async move {
-                let _slot = slot;
-                let mut connection = std::pin::pin!(connection);
-                let outcome = tokio::select! {
-                    outcome = connection.as_mut() => outcome,
-                    () = shutdown.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                };
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, %address, "connection ended");
+            match accepted {
+                Ok((stream, address)) => self.begin(stream, make(address), slot),
+                Err(error) if transient(&error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-            });
+                Err(error) => return Err(error),
+            }
         }
         drop(listener);
         self.tracker.close();
         Ok(tokio::time::timeout(self.grace, self.tracker.wait())
             .await
             .is_ok())
+    }
+
+    /// Serves one connection in a task of its own.
+    fn begin<S, B>(&self, stream: TcpStream, service: S, slot: OwnedSemaphorePermit)
+    where
+        S: tower_service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "connection without nodelay");
+        }
+        let requests = Requests::default();
+        let adapter = Adapter {
+            service,
+            requests: requests.clone(),
+        };
+        let connection = self
+            .builder()
+            .serve_connection(TokioIo::new(stream), adapter);
+        let shutdown = self.shutdown.clone();
+        self.tracker.spawn(async move {
+            let _slot = slot;
+            let mut connection = std::pin::pin!(connection);
+            let outcome = tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                () = shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    // Who only holds the line, or sent half a request, is not waited for.
+                    tokio::select! {
+                        outcome = connection => outcome,
+                        () = requests.idle() => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
     }
 
     fn builder(&self) -> http1::Builder {
@@ -135,20 +170,87 @@ fn transient(error: &io::Error) -> bool {
     !matches!(error.raw_os_error(), Some(9 | 14 | 22 | 88))
 }
 
+/// The requests of one connection that are under way: until their response bodies are gone.
+#[derive(Clone, Default)]
+struct Requests(Arc<()>);
+
+impl Requests {
+    /// Waits until there has been no request for a moment, in which the last bytes leave.
+    async fn idle(&self) {
+        /// The connection's task and its service each hold one.
+        const HELD_ANYWAY: usize = 2;
+        let mut quiet = 0;
+        while quiet < 2 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            let idle = Arc::strong_count(&self.0) <= HELD_ANYWAY;
+            quiet = if idle { quiet + 1 } else { 0 };
+        }
+    }
+}
+
 #[derive(Clone)]
-struct Adapter<S>(S);
+struct Adapter<S> {
+    service: S,
+    requests: Requests,
+}
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Adapter<S>
 where
     S: tower_service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone,
 {
-    type Response = Response<B>;
+    type Response = Response<Counted<B>>;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = Counted<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        // Our services are always ready: limits refuse instead of waiting.
-        self.0.clone().call(request)
+        Counted {
+            // Our services are always ready: limits refuse instead of waiting.
+            inner: self.service.clone().call(request),
+            requests: self.requests.clone(),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A request that counts as under way: first its future, then its body.
+    struct Counted<T> {
+        #[pin]
+        inner: T,
+        requests: Requests,
+    }
+}
+
+impl<F, B> Future for Counted<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<Counted<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = std::task::ready!(this.inner.poll(cx));
+        let requests = this.requests.clone();
+        Poll::Ready(response.map(|r| r.map(|inner| Counted { inner, requests })))
+    }
+}
+
+impl<B: http_body::Body> http_body::Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
     }
 }
