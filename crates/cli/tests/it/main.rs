@@ -16,6 +16,7 @@ mod cli_audit;
 mod cli_doctor;
 mod cli_help;
 mod cli_policy;
+mod cli_serve;
 mod cli_token;
 mod gateway_audit;
 mod gateway_bounds;
