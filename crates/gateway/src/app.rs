@@ -24,7 +24,8 @@ use fastmcp::{
 };
 use fastmcp_audit::{Log, Status};
 use fastmcp_auth::{
-    Authenticator, Caller, Challenger, JwkSet, JwtConfig, JwtVerifier, KeySource, RemoteKeys, ResourceMetadata, TokenVerifier,
+    Authenticator, Caller, Challenger, JwkSet, JwtConfig, JwtVerifier, KeySource, RemoteKeys,
+    ResourceMetadata, TokenVerifier,
     keys::RemoteKeysConfig,
     verifier::{CacheConfig, CachedVerifier},
 };
@@ -51,7 +52,10 @@ use crate::{
     mcp,
     pipeline::Pipeline,
     policy::Policy,
-    provider::{Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem, filesystem::FilesystemProvider},
+    provider::{
+        Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
+        filesystem::FilesystemProvider,
+    },
     rest::{self, OpenApiDocument, Rest},
     state::{self, State},
     telemetry::Telemetry,
@@ -82,7 +86,9 @@ pub enum Error {
         source: io::Error,
     },
     /// Development keys are for loopback alone.
-    #[error("development keys are for loopback: bind 127.0.0.1, or set JWT_JWKS_URL or JWT_JWKS_FILE to the keys of your identity provider (bind was {0})")]
+    #[error(
+        "development keys are for loopback: bind 127.0.0.1, or set JWT_JWKS_URL or JWT_JWKS_FILE to the keys of your identity provider (bind was {0})"
+    )]
     DevelopmentKeys(SocketAddr),
     /// The policy cannot be used.
     #[error("policy cannot be loaded:\n{0}")]
@@ -106,7 +112,10 @@ impl Error {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        move |source| Self::Part { part, source: source.into() }
+        move |source| Self::Part {
+            part,
+            source: source.into(),
+        }
     }
 }
 
@@ -140,25 +149,32 @@ impl App {
     /// Dropped, files may have been made; the next start uses them.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         check_bind(config, config.bind)?;
-        let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(OsRandom));
+        let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) =
+            (Arc::new(SystemClock), Arc::new(OsRandom));
         private_folder(&config.data_dir)?;
-        let key_ring = blocking(&config.data_dir, Keys::open).await?.map_err(Error::part("key folder"))?;
+        let key_ring = blocking(&config.data_dir, Keys::open)
+            .await?
+            .map_err(Error::part("key folder"))?;
         let policies = PolicyFiles::open(&config.policy_path)?;
         // Taken before the files are read, so that what changes meanwhile is seen as a change.
         let loaded = policies.fingerprint();
-        let policy = Policy::load(&policies.read()?, Arc::clone(&clock)).map_err(|e| Error::Policy(e.to_string()))?;
+        let policy = Policy::load(&policies.read()?, Arc::clone(&clock))
+            .map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();
         let audit = open_audit(config, &key_ring, Arc::clone(&clock)).await?;
         let state = open_state(config, &key_ring).await?;
         let adapters = adapters(config, &random).await?;
-        let catalog = Catalog::open(state.clone(), adapters, Arc::clone(&clock)).await.map_err(Error::part("catalogue"))?;
+        let catalog = Catalog::open(state.clone(), adapters, Arc::clone(&clock))
+            .await
+            .map_err(Error::part("catalogue"))?;
         telemetry.count_tools(catalog.all().len());
         let confirmations = confirm::Config {
             ttl: config.confirm_ttl,
             token_bytes: config.action_token,
             ..confirm::Config::default()
         };
-        let consents = Consents::new(state.ledger().clone(), confirmations).map_err(Error::part("confirmations"))?;
+        let consents = Consents::new(state.ledger().clone(), confirmations)
+            .map_err(Error::part("confirmations"))?;
         let (verifier, remote_keys) = verifier(config, &clock).await?;
         let pipeline = Pipeline {
             audit,
@@ -198,11 +214,17 @@ impl App {
     /// # Cancel safety
     ///
     /// Dropped, it stops accepting; calls go on.
-    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<bool, Error> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<bool, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
         check_bind(&self.config, address)?;
         let metadata = self.metadata(address)?;
-        let challenger = Challenger::new().with_resource_metadata(&metadata.url()).map_err(Error::part("resource metadata"))?;
+        let challenger = Challenger::new()
+            .with_resource_metadata(&metadata.url())
+            .map_err(Error::part("resource metadata"))?;
         let door = Door::new(
             Arc::new(Authenticator::new(Arc::clone(&self.verifier), challenger)),
             self.pipeline.audit.clone(),
@@ -211,13 +233,27 @@ impl App {
             self.config.trusted_proxies.clone(),
         );
         let server = self.server(&shutdown, Some(door.clone()))?;
-        let mcp = HttpService::new(Arc::clone(server.door()), self.http_config(), self.tracker.clone(), shutdown.clone());
+        let mcp = HttpService::new(
+            Arc::clone(server.door()),
+            self.http_config(),
+            self.tracker.clone(),
+            shutdown.clone(),
+        );
         let correlate = axum::middleware::from_fn_with_state(door.clone(), rest::correlate);
-        let router = self.router(&server, door, &metadata, address)?.route_service(MCP_PATH, mcp).layer(correlate);
+        let router = self
+            .router(&server, door, &metadata, address)?
+            .route_service(MCP_PATH, mcp)
+            .layer(correlate);
         self.background(&shutdown);
-        let serve = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone()).grace(self.config.shutdown_grace);
+        let serve = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
+            .grace(self.config.shutdown_grace);
         let serving = async {
-            let served = serve.run(listener, |address| Addressed { router: router.clone(), address }).await;
+            let served = serve
+                .run(listener, |address| Addressed {
+                    router: router.clone(),
+                    address,
+                })
+                .await;
             shutdown.cancel();
             served
         };
@@ -234,7 +270,11 @@ impl App {
     /// # Cancel safety
     ///
     /// Not cancel safe: a line may have been read in part.
-    pub async fn serve_stdio(&self, roles: Vec<String>, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn serve_stdio(
+        &self,
+        roles: Vec<String>,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
         let server = self.server(&shutdown, None)?;
         self.background(&shutdown);
         let caller = Caller::local_as(LocalIdentity {
@@ -245,7 +285,9 @@ impl App {
         });
         let stdio = Stdio::new(Arc::clone(server.door()), caller, Limits::default());
         let serving = async {
-            let served = stdio.run(tokio::io::stdin(), tokio::io::stdout(), shutdown.clone()).await;
+            let served = stdio
+                .run(tokio::io::stdin(), tokio::io::stdout(), shutdown.clone())
+                .await;
             shutdown.cancel();
             served
         };
@@ -262,18 +304,30 @@ impl App {
     /// What is wrong, with file and line.
     pub fn reload_policy(&self) -> Result<String, String> {
         // A signal and a changed file may come together.
-        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let loaded = self
             .policies
             .read()
             .map_err(|e| e.to_string())
-            .and_then(|sources| self.pipeline.policy.reload(&sources).map_err(|e| e.to_string()));
+            .and_then(|sources| {
+                self.pipeline
+                    .policy
+                    .reload(&sources)
+                    .map_err(|e| e.to_string())
+            });
         let audit = &self.pipeline.audit;
         match &loaded {
             Ok(version) => {
                 tracing::info!(version, "policy loaded");
                 self.pipeline.telemetry.policy_reloaded("success");
-                audit.event("policy.reloaded", Status::Success, json!({"version": version}));
+                audit.event(
+                    "policy.reloaded",
+                    Status::Success,
+                    json!({"version": version}),
+                );
                 if let Some(server) = self.server.get() {
                     mcp::list_changed(server);
                 }
@@ -319,12 +373,22 @@ impl App {
             Some(door) => base.auth(door),
             None => base,
         };
-        let server = mcp::server(&self.pipeline, Arc::clone(&self.random), base)
-            .map_err(|e| Error::Part { part: "MCP door", source: e.message().to_owned().into() })?;
+        let server = mcp::server(&self.pipeline, Arc::clone(&self.random), base).map_err(|e| {
+            Error::Part {
+                part: "MCP door",
+                source: e.message().to_owned().into(),
+            }
+        })?;
         Ok(self.server.get_or_init(|| server).clone())
     }
 
-    fn router(&self, server: &Server, door: Door, metadata: &ResourceMetadata, address: SocketAddr) -> Result<Router, Error> {
+    fn router(
+        &self,
+        server: &Server,
+        door: Door,
+        metadata: &ResourceMetadata,
+        address: SocketAddr,
+    ) -> Result<Router, Error> {
         let rest = Rest {
             pipeline: Arc::clone(&self.pipeline),
             door,
@@ -336,7 +400,8 @@ impl App {
             default_tenant: self.config.catalog_tenant_default.clone(),
             open_metrics: address.ip().is_loopback(),
             tracker: self.tracker.clone(),
-            document: OpenApiDocument::new(&self.config.server_version).map_err(Error::part("REST description"))?,
+            document: OpenApiDocument::new(&self.config.server_version)
+                .map_err(Error::part("REST description"))?,
             calls: Arc::new(Semaphore::new(Limits::default().concurrent_calls)),
         };
         let document = metadata.to_json();
@@ -345,18 +410,26 @@ impl App {
             async move { ([(http::header::CONTENT_TYPE, "application/json")], document) }
         };
         let hosts = self.hosts();
-        let guard = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
-            let checked = hosts.check(request.uri(), request.headers());
-            async move {
-                match checked {
-                    Ok(()) => next.run(request).await,
-                    Err(error) => rest::forbidden_host(&error, request.headers()),
+        let guard = axum::middleware::from_fn(
+            move |request: axum::extract::Request, next: axum::middleware::Next| {
+                let checked = hosts.check(request.uri(), request.headers());
+                async move {
+                    match checked {
+                        Ok(()) => next.run(request).await,
+                        Err(error) => rest::forbidden_host(&error, request.headers()),
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok(rest::router(Arc::new(rest))
-            .route("/.well-known/oauth-protected-resource", axum::routing::get(described.clone()))
-            .route("/.well-known/oauth-protected-resource/mcp", axum::routing::get(described))
+            .route(
+                "/.well-known/oauth-protected-resource",
+                axum::routing::get(described.clone()),
+            )
+            .route(
+                "/.well-known/oauth-protected-resource/mcp",
+                axum::routing::get(described),
+            )
             .layer(guard))
     }
 
@@ -365,25 +438,44 @@ impl App {
             Some(host) if !address.ip().is_loopback() => format!("https://{host}{MCP_PATH}"),
             _ => format!("http://{address}{MCP_PATH}"),
         };
-        ResourceMetadata::new(&resource, [self.config.jwt.issuer.clone()]).map_err(Error::part("resource metadata"))
+        ResourceMetadata::new(&resource, [self.config.jwt.issuer.clone()])
+            .map_err(Error::part("resource metadata"))
     }
 
     fn http_config(&self) -> HttpConfig {
-        HttpConfig { hosts: self.hosts(), ..HttpConfig::default() }
+        HttpConfig {
+            hosts: self.hosts(),
+            ..HttpConfig::default()
+        }
     }
 
     fn hosts(&self) -> AllowedHosts {
-        let hosts = self.config.allowed_hosts.iter().fold(AllowedHosts::default(), |hosts, name| hosts.allow_host(name));
-        self.config.allowed_origins.iter().fold(hosts, |hosts, origin| hosts.allow_origin(origin))
+        let hosts = self
+            .config
+            .allowed_hosts
+            .iter()
+            .fold(AllowedHosts::default(), |hosts, name| {
+                hosts.allow_host(name)
+            });
+        self.config
+            .allowed_origins
+            .iter()
+            .fold(hosts, |hosts, origin| hosts.allow_origin(origin))
     }
 
     /// What goes on beside the calls, until `shutdown` fires.
     fn background(&self, shutdown: &CancellationToken) {
         let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
         self.tracker.spawn(async move {
-            while token.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
+            while token
+                .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
+                .await
+                .is_some()
+            {
                 match ledger.sweep(SWEEP_ROWS).await {
-                    Ok(swept) if swept != state::ledger::Swept::default() => tracing::debug!(?swept, "operations looked after"),
+                    Ok(swept) if swept != state::ledger::Swept::default() => {
+                        tracing::debug!(?swept, "operations looked after")
+                    }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "operations could not be looked after"),
                 }
@@ -398,7 +490,11 @@ impl App {
     /// Watches the policy files until `shutdown` fires, loading what changed.
     async fn watch_policy(&self, shutdown: CancellationToken) {
         let mut seen = self.loaded.clone();
-        while shutdown.run_until_cancelled(tokio::time::sleep(POLICY_EVERY)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(POLICY_EVERY))
+            .await
+            .is_some()
+        {
             let now = self.policies.fingerprint();
             if now != seen {
                 seen = now;
@@ -411,7 +507,11 @@ impl App {
 
 fn check_bind(config: &Config, bind: SocketAddr) -> Result<(), Error> {
     let development = matches!(config.jwt.keys, JwtKeys::Development);
-    if development && !bind.ip().is_loopback() { Err(Error::DevelopmentKeys(bind)) } else { Ok(()) }
+    if development && !bind.ip().is_loopback() {
+        Err(Error::DevelopmentKeys(bind))
+    } else {
+        Ok(())
+    }
 }
 
 async fn blocking<T, F>(path: &Path, work: F) -> Result<T, Error>
@@ -420,7 +520,9 @@ where
     F: FnOnce(&Path) -> T + Send + 'static,
 {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || work(&path)).await.map_err(Error::part("worker"))
+    tokio::task::spawn_blocking(move || work(&path))
+        .await
+        .map_err(Error::part("worker"))
 }
 
 fn private_folder(path: &Path) -> Result<(), Error> {
@@ -431,14 +533,23 @@ fn private_folder(path: &Path) -> Result<(), Error> {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path)
     };
-    made.map_err(|source| Error::File { path: path.display().to_string(), source })
+    made.map_err(|source| Error::File {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 async fn open_audit(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Result<Audit, Error> {
     private_folder(&config.audit_dir)?;
-    let mut options = fastmcp_audit::Options::new(&config.instance, keys.audit_signer(&config.instance).map_err(Error::part("audit key"))?);
+    let mut options = fastmcp_audit::Options::new(
+        &config.instance,
+        keys.audit_signer(&config.instance)
+            .map_err(Error::part("audit key"))?,
+    );
     options.mode = config.audit_mode;
-    let log = blocking(&config.audit_dir, move |path| Log::open(path, options)).await?.map_err(Error::part("audit log"))?;
+    let log = blocking(&config.audit_dir, move |path| Log::open(path, options))
+        .await?
+        .map_err(Error::part("audit log"))?;
     Ok(Audit::new(log, keys.audit_salt(), clock))
 }
 
@@ -448,7 +559,8 @@ async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {
     }
     let seal = Arc::new(keys.seal().map_err(Error::part("key folder"))?);
     let location = state::Location::File(config.state_path.clone());
-    let mut options = state::Options::new(location, seal, &config.instance).map_err(Error::part("state"))?;
+    let mut options =
+        state::Options::new(location, seal, &config.instance).map_err(Error::part("state"))?;
     options.retention = config.idempotency_ttl;
     State::open(options).await.map_err(Error::part("state"))
 }
@@ -463,12 +575,23 @@ fn open_adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, 
     if config.database_is_sample {
         database::sample::create(&config.database_path).map_err(Error::part("sample database"))?;
     }
-    let options = database::Options { max_rows: config.database_max_rows, timeout: config.request_timeout, ..database::Options::default() };
-    let database = DatabaseProvider::open(&config.database_path, options, Arc::clone(random)).map_err(Error::part("database"))?;
+    let options = database::Options {
+        max_rows: config.database_max_rows,
+        timeout: config.request_timeout,
+        ..database::Options::default()
+    };
+    let database = DatabaseProvider::open(&config.database_path, options, Arc::clone(random))
+        .map_err(Error::part("database"))?;
     private_folder(&config.filesystem_root)?;
-    let options = filesystem::Options { limits: config.filesystem_limits, timeout: config.request_timeout, ..filesystem::Options::default() };
-    let files = FilesystemProvider::open(&config.filesystem_root, options, Arc::clone(random)).map_err(Error::part("files folder"))?;
-    let ads = AdsProvider::open(&config.ads_path, Arc::clone(random)).map_err(Error::part("ads sandbox"))?;
+    let options = filesystem::Options {
+        limits: config.filesystem_limits,
+        timeout: config.request_timeout,
+        ..filesystem::Options::default()
+    };
+    let files = FilesystemProvider::open(&config.filesystem_root, options, Arc::clone(random))
+        .map_err(Error::part("files folder"))?;
+    let ads = AdsProvider::open(&config.ads_path, Arc::clone(random))
+        .map_err(Error::part("ads sandbox"))?;
     let mut adapters = Adapters::default();
     adapters.register_adapter(Arc::new(database));
     adapters.register_adapter(Arc::new(files));
@@ -486,30 +609,46 @@ async fn verifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Verificatio
     let mut remote = None;
     let keys = match &config.jwt.keys {
         JwtKeys::Development => {
-            let development = blocking(&config.data_dir, Development::open_or_generate).await?.map_err(Error::part("development keys"))?;
+            let development = blocking(&config.data_dir, Development::open_or_generate)
+                .await?
+                .map_err(Error::part("development keys"))?;
             KeySource::from(development.jwks())
         }
         JwtKeys::File(path) => {
-            let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.display().to_string(), source })?;
+            let bytes = std::fs::read(path).map_err(|source| Error::File {
+                path: path.display().to_string(),
+                source,
+            })?;
             KeySource::from(JwkSet::parse(&bytes).map_err(Error::part("JWT_JWKS_FILE"))?)
         }
         JwtKeys::Url(url) => {
             let allowed = AllowedHost::of_url(url).map_err(Error::part("JWT_JWKS_URL"))?;
-            let fetcher = UrlFetcher::new(&fastmcp_guard::http::Config::configured(vec![allowed])).map_err(Error::part("JWT_JWKS_URL"))?;
-            let keys = RemoteKeys::new(RemoteKeysConfig::new(url.as_str()), Arc::new(fetcher)).map_err(Error::part("JWT_JWKS_URL"))?;
+            let fetcher = UrlFetcher::new(&fastmcp_guard::http::Config::configured(vec![allowed]))
+                .map_err(Error::part("JWT_JWKS_URL"))?;
+            let keys = RemoteKeys::new(RemoteKeysConfig::new(url.as_str()), Arc::new(fetcher))
+                .map_err(Error::part("JWT_JWKS_URL"))?;
             let keys = Arc::new(keys);
             remote = Some(Arc::clone(&keys));
             KeySource::from(keys)
         }
     };
-    let verifier = JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
-    let cached = CachedVerifier::new(Arc::new(verifier), Arc::clone(clock), &CacheConfig::default()).map_err(Error::part("JWT settings"))?;
+    let verifier =
+        JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
+    let cached = CachedVerifier::new(
+        Arc::new(verifier),
+        Arc::clone(clock),
+        &CacheConfig::default(),
+    )
+    .map_err(Error::part("JWT settings"))?;
     Ok((Arc::new(cached), remote))
 }
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("config", &self.config).field("pipeline", &self.pipeline).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("config", &self.config)
+            .field("pipeline", &self.pipeline)
+            .finish_non_exhaustive()
     }
 }
 

@@ -66,7 +66,15 @@ impl Audit {
     #[must_use]
     pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>) -> Self {
         let salt = hmac::Key::new(hmac::HMAC_SHA256, salt);
-        Self { inner: Arc::new(Inner { log, salt, clock, door: Mutex::default(), suppressed: AtomicU64::new(0) }) }
+        Self {
+            inner: Arc::new(Inner {
+                log,
+                salt,
+                clock,
+                door: Mutex::default(),
+                suppressed: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// Opens the record of a call.
@@ -78,7 +86,11 @@ impl Audit {
         draft.resource_type = Some("tool".to_owned());
         draft.resource_id.clone_from(&draft.tool_id);
         who(&mut draft, &call.caller);
-        Record { draft, writes: false, intended: false }
+        Record {
+            draft,
+            writes: false,
+            intended: false,
+        }
     }
 
     /// Makes the intent of a writing call durable. What follows may act.
@@ -90,7 +102,12 @@ impl Audit {
     /// # Cancel safety
     ///
     /// Dropped, the intent may be recorded; nothing was done.
-    pub async fn intend(&self, record: &mut Record, permit: &Permit, operation: &str) -> Result<Intended, Error> {
+    pub async fn intend(
+        &self,
+        record: &mut Record,
+        permit: &Permit,
+        operation: &str,
+    ) -> Result<Intended, Error> {
         record.writes = permit.writes();
         record.draft.operation_id = Some(operation.to_owned());
         if !record.writes {
@@ -113,7 +130,11 @@ impl Audit {
         let mut intent = record.draft.clone();
         intent.phase = Phase::Intent;
         intent.status = Status::Pending;
-        self.inner.log.append(&intent).await.map_err(|e| Error::unavailable("Audit log is unavailable; nothing was done", e))?;
+        self.inner
+            .log
+            .append(&intent)
+            .await
+            .map_err(|e| Error::unavailable("Audit log is unavailable; nothing was done", e))?;
         record.intended = true;
         Ok(Intended(()))
     }
@@ -124,11 +145,16 @@ impl Audit {
     ///
     /// Dropped, the record may not be durable yet; it is written all the same.
     pub async fn close(&self, mut record: Record, outcome: &Result<Done, Error>) {
-        record.draft.phase = if record.intended { Phase::Outcome } else { Phase::Event };
+        record.draft.phase = if record.intended {
+            Phase::Outcome
+        } else {
+            Phase::Event
+        };
         match outcome {
             Ok(Done::Complete(done)) => {
                 record.draft.status = Status::Success;
-                record.draft.result_hash = Some(self.digest(b"fastmcp/result/v1\n", done.result.as_str().as_bytes()));
+                record.draft.result_hash =
+                    Some(self.digest(b"fastmcp/result/v1\n", done.result.as_str().as_bytes()));
                 if done.replay {
                     record.draft.reason = Some("replayed an earlier result".to_owned());
                 }
@@ -149,7 +175,13 @@ impl Audit {
     }
 
     /// Records a refusal before a caller was known; `count` of them were not recorded one by one.
-    pub fn refused_at_door(&self, corr_id: &CorrId, error: &Error, address: Option<std::net::IpAddr>, agent: Option<&str>) {
+    pub fn refused_at_door(
+        &self,
+        corr_id: &CorrId,
+        error: &Error,
+        address: Option<std::net::IpAddr>,
+        agent: Option<&str>,
+    ) {
         if !self.admits_door_record() {
             self.inner.suppressed.fetch_add(1, Ordering::Relaxed);
             return;
@@ -169,9 +201,16 @@ impl Audit {
 
     fn admits_door_record(&self) -> bool {
         let second = self.inner.clock.now().unix_seconds();
-        let mut door = self.inner.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut door = self
+            .inner
+            .door
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if door.second != second {
-            *door = Door { second, recorded: 0 };
+            *door = Door {
+                second,
+                recorded: 0,
+            };
         }
         door.recorded += 1;
         door.recorded <= DOOR_RECORDS_PER_SECOND
@@ -273,7 +312,14 @@ fn who(draft: &mut Draft, caller: &Caller) {
 fn status_of(error: &Error) -> Status {
     match error.code() {
         Code::Unauthorized | Code::Forbidden | Code::NotFound | Code::RateLimited => Status::Denied,
-        Code::FailedDependency if error.details().get("status").is_some_and(|s| s == "unknown") => Status::Unknown,
+        Code::FailedDependency
+            if error
+                .details()
+                .get("status")
+                .is_some_and(|s| s == "unknown") =>
+        {
+            Status::Unknown
+        }
         _ => Status::Failed,
     }
 }
@@ -297,5 +343,7 @@ fn object(value: Value) -> Map<String, Value> {
 #[must_use]
 pub fn rfc3339(timestamp: Timestamp) -> String {
     let seconds = i64::try_from(timestamp.unix_seconds()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_string()
 }

@@ -66,7 +66,10 @@ impl Broker {
     /// Creates a broker.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { kept: Mutex::default(), clock }
+        Self {
+            kept: Mutex::default(),
+            clock,
+        }
     }
 
     /// The credential for a permitted call.
@@ -90,10 +93,21 @@ impl Broker {
         if let Some(kept) = self.kept(&key) {
             return Ok(kept);
         }
-        let exchange = Exchange { scopes: permit.scopes(), subject: &key.subject, tenant: &key.tenant, purpose: &key.purpose };
-        let grant = permit.target().adapter().exchange(&exchange).await.map_err(|e| {
-            Error::new(Code::FailedDependency, "Provider invocation failed").with_log(e.detail.unwrap_or(e.message))
-        })?;
+        let exchange = Exchange {
+            scopes: permit.scopes(),
+            subject: &key.subject,
+            tenant: &key.tenant,
+            purpose: &key.purpose,
+        };
+        let grant = permit
+            .target()
+            .adapter()
+            .exchange(&exchange)
+            .await
+            .map_err(|e| {
+                Error::new(Code::FailedDependency, "Provider invocation failed")
+                    .with_log(e.detail.unwrap_or(e.message))
+            })?;
         let expires_in = grant.expires_in();
         self.keep(key, grant.clone(), expires_in);
         Ok(Brokered { grant, expires_in })
@@ -104,7 +118,10 @@ impl Broker {
         let kept = self.lock();
         let (grant, made) = kept.get(key)?;
         let age = now.since(*made);
-        (age < grant.expires_in() / 5 * 4).then(|| Brokered { grant: grant.clone(), expires_in: grant.expires_in().saturating_sub(age) })
+        (age < grant.expires_in() / 5 * 4).then(|| Brokered {
+            grant: grant.clone(),
+            expires_in: grant.expires_in().saturating_sub(age),
+        })
     }
 
     fn keep(&self, key: Key, grant: Grant, lives: Duration) {

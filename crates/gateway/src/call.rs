@@ -18,7 +18,8 @@ impl CorrId {
     /// The id that a client sent, if it is 1 to 128 visible ASCII characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b));
+        let fits =
+            (1..=128).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b));
         fits.then(|| Self(text.into()))
     }
 
@@ -49,10 +50,12 @@ impl fmt::Display for CorrId {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _infallible = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _infallible = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// What a caller presents to confirm an earlier call.

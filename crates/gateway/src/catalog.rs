@@ -39,22 +39,38 @@ pub struct Entry {
 
 impl Entry {
     fn new(manifest: Manifest, adapters: &Adapters) -> Result<Self, Error> {
-        let adapter = adapters.get(&manifest.provider_id).cloned().ok_or_else(|| {
-            Error::invalid(format!("`provider_id` names `{}`, which is not registered", manifest.provider_id))
-        })?;
+        let adapter = adapters
+            .get(&manifest.provider_id)
+            .cloned()
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "`provider_id` names `{}`, which is not registered",
+                    manifest.provider_id
+                ))
+            })?;
         if manifest.inputs.get("type") != Some(&Value::from("object")) {
-            return Err(Error::invalid("`inputs` must be a JSON Schema whose `type` is \"object\""));
+            return Err(Error::invalid(
+                "`inputs` must be a JSON Schema whose `type` is \"object\"",
+            ));
         }
         // Nothing is fetched: a reference to another document is an error here.
         let inputs = jsonschema::draft202012::options()
             .with_pattern_options(PatternOptions::regex())
             .build(&manifest.inputs)
-            .map_err(|e| Error::invalid(format!("`inputs` is not a schema that can be used: {e}")))?;
+            .map_err(|e| {
+                Error::invalid(format!("`inputs` is not a schema that can be used: {e}"))
+            })?;
         let resource = resource(&manifest);
         let mut definition_hash = [0; 32];
         let text = serde_json::to_vec(&manifest).map_err(Error::internal)?;
         definition_hash.copy_from_slice(digest(&SHA256, &text).as_ref());
-        Ok(Self { manifest, resource, inputs, definition_hash, adapter })
+        Ok(Self {
+            manifest,
+            resource,
+            inputs,
+            definition_hash,
+            adapter,
+        })
     }
 
     /// The manifest.
@@ -125,27 +141,54 @@ impl Target {
     ///
     /// [`Code::ValidationError`]; the message names the fields.
     pub fn validate(&self, call: &Call) -> Result<Args, Error> {
-        let args = Args::parse(call.args.as_ref(), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("arguments: {e}")))?;
+        let args = Args::parse(call.args.as_ref(), &ArgsLimits::default())
+            .map_err(|e| Error::invalid(format!("arguments: {e}")))?;
         let value = args.to_value();
-        let problems: Vec<String> =
-            self.entry.inputs.iter_errors(&value).take(MAX_PROBLEMS).map(|e| fastmcp::component::schema::describe(&e)).collect();
+        let problems: Vec<String> = self
+            .entry
+            .inputs
+            .iter_errors(&value)
+            .take(MAX_PROBLEMS)
+            .map(|e| fastmcp::component::schema::describe(&e))
+            .collect();
         if problems.is_empty() {
             return Ok(args);
         }
-        Err(Error::invalid(format!("arguments do not fit: {}", problems.join("; "))))
+        Err(Error::invalid(format!(
+            "arguments do not fit: {}",
+            problems.join("; ")
+        )))
     }
 
     /// A tenant's manifest may demand more than the one that the adapter brings along, never less.
     fn keeps_what_its_adapter_demands(&self) -> Result<(), Error> {
         let ours = self.manifest();
-        let brought = self.adapter().manifests().into_iter().find(|m| m.tool_id == ours.tool_id);
-        let Some(brought) = brought else { return Ok(()) };
-        let scope = brought.required_scopes.iter().find(|s| !ours.required_scopes.contains(s));
-        let tag = brought.safety_tags.iter().find(|t| !ours.safety_tags.contains(*t));
+        let brought = self
+            .adapter()
+            .manifests()
+            .into_iter()
+            .find(|m| m.tool_id == ours.tool_id);
+        let Some(brought) = brought else {
+            return Ok(());
+        };
+        let scope = brought
+            .required_scopes
+            .iter()
+            .find(|s| !ours.required_scopes.contains(s));
+        let tag = brought
+            .safety_tags
+            .iter()
+            .find(|t| !ours.safety_tags.contains(*t));
         match (scope, tag) {
-            (Some(scope), _) => Err(Error::invalid(format!("`required_scopes` must name `{scope}`, as the provider's own manifest does"))),
-            (_, Some(tag)) => Err(Error::invalid(format!("`safety_tags` must name `{tag}`, as the provider's own manifest does"))),
-            _ if ours.read_only && !brought.read_only => Err(Error::invalid("`read_only` must be false, as in the provider's own manifest")),
+            (Some(scope), _) => Err(Error::invalid(format!(
+                "`required_scopes` must name `{scope}`, as the provider's own manifest does"
+            ))),
+            (_, Some(tag)) => Err(Error::invalid(format!(
+                "`safety_tags` must name `{tag}`, as the provider's own manifest does"
+            ))),
+            _ if ours.read_only && !brought.read_only => Err(Error::invalid(
+                "`read_only` must be false, as in the provider's own manifest",
+            )),
             _ => Ok(()),
         }
     }
@@ -158,8 +201,13 @@ impl Target {
     pub fn demands(&self, args: &Args) -> Result<Demands, Error> {
         let endpoint = self.manifest().tool_id.endpoint();
         self.adapter().demands(endpoint, args).map_err(|e| match e {
-            ProviderError { invalid_argument: true, message, .. } => Error::invalid(message),
-            other => Error::new(Code::FailedDependency, "Provider invocation failed").with_log(other.detail.unwrap_or(other.message)),
+            ProviderError {
+                invalid_argument: true,
+                message,
+                ..
+            } => Error::invalid(message),
+            other => Error::new(Code::FailedDependency, "Provider invocation failed")
+                .with_log(other.detail.unwrap_or(other.message)),
         })
     }
 }
@@ -182,8 +230,18 @@ impl Catalog {
     /// # Errors
     ///
     /// When the state cannot be read or written.
-    pub async fn open(state: State, adapters: Adapters, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let catalog = Self { tools: ArcSwap::default(), adapters, state, clock, registering: tokio::sync::Mutex::default() };
+    pub async fn open(
+        state: State,
+        adapters: Adapters,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let catalog = Self {
+            tools: ArcSwap::default(),
+            adapters,
+            state,
+            clock,
+            registering: tokio::sync::Mutex::default(),
+        };
         for adapter in catalog.adapters.iter() {
             for manifest in adapter.manifests() {
                 catalog.seed(&manifest).await?;
@@ -196,7 +254,10 @@ impl Catalog {
     /// An adapter's manifest is put where there is none, or an older one.
     async fn seed(&self, manifest: &Manifest) -> Result<(), Error> {
         let store = self.state.manifests();
-        let registered = store.get(&manifest.tenant, &manifest.tool_id).await.map_err(away)?;
+        let registered = store
+            .get(&manifest.tenant, &manifest.tool_id)
+            .await
+            .map_err(away)?;
         // What an operator registered in its place stays until the adapter brings a newer version.
         if registered.is_none_or(|r| version(&r.manifest.version) < version(&manifest.version)) {
             store.put(manifest, self.clock.now()).await.map_err(away)?;
@@ -208,17 +269,30 @@ impl Catalog {
         let mut tools = Tools::new();
         let mut after = None;
         loop {
-            let page = self.state.manifests().page(after.take(), PAGE).await.map_err(away)?;
+            let page = self
+                .state
+                .manifests()
+                .page(after.take(), PAGE)
+                .await
+                .map_err(away)?;
             let Some(last) = page.last() else { break };
-            after = Some(After { tenant: last.manifest.tenant.clone(), tool_id: last.manifest.tool_id.clone() });
+            after = Some(After {
+                tenant: last.manifest.tenant.clone(),
+                tool_id: last.manifest.tool_id.clone(),
+            });
             for registered in page {
                 let tool_id = registered.manifest.tool_id.clone();
                 match Entry::new(registered.manifest, &self.adapters) {
                     Ok(entry) => {
                         let tenant = entry.manifest.tenant.clone();
-                        tools.entry(tool_id.as_str().to_owned()).or_default().insert(tenant, Arc::new(entry));
+                        tools
+                            .entry(tool_id.as_str().to_owned())
+                            .or_default()
+                            .insert(tenant, Arc::new(entry));
                     }
-                    Err(error) => tracing::warn!(tool_id = %tool_id, %error, "manifest cannot be used"),
+                    Err(error) => {
+                        tracing::warn!(tool_id = %tool_id, %error, "manifest cannot be used")
+                    }
                 }
             }
         }
@@ -235,19 +309,33 @@ impl Catalog {
         let tenant = caller.tenant().ok_or_else(Error::tool_not_found)?;
         let tools = self.tools.load();
         let of_tenants = tools.get(tool_id).ok_or_else(Error::tool_not_found)?;
-        let entry = of_tenants.get(tenant).or_else(|| of_tenants.get(PUBLIC_TENANT));
-        entry.map(|entry| Target { entry: Arc::clone(entry) }).ok_or_else(Error::tool_not_found)
+        let entry = of_tenants
+            .get(tenant)
+            .or_else(|| of_tenants.get(PUBLIC_TENANT));
+        entry
+            .map(|entry| Target {
+                entry: Arc::clone(entry),
+            })
+            .ok_or_else(Error::tool_not_found)
     }
 
     /// Every tool that exists for this caller, ordered by id.
     #[must_use]
     pub fn of(&self, caller: &Caller) -> Vec<Target> {
-        let Some(tenant) = caller.tenant() else { return Vec::new() };
+        let Some(tenant) = caller.tenant() else {
+            return Vec::new();
+        };
         let tools = self.tools.load();
         tools
             .values()
-            .filter_map(|of_tenants| of_tenants.get(tenant).or_else(|| of_tenants.get(PUBLIC_TENANT)))
-            .map(|entry| Target { entry: Arc::clone(entry) })
+            .filter_map(|of_tenants| {
+                of_tenants
+                    .get(tenant)
+                    .or_else(|| of_tenants.get(PUBLIC_TENANT))
+            })
+            .map(|entry| Target {
+                entry: Arc::clone(entry),
+            })
             .collect()
     }
 
@@ -257,7 +345,13 @@ impl Catalog {
         let tools = self.tools.load();
         let mut all: Vec<_> = tools.values().flat_map(|t| t.values().cloned()).collect();
         all.sort_by(|a, b| {
-            let key = |e: &Entry| (e.manifest.tool_id.clone(), e.manifest.tenant == PUBLIC_TENANT, e.manifest.tenant.clone());
+            let key = |e: &Entry| {
+                (
+                    e.manifest.tool_id.clone(),
+                    e.manifest.tenant == PUBLIC_TENANT,
+                    e.manifest.tenant.clone(),
+                )
+            };
             key(a).cmp(&key(b))
         });
         all
@@ -268,7 +362,11 @@ impl Catalog {
     pub fn is_shadowed(&self, entry: &Entry, tenant: &str) -> bool {
         entry.manifest.tenant == PUBLIC_TENANT
             && tenant != PUBLIC_TENANT
-            && self.tools.load().get(entry.manifest.tool_id.as_str()).is_some_and(|t| t.contains_key(tenant))
+            && self
+                .tools
+                .load()
+                .get(entry.manifest.tool_id.as_str())
+                .is_some_and(|t| t.contains_key(tenant))
     }
 
     /// The adapters.
@@ -285,16 +383,33 @@ impl Catalog {
     pub fn examine(&self, manifest: Manifest) -> Result<Target, Error> {
         let name_taken = |tools: &Tools| {
             let mcp_name = manifest.tool_id.mcp_name();
-            let visible = |of: &HashMap<String, Arc<Entry>>| of.contains_key(&manifest.tenant) || of.contains_key(PUBLIC_TENANT);
-            tools.iter().any(|(id, of)| id != manifest.tool_id.as_str() && id.replace(':', "_") == mcp_name && visible(of))
+            let visible = |of: &HashMap<String, Arc<Entry>>| {
+                of.contains_key(&manifest.tenant) || of.contains_key(PUBLIC_TENANT)
+            };
+            tools.iter().any(|(id, of)| {
+                id != manifest.tool_id.as_str() && id.replace(':', "_") == mcp_name && visible(of)
+            })
         };
-        if manifest.tool_id.as_str().split_once(':').map(|(provider, _)| provider) != Some(manifest.provider_id.as_str()) {
-            return Err(Error::invalid("`toolId` must begin with its `provider_id` and a colon"));
+        if manifest
+            .tool_id
+            .as_str()
+            .split_once(':')
+            .map(|(provider, _)| provider)
+            != Some(manifest.provider_id.as_str())
+        {
+            return Err(Error::invalid(
+                "`toolId` must begin with its `provider_id` and a colon",
+            ));
         }
         if name_taken(&self.tools.load()) {
-            return Err(Error::new(Code::Conflict, "another tool has the same name on the MCP door; choose another `toolId`"));
+            return Err(Error::new(
+                Code::Conflict,
+                "another tool has the same name on the MCP door; choose another `toolId`",
+            ));
         }
-        let target = Target { entry: Arc::new(Entry::new(manifest, &self.adapters)?) };
+        let target = Target {
+            entry: Arc::new(Entry::new(manifest, &self.adapters)?),
+        };
         target.keeps_what_its_adapter_demands()?;
         Ok(target)
     }
@@ -307,14 +422,20 @@ impl Catalog {
     pub async fn register(&self, target: &Target) -> Result<(), Error> {
         // Whoever reads last has read everything that was put before.
         let _one_at_a_time = self.registering.lock().await;
-        self.state.manifests().put(target.manifest(), self.clock.now()).await.map_err(away)?;
+        self.state
+            .manifests()
+            .put(target.manifest(), self.clock.now())
+            .await
+            .map_err(away)?;
         self.reload().await
     }
 }
 
 /// The numbers of a version, for comparing; what is no number counts as nought.
 fn version(text: &str) -> Vec<u64> {
-    text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or_default()).collect()
+    text.split(['.', '-', '+'])
+        .map(|part| part.parse().unwrap_or_default())
+        .collect()
 }
 
 fn away(error: crate::state::StateError) -> Error {

@@ -78,7 +78,11 @@ impl Consents {
     ///
     /// Names the setting that is out of its range.
     pub fn new(ledger: Ledger, config: Config) -> Result<Self, crate::confirm::InvalidConfig> {
-        Ok(Self { confirm: Confirm::new(ledger.clone(), config)?, once: Once::new(ledger.clone()), ledger })
+        Ok(Self {
+            confirm: Confirm::new(ledger.clone(), config)?,
+            once: Once::new(ledger.clone()),
+            ledger,
+        })
     }
 
     /// The confirmations.
@@ -111,13 +115,26 @@ impl Consents {
         match (&call.presented, asks) {
             (Presented::Nothing, true) => self.reserve(permit, call, &binding).await,
             (Presented::Nothing, false) => self.begin(call, &binding).await,
-            (Presented::Token(_) | Presented::Operation(..), _) => self.redeem(permit, call, &binding).await,
+            (Presented::Token(_) | Presented::Operation(..), _) => {
+                self.redeem(permit, call, &binding).await
+            }
         }
     }
 
-    async fn reserve(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
-        if permit.decision().confirmation().is_some_and(|level| level != ConsentLevel::Client) {
-            return Err(Error::denied("policy demands the approval of a person, which cannot be given here yet"));
+    async fn reserve(
+        &self,
+        permit: &Permit,
+        call: &Call,
+        binding: &Binding,
+    ) -> Result<Held, Error> {
+        if permit
+            .decision()
+            .confirmation()
+            .is_some_and(|level| level != ConsentLevel::Client)
+        {
+            return Err(Error::denied(
+                "policy demands the approval of a person, which cannot be given here yet",
+            ));
         }
         if !call.can_confirm {
             return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
@@ -127,7 +144,15 @@ impl Consents {
             Some(_) => None,
             None => self.earlier(call, binding).await?,
         };
-        match self.confirm.reserve(binding, &permit.args().canonical(), call.idempotency_key.as_ref()).await {
+        match self
+            .confirm
+            .reserve(
+                binding,
+                &permit.args().canonical(),
+                call.idempotency_key.as_ref(),
+            )
+            .await
+        {
             Ok(issued) => Ok(Held::Pending(pending(permit, &issued, earlier.as_ref()))),
             Err(refusal) => self.refused(call, refusal).await,
         }
@@ -136,8 +161,14 @@ impl Consents {
     /// The same call of the same caller a short while ago: a client whose stream broke repeats the
     /// call without its ticket, and must not do it twice by accident.
     async fn earlier(&self, call: &Call, binding: &Binding) -> Result<Option<Report>, Error> {
-        let Some(report) = self.ledger.recent(binding).await.map_err(away)? else { return Ok(None) };
-        let report = if report.status.is_running() && call.can_attach { self.attach(call, report).await? } else { report };
+        let Some(report) = self.ledger.recent(binding).await.map_err(away)? else {
+            return Ok(None);
+        };
+        let report = if report.status.is_running() && call.can_attach {
+            self.attach(call, report).await?
+        } else {
+            report
+        };
         match report.status {
             Status::Completed => Ok(Some(report)),
             Status::Unknown => Err(unknown_outcome(&report.operation_id)),
@@ -147,23 +178,40 @@ impl Consents {
     }
 
     async fn begin(&self, call: &Call, binding: &Binding) -> Result<Held, Error> {
-        let Some(key) = &call.idempotency_key else { return Ok(Held::Go(Hold::None)) };
+        let Some(key) = &call.idempotency_key else {
+            return Ok(Held::Go(Hold::None));
+        };
         let conflict = |operation_id: &OperationId, reason: &str, message: &'static str| {
-            Error::new(Code::Conflict, message).with_detail("reason", reason).with_detail("operation_id", operation_id.as_str())
+            Error::new(Code::Conflict, message)
+                .with_detail("reason", reason)
+                .with_detail("operation_id", operation_id.as_str())
         };
         match self.once.begin(binding, key).await.map_err(away)? {
             Begin::Run(ticket) => Ok(Held::Go(Hold::Ticket(ticket))),
             Begin::Replay(report) => replay(&report).map(Held::Done),
             Begin::Failed(report) => Err(failed_before(&report)),
-            Begin::Conflict { operation_id } => Err(conflict(&operation_id, "idempotency_conflict", KEY_CONFLICT)),
-            Begin::InProgress { operation_id, retry_after } => {
-                Err(conflict(&operation_id, "in_progress", IN_PROGRESS).with_retry_after(retry_after))
+            Begin::Conflict { operation_id } => Err(conflict(
+                &operation_id,
+                "idempotency_conflict",
+                KEY_CONFLICT,
+            )),
+            Begin::InProgress {
+                operation_id,
+                retry_after,
+            } => {
+                Err(conflict(&operation_id, "in_progress", IN_PROGRESS)
+                    .with_retry_after(retry_after))
             }
             Begin::Unknown { operation_id } => Err(unknown_outcome(&operation_id)),
-            Begin::AwaitsConfirmation { operation_id, expires_at } => {
-                Err(conflict(&operation_id, "awaits_confirmation", "The call under this idempotency key awaits confirmation")
-                    .with_detail("expires_at", rfc3339(expires_at)))
-            }
+            Begin::AwaitsConfirmation {
+                operation_id,
+                expires_at,
+            } => Err(conflict(
+                &operation_id,
+                "awaits_confirmation",
+                "The call under this idempotency key awaits confirmation",
+            )
+            .with_detail("expires_at", rfc3339(expires_at))),
         }
     }
 
@@ -173,9 +221,15 @@ impl Consents {
             Some(ConsentLevel::OtherPerson) => Consent::OtherPerson,
             _ => Consent::Client,
         };
-        let redemption = Redemption { presented: binding, idempotency_key: call.idempotency_key.as_ref(), consent };
+        let redemption = Redemption {
+            presented: binding,
+            idempotency_key: call.idempotency_key.as_ref(),
+            consent,
+        };
         let redeemed = match &call.presented {
-            Presented::Operation(id, token) => self.confirm.redeem_operation(id, token, &redemption).await,
+            Presented::Operation(id, token) => {
+                self.confirm.redeem_operation(id, token, &redemption).await
+            }
             Presented::Token(token) => self.confirm.redeem(token, &redemption).await,
             Presented::Nothing => return Err(Error::internal("nothing is presented")),
         };
@@ -187,13 +241,21 @@ impl Consents {
 
     /// A refusal in the words of the contract; a call that is repeated gets the result instead.
     async fn refused(&self, call: &Call, refusal: Refusal) -> Result<Held, Error> {
-        let Refusal::Used { report, idempotent_replay } = refusal else {
+        let Refusal::Used {
+            report,
+            idempotent_replay,
+        } = refusal
+        else {
             return Err(refused(refusal));
         };
         if !idempotent_replay && !matches!(call.presented, Presented::Operation(..)) {
             return Err(settled(&report));
         }
-        let report = if report.status.is_running() && call.can_attach { self.attach(call, *report).await? } else { *report };
+        let report = if report.status.is_running() && call.can_attach {
+            self.attach(call, *report).await?
+        } else {
+            *report
+        };
         match report.status {
             Status::Completed => replay(&report).map(Held::Done),
             Status::Failed => Err(failed_before(&report)),
@@ -205,7 +267,11 @@ impl Consents {
 
     async fn attach(&self, call: &Call, report: Report) -> Result<Report, Error> {
         let tenant = call.caller.tenant().unwrap_or_default();
-        let attached = self.ledger.attach(tenant, &report.operation_id, ATTACH).await.map_err(away)?;
+        let attached = self
+            .ledger
+            .attach(tenant, &report.operation_id, ATTACH)
+            .await
+            .map_err(away)?;
         Ok(attached.unwrap_or(report))
     }
 
@@ -216,7 +282,11 @@ impl Consents {
     /// Dropped, it may be recorded.
     pub async fn decline(&self, call: &Call, id: &OperationId, reason: &str) -> Error {
         let tenant = call.caller.tenant().unwrap_or_default();
-        match self.confirm.decline(id, tenant, call.caller.subject(), reason).await {
+        match self
+            .confirm
+            .decline(id, tenant, call.caller.subject(), reason)
+            .await
+        {
             Ok(_) => Error::new(Code::Conflict, "Confirmation declined: nothing was done")
                 .with_detail("operation_id", id.as_str())
                 .with_detail("status", "declined"),
@@ -255,7 +325,11 @@ impl Hold {
     pub async fn act(self, _: &Intended, lease: Duration) -> Result<Act, Error> {
         match self {
             Self::None => Ok(Act(None)),
-            Self::Ticket(ticket) => ticket.intend(lease).await.map(|acting| Act(Some(acting))).map_err(lost),
+            Self::Ticket(ticket) => ticket
+                .intend(lease)
+                .await
+                .map(|acting| Act(Some(acting)))
+                .map_err(lost),
         }
     }
 }
@@ -287,18 +361,22 @@ fn refused(refusal: Refusal) -> Error {
     let conflict = |message: String| Error::new(Code::Conflict, message);
     let text = refusal.to_string();
     match refusal {
-        Refusal::Unknown | Refusal::ChangedArguments => Error::new(Code::Unauthorized, format!("Invalid token: {text}")),
+        Refusal::Unknown | Refusal::ChangedArguments => {
+            Error::new(Code::Unauthorized, format!("Invalid token: {text}"))
+        }
         Refusal::OtherCaller => Error::denied(text),
         Refusal::Expired { operation_id } => conflict(format!("Confirmation has expired: {text}"))
             .with_detail("operation_id", operation_id.as_str())
             .with_detail("status", "expired"),
-        Refusal::AwaitsApproval { operation_id } => {
-            conflict(text).with_detail("operation_id", operation_id.as_str()).with_detail("reason", "awaits_approval")
-        }
+        Refusal::AwaitsApproval { operation_id } => conflict(text)
+            .with_detail("operation_id", operation_id.as_str())
+            .with_detail("reason", "awaits_approval"),
         Refusal::KeyConflict { operation_id } => conflict(KEY_CONFLICT.to_owned())
             .with_detail("operation_id", operation_id.as_str())
             .with_detail("reason", "idempotency_conflict"),
-        Refusal::TooManyPending { .. } => Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60)),
+        Refusal::TooManyPending { .. } => {
+            Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60))
+        }
         Refusal::State(error) => away(error),
         _ => conflict(text),
     }
@@ -306,10 +384,13 @@ fn refused(refusal: Refusal) -> Error {
 
 /// What became of an operation that takes no confirmation any more.
 fn settled(report: &Report) -> Error {
-    Error::new(Code::Conflict, format!("Confirmation was used: operation is {}", report.status))
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str())
-        .with_detail("result", kept_result(report).unwrap_or(Value::Null))
+    Error::new(
+        Code::Conflict,
+        format!("Confirmation was used: operation is {}", report.status),
+    )
+    .with_detail("operation_id", report.operation_id.as_str())
+    .with_detail("status", report.status.as_str())
+    .with_detail("result", kept_result(report).unwrap_or(Value::Null))
 }
 
 fn in_progress(report: &Report) -> Error {
@@ -321,20 +402,28 @@ fn in_progress(report: &Report) -> Error {
 }
 
 fn unknown_outcome(operation_id: &OperationId) -> Error {
-    Error::new(Code::Conflict, "Nobody knows whether this call was done; it is refused until that is settled")
-        .with_detail("reason", "unknown_outcome")
-        .with_detail("operation_id", operation_id.as_str())
-        .with_detail("status", "unknown")
+    Error::new(
+        Code::Conflict,
+        "Nobody knows whether this call was done; it is refused until that is settled",
+    )
+    .with_detail("reason", "unknown_outcome")
+    .with_detail("operation_id", operation_id.as_str())
+    .with_detail("status", "unknown")
 }
 
 fn binding(permit: &Permit, call: &Call) -> Binding {
     let mut args_digest = [0; 32];
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &permit.args().digest_input());
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &permit.args().digest_input());
     args_digest.copy_from_slice(digest.as_ref());
     Binding {
         tenant: permit.tenant().to_owned(),
         subject: permit.caller().subject().to_owned(),
-        client: permit.caller().client_id().map(str::to_owned).or_else(|| call.client.clone()),
+        client: permit
+            .caller()
+            .client_id()
+            .map(str::to_owned)
+            .or_else(|| call.client.clone()),
         tool_id: permit.target().manifest().tool_id.clone(),
         definition_hash: permit.target().definition_hash(),
         args_digest,
@@ -347,27 +436,40 @@ fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pendin
     let manifest = permit.target().manifest();
     let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
     let again = earlier.map_or_else(String::new, |report| {
-        format!(" AGAIN: exactly this was done at {} already (operation {})", rfc3339(report.updated_at), report.operation_id)
+        format!(
+            " AGAIN: exactly this was done at {} already (operation {})",
+            rfc3339(report.updated_at),
+            report.operation_id
+        )
     });
     Pending {
         operation_id: issued.operation_id.clone(),
         action_token: issued.action_token.expose().to_owned(),
         expires_at: rfc3339(issued.expires_at),
-        summary: format!("{} ({}) with {arguments}{again}", manifest.name, manifest.tool_id),
+        summary: format!(
+            "{} ({}) with {arguments}{again}",
+            manifest.name, manifest.tool_id
+        ),
         done_before: earlier.map(|report| report.operation_id.clone()),
     }
 }
 
 fn keep(result: &Raw, token_meta: &Map<String, Value>) -> Result<Vec<u8>, serde_json::Error> {
     let result: &RawValue = serde_json::from_str(result.as_str())?;
-    serde_json::to_vec(&Kept { result, token_meta: token_meta.clone() })
+    serde_json::to_vec(&Kept {
+        result,
+        token_meta: token_meta.clone(),
+    })
 }
 
 fn replay(report: &Report) -> Result<Completed, Error> {
     let Some(Stored::Bytes(bytes)) = &report.result else {
-        return Err(Error::new(Code::Conflict, "The call was done, but its result is too large to be kept")
-            .with_detail("operation_id", report.operation_id.as_str())
-            .with_detail("status", report.status.as_str()));
+        return Err(Error::new(
+            Code::Conflict,
+            "The call was done, but its result is too large to be kept",
+        )
+        .with_detail("operation_id", report.operation_id.as_str())
+        .with_detail("status", report.status.as_str()));
     };
     let kept: Kept<'_> = serde_json::from_slice(bytes).map_err(Error::internal)?;
     Ok(Completed {
@@ -397,6 +499,10 @@ fn away(error: crate::state::StateError) -> Error {
 fn lost(lost: Lost) -> Error {
     match lost {
         Lost::State(error) => away(error),
-        other => Error::new(Code::Conflict, "The operation is not held any more; nothing was done").with_log(other),
+        other => Error::new(
+            Code::Conflict,
+            "The operation is not held any more; nothing was done",
+        )
+        .with_log(other),
     }
 }

@@ -49,14 +49,29 @@ pub struct Refused {
 impl Door {
     /// Creates a door. Addresses in `X-Forwarded-For` count only behind `proxies`.
     #[must_use]
-    pub fn new(authenticator: Arc<Authenticator>, audit: Audit, telemetry: Telemetry, random: Arc<dyn Random>, proxies: Vec<IpNet>) -> Self {
-        Self { authenticator, audit, telemetry, random, proxies: proxies.into() }
+    pub fn new(
+        authenticator: Arc<Authenticator>,
+        audit: Audit,
+        telemetry: Telemetry,
+        random: Arc<dyn Random>,
+        proxies: Vec<IpNet>,
+    ) -> Self {
+        Self {
+            authenticator,
+            audit,
+            telemetry,
+            random,
+            proxies: proxies.into(),
+        }
     }
 
     /// The correlation id of a request: the client's own, or a new one.
     #[must_use]
     pub fn corr_id(&self, headers: &HeaderMap) -> CorrId {
-        let sent = headers.get(CORRELATION_ID).and_then(|v| v.to_str().ok()).and_then(CorrId::parse);
+        let sent = headers
+            .get(CORRELATION_ID)
+            .and_then(|v| v.to_str().ok())
+            .and_then(CorrId::parse);
         sent.unwrap_or_else(|| CorrId::generate(&*self.random))
     }
 
@@ -69,9 +84,16 @@ impl Door {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn admit(&self, headers: &HeaderMap, peer: Option<IpAddr>, corr_id: &CorrId) -> Result<Caller, Refused> {
+    pub async fn admit(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        corr_id: &CorrId,
+    ) -> Result<Caller, Refused> {
         let address = self.client_address(headers, peer);
-        let agent = headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
+        let agent = headers
+            .get(http::header::USER_AGENT)
+            .and_then(|v| v.to_str().ok());
         match self.authenticator.authenticate(headers).await {
             Ok(caller) => Ok(caller.with_connection(Connection::new(address, agent))),
             Err(refused) => {
@@ -79,7 +101,11 @@ impl Door {
                 self.telemetry.refused(refused.reason());
                 self.audit.refused_at_door(corr_id, &error, address, agent);
                 tracing::info!(correlation_id = %corr_id, reason = refused.reason(), "caller turned away");
-                Err(Refused { challenge: self.authenticator.challenge(&refused), status: refused.status().as_u16(), error })
+                Err(Refused {
+                    challenge: self.authenticator.challenge(&refused),
+                    status: refused.status().as_u16(),
+                    error,
+                })
             }
         }
     }
@@ -108,7 +134,9 @@ impl Door {
 
 /// An address, with or without a port.
 fn address_of(hop: &str) -> Option<IpAddr> {
-    hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))
+    hop.parse()
+        .ok()
+        .or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))
 }
 
 fn message(refused: &AuthenticateError) -> Error {
@@ -130,12 +158,17 @@ impl Authenticate for Door {
         Box::pin(async move {
             let corr_id = self.corr_id(&peer.headers);
             let address = peer.address.map(|a| a.ip());
-            Self::admit(self, &peer.headers, address, &corr_id).await.map_err(|refused| Denied {
-                status: refused.status,
-                challenge: refused.challenge,
-                error: RpcError::new(ErrorCode::INVALID_REQUEST, refused.error.message().to_owned())
+            Self::admit(self, &peer.headers, address, &corr_id)
+                .await
+                .map_err(|refused| Denied {
+                    status: refused.status,
+                    challenge: refused.challenge,
+                    error: RpcError::new(
+                        ErrorCode::INVALID_REQUEST,
+                        refused.error.message().to_owned(),
+                    )
                     .with_data(refused.error.to_json(corr_id.as_str())),
-            })
+                })
         })
     }
 }
@@ -143,7 +176,10 @@ impl Authenticate for Door {
 #[cfg(test)]
 mod tests {
     use fastmcp_audit::{Log, Options, Signer, generate_key};
-    use fastmcp_auth::{Challenger, verifier::{StaticIdentity, StaticTokens}};
+    use fastmcp_auth::{
+        Challenger,
+        verifier::{StaticIdentity, StaticTokens},
+    };
     use fastmcp_guard::{clock::SystemClock, random::OsRandom};
 
     use super::*;
@@ -152,11 +188,25 @@ mod tests {
         let clock = Arc::new(SystemClock);
         let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
         let log = Log::open(folder, Options::new("t", signer)).unwrap();
-        let tokens = StaticTokens::new().token("a token of some length", StaticIdentity { subject: "t".to_owned(), ..StaticIdentity::default() }).unwrap();
+        let tokens = StaticTokens::new()
+            .token(
+                "a-token-of-some-length",
+                StaticIdentity {
+                    subject: "t".to_owned(),
+                    ..StaticIdentity::default()
+                },
+            )
+            .unwrap();
         let verifier = tokens.build(clock.clone()).unwrap();
         let authenticator = Authenticator::new(Arc::new(verifier), Challenger::new());
         let audit = Audit::new(log, b"salt", clock);
-        Door::new(Arc::new(authenticator), audit, Telemetry::new(), Arc::new(OsRandom), vec!["10.0.0.0/8".parse().unwrap()])
+        Door::new(
+            Arc::new(authenticator),
+            audit,
+            Telemetry::new(),
+            Arc::new(OsRandom),
+            vec!["10.0.0.0/8".parse().unwrap()],
+        )
     }
 
     #[test]
@@ -168,13 +218,30 @@ mod tests {
             for line in forwarded {
                 headers.append("x-forwarded-for", line.parse().unwrap());
             }
-            door.client_address(&headers, peer.parse().ok()).map(|a| a.to_string())
+            door.client_address(&headers, peer.parse().ok())
+                .map(|a| a.to_string())
         };
-        assert_eq!(client("203.0.113.9", &["10.0.0.1"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client("10.0.0.5", &["1.2.3.4, 203.0.113.9, 10.0.0.7"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client("10.0.0.5", &["1.2.3.4", "203.0.113.9:5678"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client("10.0.0.5", &["x, 203.0.113.9"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client("10.0.0.5", &["203.0.113.9, x"]), None, "never the proxy's own");
+        assert_eq!(
+            client("203.0.113.9", &["10.0.0.1"]).as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client("10.0.0.5", &["1.2.3.4, 203.0.113.9, 10.0.0.7"]).as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client("10.0.0.5", &["1.2.3.4", "203.0.113.9:5678"]).as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client("10.0.0.5", &["x, 203.0.113.9"]).as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client("10.0.0.5", &["203.0.113.9, x"]),
+            None,
+            "never the proxy's own"
+        );
         assert_eq!(client("10.0.0.5", &[]).as_deref(), Some("10.0.0.5"));
     }
 }

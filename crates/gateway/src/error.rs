@@ -83,7 +83,13 @@ struct Inner {
 impl Error {
     /// Creates an error with a message for the caller.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { code, message: message.into(), details: Map::new(), retry_after: None, log: None }))
+        Self(Box::new(Inner {
+            code,
+            message: message.into(),
+            details: Map::new(),
+            retry_after: None,
+            log: None,
+        }))
     }
 
     /// No such tool for this caller: the answer for foreign tools too.
@@ -154,7 +160,11 @@ impl Error {
     /// When to try again, in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
-        self.0.retry_after.map(|after| u64::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
+        self.0.retry_after.map(|after| {
+            u64::try_from(after.as_millis().div_ceil(1_000))
+                .unwrap_or(u64::MAX)
+                .max(1)
+        })
     }
 
     /// What only the log may know.

@@ -85,7 +85,11 @@ impl Limit {
         let tool = permit.target().manifest().tool_id.as_str();
         // Lengths keep the parts of different keys apart.
         let (tenant, subject) = (permit.tenant(), permit.caller().subject());
-        self.take(format!("{}:{tenant}{}:{subject}{tool}", tenant.len(), subject.len()))
+        self.take(format!(
+            "{}:{tenant}{}:{subject}{tool}",
+            tenant.len(),
+            subject.len()
+        ))
     }
 
     /// Admits a request of any kind, before anything is known of it: [`REQUESTS_PER_CALL`] times the
@@ -96,8 +100,12 @@ impl Limit {
     /// [`Code::RateLimited`].
     pub fn admit_request(&self, caller: &Caller) -> Result<(), Error> {
         let burst = self.rate.burst.saturating_mul(REQUESTS_PER_CALL);
-        let rate = Rate { per_second: self.rate.per_second * f64::from(REQUESTS_PER_CALL.get()), burst };
-        self.take_at(rate, format!("*{}", caller.principal())).map(drop)
+        let rate = Rate {
+            per_second: self.rate.per_second * f64::from(REQUESTS_PER_CALL.get()),
+            burst,
+        };
+        self.take_at(rate, format!("*{}", caller.principal()))
+            .map(drop)
     }
 
     fn take(&self, key: String) -> Result<Slot, Error> {
@@ -105,7 +113,10 @@ impl Limit {
     }
 
     fn take_at(&self, rate: Rate, key: String) -> Result<Slot, Error> {
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly for 285,000 years")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds since 1970 fit a double exactly for 285,000 years"
+        )]
         let now = self.clock.now().millis() as f64;
         let interval = 1_000.0 / rate.per_second;
         let tolerance = interval * f64::from(rate.burst.get());
@@ -125,15 +136,24 @@ impl Limit {
         }
         shard.insert(key, next);
         let left = ((tolerance - (next - now)) / interval).floor().max(0.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the burst, which is 32 bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and the burst, which is 32 bits"
+        )]
         let remaining = left as u32;
         Ok(Slot { rate, remaining })
     }
 
     fn shard(&self, key: &str) -> std::sync::MutexGuard<'_, HashMap<String, f64>> {
         let at = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
-        #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of parts")]
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the remainder is less than the number of parts"
+        )]
+        self.shards[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,8 +165,14 @@ mod tests {
 
     fn limit(per_second: f64, burst: u32) -> (Limit, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
-        let rate = Rate { per_second, burst: NonZeroU32::new(burst).unwrap() };
-        (Limit::new(rate, Arc::clone(&clock) as Arc<dyn Clock>), clock)
+        let rate = Rate {
+            per_second,
+            burst: NonZeroU32::new(burst).unwrap(),
+        };
+        (
+            Limit::new(rate, Arc::clone(&clock) as Arc<dyn Clock>),
+            clock,
+        )
     }
 
     #[test]

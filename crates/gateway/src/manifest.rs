@@ -15,7 +15,9 @@ pub struct ToolId(String);
 
 /// A name that is not a [`ToolId`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a tool id: it takes `provider:tool`, each part 1 or more of `A-Za-z0-9_.-` (`:` too in the second), 128 characters at most")]
+#[error(
+    "`{0}` is not a tool id: it takes `provider:tool`, each part 1 or more of `A-Za-z0-9_.-` (`:` too in the second), 128 characters at most"
+)]
 pub struct InvalidToolId(String);
 
 impl ToolId {

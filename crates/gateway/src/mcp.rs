@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use fastmcp::{
-    Class, Component, Context, Error as FrameworkError, FastMcp, Gate, Input, Leaf, Outcome, Server, Target,
+    Class, Component, Context, Error as FrameworkError, FastMcp, Gate, Input, Leaf, Outcome,
+    Server, Target,
     component::{Definition, Kind},
     gate::Asks,
     registry::Change,
@@ -54,8 +55,15 @@ struct Governed {
 /// # Errors
 ///
 /// When a manifest cannot be shown as a tool.
-pub fn server(pipeline: &Arc<Pipeline>, random: Arc<dyn Random>, base: FastMcp) -> Result<Server, FrameworkError> {
-    let gate = Governed { pipeline: Arc::clone(pipeline), random };
+pub fn server(
+    pipeline: &Arc<Pipeline>,
+    random: Arc<dyn Random>,
+    base: FastMcp,
+) -> Result<Server, FrameworkError> {
+    let gate = Governed {
+        pipeline: Arc::clone(pipeline),
+        random,
+    };
     let server = base.gate(Arc::new(gate)).build()?;
     refresh(&server, pipeline)?;
     Ok(server)
@@ -70,7 +78,11 @@ pub fn refresh(server: &Server, pipeline: &Pipeline) -> Result<(), FrameworkErro
     let mut made = Ok(());
     // The catalogue is read under the registry's own lock, so that the last one to write has read last.
     server.registry().edit(|shown| {
-        let components = pipeline.catalog.all().into_iter().map(|entry| component(entry).map(Arc::new));
+        let components = pipeline
+            .catalog
+            .all()
+            .into_iter()
+            .map(|entry| component(entry).map(Arc::new));
         match components.collect::<Result<Vec<_>, _>>() {
             Ok(components) => *shown = components,
             Err(error) => made = Err(error),
@@ -86,11 +98,17 @@ pub fn list_changed(server: &Server) {
 
 fn component(entry: Arc<Entry>) -> Result<Component, FrameworkError> {
     let manifest = entry.manifest();
-    let mut tool = Tool::new(manifest.tool_id.mcp_name(), JsonSchema::from_value(&manifest.inputs)?);
+    let mut tool = Tool::new(
+        manifest.tool_id.mcp_name(),
+        JsonSchema::from_value(&manifest.inputs)?,
+    );
     tool.title = Some(manifest.name.clone());
     tool.description = Some(manifest.description.clone());
-    let described = manifest.outputs.get("type").is_some_and(|t| t == "object") && manifest.outputs.get("properties").is_some();
-    tool.output_schema = described.then(|| JsonSchema::from_value(&manifest.outputs)).transpose()?;
+    let described = manifest.outputs.get("type").is_some_and(|t| t == "object")
+        && manifest.outputs.get("properties").is_some();
+    tool.output_schema = described
+        .then(|| JsonSchema::from_value(&manifest.outputs))
+        .transpose()?;
     tool.annotations = Some(ToolAnnotations {
         read_only_hint: Some(manifest.read_only),
         destructive_hint: Some(!manifest.read_only && manifest.safety_tags.contains("destructive")),
@@ -98,9 +116,14 @@ fn component(entry: Arc<Entry>) -> Result<Component, FrameworkError> {
     });
     tool.meta = Some(Meta::default().with(TOOL_ID, manifest.tool_id.as_str()));
     // The pipeline calls the adapter itself; nothing else can reach this.
-    let ungoverned = |_: Context, _: Input| -> BoxFuture<'static, Result<Outcome, FrameworkError>> {
-        Box::pin(async { Err(FrameworkError::internal("a governed tool was called past its gate")) })
-    };
+    let ungoverned =
+        |_: Context, _: Input| -> BoxFuture<'static, Result<Outcome, FrameworkError>> {
+            Box::pin(async {
+                Err(FrameworkError::internal(
+                    "a governed tool was called past its gate",
+                ))
+            })
+        };
     Ok(Component::new(Definition::Tool(tool), ungoverned).with_extension(Arc::new(entry)))
 }
 
@@ -112,24 +135,46 @@ impl Gate for Governed {
     fn class(&self, caller: &Caller) -> Class {
         // Rules may read anything of a caller, so whoever differs in anything has lists of its own.
         let version = self.pipeline.policy.current().version().to_string();
-        let text = json!([caller.principal().as_str(), caller.roles(), caller.scopes(), caller.claims(), version]).to_string();
+        let text = json!([
+            caller.principal().as_str(),
+            caller.roles(),
+            caller.scopes(),
+            caller.claims(),
+            version
+        ])
+        .to_string();
         Class(text.into())
     }
 
     fn exists(&self, caller: &Caller, component: &Component) -> bool {
         let tenant = caller.tenant().unwrap_or_default();
-        entry(component).is_some_and(|e| e.belongs_to(tenant) && !self.pipeline.catalog.is_shadowed(e, tenant))
+        entry(component)
+            .is_some_and(|e| e.belongs_to(tenant) && !self.pipeline.catalog.is_shadowed(e, tenant))
     }
 
     fn visible(&self, caller: &Caller, component: &Component) -> bool {
-        self.exists(caller, component) && entry(component).is_some_and(|e| self.pipeline.policy.shows(caller, e))
+        self.exists(caller, component)
+            && entry(component).is_some_and(|e| self.pipeline.policy.shows(caller, e))
     }
 
-    fn invoke(&self, context: Context, target: Target, input: Input, _: Leaf) -> BoxFuture<'_, Result<Outcome, FrameworkError>> {
+    fn invoke(
+        &self,
+        context: Context,
+        target: Target,
+        input: Input,
+        _: Leaf,
+    ) -> BoxFuture<'_, Result<Outcome, FrameworkError>> {
         Box::pin(async move {
-            let sent = context.headers().get(CORRELATION_ID).and_then(|v| v.to_str().ok()).and_then(CorrId::parse);
+            let sent = context
+                .headers()
+                .get(CORRELATION_ID)
+                .and_then(|v| v.to_str().ok())
+                .and_then(CorrId::parse);
             let corr_id = sent.unwrap_or_else(|| CorrId::generate(&*self.random));
-            let governed = match self.governed(&context, &target, input, corr_id.clone()).await {
+            let governed = match self
+                .governed(&context, &target, input, corr_id.clone())
+                .await
+            {
                 Ok(outcome) => outcome,
                 Err(error) => refusal(&error, &corr_id)?,
             };
@@ -139,14 +184,22 @@ impl Gate for Governed {
 }
 
 impl Governed {
-    async fn governed(&self, context: &Context, target: &Target, input: Input, corr_id: CorrId) -> Result<Outcome, Error> {
+    async fn governed(
+        &self,
+        context: &Context,
+        target: &Target,
+        input: Input,
+        corr_id: CorrId,
+    ) -> Result<Outcome, Error> {
         let entry = entry(target.component()).ok_or_else(Error::tool_not_found)?;
         let mut call = Call {
             caller: context.caller().clone(),
             corr_id,
             tool_id: entry.manifest().tool_id.as_str().to_owned(),
             args: input.args,
-            client: context.client_info().map(|c| c.name.chars().take(128).collect()),
+            client: context
+                .client_info()
+                .map(|c| c.name.chars().take(128).collect()),
             idempotency_key: idempotency_key(context)?,
             presented: Presented::Nothing,
             can_confirm: context.client_capabilities().has_form(),
@@ -168,17 +221,24 @@ impl Governed {
 
 fn idempotency_key(context: &Context) -> Result<Option<IdempotencyKey>, Error> {
     let sent = context.meta().idempotency_key.as_deref();
-    sent.map(|key| IdempotencyKey::parse(key).map_err(|e| Error::invalid(format!("`_meta[\"dev.fastmcp/idempotencyKey\"]`: {e}")))).transpose()
+    sent.map(|key| {
+        IdempotencyKey::parse(key)
+            .map_err(|e| Error::invalid(format!("`_meta[\"dev.fastmcp/idempotencyKey\"]`: {e}")))
+    })
+    .transpose()
 }
 
 /// The ticket and its answer, where this round brings both.
 fn presented(context: &Context) -> Result<Option<(OperationId, String, ElicitResult)>, Error> {
-    let (Some(state), Some(answer)) = (context.gate_state(), context.input_response(CONFIRM)) else {
+    let (Some(state), Some(answer)) = (context.gate_state(), context.input_response(CONFIRM))
+    else {
         return Ok(None);
     };
     let ticket: Ticket = serde_json::from_value(state).map_err(Error::internal)?;
     let operation_id = OperationId::parse(&ticket.operation_id).map_err(Error::internal)?;
-    let answer = answer.decode().map_err(|e| Error::invalid(format!("`inputResponses.{CONFIRM}`: {e}")))?;
+    let answer = answer
+        .decode()
+        .map_err(|e| Error::invalid(format!("`inputResponses.{CONFIRM}`: {e}")))?;
     Ok(Some((operation_id, ticket.action_token, answer)))
 }
 
@@ -189,7 +249,10 @@ fn consents(answer: &ElicitResult) -> bool {
 
 fn completed(done: &Completed) -> Result<Outcome, Error> {
     let mut result = CallToolResult::structured(done.result.clone());
-    let mut meta = Meta::default().with("dev.fastmcp/tokenMeta", Value::Object(done.token_meta.clone()));
+    let mut meta = Meta::default().with(
+        "dev.fastmcp/tokenMeta",
+        Value::Object(done.token_meta.clone()),
+    );
     if done.replay {
         meta = meta.with("dev.fastmcp/idempotentReplay", true);
     }
@@ -207,10 +270,19 @@ fn ask(pending: &Pending) -> Result<Outcome, Error> {
         "required": [CONFIRM],
     }))
     .map_err(Error::internal)?;
-    let message = format!("Confirm: {}. Valid until {}.", pending.summary, pending.expires_at);
+    let message = format!(
+        "Confirm: {}. Valid until {}.",
+        pending.summary, pending.expires_at
+    );
     let mut asks = Asks::default();
-    asks.requests.set(CONFIRM, InputRequest::Elicit(ElicitParams::form(message, schema)));
-    let ticket = Ticket { operation_id: pending.operation_id.as_str().to_owned(), action_token: pending.action_token.clone() };
+    asks.requests.set(
+        CONFIRM,
+        InputRequest::Elicit(ElicitParams::form(message, schema)),
+    );
+    let ticket = Ticket {
+        operation_id: pending.operation_id.as_str().to_owned(),
+        action_token: pending.action_token.clone(),
+    };
     asks.state = Some(serde_json::to_value(ticket).map_err(Error::internal)?);
     Ok(Outcome::InputRequired(asks))
 }

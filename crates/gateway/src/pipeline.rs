@@ -58,8 +58,16 @@ impl Pipeline {
     /// intent; afterwards the result is recorded.
     pub async fn invoke(&self, call: &Call) -> Result<Done, Error> {
         let begun = Instant::now();
-        let action = if matches!(call.presented, crate::call::Presented::Nothing) { "tools.invoke" } else { "tools.confirm" };
-        let mut way = Way { call, record: self.audit.open(call, action), watch: Watch::start(&self.telemetry) };
+        let action = if matches!(call.presented, crate::call::Presented::Nothing) {
+            "tools.invoke"
+        } else {
+            "tools.confirm"
+        };
+        let mut way = Way {
+            call,
+            record: self.audit.open(call, action),
+            watch: Watch::start(&self.telemetry),
+        };
         let outcome = self.run(&mut way).await;
         self.note(call, &outcome, begun.elapsed());
         let closing = Instant::now();
@@ -69,17 +77,24 @@ impl Pipeline {
     }
 
     async fn run(&self, way: &mut Way<'_>) -> Result<Done, Error> {
-        let Way { call, record, watch } = way;
+        let Way {
+            call,
+            record,
+            watch,
+        } = way;
         self.limit.admit_request(&call.caller)?;
         let target = self.catalog.resolve(&call.caller, &call.tool_id)?;
         record.target(&target);
         let args = target.validate(call)?;
         let demands = target.demands(&args)?;
         watch.lap("validate");
-        let permit = self.policy.permit(call, target, args, demands).map_err(|denial| {
-            record.decision(&denial.decision);
-            denial.error
-        })?;
+        let permit = self
+            .policy
+            .permit(call, target, args, demands)
+            .map_err(|denial| {
+                record.decision(&denial.decision);
+                denial.error
+            })?;
         record.permit(&self.audit, &permit);
         watch.lap("policy");
         record.slot(&self.limit.admit(&permit)?);
@@ -95,11 +110,28 @@ impl Pipeline {
     }
 
     /// From here on the order is: credential, durable intent, fence, act, record.
-    async fn act(&self, way: &mut Way<'_>, permit: &Permit, hold: Hold) -> Result<Completed, Error> {
-        let Way { call, record, watch } = way;
+    async fn act(
+        &self,
+        way: &mut Way<'_>,
+        permit: &Permit,
+        hold: Hold,
+    ) -> Result<Completed, Error> {
+        let Way {
+            call,
+            record,
+            watch,
+        } = way;
         let operation_id = hold.operation_id().cloned();
-        let operation = operation_id.as_ref().map_or_else(|| call.corr_id.as_str().to_owned(), |id| id.as_str().to_owned());
-        let grant = match self.broker.grant(permit).await.and_then(|grant| wanted(call).map(|()| grant)) {
+        let operation = operation_id.as_ref().map_or_else(
+            || call.corr_id.as_str().to_owned(),
+            |id| id.as_str().to_owned(),
+        );
+        let grant = match self
+            .broker
+            .grant(permit)
+            .await
+            .and_then(|grant| wanted(call).map(|()| grant))
+        {
             Ok(grant) => grant,
             Err(error) => {
                 hold.release().await;
@@ -123,11 +155,22 @@ impl Pipeline {
         let outcome = outcome.map(|result| (result, grant.meta()));
         act.end(&outcome).await;
         watch.lap("consent_end");
-        let (result, token_meta) = outcome.map_err(|error| failed(&error, operation_id.is_some()))?;
-        Ok(Completed { result, token_meta, replay: false, operation_id })
+        let (result, token_meta) =
+            outcome.map_err(|error| failed(&error, operation_id.is_some()))?;
+        Ok(Completed {
+            result,
+            token_meta,
+            replay: false,
+            operation_id,
+        })
     }
 
-    async fn call_provider(&self, permit: &Permit, grant: &Brokered, operation: &str) -> Result<Raw, ProviderError> {
+    async fn call_provider(
+        &self,
+        permit: &Permit,
+        grant: &Brokered,
+        operation: &str,
+    ) -> Result<Raw, ProviderError> {
         let manifest = permit.target().manifest();
         let call = provider::Call {
             grant: grant.grant(),
@@ -136,16 +179,32 @@ impl Pipeline {
             scopes: permit.scopes(),
             timeout: self.timeout,
         };
-        let answer = permit.target().adapter().call(manifest.tool_id.endpoint(), permit.args(), &call);
+        let answer =
+            permit
+                .target()
+                .adapter()
+                .call(manifest.tool_id.endpoint(), permit.args(), &call);
         // The adapter's own limit is the same; this one holds for adapters that have none.
-        let result = tokio::time::timeout(self.timeout + Duration::from_secs(1), answer).await.unwrap_or_else(|_| {
-            let effect = if permit.writes() { Effect::Maybe } else { Effect::None };
-            Err(ProviderError::failed(effect, "provider did not answer in time"))
-        })?;
+        let result = tokio::time::timeout(self.timeout + Duration::from_secs(1), answer)
+            .await
+            .unwrap_or_else(|_| {
+                let effect = if permit.writes() {
+                    Effect::Maybe
+                } else {
+                    Effect::None
+                };
+                Err(ProviderError::failed(
+                    effect,
+                    "provider did not answer in time",
+                ))
+            })?;
         if result.is_object() {
             return Ok(result);
         }
-        Err(ProviderError::failed(Effect::Maybe, "provider answered with something that is no object"))
+        Err(ProviderError::failed(
+            Effect::Maybe,
+            "provider answered with something that is no object",
+        ))
     }
 
     /// Records that the caller's user said no to what was asked.
@@ -176,10 +235,19 @@ impl Pipeline {
         let mut record = self.audit.open(call, "catalog:list");
         record.resource("catalog", None);
         let admitted = self.limit.admit_request(&call.caller);
-        let listed = match admitted.map_err(|error| (error, None)).and_then(|()| self.policy.permit_listing(call).map_err(|d| (d.error, Some(d.decision)))) {
+        let listed = match admitted.map_err(|error| (error, None)).and_then(|()| {
+            self.policy
+                .permit_listing(call)
+                .map_err(|d| (d.error, Some(d.decision)))
+        }) {
             Ok(decision) => {
                 record.decision(&decision);
-                Ok(self.catalog.of(&call.caller).into_iter().filter(|t| self.policy.shows(&call.caller, t.entry())).collect())
+                Ok(self
+                    .catalog
+                    .of(&call.caller)
+                    .into_iter()
+                    .filter(|t| self.policy.shows(&call.caller, t.entry()))
+                    .collect())
             }
             Err((error, decision)) => {
                 if let Some(decision) = decision {
@@ -188,8 +256,13 @@ impl Pipeline {
                 Err(error)
             }
         };
-        let outcome = listed.as_ref().map(|_: &Vec<Target>| done(Raw::of(&Map::<String, Value>::new()))).map_err(Clone::clone);
-        self.audit.close(record, &outcome.and_then(|done| done)).await;
+        let outcome = listed
+            .as_ref()
+            .map(|_: &Vec<Target>| done(Raw::of(&Map::<String, Value>::new())))
+            .map_err(Clone::clone);
+        self.audit
+            .close(record, &outcome.and_then(|done| done))
+            .await;
         listed
     }
 
@@ -214,16 +287,26 @@ impl Pipeline {
         outcome
     }
 
-    async fn registered(&self, call: &Call, record: &mut Record, manifest: Manifest) -> Result<(), Error> {
+    async fn registered(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        manifest: Manifest,
+    ) -> Result<(), Error> {
         let own = call.caller.tenant().unwrap_or_default();
         if manifest.tenant != own && manifest.tenant != crate::manifest::PUBLIC_TENANT {
-            return Err(Error::denied("a manifest belongs to your own tenant or to `public`"));
+            return Err(Error::denied(
+                "a manifest belongs to your own tenant or to `public`",
+            ));
         }
         self.limit.admit_request(&call.caller)?;
-        let decision = self.policy.permit_registration(call, &catalog::resource(&manifest)).map_err(|denial| {
-            record.decision(&denial.decision);
-            denial.error
-        })?;
+        let decision = self
+            .policy
+            .permit_registration(call, &catalog::resource(&manifest))
+            .map_err(|denial| {
+                record.decision(&denial.decision);
+                denial.error
+            })?;
         record.decision(&decision);
         let target = self.catalog.examine(manifest)?;
         self.audit.intend_change(record).await?;
@@ -242,13 +325,18 @@ impl Pipeline {
         if !matches!(outcome, Err(error) if error.code() == Code::NotFound) {
             self.telemetry.called(&call.tool_id, status, took);
         }
-        let (subject, tenant) = (call.caller.subject(), call.caller.tenant().unwrap_or_default());
+        let (subject, tenant) = (
+            call.caller.subject(),
+            call.caller.tenant().unwrap_or_default(),
+        );
         match outcome {
             Err(error) => tracing::info!(
                 tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, error = error.message(),
                 cause = error.log(), "tool.invoked"
             ),
-            Ok(_) => tracing::info!(tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, "tool.invoked"),
+            Ok(_) => {
+                tracing::info!(tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, "tool.invoked")
+            }
         }
     }
 }
@@ -256,7 +344,10 @@ impl Pipeline {
 /// Ends a call whose answer is no longer wanted. Called until the intent, never after.
 fn wanted(call: &Call) -> Result<(), Error> {
     if call.cancel.is_cancelled() {
-        return Err(Error::new(Code::Conflict, "The call was cancelled; nothing was done"));
+        return Err(Error::new(
+            Code::Conflict,
+            "The call was cancelled; nothing was done",
+        ));
     }
     Ok(())
 }
@@ -265,10 +356,15 @@ fn failed(error: &ProviderError, durable: bool) -> Error {
     let shown = if error.invalid_argument {
         Error::invalid(error.message.clone())
     } else {
-        Error::new(Code::FailedDependency, format!("Provider invocation failed: {}", error.message))
+        Error::new(
+            Code::FailedDependency,
+            format!("Provider invocation failed: {}", error.message),
+        )
     };
     let shown = match error.effect {
-        Effect::Maybe => shown.with_detail("status", "unknown").with_detail("settled_by", if durable { "operator" } else { "nobody" }),
+        Effect::Maybe => shown
+            .with_detail("status", "unknown")
+            .with_detail("settled_by", if durable { "operator" } else { "nobody" }),
         Effect::None | Effect::Definite => shown,
     };
     match &error.detail {
@@ -279,7 +375,12 @@ fn failed(error: &ProviderError, durable: bool) -> Error {
 
 fn done(result: Result<Raw, serde_json::Error>) -> Result<Done, Error> {
     let result = result.map_err(Error::internal)?;
-    Ok(Done::Complete(Completed { result, token_meta: Map::new(), replay: false, operation_id: None }))
+    Ok(Done::Complete(Completed {
+        result,
+        token_meta: Map::new(),
+        replay: false,
+        operation_id: None,
+    }))
 }
 
 /// One call on its way.
@@ -297,7 +398,10 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn start(telemetry: &'a Telemetry) -> Self {
-        Self { telemetry, last: Instant::now() }
+        Self {
+            telemetry,
+            last: Instant::now(),
+        }
     }
 
     fn lap(&mut self, stage: &'static str) {

@@ -8,7 +8,9 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
-use fastmcp_policy::{Action, Context, Decision, LoadError, PolicySet, Request, Resource, Sources, Subject};
+use fastmcp_policy::{
+    Action, Context, Decision, LoadError, PolicySet, Request, Resource, Sources, Subject,
+};
 use fastmcp_protocol::args::Args;
 use serde_json::Value;
 
@@ -92,7 +94,12 @@ impl Permit {
     /// The obligations in canonical form.
     #[must_use]
     pub fn obligations(&self) -> String {
-        self.decision.obligations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        self.decision
+            .obligations
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -128,7 +135,11 @@ impl Policy {
     ///
     /// [`LoadError`] names file and line.
     pub fn load(sources: &Sources, clock: Arc<dyn Clock>) -> Result<Self, LoadError> {
-        Ok(Self { set: ArcSwap::from_pointee(PolicySet::load(sources, 1)?), epoch: AtomicU64::new(1), clock })
+        Ok(Self {
+            set: ArcSwap::from_pointee(PolicySet::load(sources, 1)?),
+            epoch: AtomicU64::new(1),
+            clock,
+        })
     }
 
     /// Puts `sources` in the place of what is in force, whole; a bad one changes nothing.
@@ -156,24 +167,54 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit(&self, call: &Call, target: Target, args: Args, demands: Demands) -> Result<Permit, Denial> {
+    pub fn permit(
+        &self,
+        call: &Call,
+        target: Target,
+        args: Args,
+        demands: Demands,
+    ) -> Result<Permit, Denial> {
         let mut resource = target.entry().resource().clone();
         resource.safety_tags.extend(demands.safety_tags);
         resource.required_scopes.extend(demands.scopes);
         resource.read_only = resource.read_only && !demands.writes;
         let subject = subject(&call.caller);
         let arguments = args.to_value();
-        let decision = self.decide(call, &subject, Asked { action: Action::ToolsInvoke, resource: Some(&resource), arguments: Some(&arguments) });
+        let decision = self.decide(
+            call,
+            &subject,
+            Asked {
+                action: Action::ToolsInvoke,
+                resource: Some(&resource),
+                arguments: Some(&arguments),
+            },
+        );
         if !decision.is_allowed() {
-            return Err(Denial { error: Error::denied(&decision.reason), decision: Box::new(decision) });
+            return Err(Denial {
+                error: Error::denied(&decision.reason),
+                decision: Box::new(decision),
+            });
         }
         if target.manifest().manual_review_required {
-            let error = Error::new(Code::Forbidden, "Access denied: the manifest awaits manual review");
-            return Err(Denial { error, decision: Box::new(decision) });
+            let error = Error::new(
+                Code::Forbidden,
+                "Access denied: the manifest awaits manual review",
+            );
+            return Err(Denial {
+                error,
+                decision: Box::new(decision),
+            });
         }
         let scopes = resource.required_scopes.iter().cloned().collect();
         let attributes = Attributes { subject, resource };
-        Ok(Permit { caller: call.caller.clone(), target, args, decision, scopes, attributes })
+        Ok(Permit {
+            caller: call.caller.clone(),
+            target,
+            args,
+            decision,
+            scopes,
+            attributes,
+        })
     }
 
     /// Permits the registration of a manifest or says why not.
@@ -181,13 +222,28 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit_registration(&self, call: &Call, resource: &Resource) -> Result<Decision, Denial> {
+    pub fn permit_registration(
+        &self,
+        call: &Call,
+        resource: &Resource,
+    ) -> Result<Decision, Denial> {
         let subject = subject(&call.caller);
-        let decision = self.decide(call, &subject, Asked { action: Action::ManifestsRegister, resource: Some(resource), arguments: None });
+        let decision = self.decide(
+            call,
+            &subject,
+            Asked {
+                action: Action::ManifestsRegister,
+                resource: Some(resource),
+                arguments: None,
+            },
+        );
         if decision.is_allowed() {
             return Ok(decision);
         }
-        Err(Denial { error: Error::denied(&decision.reason), decision: Box::new(decision) })
+        Err(Denial {
+            error: Error::denied(&decision.reason),
+            decision: Box::new(decision),
+        })
     }
 
     /// Permits a look at the catalogue or says why not.
@@ -196,11 +252,22 @@ impl Policy {
     ///
     /// [`Denial`] with [`Code::Forbidden`].
     pub fn permit_listing(&self, call: &Call) -> Result<Decision, Denial> {
-        let decision = self.decide(call, &subject(&call.caller), Asked { action: Action::CatalogList, resource: None, arguments: None });
+        let decision = self.decide(
+            call,
+            &subject(&call.caller),
+            Asked {
+                action: Action::CatalogList,
+                resource: None,
+                arguments: None,
+            },
+        );
         if decision.is_allowed() {
             return Ok(decision);
         }
-        Err(Denial { error: Error::denied(&decision.reason), decision: Box::new(decision) })
+        Err(Denial {
+            error: Error::denied(&decision.reason),
+            decision: Box::new(decision),
+        })
     }
 
     /// Whether the caller's catalogue shows the tool.
@@ -208,7 +275,12 @@ impl Policy {
     pub fn shows(&self, caller: &Caller, entry: &Entry) -> bool {
         let context = Context::at(self.now());
         let subject = subject(caller);
-        let request = Request { action: Action::ToolsInvoke, subject: &subject, resource: Some(entry.resource()), context: &context };
+        let request = Request {
+            action: Action::ToolsInvoke,
+            subject: &subject,
+            resource: Some(entry.resource()),
+            context: &context,
+        };
         self.set.load().visible(&request)
     }
 
@@ -223,7 +295,12 @@ impl Policy {
         if let Some(arguments) = asked.arguments {
             context = context.arguments(arguments);
         }
-        self.set.load().decide(&Request { action: asked.action, subject, resource: asked.resource, context: &context })
+        self.set.load().decide(&Request {
+            action: asked.action,
+            subject,
+            resource: asked.resource,
+            context: &context,
+        })
     }
 
     fn now(&self) -> jiff::Timestamp {

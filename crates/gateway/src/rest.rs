@@ -112,15 +112,28 @@ struct Entered {
 }
 
 impl Entered {
-    async fn admit(rest: Arc<Rest>, parts: &mut Parts, corr_id: &CorrId, cancel: CancellationToken) -> Result<Self, Response> {
+    async fn admit(
+        rest: Arc<Rest>,
+        parts: &mut Parts,
+        corr_id: &CorrId,
+        cancel: CancellationToken,
+    ) -> Result<Self, Response> {
         let headers = std::mem::take(&mut parts.headers);
         let admitted = rest.door.admit(&headers, address(parts), corr_id).await;
         match admitted {
-            Ok(caller) => Ok(Self { rest, corr_id: corr_id.clone(), caller, headers, cancel }),
+            Ok(caller) => Ok(Self {
+                rest,
+                corr_id: corr_id.clone(),
+                caller,
+                headers,
+                cancel,
+            }),
             Err(refused) => {
                 let mut response = reply::error(&refused.error, corr_id);
                 if let Some(challenge) = refused.challenge {
-                    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                    response
+                        .headers_mut()
+                        .insert(header::WWW_AUTHENTICATE, challenge);
                 }
                 Err(response)
             }
@@ -128,9 +141,15 @@ impl Entered {
     }
 
     fn call(&self, tool_id: &str, args: Option<Raw>) -> Result<Call, Error> {
-        let key = self.headers.get("idempotency-key").map(|v| v.to_str().unwrap_or_default());
+        let key = self
+            .headers
+            .get("idempotency-key")
+            .map(|v| v.to_str().unwrap_or_default());
         let idempotency_key = key
-            .map(|key| IdempotencyKey::parse(key).map_err(|e| Error::invalid(format!("header `Idempotency-Key`: {e}"))))
+            .map(|key| {
+                IdempotencyKey::parse(key)
+                    .map_err(|e| Error::invalid(format!("header `Idempotency-Key`: {e}")))
+            })
             .transpose()?;
         Ok(Call {
             caller: self.caller.clone(),
@@ -148,7 +167,10 @@ impl Entered {
 }
 
 fn address(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<RemoteAddr>().map(|RemoteAddr(address): &RemoteAddr| SocketAddr::ip(address))
+    parts
+        .extensions
+        .get::<RemoteAddr>()
+        .map(|RemoteAddr(address): &RemoteAddr| SocketAddr::ip(address))
 }
 
 /// Authenticates, reads the body and handles it, to its end even when the client goes away.
@@ -162,7 +184,8 @@ where
     let cancel = CancellationToken::new();
     let tracker = rest.tracker.clone();
     let Ok(permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
-        let busy = Error::new(Code::Unavailable, "Too many requests are under way").with_retry_after(Duration::from_secs(1));
+        let busy = Error::new(Code::Unavailable, "Too many requests are under way")
+            .with_retry_after(Duration::from_secs(1));
         return reply::error(&busy, &corr_id);
     };
     let entered = match Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await {
@@ -178,14 +201,26 @@ where
     let handled = Box::pin(async move {
         // Held until the call ends, not until its client hangs up.
         let _permit = permit;
-        handle(entered, body).await.unwrap_or_else(|e| reply::error(&e, &id))
+        handle(entered, body)
+            .await
+            .unwrap_or_else(|e| reply::error(&e, &id))
     });
-    Finish { call: Some(handled), cancel, tracker }.await
+    Finish {
+        call: Some(handled),
+        cancel,
+        tracker,
+    }
+    .await
 }
 
 /// Reads a body; `waits` says that the client sends it only when it is wanted.
 async fn read(body: Body, waits: bool) -> Result<Bytes, Error> {
-    let too_large = || Error::new(Code::PayloadTooLarge, format!("Body is larger than {MAX_BODY} bytes"));
+    let too_large = || {
+        Error::new(
+            Code::PayloadTooLarge,
+            format!("Body is larger than {MAX_BODY} bytes"),
+        )
+    };
     let announced = body.size_hint().lower();
     if announced > MAX_BODY as u64 {
         if !waits && announced <= MAX_DISCARDED {
@@ -205,7 +240,10 @@ async fn read(body: Body, waits: bool) -> Result<Bytes, Error> {
 /// Source: RFC 9112, section 9.6, on the reset of a connection with unread data.
 async fn discard(mut body: Body) {
     let read = async { while let Some(Ok(_)) = body.frame().await {} };
-    if tokio::time::timeout(Duration::from_secs(10), read).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(10), read)
+        .await
+        .is_err()
+    {
         tracing::debug!("a body that is too large was not sent to its end");
     }
 }
@@ -221,7 +259,9 @@ impl Future for Finish {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        let Some(call) = &mut self.call else { return Poll::Pending };
+        let Some(call) = &mut self.call else {
+            return Poll::Pending;
+        };
         let response = std::task::ready!(call.as_mut().poll(cx));
         self.call = None;
         Poll::Ready(response)
@@ -248,8 +288,13 @@ fn json_body(body: &Bytes) -> Result<Raw, Error> {
     if text.trim().is_empty() {
         return Raw::parse("{}").map_err(Error::internal);
     }
-    let raw = Raw::parse(text.to_owned()).map_err(|e| Error::invalid(format!("body is not JSON: {e}")))?;
-    if raw.is_object() { Ok(raw) } else { Err(Error::invalid("body must be a JSON object")) }
+    let raw = Raw::parse(text.to_owned())
+        .map_err(|e| Error::invalid(format!("body is not JSON: {e}")))?;
+    if raw.is_object() {
+        Ok(raw)
+    } else {
+        Err(Error::invalid("body must be a JSON object"))
+    }
 }
 
 /// Lists the tools that the caller may use.
@@ -260,8 +305,12 @@ async fn catalog(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     enter(rest, request, async |entered: Entered, _| {
         let call = entered.call("", None)?;
         let tools = entered.rest.pipeline.list(&call).await?;
-        let manifests: Vec<&Manifest> = tools.iter().map(crate::catalog::Target::manifest).collect();
-        Ok(reply::json(StatusCode::OK, &json!({"tenant": entered.caller.tenant(), "tools": manifests})))
+        let manifests: Vec<&Manifest> =
+            tools.iter().map(crate::catalog::Target::manifest).collect();
+        Ok(reply::json(
+            StatusCode::OK,
+            &json!({"tenant": entered.caller.tenant(), "tools": manifests}),
+        ))
     })
     .await
 }
@@ -277,7 +326,11 @@ async fn catalog(State(rest): State<Arc<Rest>>, request: Request) -> Response {
         (status = 409, description = "CONFLICT"), (status = 413, description = "PAYLOAD_TOO_LARGE"), (status = 422, description = "VALIDATION_ERROR"),
         (status = 429, description = "RATE_LIMITED"), (status = 502, description = "FAILED_DEPENDENCY"), (status = 503, description = "UNAVAILABLE")),
     security(("bearer" = [])))]
-async fn invoke(State(rest): State<Arc<Rest>>, Path(tool_id): Path<String>, request: Request) -> Response {
+async fn invoke(
+    State(rest): State<Arc<Rest>>,
+    Path(tool_id): Path<String>,
+    request: Request,
+) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
         let call = entered.call(&tool_id, Some(json_body(&body)?))?;
         answer(&call, entered.rest.pipeline.invoke(&call).await?)
@@ -293,7 +346,11 @@ async fn invoke(State(rest): State<Arc<Rest>>, Path(tool_id): Path<String>, requ
     responses((status = 200, description = "`{toolId, result, token_meta}`"), (status = 401, description = "Unknown token, or other arguments"),
         (status = 403, description = "Another caller's token"), (status = 409, description = "Expired or used")),
     security(("bearer" = [])))]
-async fn confirm(State(rest): State<Arc<Rest>>, Path(tool_id): Path<String>, request: Request) -> Response {
+async fn confirm(
+    State(rest): State<Arc<Rest>>,
+    Path(tool_id): Path<String>,
+    request: Request,
+) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
         let (token, args) = confirmation(&entered, &tool_id, &json_body(&body)?)?;
         let mut call = entered.call(&tool_id, Some(args))?;
@@ -311,10 +368,13 @@ fn confirmation(entered: &Entered, tool_id: &str, body: &Raw) -> Result<(String,
         input: &'a RawValue,
     }
     if let Some(token) = entered.headers.get("x-action-token") {
-        let token = token.to_str().map_err(|_| Error::invalid("header `X-Action-Token` is not ASCII"))?;
+        let token = token
+            .to_str()
+            .map_err(|_| Error::invalid("header `X-Action-Token` is not ASCII"))?;
         return Ok((token.to_owned(), body.clone()));
     }
-    let whole = Args::parse(Some(body), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("body: {e}")))?;
+    let whole = Args::parse(Some(body), &ArgsLimits::default())
+        .map_err(|e| Error::invalid(format!("body: {e}")))?;
     let token = whole
         .member("action_token")
         .and_then(Node::as_str)
@@ -322,11 +382,22 @@ fn confirmation(entered: &Entered, tool_id: &str, body: &Raw) -> Result<(String,
         .to_owned();
     let nested = whole.iter().len() == 2 && matches!(whole.member("input"), Some(Node::Object(_)));
     // A tool that has an argument `input` of its own gets flat arguments.
-    let own = entered.rest.pipeline.catalog.resolve(&entered.caller, tool_id).is_ok_and(|target| {
-        target.manifest().inputs.pointer("/properties/input").is_some()
-    });
+    let own = entered
+        .rest
+        .pipeline
+        .catalog
+        .resolve(&entered.caller, tool_id)
+        .is_ok_and(|target| {
+            target
+                .manifest()
+                .inputs
+                .pointer("/properties/input")
+                .is_some()
+        });
     if nested && !own {
-        let Nested { input } = body.decode().map_err(|e| Error::invalid(format!("body: {e}")))?;
+        let Nested { input } = body
+            .decode()
+            .map_err(|e| Error::invalid(format!("body: {e}")))?;
         return Ok((token, body.part(input)));
     }
     Ok((token, whole.without("action_token").to_raw()))
@@ -365,16 +436,25 @@ fn manifest_of(raw: &Raw) -> Result<Manifest, Error> {
 async fn register(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     enter(rest, request, async |entered: Entered, body| {
         let raw = json_body(&body)?;
-        let args = Args::parse(Some(&raw), &ArgsLimits::default()).map_err(|e| Error::invalid(format!("manifest: {e}")))?;
+        let args = Args::parse(Some(&raw), &ArgsLimits::default())
+            .map_err(|e| Error::invalid(format!("manifest: {e}")))?;
         let mut manifest = manifest_of(&raw)?;
         if args.member("tenant").is_none() {
-            manifest.tenant = entered.caller.tenant().unwrap_or(&entered.rest.default_tenant).to_owned();
+            manifest.tenant = entered
+                .caller
+                .tenant()
+                .unwrap_or(&entered.rest.default_tenant)
+                .to_owned();
         }
         let tool_id = manifest.tool_id.clone();
         let call = entered.call(tool_id.as_str(), None)?;
         entered.rest.pipeline.register(&call, manifest).await?;
-        mcp::refresh(&entered.rest.server, &entered.rest.pipeline).map_err(|e| Error::internal(e.message()))?;
-        Ok(reply::json(StatusCode::CREATED, &json!({"status": "registered", "toolId": tool_id})))
+        mcp::refresh(&entered.rest.server, &entered.rest.pipeline)
+            .map_err(|e| Error::internal(e.message()))?;
+        Ok(reply::json(
+            StatusCode::CREATED,
+            &json!({"status": "registered", "toolId": tool_id}),
+        ))
     })
     .await
 }
@@ -402,10 +482,17 @@ async fn ready(State(rest): State<Arc<Rest>>) -> Response {
     let mut providers = serde_json::Map::new();
     for adapter in rest.pipeline.catalog.adapters().iter() {
         let ready = adapter.ready().await;
-        providers.insert(adapter.provider_id().to_owned(), json!({"ready": ready.is_ok(), "reason": ready.err()}));
+        providers.insert(
+            adapter.provider_id().to_owned(),
+            json!({"ready": ready.is_ok(), "reason": ready.err()}),
+        );
     }
     let ready = audit.ready && state.is_ok();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = json!({
         "ready": ready,
         "dependencies": {
@@ -424,26 +511,43 @@ async fn metrics(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     if rest.open_metrics {
         return exposition(&rest);
     }
-    enter(rest, request, async |entered: Entered, _| Ok(exposition(&entered.rest))).await
+    enter(rest, request, async |entered: Entered, _| {
+        Ok(exposition(&entered.rest))
+    })
+    .await
 }
 
 fn exposition(rest: &Rest) -> Response {
     let uptime = rest.clock.now().since(rest.started);
     match rest.pipeline.telemetry.render(uptime) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 async fn openapi(State(rest): State<Arc<Rest>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], rest.document.json().to_owned()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        rest.document.json().to_owned(),
+    )
+        .into_response()
 }
 
 async fn docs(State(rest): State<Arc<Rest>>) -> Response {
     (
         [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+            (
+                header::CONTENT_SECURITY_POLICY,
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            ),
         ],
         rest.document.page().to_owned(),
     )
@@ -461,7 +565,9 @@ pub fn forbidden_host(error: &impl std::fmt::Display, headers: &HeaderMap) -> Re
 pub async fn correlate(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let corr_id = door.corr_id(request.headers());
     if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
-        request.headers_mut().insert(HeaderName::from_static(CORRELATION_ID), value);
+        request
+            .headers_mut()
+            .insert(HeaderName::from_static(CORRELATION_ID), value);
     }
     reply::with_corr_id(next.run(request).await, &corr_id)
 }

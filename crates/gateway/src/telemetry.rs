@@ -48,11 +48,17 @@ pub struct Telemetry {
 }
 
 fn durations() -> Histogram {
-    Histogram::new([0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+    Histogram::new([
+        0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+        10.0, 30.0,
+    ])
 }
 
 fn stage_durations() -> Histogram {
-    Histogram::new([0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0])
+    Histogram::new([
+        0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001,
+        0.005, 0.025, 0.1, 1.0,
+    ])
 }
 
 impl Telemetry {
@@ -61,15 +67,37 @@ impl Telemetry {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let calls = Family::default();
-        registry.register("mcp_tool_calls", "Tool calls by how they ended", calls.clone());
+        registry.register(
+            "mcp_tool_calls",
+            "Tool calls by how they ended",
+            calls.clone(),
+        );
         let tool_durations = Family::<Tool, Histogram>::new_with_constructor(durations);
-        registry.register_with_unit("mcp_tool_duration", "How long tool calls took", Unit::Seconds, tool_durations.clone());
+        registry.register_with_unit(
+            "mcp_tool_duration",
+            "How long tool calls took",
+            Unit::Seconds,
+            tool_durations.clone(),
+        );
         let stages = Family::<Stage, Histogram>::new_with_constructor(stage_durations);
-        registry.register_with_unit("fastmcp_stage", "How long the stages of a call took", Unit::Seconds, stages.clone());
+        registry.register_with_unit(
+            "fastmcp_stage",
+            "How long the stages of a call took",
+            Unit::Seconds,
+            stages.clone(),
+        );
         let refusals = Family::default();
-        registry.register("fastmcp_door_refusals", "Requests refused before a tool was known", refusals.clone());
+        registry.register(
+            "fastmcp_door_refusals",
+            "Requests refused before a tool was known",
+            refusals.clone(),
+        );
         let policy_reloads = Family::default();
-        registry.register("fastmcp_policy_reloads", "Attempts to load changed policies", policy_reloads.clone());
+        registry.register(
+            "fastmcp_policy_reloads",
+            "Attempts to load changed policies",
+            policy_reloads.clone(),
+        );
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -90,14 +118,23 @@ impl Telemetry {
 
     /// Counts a call of a registered tool.
     pub fn called(&self, tool: &str, status: &'static str, took: Duration) {
-        let label = ToolStatus { tool_name: tool.to_owned(), status };
+        let label = ToolStatus {
+            tool_name: tool.to_owned(),
+            status,
+        };
         self.calls.get_or_create(&label).inc();
-        self.durations.get_or_create(&Tool { tool_name: tool.to_owned() }).observe(took.as_secs_f64());
+        self.durations
+            .get_or_create(&Tool {
+                tool_name: tool.to_owned(),
+            })
+            .observe(took.as_secs_f64());
     }
 
     /// Counts the time of a stage.
     pub fn stage(&self, stage: &'static str, took: Duration) {
-        self.stages.get_or_create(&Stage { stage }).observe(took.as_secs_f64());
+        self.stages
+            .get_or_create(&Stage { stage })
+            .observe(took.as_secs_f64());
     }
 
     /// Counts a refusal at the door.
@@ -107,7 +144,9 @@ impl Telemetry {
 
     /// Counts an attempt to load changed policies.
     pub fn policy_reloaded(&self, outcome: &'static str) {
-        self.policy_reloads.get_or_create(&Reason { reason: outcome }).inc();
+        self.policy_reloads
+            .get_or_create(&Reason { reason: outcome })
+            .inc();
     }
 
     /// Says how many tools there are.

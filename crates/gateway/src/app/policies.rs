@@ -28,7 +28,9 @@ impl PolicyFiles {
         if !path.exists() {
             std::fs::write(path, DEFAULT_POLICY).map_err(file(path))?;
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self {
+            path: path.to_owned(),
+        })
     }
 
     /// The texts.
@@ -37,12 +39,19 @@ impl PolicyFiles {
         for path in self.files().map_err(file(&self.path))? {
             let size = std::fs::metadata(&path).map_err(file(&path))?.len();
             if size > MAX_BYTES {
-                let error = io::Error::new(io::ErrorKind::InvalidData, format!("policy file is larger than {MAX_BYTES} bytes"));
+                let error = io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("policy file is larger than {MAX_BYTES} bytes"),
+                );
                 return Err(file(&path)(error));
             }
             let text = std::fs::read_to_string(&path).map_err(file(&path))?;
             let name = path.display().to_string();
-            sources = if is_cedar(&path) { sources.with_cedar(name, text) } else { sources.with_yaml(name, text) };
+            sources = if is_cedar(&path) {
+                sources.with_cedar(name, text)
+            } else {
+                sources.with_yaml(name, text)
+            };
         }
         Ok(sources)
     }
@@ -66,7 +75,9 @@ impl PolicyFiles {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let path = entry?.path();
-            let known = path.extension().is_some_and(|e| e == "yml" || e == "yaml" || e == "cedar");
+            let known = path
+                .extension()
+                .is_some_and(|e| e == "yml" || e == "yaml" || e == "cedar");
             if known && path.is_file() {
                 files.push(path);
             }

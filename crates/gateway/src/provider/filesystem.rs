@@ -427,7 +427,10 @@ impl ProviderAdapter for FilesystemProvider {
     }
 
     fn demands(&self, endpoint: &str, args: &Args) -> Result<Demands, ProviderError> {
-        let mut demands = Demands { writes: endpoint == WRITE_FILE, ..Demands::default() };
+        let mut demands = Demands {
+            writes: endpoint == WRITE_FILE,
+            ..Demands::default()
+        };
         if endpoint == WRITE_FILE && decode::<WriteInput>(args)?.overwrite {
             demands.safety_tags.push(DESTRUCTIVE.to_owned());
         }

@@ -53,7 +53,10 @@ impl OpenApiDocument {
         let mut described = Described::openapi();
         version.clone_into(&mut described.info.version);
         let value = serde_json::to_value(&described)?;
-        Ok(Self { json: value.to_string(), page: page(&value) })
+        Ok(Self {
+            json: value.to_string(),
+            page: page(&value),
+        })
     }
 
     /// The description, OpenAPI 3.1.
@@ -74,13 +77,19 @@ fn page(document: &serde_json::Value) -> String {
     let paths = document.get("paths").and_then(|p| p.as_object());
     for (path, operations) in paths.into_iter().flatten() {
         for (method, operation) in operations.as_object().into_iter().flatten() {
-            let summary = operation.get("summary").and_then(|s| s.as_str()).unwrap_or_default();
+            let summary = operation
+                .get("summary")
+                .and_then(|s| s.as_str())
+                .unwrap_or_default();
             let responses = operation.get("responses").and_then(|r| r.as_object());
             let answers: Vec<String> = responses
                 .into_iter()
                 .flatten()
                 .map(|(status, response)| {
-                    let text = response.get("description").and_then(|d| d.as_str()).unwrap_or_default();
+                    let text = response
+                        .get("description")
+                        .and_then(|d| d.as_str())
+                        .unwrap_or_default();
                     format!("<li><b>{}</b> {}</li>", escape(status), escape(text))
                 })
                 .collect();
@@ -101,5 +110,8 @@ fn page(document: &serde_json::Value) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

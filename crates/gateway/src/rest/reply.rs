@@ -1,9 +1,6 @@
 //! Answers as REST shows them: the one place where an error becomes a response.
 
-use axum::{
-    body::Body,
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -21,7 +18,10 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Response {
 fn text(status: StatusCode, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -35,10 +35,20 @@ pub(super) fn completed(call: &Call, done: &Completed) -> Result<Response, Error
         token_meta: &'a serde_json::Map<String, Value>,
     }
     let result = serde_json::from_str(done.result.as_str()).map_err(Error::internal)?;
-    let answer = Answer { tool_id: &call.tool_id, result, token_meta: &done.token_meta };
-    let mut response = text(StatusCode::OK, serde_json::to_string(&answer).map_err(Error::internal)?);
+    let answer = Answer {
+        tool_id: &call.tool_id,
+        result,
+        token_meta: &done.token_meta,
+    };
+    let mut response = text(
+        StatusCode::OK,
+        serde_json::to_string(&answer).map_err(Error::internal)?,
+    );
     if done.replay {
-        response.headers_mut().insert(HeaderName::from_static("x-idempotent-replay"), HeaderValue::from_static("true"));
+        response.headers_mut().insert(
+            HeaderName::from_static("x-idempotent-replay"),
+            HeaderValue::from_static("true"),
+        );
     }
     Ok(response)
 }
@@ -49,20 +59,27 @@ pub(super) fn error(error: &Error, corr_id: &CorrId) -> Response {
     }
     let mut response = json(error.code().status(), &error.to_json(corr_id.as_str()));
     if let Some(seconds) = error.retry_after_seconds() {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
 
 pub(super) fn with_corr_id(mut response: Response, corr_id: &CorrId) -> Response {
     if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
-        response.headers_mut().insert(HeaderName::from_static(CORRELATION_ID), value);
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(CORRELATION_ID), value);
     }
     response
 }
 
 /// An answer to a request that belongs to no route, under a status of its own.
 pub(super) fn with_status(error: &Error, status: StatusCode, headers: &HeaderMap) -> Response {
-    let corr_id = headers.get(CORRELATION_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let corr_id = headers
+        .get(CORRELATION_ID)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     json(status, &error.to_json(corr_id))
 }
