@@ -402,6 +402,11 @@ async fn whoever_asks_again_is_told_that_it_was_done() {
         .ok();
     let again = ticket(&gateway, &token, &campaign()).await;
     assert_eq!(again["done_before"], first["operation_id"], "{again}");
+    let once_more = ticket(&gateway, &token, &campaign()).await;
+    assert_eq!(
+        once_more["done_before"], first["operation_id"],
+        "asking again hides nothing: {once_more}"
+    );
     assert_ne!(again["action_token"], first["action_token"]);
     let mut other = campaign();
     other["budget"] = json!(1);

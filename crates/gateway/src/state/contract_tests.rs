@@ -552,6 +552,29 @@ async fn recent_finds_what_counts(store: &impl OperationStore) {
         .unwrap()
         .unwrap();
     assert_eq!(found.id, newer.id, "what failed does not count");
+
+    moved(
+        store,
+        &newer,
+        Event::Redeem {
+            owner: owner(),
+            until: after(now, 5_000),
+        },
+        after(now, 700),
+    )
+    .await;
+    let asked_again = row(
+        mine.clone(),
+        Machine::reserved(after(now, 9_000)),
+        after(now, 800),
+    );
+    store.create(create(&asked_again)).await.unwrap();
+    let found = store
+        .recent(ask(&mine, after(now, 900), now))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.id, newer.id, "asking again hides nothing");
 }
 
 async fn sweeps_are_bounded(store: &impl OperationStore) {

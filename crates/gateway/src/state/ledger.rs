@@ -214,8 +214,9 @@ impl Ledger {
             .transpose()
     }
 
-    /// Finds what a client may be repeating without its ticket: the newest operation of the same caller, tool and
-    /// arguments that is open, at work or completed within [`RECENT_WINDOW`], or one that is unknown, however old.
+    /// Finds what a client may be repeating without its ticket, of the same caller, tool and arguments: one that is
+    /// unknown, however old; else, of the last [`RECENT_WINDOW`], the newest that is at work or completed; else the
+    /// newest that is open.
     ///
     /// # Errors
     ///

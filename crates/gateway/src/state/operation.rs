@@ -344,7 +344,8 @@ pub trait OperationStore: fmt::Debug + Send + Sync + 'static {
     /// Whether `key` names the operation.
     fn has_key(&self, row: &Row, key: &IdempotencyKey) -> BoxFuture<'_, Result<bool, StateError>>;
 
-    /// Finds what a client may be repeating. An unknown one goes first.
+    /// Finds what a client may be repeating. An unknown one goes first, then one that is at work or completed: that
+    /// the client asked once more since must not hide it.
     fn recent(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>>;
 
     /// Lists operations without their results and arguments.

@@ -26,8 +26,8 @@ mod sql;
 mod step;
 
 use sql::{
-    BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, LIST, PENDING, PURGE,
-    RECENT, RECOVER, UNKNOWN,
+    ACTED, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, LIST, OPEN,
+    PENDING, PURGE, RECOVER, UNKNOWN,
 };
 
 /// Where a key is unique.
@@ -252,7 +252,7 @@ impl OperationStore for Sqlite {
     fn recent(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            for sql in [UNKNOWN, RECENT] {
+            for sql in [UNKNOWN, ACTED, OPEN] {
                 let row = sqlx::query(sql)
                     .bind(query.binding.tenant.as_str())
                     .bind(query.binding.subject.as_str())

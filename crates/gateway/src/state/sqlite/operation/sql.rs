@@ -61,11 +61,16 @@ pub(super) const UNKNOWN: &str = select!(
              AND o.state = 'unknown' ORDER BY o.updated_at DESC LIMIT 1"
 );
 
-/// The newest operation of a call that is open, at work or completed.
-pub(super) const RECENT: &str = select!(
+/// The newest operation of a call that is at work or completed.
+pub(super) const ACTED: &str = select!(
     "INDEXED BY operations_recent WHERE o.tenant = ?1 AND o.subject = ?2 AND o.tool_id = ?3 AND o.args_digest = ?4 AND o.client IS ?5 \
-             AND o.updated_at >= ?6 AND (o.state IN ('claimed', 'intended', 'completed') \
-             OR (o.state IN ('reserved', 'confirmed') AND o.expires_at > ?7)) ORDER BY o.updated_at DESC LIMIT 1"
+             AND o.updated_at >= ?6 AND o.state IN ('claimed', 'intended', 'completed') ORDER BY o.updated_at DESC LIMIT 1"
+);
+
+/// The newest operation of a call that is open.
+pub(super) const OPEN: &str = select!(
+    "INDEXED BY operations_recent WHERE o.tenant = ?1 AND o.subject = ?2 AND o.tool_id = ?3 AND o.args_digest = ?4 AND o.client IS ?5 \
+             AND o.updated_at >= ?6 AND o.state IN ('reserved', 'confirmed') AND o.expires_at > ?7 ORDER BY o.updated_at DESC LIMIT 1"
 );
 
 /// Operations in one state, the one that moved last first.
@@ -146,8 +151,8 @@ mod tests {
             Event::Settle(Settlement::Failed),
         ];
         let queries = [
-            HOLDER, FREE_KEY, PENDING, BY_TOKEN, BY_ID, HAS_KEY, UNKNOWN, RECENT, LIST, RECOVER,
-            EXPIRE, PURGE,
+            HOLDER, FREE_KEY, PENDING, BY_TOKEN, BY_ID, HAS_KEY, UNKNOWN, ACTED, OPEN, LIST,
+            RECOVER, EXPIRE, PURGE,
         ];
         let mut reader = sqlite.reader().await.unwrap();
         for sql in queries.into_iter().chain(events.iter().map(statement)) {
