@@ -1,12 +1,12 @@
 //! The gateway put together: built once, served, closed.
 
+mod open;
 mod policies;
 
 use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -22,16 +22,12 @@ use fastmcp::{
         stdio::Stdio,
     },
 };
-use fastmcp_audit::{Log, Status};
+use fastmcp_audit::Status;
 use fastmcp_auth::{
-    Authenticator, Caller, Challenger, JwkSet, JwtConfig, JwtVerifier, KeySource, RemoteKeys,
-    ResourceMetadata, TokenVerifier,
-    keys::RemoteKeysConfig,
-    verifier::{CacheConfig, CachedVerifier},
+    Authenticator, Caller, Challenger, RemoteKeys, ResourceMetadata, TokenVerifier,
 };
 use fastmcp_guard::{
     clock::{Clock, SystemClock, Timestamp},
-    http::{AllowedHost, UrlFetcher},
     random::{OsRandom, Random},
 };
 use hyper::body::Incoming;
@@ -40,22 +36,17 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    audit::Audit,
     broker::Broker,
     catalog::Catalog,
     config::{Config, JwtKeys},
     confirm,
     consent::Consents,
     door::Door,
-    keys::{Development, Keys},
+    keys::Keys,
     limit::Limit,
     mcp,
     pipeline::Pipeline,
     policy::Policy,
-    provider::{
-        Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
-        filesystem::FilesystemProvider,
-    },
     rest::{self, OpenApiDocument, Rest},
     state::{self, State},
     telemetry::Telemetry,
@@ -151,8 +142,8 @@ impl App {
         check_bind(config, config.bind)?;
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) =
             (Arc::new(SystemClock), Arc::new(OsRandom));
-        private_folder(&config.data_dir)?;
-        let key_ring = blocking(&config.data_dir, Keys::open)
+        open::private_folder(&config.data_dir)?;
+        let key_ring = open::blocking(&config.data_dir, Keys::open)
             .await?
             .map_err(Error::part("key folder"))?;
         let policies = PolicyFiles::open(&config.policy_path)?;
@@ -161,9 +152,9 @@ impl App {
         let policy = Policy::load(&policies.read()?, Arc::clone(&clock))
             .map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();
-        let audit = open_audit(config, &key_ring, Arc::clone(&clock)).await?;
-        let state = open_state(config, &key_ring).await?;
-        let adapters = adapters(config, &random).await?;
+        let audit = open::open_audit(config, &key_ring, Arc::clone(&clock)).await?;
+        let state = open::open_state(config, &key_ring).await?;
+        let adapters = open::adapters(config, &random).await?;
         let catalog = Catalog::open(state.clone(), adapters, Arc::clone(&clock))
             .await
             .map_err(Error::part("catalogue"))?;
@@ -175,7 +166,7 @@ impl App {
         };
         let consents = Consents::new(state.ledger().clone(), confirmations)
             .map_err(Error::part("confirmations"))?;
-        let (verifier, remote_keys) = verifier(config, &clock).await?;
+        let (verifier, remote_keys) = open::verifier(config, &clock).await?;
         let pipeline = Pipeline {
             audit,
             catalog,
@@ -512,135 +503,6 @@ fn check_bind(config: &Config, bind: SocketAddr) -> Result<(), Error> {
     } else {
         Ok(())
     }
-}
-
-async fn blocking<T, F>(path: &Path, work: F) -> Result<T, Error>
-where
-    T: Send + 'static,
-    F: FnOnce(&Path) -> T + Send + 'static,
-{
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || work(&path))
-        .await
-        .map_err(Error::part("worker"))
-}
-
-fn private_folder(path: &Path) -> Result<(), Error> {
-    let made = {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path)
-    };
-    made.map_err(|source| Error::File {
-        path: path.display().to_string(),
-        source,
-    })
-}
-
-async fn open_audit(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Result<Audit, Error> {
-    private_folder(&config.audit_dir)?;
-    let mut options = fastmcp_audit::Options::new(
-        &config.instance,
-        keys.audit_signer(&config.instance)
-            .map_err(Error::part("audit key"))?,
-    );
-    options.mode = config.audit_mode;
-    let log = blocking(&config.audit_dir, move |path| Log::open(path, options))
-        .await?
-        .map_err(Error::part("audit log"))?;
-    Ok(Audit::new(log, keys.audit_salt(), clock))
-}
-
-async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {
-    if let Some(folder) = config.state_path.parent() {
-        private_folder(folder)?;
-    }
-    let seal = Arc::new(keys.seal().map_err(Error::part("key folder"))?);
-    let location = state::Location::File(config.state_path.clone());
-    let mut options =
-        state::Options::new(location, seal, &config.instance).map_err(Error::part("state"))?;
-    options.retention = config.idempotency_ttl;
-    State::open(options).await.map_err(Error::part("state"))
-}
-
-async fn adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, Error> {
-    let (config, random) = (config.clone(), Arc::clone(random));
-    let opened = tokio::task::spawn_blocking(move || open_adapters(&config, &random)).await;
-    opened.map_err(Error::part("worker"))?
-}
-
-fn open_adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, Error> {
-    if config.database_is_sample {
-        database::sample::create(&config.database_path).map_err(Error::part("sample database"))?;
-    }
-    let options = database::Options {
-        max_rows: config.database_max_rows,
-        timeout: config.request_timeout,
-        ..database::Options::default()
-    };
-    let database = DatabaseProvider::open(&config.database_path, options, Arc::clone(random))
-        .map_err(Error::part("database"))?;
-    private_folder(&config.filesystem_root)?;
-    let options = filesystem::Options {
-        limits: config.filesystem_limits,
-        timeout: config.request_timeout,
-        ..filesystem::Options::default()
-    };
-    let files = FilesystemProvider::open(&config.filesystem_root, options, Arc::clone(random))
-        .map_err(Error::part("files folder"))?;
-    let ads = AdsProvider::open(&config.ads_path, Arc::clone(random))
-        .map_err(Error::part("ads sandbox"))?;
-    let mut adapters = Adapters::default();
-    adapters.register_adapter(Arc::new(database));
-    adapters.register_adapter(Arc::new(files));
-    adapters.register_adapter(Arc::new(ads));
-    Ok(adapters)
-}
-
-type Verification = (Arc<dyn TokenVerifier>, Option<Arc<RemoteKeys>>);
-
-async fn verifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Verification, Error> {
-    let mut jwt = JwtConfig::new(&config.jwt.issuer, &config.jwt.audience);
-    jwt.algorithms.clone_from(&config.jwt.algorithms);
-    jwt.leeway = config.jwt.leeway;
-    jwt.require_tenant = true;
-    let mut remote = None;
-    let keys = match &config.jwt.keys {
-        JwtKeys::Development => {
-            let development = blocking(&config.data_dir, Development::open_or_generate)
-                .await?
-                .map_err(Error::part("development keys"))?;
-            KeySource::from(development.jwks())
-        }
-        JwtKeys::File(path) => {
-            let bytes = std::fs::read(path).map_err(|source| Error::File {
-                path: path.display().to_string(),
-                source,
-            })?;
-            KeySource::from(JwkSet::parse(&bytes).map_err(Error::part("JWT_JWKS_FILE"))?)
-        }
-        JwtKeys::Url(url) => {
-            let allowed = AllowedHost::of_url(url).map_err(Error::part("JWT_JWKS_URL"))?;
-            let fetcher = UrlFetcher::new(&fastmcp_guard::http::Config::configured(vec![allowed]))
-                .map_err(Error::part("JWT_JWKS_URL"))?;
-            let keys = RemoteKeys::new(RemoteKeysConfig::new(url.as_str()), Arc::new(fetcher))
-                .map_err(Error::part("JWT_JWKS_URL"))?;
-            let keys = Arc::new(keys);
-            remote = Some(Arc::clone(&keys));
-            KeySource::from(keys)
-        }
-    };
-    let verifier =
-        JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
-    let cached = CachedVerifier::new(
-        Arc::new(verifier),
-        Arc::clone(clock),
-        &CacheConfig::default(),
-    )
-    .map_err(Error::part("JWT settings"))?;
-    Ok((Arc::new(cached), remote))
 }
 
 impl std::fmt::Debug for App {

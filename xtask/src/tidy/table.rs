@@ -162,7 +162,16 @@ pub(crate) const CRATES: &[Crate] = &[
     Crate {
         name: "fastmcp-cli",
         folder: "crates/cli",
-        may: &["fastmcp", "fastmcp-audit", "fastmcp-gateway"],
+        // The command shows what these rooms say, and makes requests of them; it decides nothing.
+        may: &[
+            "fastmcp",
+            "fastmcp-audit",
+            "fastmcp-auth",
+            "fastmcp-gateway",
+            "fastmcp-guard",
+            "fastmcp-policy",
+            "fastmcp-protocol",
+        ],
         never: &[
             "cedar-policy",
             "hyper-rustls",

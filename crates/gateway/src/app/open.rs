@@ -1,0 +1,163 @@
+//! Opening the parts of the gateway.
+
+use std::{path::Path, sync::Arc};
+
+use fastmcp_audit::Log;
+use fastmcp_auth::{
+    JwkSet, JwtConfig, JwtVerifier, KeySource, RemoteKeys, TokenVerifier,
+    keys::RemoteKeysConfig,
+    verifier::{CacheConfig, CachedVerifier},
+};
+use fastmcp_guard::{
+    clock::Clock,
+    http::{AllowedHost, UrlFetcher},
+    random::Random,
+};
+
+use super::Error;
+use crate::{
+    audit::Audit,
+    config::{Config, JwtKeys},
+    keys::{Development, Keys},
+    provider::{
+        Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
+        filesystem::FilesystemProvider,
+    },
+    state::{self, State},
+};
+
+pub(super) async fn blocking<T, F>(path: &Path, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&Path) -> T + Send + 'static,
+{
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || work(&path))
+        .await
+        .map_err(Error::part("worker"))
+}
+
+pub(super) fn private_folder(path: &Path) -> Result<(), Error> {
+    let made = {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)
+    };
+    made.map_err(|source| Error::File {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+pub(super) async fn open_audit(
+    config: &Config,
+    keys: &Keys,
+    clock: Arc<dyn Clock>,
+) -> Result<Audit, Error> {
+    private_folder(&config.audit_dir)?;
+    let mut options = fastmcp_audit::Options::new(
+        &config.instance,
+        keys.audit_signer(&config.instance)
+            .map_err(Error::part("audit key"))?,
+    );
+    options.mode = config.audit_mode;
+    let log = blocking(&config.audit_dir, move |path| Log::open(path, options))
+        .await?
+        .map_err(Error::part("audit log"))?;
+    Ok(Audit::new(log, keys.audit_salt(), clock))
+}
+
+pub(super) async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {
+    if let Some(folder) = config.state_path.parent() {
+        private_folder(folder)?;
+    }
+    let seal = Arc::new(keys.seal().map_err(Error::part("key folder"))?);
+    let location = state::Location::File(config.state_path.clone());
+    let mut options =
+        state::Options::new(location, seal, &config.instance).map_err(Error::part("state"))?;
+    options.retention = config.idempotency_ttl;
+    State::open(options).await.map_err(Error::part("state"))
+}
+
+pub(super) async fn adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, Error> {
+    let (config, random) = (config.clone(), Arc::clone(random));
+    let opened = tokio::task::spawn_blocking(move || open_adapters(&config, &random)).await;
+    opened.map_err(Error::part("worker"))?
+}
+
+pub(super) fn open_adapters(config: &Config, random: &Arc<dyn Random>) -> Result<Adapters, Error> {
+    if config.database_is_sample {
+        database::sample::create(&config.database_path).map_err(Error::part("sample database"))?;
+    }
+    let options = database::Options {
+        max_rows: config.database_max_rows,
+        timeout: config.request_timeout,
+        ..database::Options::default()
+    };
+    let database = DatabaseProvider::open(&config.database_path, options, Arc::clone(random))
+        .map_err(Error::part("database"))?;
+    private_folder(&config.filesystem_root)?;
+    let options = filesystem::Options {
+        limits: config.filesystem_limits,
+        timeout: config.request_timeout,
+        ..filesystem::Options::default()
+    };
+    let files = FilesystemProvider::open(&config.filesystem_root, options, Arc::clone(random))
+        .map_err(Error::part("files folder"))?;
+    let ads = AdsProvider::open(&config.ads_path, Arc::clone(random))
+        .map_err(Error::part("ads sandbox"))?;
+    let mut adapters = Adapters::default();
+    adapters.register_adapter(Arc::new(database));
+    adapters.register_adapter(Arc::new(files));
+    adapters.register_adapter(Arc::new(ads));
+    Ok(adapters)
+}
+
+pub(super) type Verification = (Arc<dyn TokenVerifier>, Option<Arc<RemoteKeys>>);
+
+pub(super) async fn verifier(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Verification, Error> {
+    let mut jwt = JwtConfig::new(&config.jwt.issuer, &config.jwt.audience);
+    jwt.algorithms.clone_from(&config.jwt.algorithms);
+    jwt.leeway = config.jwt.leeway;
+    jwt.require_tenant = true;
+    let mut remote = None;
+    let keys = match &config.jwt.keys {
+        JwtKeys::Development => {
+            let development = blocking(&config.data_dir, Development::open_or_generate)
+                .await?
+                .map_err(Error::part("development keys"))?;
+            KeySource::from(development.jwks())
+        }
+        JwtKeys::File(path) => {
+            let bytes = std::fs::read(path).map_err(|source| Error::File {
+                path: path.display().to_string(),
+                source,
+            })?;
+            KeySource::from(JwkSet::parse(&bytes).map_err(Error::part("JWT_JWKS_FILE"))?)
+        }
+        JwtKeys::Url(url) => {
+            let allowed = AllowedHost::of_url(url).map_err(Error::part("JWT_JWKS_URL"))?;
+            let fetcher = UrlFetcher::new(&fastmcp_guard::http::Config::configured(vec![allowed]))
+                .map_err(Error::part("JWT_JWKS_URL"))?;
+            let keys = RemoteKeys::new(RemoteKeysConfig::new(url.as_str()), Arc::new(fetcher))
+                .map_err(Error::part("JWT_JWKS_URL"))?;
+            let keys = Arc::new(keys);
+            remote = Some(Arc::clone(&keys));
+            KeySource::from(keys)
+        }
+    };
+    let verifier =
+        JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
+    let cached = CachedVerifier::new(
+        Arc::new(verifier),
+        Arc::clone(clock),
+        &CacheConfig::default(),
+    )
+    .map_err(Error::part("JWT settings"))?;
+    Ok((Arc::new(cached), remote))
+}
