@@ -6,18 +6,19 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Era, ErrorCode, Method, ProtocolVersion, RequestId, RpcError,
+    Era, ErrorCode, Method, ProtocolVersion, Raw, RequestId, RpcError,
     content::Meta,
     jsonrpc::encode_error,
     legacy,
     meta::{Implementation, SERVER_INFO},
+    ordered::Ordered,
     resource,
     tool::CallToolResult,
     wire::{CacheHint, ResultWriter},
 };
 use fastmcp_transport::Reply;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     call::Payload,
@@ -119,15 +120,39 @@ impl Answer<'_> {
                 let meta = result.meta.take();
                 self.typed(&result, meta, None)
             }
-            Payload::Raw(raw) => {
-                let mut value: serde_json::Map<String, Value> = raw.decode()?;
-                let meta = value
-                    .remove("_meta")
-                    .map(serde_json::from_value::<Meta>)
-                    .transpose()?;
-                self.typed(&value, meta, cache)
-            }
+            Payload::Raw(raw) => self.raw(&raw, cache),
         }
+    }
+
+    /// A result that is encoded already. Its members stay as they came, big numbers and all; only
+    /// its own `_meta` is opened, to say in it whose result it is.
+    fn raw(&self, raw: &Raw, cache: Option<CacheHint>) -> Result<ByteString> {
+        #[derive(serde::Deserialize)]
+        struct Own {
+            #[serde(rename = "_meta", default)]
+            meta: Option<Meta>,
+        }
+        if !raw.is_object() {
+            return Err(Error::internal("an encoded result is no object"));
+        }
+        let own: Own = raw.decode()?;
+        if own.meta.is_some() {
+            let mut others = Ordered::new();
+            for (name, value) in raw.decode::<Ordered<Raw>>()? {
+                if name != "_meta" {
+                    others.set(name, value);
+                }
+            }
+            return self.typed(&others, own.meta, cache);
+        }
+        let writer = ResultWriter::new(self.id, raw.as_str().len());
+        Ok(match self.version.era() {
+            Era::Modern => writer
+                .complete(cache)
+                .meta(&self.identity.meta)
+                .text(raw.as_str()),
+            Era::Legacy => writer.text(raw.as_str()),
+        })
     }
 
     /// The result of a tool; `plain` and `older` are the `_meta` of one that has none of its own.
@@ -213,7 +238,7 @@ impl Answer<'_> {
         result.structured_content = error
             .data()
             .filter(|d| d.is_object())
-            .and_then(|d| fastmcp_protocol::Raw::of(d).ok());
+            .and_then(|d| Raw::of(d).ok());
         self.payload(Payload::Tool(result), None)
     }
 
@@ -240,5 +265,49 @@ impl Answer<'_> {
             body: encode_error(Some(self.id), &error).into(),
             session: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(version: ProtocolVersion, payload: Payload) -> String {
+        let identity = Identity::new(Implementation::new("s", "1"));
+        let answer = Answer {
+            id: &RequestId::Number(1),
+            version,
+            method: Some(Method::ToolsCall),
+            identity: &identity,
+            mask: true,
+        };
+        match answer.payload(payload, None) {
+            Reply::Message { body, .. } => body.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn encoded_results_stay_as_they_came() {
+        let raw = |text: &'static str| Payload::Raw(Raw::parse(text).unwrap());
+        let plain = r#"{"z":123456789012345678901234567890,"a":1.10}"#;
+        assert_eq!(
+            written(ProtocolVersion::LATEST_LEGACY, raw(plain)),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{plain}}}"#)
+        );
+        assert_eq!(
+            written(ProtocolVersion::LATEST, raw(plain)),
+            r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}},"z":123456789012345678901234567890,"a":1.10}}"#
+        );
+        assert_eq!(
+            written(
+                ProtocolVersion::LATEST,
+                raw(r#"{"z":1.10,"_meta":{"k":1}}"#)
+            ),
+            r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"},"k":1},"z":1.10}}"#
+        );
+        assert!(
+            written(ProtocolVersion::LATEST, raw("[1]")).contains("an internal error occurred")
+        );
     }
 }
