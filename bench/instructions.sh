@@ -36,6 +36,8 @@ fail() {
 # The instructions that the server spent from start to end, with $1 requests.
 count() {
     local url="" profile=$folder/profile.$1
+    # Here, not when the server opens it: what the run before said must be gone.
+    : >"$folder/stdout"
     "${pin[@]}" valgrind --tool=callgrind --callgrind-out-file="$profile" \
         "$server" --bind 127.0.0.1:0 >"$folder/stdout" 2>"$folder/stderr" &
     pid=$!

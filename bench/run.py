@@ -61,7 +61,7 @@ def verify(servers, tool):
 
 def instructions(folder, name, era, tool):
     command = [HERE / "instructions.sh", folder / "bench-client", folder / name, HERE / f"requests/{era}-{tool}.http"]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def rounds(servers, sizes, options):
