@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a call of a tool: this framework, raw axum, raw hyper and rmcp, side by side.
 
-    bench/run.py [--rounds 5] [--seconds 2] [--tool echo|add] [--no-instructions]
+    bench/run.py [--rounds 5] [--seconds 2] [--tool echo|add] [--no-instructions] [--no-build]
 
 Builds the servers (profile `release`), proves that they give the same answers, loads them in turn,
 round by round (A B C D A B C D ...), and writes the section `servers` of bench/RESULTS.md: medians,
@@ -34,7 +34,7 @@ PATH = "/mcp"
 
 
 def build(target):
-    command = ["cargo", "build", "--release", "--locked", "--features", "peers", "--bins", "--target-dir", target]
+    command = ["cargo", "build", "--release", "--features", "peers", "--bins", "--target-dir", target]
     subprocess.run(command, cwd=HERE, check=True)
     return target / "release"
 
@@ -150,9 +150,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--tool", choices=["echo", "add"], default="echo")
     parser.add_argument("--no-instructions", action="store_true")
+    parser.add_argument("--no-build", action="store_true", help="measure what was built before")
     options = parser.parse_args()
     harness.require_wrk()
-    folder = build(pathlib.Path(os.environ.get("BENCH_TARGET_DIR", HERE / "target")))
+    target = pathlib.Path(os.environ.get("BENCH_TARGET_DIR", HERE / "target"))
+    folder = target / "release" if options.no_build else build(target)
     before = os.getloadavg()[0]
     servers = {}
     try:
