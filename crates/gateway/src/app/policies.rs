@@ -9,9 +9,7 @@ use std::{
 use fastmcp_policy::{DEFAULT_POLICY, Sources};
 
 use super::Error;
-
-/// The longest policy file.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+use crate::config::policy_sources;
 
 /// The files of the policy.
 #[derive(Clone, Debug)]
@@ -35,25 +33,10 @@ impl PolicyFiles {
 
     /// The texts.
     pub(super) fn read(&self) -> Result<Sources, Error> {
-        let mut sources = Sources::new();
-        for path in self.files().map_err(file(&self.path))? {
-            let size = std::fs::metadata(&path).map_err(file(&path))?.len();
-            if size > MAX_BYTES {
-                let error = io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("policy file is larger than {MAX_BYTES} bytes"),
-                );
-                return Err(file(&path)(error));
-            }
-            let text = std::fs::read_to_string(&path).map_err(file(&path))?;
-            let name = path.display().to_string();
-            sources = if is_cedar(&path) {
-                sources.with_cedar(name, text)
-            } else {
-                sources.with_yaml(name, text)
-            };
-        }
-        Ok(sources)
+        policy_sources(&self.path).map_err(|e| {
+            let cause = std::error::Error::source(&e).map(|c| format!(": {c}"));
+            Error::Policy(format!("{e}{}", cause.unwrap_or_default()))
+        })
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {
@@ -85,10 +68,6 @@ impl PolicyFiles {
         files.sort();
         Ok(files)
     }
-}
-
-fn is_cedar(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "cedar")
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
