@@ -376,3 +376,77 @@ async fn the_address_of_a_client_is_a_proxys_word_only_where_the_proxy_is_truste
         .await;
     assert_eq!(address(&gateway, "trusted").await, "203.0.113.9");
 }
+
+#[tokio::test]
+async fn without_a_record_nothing_is_done() {
+    let home = Home::new();
+    home.start().await.stop().await;
+    let gateway = home.start_on_a_small_disk(300).await;
+    let token = home.role("writer", "fs-writer").await;
+    let write = async |n: usize| {
+        let arguments = json!({"path": format!("f-{n}"), "content": "x"});
+        let ask = gateway.invoke(&token, "filesystem:writeFile", &arguments);
+        ask.header("x-correlation-id", &format!("disk-{n}"))
+            .send()
+            .await
+    };
+    let mut done = Vec::new();
+    let refused = loop {
+        let n = done.len();
+        let reply = write(n).await;
+        if reply.status != 200 {
+            let error = reply.error(503, "UNAVAILABLE");
+            assert!(
+                error["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("nothing was done"),
+                "{error}"
+            );
+            break n;
+        }
+        done.push(n);
+        assert!(n < 1_000, "the disk is never full");
+    };
+    let files = walk(&home.data().join("files"));
+    let exists = |n: &usize| files.contains(&format!("f-{n}"));
+    assert!(done.iter().all(exists) && !exists(&refused), "{files:?}");
+    // The log goes on in a new file, which begins with what it knows of the old one.
+    let again = refused + 1;
+    until("the log to recover", async || {
+        (write(again).await.status == 200).then_some(())
+    })
+    .await;
+    done.push(again);
+    assert!(
+        home.audit()
+            .iter()
+            .any(|r| r["action"] == "audit.recovered")
+    );
+    gateway.stop().await;
+    let (passed, said) = home.verify().await;
+    assert!(passed, "{said}");
+    let intents: BTreeSet<String> = home
+        .audit()
+        .iter()
+        .filter(|r| r["phase"] == "intent")
+        .filter_map(|r| r["corr_id"].as_str().map(str::to_owned))
+        .collect();
+    assert!(
+        done.iter().all(|n| intents.contains(&format!("disk-{n}"))),
+        "{intents:?}"
+    );
+}
+
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            names.extend(walk(&entry.path()));
+        } else {
+            names.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    names
+}

@@ -261,3 +261,60 @@ async fn while_it_runs_a_second_call_is_told_to_come_back() {
     );
     assert_eq!(gateway.number(&token, COUNT).await, 1);
 }
+
+#[tokio::test]
+async fn what_a_kill_interrupts_is_unknown_and_is_never_done_twice() {
+    let home = Home::new();
+    // A claim outlives its call by 15 seconds: then the gateway says what it knows.
+    let vars = [("REQUEST_TIMEOUT", "4")];
+    let gateway = home.start_with(&vars).await;
+    let token = home.role("writer", "data-admin").await;
+    let slow = json!({
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT count(*) FROM c)",
+    });
+    let call = keyed(&gateway, &token, "killed", &slow)
+        .header("x-correlation-id", "killed-1")
+        .attempt();
+    let kill = async {
+        let begun = || {
+            home.audit_of("killed-1")
+                .iter()
+                .any(|r| r["phase"] == "intent")
+        };
+        until("the call to run", async || begun().then_some(())).await;
+        gateway.signal(rustix::process::Signal::KILL);
+    };
+    let (answer, ()) = futures_util::future::join(call, kill).await;
+    assert!(answer.is_err(), "{answer:?}");
+    gateway.kill().await;
+
+    let gateway = home.start_with(&vars).await;
+    let before = gateway.number(&token, COUNT).await;
+    let unknown = until("the claim to end", async || {
+        let reply = keyed(&gateway, &token, "killed", &slow).send().await;
+        let error = reply.error(409, "CONFLICT");
+        let reason = error["details"]["reason"].as_str().unwrap().to_owned();
+        assert!(
+            ["in_progress", "unknown_outcome"].contains(&reason.as_str()),
+            "{error}"
+        );
+        (reason == "unknown_outcome").then_some(error)
+    })
+    .await;
+    assert_eq!(unknown["details"]["status"], "unknown", "{unknown}");
+    assert_eq!(
+        gateway.number(&token, COUNT).await,
+        before,
+        "asking did nothing"
+    );
+    let mut other = slow.clone();
+    other["params"] = json!([]);
+    let error = keyed(&gateway, &token, "killed", &other)
+        .send()
+        .await
+        .error(409, "CONFLICT");
+    assert_eq!(
+        error["details"]["reason"], "idempotency_conflict",
+        "{error}"
+    );
+}

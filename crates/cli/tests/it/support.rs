@@ -27,6 +27,8 @@ pub(crate) use mcp::{Legacy, accept, can_be_asked, decline, modern};
 
 /// How long anything that is waited for may take. Far more than it takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// Serves on any free port.
+const SERVE: [&str; 3] = ["serve", "--bind", "127.0.0.1:0"];
 /// How often something is looked at that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -80,13 +82,17 @@ impl Home {
         self.data().join("policies.yml")
     }
 
-    /// The binary, in an environment that holds nothing of the developer's own.
+    /// The binary, with `arguments` and the data folder.
     pub(crate) fn fastmcp(&self, arguments: &[&str], vars: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fastmcp"));
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_fastmcp")), vars);
+        command.args(arguments).arg("--data-dir").arg(self.data());
         command
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(self.data())
+    }
+
+    /// A program, in an environment that holds nothing of the developer's own.
+    fn command(&self, program: &Path, vars: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .env("HOME", self.folder())
             .envs(vars.iter().copied())
@@ -136,6 +142,26 @@ impl Home {
 
     /// Starts a gateway with `vars` on top.
     pub(crate) async fn start_with(&self, vars: &[(&str, &str)]) -> Gateway {
+        self.listen(self.fastmcp(&SERVE, vars), vars).await
+    }
+
+    /// Starts a gateway whose files cannot grow beyond `blocks` of 512 bytes, as if the disk were full.
+    pub(crate) async fn start_on_a_small_disk(&self, blocks: u32) -> Gateway {
+        let mut shell = self.command(Path::new("/bin/sh"), &[]);
+        // Ignored, the signal of the limit becomes an error of the write. Source: setrlimit(2), RLIMIT_FSIZE.
+        shell
+            .arg("-c")
+            .arg(format!(
+                "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""
+            ))
+            .arg(env!("CARGO_BIN_EXE_fastmcp"))
+            .args(SERVE)
+            .arg("--data-dir")
+            .arg(self.data());
+        self.listen(shell, &[]).await
+    }
+
+    async fn listen(&self, mut command: Command, vars: &[(&str, &str)]) -> Gateway {
         let log = self.folder().join("stderr.log");
         let stderr = File::options()
             .create(true)
@@ -146,14 +172,9 @@ impl Home {
             ("RATE_LIMIT_DEFAULT_RPS", "1000"),
             ("RATE_BUCKET_BURST", "1000"),
         ];
-        let mut child = self
-            .fastmcp(
-                &["serve", "--bind", "127.0.0.1:0"],
-                &[&roomy, vars].concat(),
-            )
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        let given = |name: &str| vars.iter().any(|(var, _)| *var == name);
+        command.envs(roomy.into_iter().filter(|(name, _)| !given(name)));
+        let mut child = command.stderr(stderr).spawn().unwrap();
         let mut banner = Banner::new(child.stdout.take().unwrap());
         let listening = within("listening", banner.listening()).await;
         let told = || fs::read_to_string(&log).unwrap_or_default();
