@@ -180,3 +180,59 @@ async fn a_ticket_is_asked_about_again_under_the_policy_of_today() {
         .await
         .ok();
 }
+
+const NO_LARGE_CAMPAIGNS: &str = r#"
+@id("campaigns-up-to-1000")
+@description("campaigns above 1000 are booked by hand")
+forbid (principal, action == Action::"tools.invoke", resource == Tool::"ads:createCampaign")
+when {
+  context has arguments &&
+  context.arguments.decimal.hasTag("budget") &&
+  context.arguments.decimal.getTag("budget").greaterThan(decimal("1000.0"))
+};
+"#;
+
+#[tokio::test]
+async fn a_folder_of_policies_may_look_at_arguments_and_grows_while_it_runs() {
+    let home = Home::new();
+    home.start().await.stop().await;
+    let folder = home.folder().join("policies");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(home.policies(), folder.join("base.yml")).unwrap();
+    let gateway = home
+        .start_with(&[("FASTMCP_POLICY", folder.to_str().unwrap())])
+        .await;
+    let token = home.role("agent-1", "finance-write").await;
+    let invoke = async |budget: Value, id: &str| {
+        let arguments = json!({"name": "A", "budget": budget, "startDate": "2026-03-01"});
+        let ask = gateway.invoke(&token, "ads:createCampaign", &arguments);
+        ask.header("x-correlation-id", id).send().await
+    };
+    assert_eq!(invoke(json!(5_000), "before").await.status, 202);
+    fs::write(folder.join("budget.cedar"), NO_LARGE_CAMPAIGNS).unwrap();
+    until("the new file", async || {
+        (invoke(json!(5_000), "large").await.status == 403).then_some(())
+    })
+    .await;
+    let refused = invoke(json!(1_000.01), "larger").await;
+    let error = refused.error(403, "FORBIDDEN");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("campaigns above 1000 are booked by hand"),
+        "{error}"
+    );
+    let record = &home.audit_of("larger")[0];
+    assert_eq!(
+        record["policy_ids"],
+        json!(["campaigns-up-to-1000"]),
+        "{record}"
+    );
+    assert_eq!(invoke(json!(1_000), "small").await.status, 202);
+    let shown = gateway.catalogue(&token).await.ok();
+    assert_eq!(
+        shown["tools"][0]["toolId"], "ads:createCampaign",
+        "what some arguments may do is shown"
+    );
+}
