@@ -293,10 +293,10 @@ impl Pipeline {
         record: &mut Record,
         manifest: Manifest,
     ) -> Result<(), Error> {
-        let own = call.caller.tenant().unwrap_or_default();
-        if manifest.tenant != own && manifest.tenant != crate::manifest::PUBLIC_TENANT {
+        // What is public is everybody's: only callers of tenant `public` may change it.
+        if call.caller.tenant() != Some(manifest.tenant.as_str()) {
             return Err(Error::denied(
-                "a manifest belongs to your own tenant or to `public`",
+                "a manifest belongs to your own tenant; those of `public` are registered by callers of tenant `public`",
             ));
         }
         self.limit.admit_request(&call.caller)?;
