@@ -6,6 +6,7 @@
 mod audit;
 mod doctor;
 mod logging;
+mod operations;
 mod output;
 mod place;
 mod policy;
@@ -41,6 +42,7 @@ enum Command {
     Serve(serve::Serve),
     Token(token::Token),
     Audit(audit::Audit),
+    Operations(operations::Operations),
     Policy(policy::Policy),
     Doctor(doctor::Doctor),
 }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
+        Command::Operations(operations) => operations.run(),
         Command::Policy(policy) => policy.run(),
         Command::Doctor(doctor) => doctor.run(),
     };

@@ -23,12 +23,13 @@ async fn the_first_page_teaches_the_first_steps() {
     Usage: fastmcp <COMMAND>
 
     Commands:
-      serve   Start the gateway: MCP and REST over one set of governed tools
-      token   Make tokens for development
-      audit   Read the audit log and prove that it is whole
-      policy  Check policies and explain their decisions
-      doctor  Look for what is wrong with a set-up; changes nothing
-      help    Print this message or the help of the given subcommand(s)
+      serve       Start the gateway: MCP and REST over one set of governed tools
+      token       Make tokens for development
+      audit       Read the audit log and prove that it is whole
+      operations  Look at operations, and settle those of unknown outcome
+      policy      Check policies and explain their decisions
+      doctor      Look for what is wrong with a set-up; changes nothing
+      help        Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
@@ -132,6 +133,52 @@ async fn token_mint_explains_itself() {
 }
 
 #[tokio::test]
+async fn operations_settle_explains_itself() {
+    insta::assert_snapshot!(help(&["operations", "settle"]).await, @r"
+    Say how an operation of unknown outcome ended, once you have found out
+
+    Nothing is done or undone: a repeated call with its key is answered accordingly from here on. Name and note are kept with the operation, and callers who repeat it may be told them. They also become a record of the audit log, unless a running gateway holds it.
+
+    Usage: fastmcp operations settle [OPTIONS] --note <TEXT> <--completed|--failed> <ID>
+
+    Arguments:
+      <ID>
+              The operation's id
+
+    Options:
+          --tenant <NAME>
+              Its tenant; needed only where there are very many operations
+
+          --completed
+              It did happen
+
+          --failed
+              It did not happen; doing it after all takes a new call with a new key
+
+          --note <TEXT>
+              How you found out
+
+          --by <NAME>
+              Who found out
+
+              [default: operator]
+
+          --data-dir <DIR>
+              Folder of keys, state, audit and policies [default: .fastmcp; variable FASTMCP_DATA_DIR]
+
+          --config <FILE>
+              Configuration file [default: fastmcp.yaml where it exists; variable FASTMCP_CONFIG]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      fastmcp operations list --status unknown
+      fastmcp operations settle 019a9f3c-2f6b-7cc1-9d53-0a4be2a1c7d4 --completed --by alice --note 'found in the ad account'
+    ");
+}
+
+#[tokio::test]
 async fn every_command_has_help_with_its_defaults() {
     for command in [
         ["audit", "verify"],
@@ -141,6 +188,9 @@ async fn every_command_has_help_with_its_defaults() {
         ["audit", "prove"],
         ["audit", "verify-proof"],
         ["audit", "checkpoint"],
+        ["operations", "list"],
+        ["operations", "show"],
+        ["operations", "settle"],
         ["policy", "check"],
         ["policy", "explain"],
     ] {
@@ -150,13 +200,14 @@ async fn every_command_has_help_with_its_defaults() {
             "{command:?}: {said}"
         );
     }
-    for commands in ["token", "audit", "policy", "doctor"] {
+    for commands in ["token", "audit", "operations", "policy", "doctor"] {
         assert!(help(&[commands]).await.contains("Usage: fastmcp"));
     }
 }
 
 #[tokio::test]
 async fn wrong_usage_is_exit_code_2_and_says_what_is_right() {
+    const ID: &str = "018bcfe5-6800-7000-8000-000000000000";
     let home = Home::new();
     for (arguments, expected) in [
         (&["serv"][..], "serve"),
@@ -176,6 +227,22 @@ async fn wrong_usage_is_exit_code_2_and_says_what_is_right() {
             "success, failed, denied",
         ),
         (&["policy", "explain"], "--sub <NAME>"),
+        (&["operations", "list", "--status", "lost"], "unknown"),
+        (&["operations", "list", "--limit", "501"], "1..=500"),
+        (&["operations", "show", "42"], "<ID>"),
+        (
+            &["operations", "settle", ID, "--note", "seen"],
+            "--completed|--failed",
+        ),
+        (
+            &["operations", "settle", ID, "--failed", "--completed"],
+            "cannot be used with",
+        ),
+        (&["operations", "settle", ID, "--failed"], "--note <TEXT>"),
+        (
+            &["operations", "settle", ID, "--failed", "--note", " "],
+            "use one line of text",
+        ),
     ] {
         let output = home.run(arguments, &[]).await;
         let said = String::from_utf8(output.stderr).unwrap();

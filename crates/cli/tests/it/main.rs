@@ -15,6 +15,7 @@
 mod cli_audit;
 mod cli_doctor;
 mod cli_help;
+mod cli_operations;
 mod cli_policy;
 mod cli_serve;
 mod cli_token;

@@ -1,0 +1,88 @@
+//! `fastmcp operations list`.
+
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use fastmcp_gateway::state::machine::Status;
+use fastmcp_guard::clock::{Clock as _, SystemClock};
+use serde_json::Value;
+
+use super::{
+    opened::{MOST, Opened},
+    row,
+};
+use crate::{Outcome, output, place::Place};
+
+/// Print operations, the one that moved last first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fastmcp operations list --status unknown             what awaits a person
+  fastmcp operations list --tenant acme --json")]
+pub(super) struct List {
+    /// Operations of this tenant
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Operations with this status
+    #[arg(long, value_name = "STATUS", value_parser = statuses())]
+    status: Option<Status>,
+    /// The most operations to print
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    limit: u32,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+fn statuses() -> impl TypedValueParser<Value = Status> {
+    PossibleValuesParser::new(Status::ALL.map(Status::as_str))
+        .try_map(|word| Status::parse(&word).ok_or("no status"))
+}
+
+impl List {
+    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        Opened::with(&self.place, |opened| self.print(opened))
+    }
+
+    fn print(&self, opened: &Opened) -> anyhow::Result<Outcome> {
+        let tenant = self.tenant.as_deref();
+        doubt(opened, tenant)?;
+        let found = opened.list(tenant, self.status, self.limit)?;
+        if self.json {
+            for report in &found {
+                output::say(&Value::Object(row::json(report)).to_string())?;
+            }
+        } else {
+            let head = row::HEADS.map(str::to_owned).to_vec();
+            let rows: Vec<_> = std::iter::once(head)
+                .chain(found.iter().map(row::cells))
+                .collect();
+            output::say(&output::table(&rows))?;
+        }
+        if u32::try_from(found.len()).is_ok_and(|found| found >= self.limit) {
+            output::complain(&format!(
+                "these are the newest {}, there may be more; raise --limit (at most {MOST}), or narrow with --tenant or --status",
+                self.limit
+            ));
+        }
+        Ok(Outcome::Passed)
+    }
+}
+
+/// Doubts what acted in a process that died since, as a running gateway does every few seconds: with none running, it
+/// would not show among what is unknown.
+fn doubt(opened: &Opened, tenant: Option<&str>) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    for report in opened.list(tenant, Some(Status::Intended), MOST)? {
+        if report.lease_until.is_some_and(|until| until <= now) {
+            let reported = opened
+                .ledger()
+                .report(&report.binding.tenant, &report.operation_id);
+            opened.wait(reported)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The state of a gateway, opened beside it.
+
+use std::{future::Future, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use fastmcp_gateway::{
+    config::Config,
+    keys::Keys,
+    state::{
+        Location, Options, State,
+        ledger::Ledger,
+        machine::Status,
+        operation::{Filter, Report},
+    },
+};
+use tokio::runtime::Runtime;
+
+use super::Which;
+use crate::{Outcome, place::Place};
+
+/// The most operations that one question to the state answers. Source: [`Filter::limit`].
+pub(super) const MOST: u32 = 500;
+/// The keys that a gateway makes at its first start, without which its state cannot be read or its log written.
+const KEYS: [&str; 3] = ["seal.key", "audit-signing.p8", "audit-salt.key"];
+
+/// The open state, with what it was opened by.
+pub(super) struct Opened {
+    runtime: Runtime,
+    state: State,
+    pub(super) config: Config,
+    pub(super) keys: Keys,
+}
+
+impl Opened {
+    /// Opens the state, works with it and closes it.
+    pub(super) fn with(
+        place: &Place,
+        work: impl FnOnce(&Self) -> anyhow::Result<Outcome>,
+    ) -> anyhow::Result<Outcome> {
+        let opened = Self::open(place)?;
+        let ended = work(&opened);
+        opened.wait(opened.state.close());
+        ended
+    }
+
+    fn open(place: &Place) -> anyhow::Result<Self> {
+        let config = place.preview(None)?.config;
+        if !config.state_path.is_file() {
+            bail!(
+                "there is no state in `{}`; name the gateway's data folder with --data-dir",
+                config.state_path.display()
+            );
+        }
+        // A key that is made now opens nothing that was sealed before.
+        let found = Keys::inspect(&config.data_dir)?;
+        if let Some(missing) = KEYS
+            .iter()
+            .find(|name| !found.iter().any(|path| path.ends_with(name)))
+        {
+            bail!(
+                "key `{missing}` of this state is not in `{}`; restore it from a backup, or name the gateway's data folder with --data-dir",
+                config
+                    .data_dir
+                    .join(fastmcp_gateway::keys::FOLDER)
+                    .display()
+            );
+        }
+        let keys = Keys::open(&config.data_dir)?;
+        let location = Location::File(config.state_path.clone());
+        let mut options = Options::new(location, Arc::new(keys.seal()?), &config.instance)
+            .context("no gateway was started with this data folder yet")?;
+        options.retention = config.idempotency_ttl;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("no runtime can be started")?;
+        let state = runtime.block_on(State::open(options))?;
+        Ok(Self {
+            runtime,
+            state,
+            config,
+            keys,
+        })
+    }
+
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        self.state.ledger()
+    }
+
+    pub(super) fn list(
+        &self,
+        tenant: Option<&str>,
+        status: Option<Status>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Report>> {
+        Ok(self.wait(self.ledger().list(Filter {
+            tenant: tenant.map(str::to_owned),
+            status,
+            limit,
+        }))?)
+    }
+
+    /// The report on an operation, with what time has done to it since it last moved.
+    pub(super) fn find(&self, which: &Which) -> anyhow::Result<Report> {
+        let id = &which.id;
+        let tenant = match &which.tenant {
+            Some(tenant) => tenant.clone(),
+            None => self.tenant(which)?,
+        };
+        match self.wait(self.ledger().report(&tenant, id))? {
+            Some(report) => Ok(report),
+            None => bail!("tenant `{tenant}` has no operation `{id}`"),
+        }
+    }
+
+    /// The tenant of an operation: an id alone opens nothing, neither for callers nor here.
+    fn tenant(&self, which: &Which) -> anyhow::Result<String> {
+        for status in Status::ALL {
+            let found = self
+                .list(None, Some(status), MOST)?
+                .into_iter()
+                .find(|report| report.operation_id == which.id);
+            if let Some(report) = found {
+                return Ok(report.binding.tenant);
+            }
+        }
+        bail!(
+            "there is no operation `{}` among the newest {MOST} of each status; if it is older, name its tenant with --tenant",
+            which.id
+        )
+    }
+}
