@@ -463,13 +463,17 @@ fn keep(result: &Raw, token_meta: &Map<String, Value>) -> Result<Vec<u8>, serde_
 }
 
 fn replay(report: &Report) -> Result<Completed, Error> {
-    let Some(Stored::Bytes(bytes)) = &report.result else {
-        return Err(Error::new(
-            Code::Conflict,
-            "The call was done, but its result is too large to be kept",
-        )
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str()));
+    let bytes = match &report.result {
+        Some(Stored::Bytes(bytes)) => bytes,
+        kept => {
+            let message = match kept {
+                None => "The call was settled as done by an operator; its result is not known",
+                Some(_) => "The call was done, but its result is too large to be kept",
+            };
+            return Err(Error::new(Code::Conflict, message)
+                .with_detail("operation_id", report.operation_id.as_str())
+                .with_detail("status", report.status.as_str()));
+        }
     };
     let kept: Kept<'_> = serde_json::from_slice(bytes).map_err(Error::internal)?;
     Ok(Completed {

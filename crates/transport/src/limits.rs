@@ -21,7 +21,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long the body of a request may take. Default 30 s.
     pub body_timeout: Duration,
-    /// How long a call may take until its last byte, streams of subscriptions apart. Default 10 min.
+    /// How long a call over HTTP may take until its answer or stream begins; then it is cancelled
+    /// and answered with 504. A stream lasts until its call ends. Default 10 min.
     pub call_timeout: Duration,
     /// How often a comment keeps a quiet stream open. Default 15 s.
     pub keep_alive: Duration,

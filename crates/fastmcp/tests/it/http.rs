@@ -1,6 +1,6 @@
 //! Streamable HTTP over real sockets.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use fastmcp::{prelude::*, transport::http::HttpConfig};
 use serde_json::Value;
@@ -71,6 +71,13 @@ impl Drop for Running {
     }
 }
 
+/// Works until it is told that nobody waits.
+#[tool]
+async fn endless(ctx: Context) -> &'static str {
+    ctx.cancellation().cancelled().await;
+    "told"
+}
+
 fn server() -> Server {
     FastMcp::new("http").tool(add).tool(chatty).build().unwrap()
 }
@@ -120,6 +127,22 @@ async fn one_answer_is_json_and_progress_makes_a_stream() {
     assert!(
         events[0].contains("notifications/progress") && events[1].contains(r#""id":7"#),
         "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_past_its_time_is_cancelled_and_answered() {
+    let mut config = HttpConfig::default();
+    config.limits.call_timeout = Duration::ZERO;
+    let server = FastMcp::new("http").tool(endless).build().unwrap();
+    let running = Running::start(server, config).await;
+    let (status, response) = running
+        .send(&modern("endless"), &call("endless", &json!({})))
+        .await;
+    assert_eq!(status, 504, "{response}");
+    assert!(
+        response.contains(r#""id":7"#) && response.contains("took longer"),
+        "{response}"
     );
 }
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    ErrorCode, Message, RpcError,
+    ErrorCode, Message, RequestId, RpcError,
     header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID},
     http::{Headers, Mirror, Refusal, route},
     jsonrpc::{Malformed, encode_error},
@@ -165,10 +165,14 @@ impl<D: Door> HttpService<D> {
             outlet: outlet.clone(),
             cancel: cancel.clone(),
         };
+        let id = match &inbound.what {
+            What::Message(Message::Request(request), _) => Some(request.id.clone()),
+            _ => None,
+        };
         let call = self.inner.door.call(caller, inbound);
         let exchange = Exchange::new(call, outlet, cancel, self.inner.tracker.clone())
             .cancel_on_drop(disconnect_cancels);
-        Ok(self.respond(exchange, permit).await)
+        Ok(self.respond(exchange, id, permit).await)
     }
 
     /// Reads and classifies the body of a POST.
@@ -212,12 +216,22 @@ impl<D: Door> HttpService<D> {
     async fn respond(
         &self,
         mut exchange: Exchange,
+        id: Option<RequestId>,
         permit: OwnedSemaphorePermit,
     ) -> Response<Body> {
         let limits = &self.inner.config.limits;
-        match exchange.next().await {
-            Step::Done(reply) => plain(reply),
-            Step::Frame(frame) => stream(Body::events(exchange, frame, limits.keep_alive, permit)),
+        match tokio::time::timeout(limits.call_timeout, exchange.next()).await {
+            Ok(Step::Done(reply)) => plain(reply),
+            Ok(Step::Frame(frame)) => {
+                stream(Body::events(exchange, frame, limits.keep_alive, permit))
+            }
+            Err(_) => {
+                // Nobody waits for the answer any more, in either era: the call is told so.
+                drop(exchange.cancel_on_drop(true));
+                let seconds = limits.call_timeout.as_secs();
+                let error = RpcError::internal(format!("call took longer than {seconds} s"));
+                json(504, encode_error(id.as_ref(), &error).into())
+            }
         }
     }
 
