@@ -152,10 +152,11 @@ pub(crate) fn complaint<'a, T: Deserialize<'a>>(root: &str, text: &'a str) -> St
     message
 }
 
-/// Cuts `text` to at most `limit` bytes, between characters.
+/// Cuts `text` to at most `limit` bytes, between characters, the mark of the cut included.
 pub(crate) fn truncate(text: &mut String, limit: usize) {
     if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
+        let room = limit.saturating_sub('…'.len_utf8());
+        text.truncate(text.floor_char_boundary(room));
         text.push('…');
     }
 }
