@@ -3,7 +3,7 @@
 //! Continuous integration calls only this command, so that what it does can be done at a desk.
 
 mod node;
-mod process;
+pub(crate) mod process;
 mod server;
 mod stage;
 

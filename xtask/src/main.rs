@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask tidy` and `cargo xtask ci`.
+//! The project's own commands: `cargo xtask tidy`, `cargo xtask ci` and `cargo xtask fuzz`.
 
 mod ci;
+mod fuzz;
 mod house;
 mod tidy;
 
@@ -24,6 +25,8 @@ enum Command {
     Tidy,
     /// Runs the checks that a change must pass, each with its budget of time.
     Ci(ci::Arguments),
+    /// Runs what decodes bytes from outside under libFuzzer.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -42,5 +45,6 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Tidy => tidy::run(&house),
         Command::Ci(arguments) => ci::run(&house, arguments),
+        Command::Fuzz(arguments) => fuzz::run(&house, arguments),
     }
 }

@@ -5,6 +5,8 @@ mod ask;
 #[cfg(test)]
 mod eras;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod stdio;

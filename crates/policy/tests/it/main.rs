@@ -8,6 +8,7 @@
 )]
 
 mod built_in;
+mod fuzzed;
 mod generate;
 mod guide;
 mod load;

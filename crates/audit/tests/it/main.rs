@@ -1,0 +1,4 @@
+//! Properties of what is read from a log that others may have written to.
+
+#[cfg(test)]
+mod fuzzed;
