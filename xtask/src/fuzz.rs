@@ -156,7 +156,7 @@ fn fuzz(workshop: &Path, program: &Path, target: &str, seconds: NonZeroU32) -> a
         .arg(format!("-max_len={MAX_LEN}"))
         .arg(format!("-timeout={TIMEOUT}"))
         .arg(format!("-rss_limit_mb={RSS_LIMIT}"))
-        .args(["-print_final_stats=1", "-verbosity=0"]);
+        .args(["-print_final_stats=1", "-print_funcs=0", "-verbosity=0"]);
     let limit = Duration::from_secs(seconds.get().into()) + GRACE;
     watched(&mut command, limit).with_context(|| {
         format!(
