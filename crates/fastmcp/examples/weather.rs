@@ -24,7 +24,10 @@ async fn get_forecast(
     ctx: Context,
 ) -> Forecast {
     ctx.info(format!("looking up {city}")).await;
-    Forecast { temperature: i32::try_from(city.len()).unwrap_or(20), city }
+    Forecast {
+        temperature: i32::try_from(city.len()).unwrap_or(20),
+        city,
+    }
 }
 
 /// A form.
@@ -39,7 +42,9 @@ struct Destination {
 /// Plans a trip, asking for what it needs to know.
 #[tool]
 async fn plan_trip(ctx: Context) -> Result<String> {
-    let to: Destination = ctx.elicit("destination", "Where would you like to go?").await?;
+    let to: Destination = ctx
+        .elicit("destination", "Where would you like to go?")
+        .await?;
     Ok(format!("{} days in {}", to.days, to.city))
 }
 
@@ -57,6 +62,12 @@ fn pack(city: String) -> String {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let server = FastMcp::new("weather").tool(get_forecast).tool(plan_trip).resource(city).prompt(pack);
-    server.run_http(SocketAddr::from(([127, 0, 0, 1], 8080))).await
+    let server = FastMcp::new("weather")
+        .tool(get_forecast)
+        .tool(plan_trip)
+        .resource(city)
+        .prompt(pack);
+    server
+        .run_http(SocketAddr::from(([127, 0, 0, 1], 8080)))
+        .await
 }
