@@ -302,9 +302,9 @@ mod tests {
         assert_eq!(
             written(
                 ProtocolVersion::LATEST,
-                raw(r#"{"z":1.10,"_meta":{"k":1}}"#)
+                raw(r#"{"z":1.10,"_meta":{"a":1}}"#)
             ),
-            r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"},"k":1},"z":1.10}}"#
+            r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}},"z":1.10}}"#
         );
         assert!(
             written(ProtocolVersion::LATEST, raw("[1]")).contains("an internal error occurred")

@@ -107,7 +107,7 @@ fn component(entry: Arc<Entry>) -> Result<Component, FrameworkError> {
     let described = manifest.outputs.get("type").is_some_and(|t| t == "object")
         && manifest.outputs.get("properties").is_some();
     tool.output_schema = described
-        .then(|| JsonSchema::from_value(&manifest.outputs))
+        .then(|| JsonSchema::from_value(&answers(&manifest.outputs)))
         .transpose()?;
     tool.annotations = Some(ToolAnnotations {
         read_only_hint: Some(manifest.read_only),
@@ -125,6 +125,38 @@ fn component(entry: Arc<Entry>) -> Result<Component, FrameworkError> {
             })
         };
     Ok(Component::new(Definition::Tool(tool), ungoverned).with_extension(Arc::new(entry)))
+}
+
+/// The schema of all that a call may answer: the tool's outputs, or the refusal in their place.
+/// Clients check structured content of errors too.
+///
+/// Source: MCP 2026-07-28, server/tools, "Output Schema".
+fn answers(outputs: &Value) -> Value {
+    let mut outputs = outputs.clone();
+    let mut schema = json!({"type": "object"});
+    // References reach from the root of a document, so what they name stays there.
+    for key in ["$schema", "$defs", "definitions"] {
+        if let Some(moved) = outputs.as_object_mut().and_then(|o| o.remove(key)) {
+            schema[key] = moved;
+        }
+    }
+    let refusal = json!({
+        "type": "object",
+        "description": "Why the call was refused or failed; isError is true",
+        "properties": {"error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "corr_id": {"type": "string"},
+                "details": {"type": "object"},
+            },
+            "required": ["code", "message", "corr_id"],
+        }},
+        "required": ["error"],
+    });
+    schema["anyOf"] = json!([outputs, refusal]);
+    schema
 }
 
 fn entry(component: &Component) -> Option<&Arc<Entry>> {
@@ -296,4 +328,26 @@ fn refusal(error: &Error, corr_id: &CorrId) -> Result<Outcome, FrameworkError> {
     let mut result = CallToolResult::error(error.message());
     result.structured_content = Some(Raw::of(&error.to_json(corr_id.as_str()))?);
     Ok(result.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_and_refusals_fit_what_is_announced() {
+        let announced = answers(&json!({
+            "type": "object",
+            "$defs": {"rows": {"type": "array"}},
+            "properties": {"rows": {"$ref": "#/$defs/rows"}},
+            "required": ["rows"],
+            "additionalProperties": false,
+        }));
+        let schema = jsonschema::draft202012::new(&announced).unwrap();
+        let refusal = Error::new(Code::Forbidden, "no").to_json("c-1");
+        assert!(schema.is_valid(&json!({"rows": []})));
+        assert!(schema.is_valid(&refusal));
+        assert!(!schema.is_valid(&json!({"rows": 1})));
+        assert!(!schema.is_valid(&json!({})));
+    }
 }
