@@ -92,7 +92,7 @@ impl Limit {
         ))
     }
 
-    /// Admits a request of any kind, before anything is known of it: [`REQUESTS_PER_CALL`] times the
+    /// Admits a request of any kind, before anything is known of it: 20 times the
     /// rate of calls, for each caller, so that refusals cannot be had without end.
     ///
     /// # Errors
