@@ -20,7 +20,7 @@ use fastmcp_protocol::{
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     call::{Call, Completed, CorrId, Done, Pending, Presented},
@@ -133,11 +133,11 @@ fn component(entry: Arc<Entry>) -> Result<Component, FrameworkError> {
 /// Source: MCP 2026-07-28, server/tools, "Output Schema".
 fn answers(outputs: &Value) -> Value {
     let mut outputs = outputs.clone();
-    let mut schema = json!({"type": "object"});
+    let mut schema = Map::new();
     // References reach from the root of a document, so what they name stays there.
     for key in ["$schema", "$defs", "definitions"] {
         if let Some(moved) = outputs.as_object_mut().and_then(|o| o.remove(key)) {
-            schema[key] = moved;
+            schema.insert(key.to_owned(), moved);
         }
     }
     let refusal = json!({
@@ -155,8 +155,9 @@ fn answers(outputs: &Value) -> Value {
         }},
         "required": ["error"],
     });
-    schema["anyOf"] = json!([outputs, refusal]);
-    schema
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("anyOf".to_owned(), json!([outputs, refusal]));
+    Value::Object(schema)
 }
 
 fn entry(component: &Component) -> Option<&Arc<Entry>> {

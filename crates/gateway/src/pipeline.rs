@@ -85,8 +85,19 @@ impl Pipeline {
         self.limit.admit_request(&call.caller)?;
         let target = self.catalog.resolve(&call.caller, &call.tool_id)?;
         record.target(&target);
-        let args = target.validate(call)?;
-        let demands = target.demands(&args)?;
+        let fitting = target
+            .validate(call)
+            .and_then(|args| target.demands(&args).map(|demands| (args, demands)));
+        // Policy reads the arguments, so they are validated first; but who may not even see the tool
+        // learns nothing of what it wants.
+        let (args, demands) =
+            fitting.map_err(|unfit| match self.policy.hidden(call, target.entry()) {
+                Some(denial) => {
+                    record.decision(&denial.decision);
+                    denial.error
+                }
+                None => unfit,
+            })?;
         watch.lap("validate");
         let permit = self
             .policy

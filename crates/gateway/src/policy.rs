@@ -284,6 +284,27 @@ impl Policy {
         self.set.load().visible(&request)
     }
 
+    /// Why the caller's catalogue does not show the tool, where it does not.
+    #[must_use]
+    pub fn hidden(&self, call: &Call, entry: &Entry) -> Option<Denial> {
+        if self.shows(&call.caller, entry) {
+            return None;
+        }
+        let decision = self.decide(
+            call,
+            &subject(&call.caller),
+            Asked {
+                action: Action::ToolsInvoke,
+                resource: Some(entry.resource()),
+                arguments: None,
+            },
+        );
+        Some(Denial {
+            error: Error::denied(&decision.reason),
+            decision: Box::new(decision),
+        })
+    }
+
     fn decide(&self, call: &Call, subject: &Subject, asked: Asked<'_>) -> Decision {
         let mut context = Context::at(self.now()).corr_id(call.corr_id.as_str());
         if let Some(client) = &call.client {
