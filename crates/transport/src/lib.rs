@@ -11,9 +11,11 @@ pub mod memory;
 pub mod outlet;
 pub mod peer;
 pub mod stdio;
+pub mod wire;
 
 pub use door::{Call, Denied, Door, Inbound, Reply, What};
 pub use exchange::{Exchange, Step};
 pub use limits::Limits;
 pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
+pub use wire::{Challenge, Credentials, Incoming, Outgoing, Wire, WireError, WireKind};
