@@ -19,6 +19,7 @@ use fastmcp_protocol::{
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
     tool::Tool,
+    wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
 
@@ -72,6 +73,7 @@ pub struct Component {
     extension: Option<Arc<dyn Any + Send + Sync>>,
     hash: OnceLock<[u8; 32]>,
     mirrored: Vec<MirroredParam>,
+    cache_hint: CacheHint,
 }
 
 impl Component {
@@ -93,11 +95,19 @@ impl Component {
             extension: None,
             hash: OnceLock::new(),
             mirrored,
+            cache_hint: CacheHint::default(),
         }
     }
 
     pub(crate) fn with_template(mut self, template: UriTemplate) -> Self {
         self.template = Some(template);
+        self
+    }
+
+    /// Says how long and for whom clients may keep what is read here. Default: not at all.
+    #[must_use]
+    pub const fn with_cache_hint(mut self, hint: CacheHint) -> Self {
+        self.cache_hint = hint;
         self
     }
 
@@ -186,6 +196,12 @@ impl Component {
             hash.copy_from_slice(digest(&SHA256, &text.unwrap_or_default()).as_ref());
             hash
         })
+    }
+
+    /// How long and for whom clients may keep what is read here.
+    #[must_use]
+    pub const fn cache_hint(&self) -> CacheHint {
+        self.cache_hint
     }
 
     /// The arguments that headers mirror.

@@ -31,6 +31,47 @@ use crate::{
 /// Answers `completion/complete`: the values for an argument.
 pub type Completer = dyn Fn(&Caller, &CompleteParams<'_>) -> Vec<String> + Send + Sync;
 
+/// How long and for whom clients may keep what the server says of itself, list by list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CacheHints {
+    pub(crate) discover: CacheHint,
+    pub(crate) tools: CacheHint,
+    pub(crate) resources: CacheHint,
+    pub(crate) templates: CacheHint,
+    pub(crate) prompts: CacheHint,
+}
+
+impl CacheHints {
+    /// One hint for everything.
+    pub(crate) const fn all(hint: CacheHint) -> Self {
+        Self {
+            discover: hint,
+            tools: hint,
+            resources: hint,
+            templates: hint,
+            prompts: hint,
+        }
+    }
+
+    pub(crate) const fn of(&self, kind: Kind) -> CacheHint {
+        match kind {
+            Kind::Tool => self.tools,
+            Kind::Resource => self.resources,
+            Kind::Template => self.templates,
+            Kind::Prompt => self.prompts,
+        }
+    }
+
+    pub(crate) const fn set(&mut self, kind: Kind, hint: CacheHint) {
+        match kind {
+            Kind::Tool => self.tools = hint,
+            Kind::Resource => self.resources = hint,
+            Kind::Template => self.templates = hint,
+            Kind::Prompt => self.prompts = hint,
+        }
+    }
+}
+
 /// Who comes in, or why not.
 pub type Admission = std::result::Result<Caller, Denied>;
 
@@ -53,7 +94,7 @@ pub struct Engine {
     /// Whether internal failures are told without details.
     pub(crate) mask: bool,
     pub(crate) page_size: Option<usize>,
-    pub(crate) cache_hint: CacheHint,
+    pub(crate) cache_hints: CacheHints,
     pub(crate) sessions: session::Sessions,
     pub(crate) subscriptions: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,

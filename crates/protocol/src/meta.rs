@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, de::Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
+    content::Icon,
     error::RpcError,
     jsonrpc::{Request, Text, slice_str},
     raw::Raw,
@@ -182,6 +183,9 @@ pub struct Implementation {
     /// Where to read more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub website_url: Option<String>,
+    /// Icons that a client may show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icons: Option<Vec<Icon>>,
 }
 
 impl Implementation {

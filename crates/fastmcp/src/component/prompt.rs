@@ -4,7 +4,7 @@ use std::future::Future;
 
 use fastmcp_protocol::{
     RpcError,
-    content::Meta,
+    content::{Icon, Meta},
     prompt::{GetPromptResult, Prompt, PromptArgument, PromptMessage},
 };
 use futures_util::future::BoxFuture;
@@ -74,6 +74,13 @@ impl PromptBuilder {
     #[must_use]
     pub fn title(mut self, text: impl Into<String>) -> Self {
         self.prompt.title = Some(text.into());
+        self
+    }
+
+    /// Shows clients an icon; may be repeated.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.prompt.icons.get_or_insert_default().push(icon);
         self
     }
 

@@ -3,8 +3,9 @@
 use std::{future::Future, sync::Arc};
 
 use fastmcp_protocol::{
-    content::{Meta, ResourceContents},
+    content::{Annotations, Icon, Meta, ResourceContents},
     resource::{ReadResourceResult, Resource, ResourceTemplate},
+    wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
@@ -33,6 +34,10 @@ pub struct ResourceBuilder {
     description: Option<String>,
     mime_type: Option<String>,
     meta: Option<Meta>,
+    icons: Option<Vec<Icon>>,
+    annotations: Option<Annotations>,
+    size: Option<u64>,
+    cache_hint: CacheHint,
     scopes: Vec<String>,
     tags: Vec<String>,
     call: Result<(Option<UriTemplate>, Call)>,
@@ -62,6 +67,10 @@ impl ResourceBuilder {
             description: None,
             mime_type: R::mime_type().map(str::to_owned),
             meta: None,
+            icons: None,
+            annotations: None,
+            size: None,
+            cache_hint: CacheHint::default(),
             scopes: Vec::new(),
             tags: Vec::new(),
             call,
@@ -86,6 +95,43 @@ impl ResourceBuilder {
     #[must_use]
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
         self.mime_type = Some(mime_type.into());
+        self
+    }
+
+    /// Shows clients an icon; may be repeated.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.icons.get_or_insert_default().push(icon);
+        self
+    }
+
+    /// Tells whom the contents are for, how much they matter and how old they are.
+    #[must_use]
+    pub fn annotations(mut self, annotations: Annotations) -> Self {
+        self.annotations = Some(annotations);
+        self
+    }
+
+    /// Says how many bytes the contents have, before any encoding. A template has no size.
+    #[must_use]
+    pub const fn size(mut self, bytes: u64) -> Self {
+        self.size = Some(bytes);
+        self
+    }
+
+    /// Sets `_meta`.
+    #[must_use]
+    pub fn meta(mut self, meta: Meta) -> Self {
+        self.meta = Some(meta);
+        self
+    }
+
+    /// Says how long and for whom clients may keep the contents. Default: not at all.
+    ///
+    /// Source: MCP 2026-07-28, server/utilities/caching.
+    #[must_use]
+    pub const fn cache_hint(mut self, hint: CacheHint) -> Self {
+        self.cache_hint = hint;
         self
     }
 
@@ -120,6 +166,8 @@ impl ResourceBuilder {
             definition.description = self.description;
             definition.mime_type = self.mime_type;
             definition.meta = self.meta;
+            definition.icons = self.icons;
+            definition.annotations = self.annotations;
             Definition::Template(definition)
         } else {
             let mut definition = Resource::new(uri, self.name);
@@ -127,12 +175,16 @@ impl ResourceBuilder {
             definition.description = self.description;
             definition.mime_type = self.mime_type;
             definition.meta = self.meta;
+            definition.icons = self.icons;
+            definition.annotations = self.annotations;
+            definition.size = self.size;
             Definition::Resource(definition)
         };
         let component = Component::new(definition, move |context, input| {
             call(context, input, mime_type.clone())
         })
         .with_required_scopes(self.scopes)
+        .with_cache_hint(self.cache_hint)
         .with_tags(self.tags);
         Ok(match template {
             Some(template) => component.with_template(template),

@@ -4,7 +4,7 @@ use std::{future::Future, path::Path, sync::Arc};
 
 use fastmcp_protocol::{
     Raw,
-    content::{ContentBlock, Meta},
+    content::{ContentBlock, Icon, Meta},
     header::mirrored_params,
     tool::{CallToolResult, JsonSchema as Schema, Tool, ToolAnnotations},
 };
@@ -124,6 +124,13 @@ impl ToolBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.tool.name = name.into();
+        self
+    }
+
+    /// Shows clients an icon; may be repeated.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.tool.icons.get_or_insert_default().push(icon);
         self
     }
 

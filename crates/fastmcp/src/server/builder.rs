@@ -4,15 +4,18 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, SystemClock};
-use fastmcp_protocol::{completion::CompleteParams, meta::Implementation, wire::CacheHint};
+use fastmcp_protocol::{
+    completion::CompleteParams, content::Icon, meta::Implementation, wire::CacheHint,
+};
 use fastmcp_transport::http::HttpConfig;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Authenticate, Completer, Engine, Server};
 use crate::{
+    call::Kind,
     component::{Component, IntoPrompt, IntoResource, IntoTool},
-    engine::session::Sessions,
+    engine::{CacheHints, session::Sessions},
     error::Result,
     gate::{DefaultGate, Gate},
     registry::Registry,
@@ -46,7 +49,7 @@ pub struct FastMcp {
     clock: Arc<dyn Clock>,
     mask: bool,
     page_size: Option<usize>,
-    cache_hint: CacheHint,
+    cache_hints: CacheHints,
     max_sessions: usize,
     session_idle: Duration,
     max_subscriptions: usize,
@@ -67,7 +70,7 @@ impl FastMcp {
             clock: Arc::new(SystemClock),
             mask: true,
             page_size: None,
-            cache_hint: CacheHint::default(),
+            cache_hints: CacheHints::default(),
             max_sessions: 10_000,
             session_idle: Duration::from_secs(1_800),
             max_subscriptions: 1_024,
@@ -93,6 +96,14 @@ impl FastMcp {
     #[must_use]
     pub fn website_url(mut self, url: impl Into<String>) -> Self {
         self.info.website_url = Some(url.into());
+        self
+    }
+
+    /// Shows clients an icon of the server; may be repeated. It goes out with every answer, so give an
+    /// `https:` address rather than a long `data:` one.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.info.icons.get_or_insert_default().push(icon);
         self
     }
 
@@ -178,10 +189,22 @@ impl FastMcp {
         self
     }
 
-    /// How long and for whom clients may keep lists. Default: not at all.
+    /// How long and for whom clients may keep the lists and the description of the server. Default:
+    /// not at all. [`CacheScope::Public`](fastmcp_protocol::wire::CacheScope) is for lists that are
+    /// the same for every caller.
+    ///
+    /// Source: MCP 2026-07-28, server/utilities/caching.
     #[must_use]
     pub const fn cache_hint(mut self, hint: CacheHint) -> Self {
-        self.cache_hint = hint;
+        self.cache_hints = CacheHints::all(hint);
+        self
+    }
+
+    /// How long and for whom clients may keep the list of one kind. A resource has a hint of its own
+    /// for what is read there: [`ResourceBuilder::cache_hint`](crate::ResourceBuilder::cache_hint).
+    #[must_use]
+    pub const fn list_cache_hint(mut self, kind: Kind, hint: CacheHint) -> Self {
+        self.cache_hints.set(kind, hint);
         self
     }
 
@@ -224,7 +247,7 @@ impl FastMcp {
                 clock: self.clock,
                 mask: self.mask,
                 page_size: self.page_size,
-                cache_hint: self.cache_hint,
+                cache_hints: self.cache_hints,
                 sessions: Sessions::new(self.max_sessions, self.session_idle),
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
                 tracker: TaskTracker::new(),

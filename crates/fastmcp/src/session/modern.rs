@@ -7,7 +7,6 @@ use fastmcp_protocol::{
     jsonrpc::encode_result,
     logging::LoggingLevel,
     mrtr::{InputRequests, InputRequired, InputResponses},
-    wire::CacheHint,
 };
 use fastmcp_transport::{PeerKind, Reply};
 
@@ -61,7 +60,7 @@ async fn dispatch(
 ) -> Result<Reply> {
     let page = |kind| {
         router::list(engine, &exchange.caller, kind, answer.version, request)
-            .map(|body| answer.encoded(&body, Some(engine.cache_hint)))
+            .map(|body| answer.encoded(&body, Some(engine.cache_hints.of(kind))))
     };
     let Some(method) = answer.method else {
         return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));
@@ -69,7 +68,7 @@ async fn dispatch(
     match method {
         Method::Discover => {
             let described = serde_json::to_string(&engine.describe())?;
-            Ok(answer.encoded(&described, Some(engine.cache_hint)))
+            Ok(answer.encoded(&described, Some(engine.cache_hints.discover)))
         }
         Method::ToolsList => page(Kind::Tool),
         Method::ResourcesList => page(Kind::Resource),
@@ -118,7 +117,7 @@ async fn invoke(
     let (target, input) = (resolved.target.clone(), resolved.input.clone());
     match session::invoke(engine, origin, Asking::Replay(replay), resolved).await? {
         Round::Complete(payload) => {
-            let cache = (method == Method::ResourcesRead).then(CacheHint::default);
+            let cache = (method == Method::ResourcesRead).then(|| target.component().cache_hint());
             Ok(answer.payload(payload, cache))
         }
         Round::Asked(asks, remembered) => {

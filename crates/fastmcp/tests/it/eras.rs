@@ -199,3 +199,73 @@ async fn a_legacy_client_shakes_hands_and_is_asked_on_its_stream() {
         "both eras at one door"
     );
 }
+
+#[tokio::test]
+async fn icons_and_cache_hints_are_told_where_they_are_set() {
+    use fastmcp::{
+        PromptBuilder, ResourceBuilder, ToolBuilder,
+        protocol::{
+            content::{Annotations, Icon},
+            wire::{CacheHint, CacheScope},
+        },
+        registry::Kind,
+    };
+
+    let icon = |name: &str| Icon::new(format!("https://a.example/{name}.png"));
+    let hint = |ttl_ms, scope| CacheHint { ttl_ms, scope };
+    let server = FastMcp::new("shown")
+        .icon(icon("server"))
+        .tool(ToolBuilder::new("t", |(): (), _: Context| async { "t" }).icon(icon("tool")))
+        .prompt(PromptBuilder::new("p", |(): (), _: Context| async { "p" }).icon(icon("prompt")))
+        .resource(
+            ResourceBuilder::new("a://r", "r", |(): (), _: Context| async { "text" })
+                .icon(icon("resource"))
+                .annotations(Annotations {
+                    priority: Some(1.0),
+                    ..Annotations::default()
+                })
+                .size(4)
+                .cache_hint(hint(7, CacheScope::Public)),
+        )
+        .cache_hint(hint(5, CacheScope::Private))
+        .list_cache_hint(Kind::Tool, hint(6, CacheScope::Public))
+        .build()
+        .unwrap();
+    let memory = server.memory();
+    let ask = async |method: &str, params: Value| {
+        let (_, reply) = send(&memory, modern(method, params, &json!({}))).await;
+        reply["result"].clone()
+    };
+    let hinted = |result: &Value| (result["ttlMs"].clone(), result["cacheScope"].clone());
+
+    let discovered = ask("server/discover", json!({})).await;
+    assert_eq!(hinted(&discovered), (json!(5), json!("private")));
+    let info = &discovered["_meta"]["io.modelcontextprotocol/serverInfo"];
+    assert_eq!(info["icons"][0]["src"], "https://a.example/server.png");
+
+    let tools = ask("tools/list", json!({})).await;
+    assert_eq!(hinted(&tools), (json!(6), json!("public")));
+    assert_eq!(
+        tools["tools"][0]["icons"][0]["src"],
+        "https://a.example/tool.png"
+    );
+
+    let prompts = ask("prompts/list", json!({})).await;
+    assert_eq!(hinted(&prompts), (json!(5), json!("private")));
+    assert_eq!(
+        prompts["prompts"][0]["icons"][0]["src"],
+        "https://a.example/prompt.png"
+    );
+
+    let resources = ask("resources/list", json!({})).await;
+    let resource = &resources["resources"][0];
+    assert_eq!(
+        resource["icons"][0]["src"],
+        "https://a.example/resource.png"
+    );
+    assert_eq!(resource["annotations"]["priority"], json!(1.0));
+    assert_eq!(resource["size"], json!(4));
+
+    let read = ask("resources/read", json!({"uri": "a://r"})).await;
+    assert_eq!(hinted(&read), (json!(7), json!("public")));
+}

@@ -224,6 +224,7 @@ fn implementation() -> Implementation {
     implementation.title = Some("S".to_owned());
     implementation.description = Some("d".to_owned());
     implementation.website_url = Some("https://a.example/".to_owned());
+    implementation.icons = Some(vec![Icon::new("https://a.example/icon.png")]);
     implementation
 }
 
