@@ -2,7 +2,7 @@
 
 pub(crate) mod session;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
@@ -95,6 +95,8 @@ pub struct Engine {
     pub(crate) mask: bool,
     pub(crate) page_size: Option<usize>,
     pub(crate) cache_hints: CacheHints,
+    /// How long a client may take to answer what it is asked.
+    pub(crate) answer_within: Duration,
     pub(crate) sessions: session::Sessions,
     pub(crate) subscriptions: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,

@@ -359,6 +359,8 @@ impl App {
             .mask_error_details(self.config.mask_errors)
             .clock(Arc::clone(&self.clock))
             .key_ring(seal)
+            // A question is worth nothing once its ticket has expired.
+            .answer_within(self.config.confirm_ttl)
             .shutdown(shutdown.clone());
         let base = match door {
             Some(door) => base.auth(door),

@@ -50,6 +50,7 @@ pub struct FastMcp {
     mask: bool,
     page_size: Option<usize>,
     cache_hints: CacheHints,
+    answer_within: Duration,
     max_sessions: usize,
     session_idle: Duration,
     max_subscriptions: usize,
@@ -71,6 +72,7 @@ impl FastMcp {
             mask: true,
             page_size: None,
             cache_hints: CacheHints::default(),
+            answer_within: Duration::from_secs(600),
             max_sessions: 10_000,
             session_idle: Duration::from_secs(1_800),
             max_subscriptions: 1_024,
@@ -208,6 +210,14 @@ impl FastMcp {
         self
     }
 
+    /// How long a client may take to answer what a handler or gate asks its user; above zero. Default
+    /// 10 min. What a client carries between rounds cannot be used later.
+    #[must_use]
+    pub const fn answer_within(mut self, within: Duration) -> Self {
+        self.answer_within = within;
+        self
+    }
+
     /// How many sessions may be open, and how long one may sit idle; only clients up to 2025-11-25
     /// open sessions. Default 10,000 and 30 min.
     #[must_use]
@@ -248,6 +258,7 @@ impl FastMcp {
                 mask: self.mask,
                 page_size: self.page_size,
                 cache_hints: self.cache_hints,
+                answer_within: self.answer_within,
                 sessions: Sessions::new(self.max_sessions, self.session_idle),
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
                 tracker: TaskTracker::new(),

@@ -261,7 +261,7 @@ async fn invoke(
         let replay = Replay::new(earlier.clone());
         let asking = match session {
             Some(session) => Asking::Await(
-                Arc::new(ask::OnStream::new(session, &exchange, &engine.shutdown)),
+                Arc::new(ask::OnStream::new(session, &exchange, engine)),
                 replay,
             ),
             None => Asking::Replay(replay),
@@ -273,7 +273,7 @@ async fn invoke(
                     Error::tool("this call asks for input, which needs a session; initialize first")
                 })?;
                 earlier = Earlier {
-                    answers: ask::OnStream::new(session, &exchange, &engine.shutdown)
+                    answers: ask::OnStream::new(session, &exchange, engine)
                         .all(requests)
                         .await?,
                     gate: state,

@@ -128,7 +128,7 @@ async fn invoke(
                 remembered,
             };
             let sealed = earlier
-                .next(known, clock)?
+                .next(known, clock, engine.answer_within)?
                 .seal(&engine.key_ring, &binding)?;
             input_required(answer.id, asks.requests, sealed)
         }

@@ -25,8 +25,6 @@ use crate::{
     seal::KeyRing,
 };
 
-/// How long a client may take to answer.
-const TTL: Duration = Duration::from_secs(600);
 /// How often one call may ask.
 const MAX_ROUNDS: u8 = 10;
 /// Bytes of a sealed state.
@@ -45,15 +43,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The state for the next round.
-    pub(crate) fn next(&self, known: Earlier, clock: &dyn Clock) -> Result<Self> {
+    /// The state for the next round, which the client has to begin within `within`.
+    pub(crate) fn next(&self, known: Earlier, clock: &dyn Clock, within: Duration) -> Result<Self> {
         if self.round >= MAX_ROUNDS {
             return Err(Error::internal(format!(
                 "input was asked for in {MAX_ROUNDS} rounds already"
             )));
         }
         Ok(Self {
-            expires: clock.now().saturating_add(TTL),
+            expires: clock.now().saturating_add(within),
             round: self.round + 1,
             answers: known.answers,
             gate: known.gate,

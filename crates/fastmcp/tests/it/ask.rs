@@ -194,3 +194,33 @@ async fn a_handler_tells_of_changes() {
         Change::Resource("data://x".to_owned())
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_refused() {
+    use std::time::Duration;
+
+    use fastmcp_guard::clock::{ManualClock, Timestamp};
+
+    let clock = Arc::new(ManualClock::new(Timestamp::default()));
+    let server = FastMcp::new("ask")
+        .tool(rate)
+        .clock(Arc::clone(&clock) as _)
+        .answer_within(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let patience = |seconds| {
+        let clock = Arc::clone(&clock);
+        move |_: &str, _: &_| {
+            clock.advance(Duration::from_secs(seconds));
+            fields(&json!({"stars": 3}))
+        }
+    };
+    let answered = async |seconds| {
+        let client = Client::connect(&server).await.unwrap();
+        let client = client.on_elicit(patience(seconds));
+        client.call_tool("rate", json!({})).await
+    };
+    assert_eq!(answered(4).await.unwrap().text(), r#"{"stars":3}"#);
+    let late = answered(5).await.unwrap_err();
+    assert!(late.message().contains("has expired"), "{late:?}");
+}

@@ -16,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::Exchange;
 use crate::{
     context::Asker,
-    engine::session::{Session, lock},
+    engine::{
+        Engine,
+        session::{Session, lock},
+    },
     error::{Error, Result},
     session::listen::answered,
 };
@@ -27,22 +30,18 @@ pub(super) struct OnStream {
     outlet: Outlet,
     cancel: CancellationToken,
     shutdown: CancellationToken,
+    /// How long a client may take: a question that nobody will answer must not live for ever.
+    within: Duration,
 }
 
-/// How long a client may take to answer: a question that nobody will answer must not live for ever.
-const ANSWER_WITHIN: Duration = Duration::from_secs(600);
-
 impl OnStream {
-    pub(super) fn new(
-        session: &Arc<Session>,
-        exchange: &Exchange,
-        shutdown: &CancellationToken,
-    ) -> Self {
+    pub(super) fn new(session: &Arc<Session>, exchange: &Exchange, engine: &Engine) -> Self {
         Self {
             session: Arc::clone(session),
             outlet: exchange.outlet.clone(),
             cancel: exchange.cancel.clone(),
-            shutdown: shutdown.clone(),
+            shutdown: engine.shutdown.clone(),
+            within: engine.answer_within,
         }
     }
 
@@ -85,7 +84,7 @@ impl OnStream {
             () = self.session.closed.cancelled() => return Err(ended()),
             () = self.shutdown.cancelled() => return Err(Error::declined("the server is shutting down")),
             () = self.cancel.cancelled() => return Err(Error::cancelled()),
-            () = tokio::time::sleep(ANSWER_WITHIN) => return Err(Error::declined("the client did not answer in time")),
+            () = tokio::time::sleep(self.within) => return Err(Error::declined("the client did not answer in time")),
         };
         answered(outcome)
     }
