@@ -1,5 +1,7 @@
 //! A client in the same process: no socket, no thread, no task.
 
+mod wire;
+
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -25,6 +27,8 @@ pub struct Memory<D: Door> {
     peer: Arc<Peer>,
     limits: Limits,
     tracker: TaskTracker,
+    /// Fires when the wire is closed.
+    closed: CancellationToken,
 }
 
 impl<D: Door> std::fmt::Debug for Memory<D> {
@@ -45,6 +49,7 @@ impl<D: Door> Memory<D> {
             peer: Arc::new(Peer::connected(PeerKind::Memory)),
             limits: Limits::default(),
             tracker: TaskTracker::new(),
+            closed: CancellationToken::new(),
         }
     }
 

@@ -124,6 +124,14 @@ impl WireError {
     }
 }
 
+/// The beginning of a body, as [`WireError::Status`] shows it.
+pub(crate) fn beginning(body: &str) -> String {
+    const MAX: usize = 4096;
+    body.get(..body.floor_char_boundary(MAX))
+        .unwrap_or_default()
+        .to_owned()
+}
+
 fn excerpt(body: &str) -> String {
     let line: String = body
         .chars()
