@@ -50,7 +50,7 @@ fn template(id: String) -> Json<Value> {
 }
 
 /// The values for the argument that is being typed.
-fn complete(_: &Caller, params: &CompleteParams<'_>) -> Vec<String> {
+async fn complete(_: Caller, params: CompleteParams<'static>) -> Vec<String> {
     ["paris", "park", "party"]
         .into_iter()
         .filter(|value| value.starts_with(params.argument.value.as_ref()))

@@ -1,5 +1,6 @@
 //! Tools, resources and prompts.
 
+mod completion;
 pub mod macros;
 pub mod prompt;
 pub mod resource;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use crate::{call::Kind, schema};
+pub use completion::{Complete, CompletionOutput};
 pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
 pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;

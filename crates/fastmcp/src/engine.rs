@@ -9,7 +9,7 @@ use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
     Method, ProtocolVersion, RpcError,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
-    completion::{CompleteParams, CompleteResult},
+    completion::{CompleteParams, CompleteResult, Reference},
     discover::DiscoverResult,
     subscription::SubscriptionFilter,
     wire::CacheHint,
@@ -21,15 +21,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::Kind,
+    component::Complete,
     error::{Error, Result},
     gate::Gate,
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
 };
-
-/// Answers `completion/complete`: the values for an argument.
-pub type Completer = dyn Fn(&Caller, &CompleteParams<'_>) -> Vec<String> + Send + Sync;
 
 /// How long and for whom clients may keep what the server says of itself, list by list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,7 +86,7 @@ pub struct Engine {
     pub(crate) registry: Registry,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
-    pub(crate) completer: Option<Box<Completer>>,
+    pub(crate) completer: Option<Arc<dyn Complete>>,
     pub(crate) key_ring: KeyRing,
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether internal failures are told without details.
@@ -194,14 +192,48 @@ impl Engine {
         })
     }
 
-    pub(crate) fn complete(
+    /// Completes an argument of a prompt or template that the caller's lists show.
+    pub(crate) async fn complete(
         &self,
         caller: &Caller,
-        params: &CompleteParams<'_>,
+        params: CompleteParams<'_>,
     ) -> Result<CompleteResult> {
         let completer = self.completer.as_ref().ok_or_else(|| {
             Error::protocol(RpcError::method_not_found(Method::Complete.as_str()))
         })?;
-        Ok(CompleteResult::new(completer(caller, params)))
+        self.referenced(caller, &params.reference)?;
+        let completion = completer.complete(caller.clone(), params.into_owned());
+        Ok(completion.await?.into())
+    }
+
+    /// Refuses references to what the caller does not see: values tell of what they belong to.
+    fn referenced(&self, caller: &Caller, reference: &Reference<'_>) -> Result<()> {
+        let (snapshot, gate) = (self.registry.snapshot(), self.gate());
+        let (what, name, component) = match reference {
+            Reference::Prompt { name } => (
+                "prompt",
+                name,
+                snapshot.find(gate, caller, Kind::Prompt, name),
+            ),
+            Reference::Resource { uri } => {
+                let template = snapshot
+                    .find(gate, caller, Kind::Template, uri)
+                    .or_else(|| Some(snapshot.find_resource(gate, caller, uri)?.0));
+                ("resource template", uri, template)
+            }
+            _ => {
+                return Err(Error::protocol(RpcError::invalid_params(
+                    "`params.ref` is of an unknown type",
+                )));
+            }
+        };
+        match component {
+            Some(component) if gate.visible(caller, &component) => Ok(()),
+            _ => {
+                let shown: String = name.chars().take(128).collect();
+                let unknown = format!("`params.ref` names the unknown {what} `{shown}`");
+                Err(Error::protocol(RpcError::invalid_params(unknown)))
+            }
+        }
     }
 }

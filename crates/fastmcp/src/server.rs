@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::Result, registry::Registry, session};
 
-pub use crate::engine::{Admission, Authenticate, Completer, Engine};
+pub use crate::engine::{Admission, Authenticate, Engine};
 pub use builder::FastMcp;
 
 /// A server that is ready to run. Cheap to clone.

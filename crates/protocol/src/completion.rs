@@ -107,6 +107,25 @@ pub struct CompleteParams<'a> {
     pub context: Option<CompleteContext>,
 }
 
+impl CompleteParams<'_> {
+    /// The same, with texts of its own.
+    #[must_use]
+    pub fn into_owned(self) -> CompleteParams<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        CompleteParams {
+            reference: match self.reference {
+                Reference::Prompt { name } => Reference::Prompt { name: owned(name) },
+                Reference::Resource { uri } => Reference::Resource { uri: owned(uri) },
+            },
+            argument: CompleteArgument {
+                name: owned(self.argument.name),
+                value: owned(self.argument.value),
+            },
+            context: self.context,
+        }
+    }
+}
+
 /// Values that complete an argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,6 +162,15 @@ pub struct CompleteResult {
     /// `_meta`.
     #[serde(rename = "_meta", default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+}
+
+impl From<Completion> for CompleteResult {
+    fn from(completion: Completion) -> Self {
+        Self {
+            completion,
+            meta: None,
+        }
+    }
 }
 
 impl CompleteResult {

@@ -2,19 +2,16 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, SystemClock};
-use fastmcp_protocol::{
-    completion::CompleteParams, content::Icon, meta::Implementation, wire::CacheHint,
-};
+use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
 use fastmcp_transport::http::HttpConfig;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Authenticate, Completer, Engine, Server};
+use super::{Authenticate, Engine, Server};
 use crate::{
     call::Kind,
-    component::{Component, IntoPrompt, IntoResource, IntoTool},
+    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool},
     engine::{CacheHints, session::Sessions},
     error::Result,
     gate::{DefaultGate, Gate},
@@ -44,7 +41,7 @@ pub struct FastMcp {
     components: Vec<Result<Component>>,
     gate: Arc<dyn Gate>,
     authenticate: Option<Arc<dyn Authenticate>>,
-    completer: Option<Box<Completer>>,
+    completer: Option<Arc<dyn Complete>>,
     key_ring: Option<KeyRing>,
     clock: Arc<dyn Clock>,
     mask: bool,
@@ -137,14 +134,11 @@ impl FastMcp {
         self
     }
 
-    /// Completes arguments of prompts and templates.
+    /// Completes arguments of prompts and templates: `completer` gets the caller and what is asked,
+    /// and returns values, the best first. It is asked about what the caller's lists show alone.
     #[must_use]
-    pub fn completion<F>(mut self, completer: F) -> Self
-    where
-        F: Fn(&Caller, &CompleteParams<'_>) -> Vec<String> + Send + Sync + 'static,
-    {
-        let completer: Box<Completer> = Box::new(completer);
-        self.completer = Some(completer);
+    pub fn completion(mut self, completer: impl Complete) -> Self {
+        self.completer = Some(Arc::new(completer));
         self
     }
 

@@ -195,7 +195,9 @@ async fn dispatch(
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::Complete => {
-            let result = engine.complete(&caller, &router::completion(request)?)?;
+            let result = engine
+                .complete(&caller, router::completion(request)?)
+                .await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         _ => {

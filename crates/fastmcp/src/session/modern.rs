@@ -75,7 +75,9 @@ async fn dispatch(
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::Complete => {
-            let result = engine.complete(&exchange.caller, &router::completion(request)?)?;
+            let result = engine
+                .complete(&exchange.caller, router::completion(request)?)
+                .await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         Method::SubscriptionsListen => {
