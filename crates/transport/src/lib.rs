@@ -10,6 +10,7 @@ pub mod limits;
 pub mod memory;
 pub mod outlet;
 pub mod peer;
+pub mod sse;
 pub mod stdio;
 pub mod wire;
 
