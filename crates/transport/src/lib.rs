@@ -19,4 +19,6 @@ pub use exchange::{Exchange, Step};
 pub use limits::Limits;
 pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
-pub use wire::{Challenge, Credentials, Incoming, Outgoing, Wire, WireError, WireKind};
+pub use wire::{
+    Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, Wire, WireError, WireKind,
+};
