@@ -10,6 +10,7 @@ pub mod limits;
 pub mod memory;
 pub mod outlet;
 pub mod peer;
+pub mod sse;
 pub mod stdio;
 pub mod wire;
 
@@ -18,4 +19,6 @@ pub use exchange::{Exchange, Step};
 pub use limits::Limits;
 pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
-pub use wire::{Challenge, Credentials, Incoming, Outgoing, Wire, WireError, WireKind};
+pub use wire::{
+    Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, Wire, WireError, WireKind,
+};

@@ -2,13 +2,20 @@
 //!
 //! A [`Wire`] carries messages and knows nothing of their meaning: which revision is spoken, which
 //! headers mirror a message and what answers a server's question is decided by who sends through it.
+//! There is one for each way that servers are reached: [`HttpWire`] and
+//! [`Memory`](crate::memory::Memory).
+
+pub mod http;
+mod peek;
 
 use std::{fmt, time::Duration};
 
+use ::http::HeaderMap;
 use bytestring::ByteString;
 use fastmcp_protocol::RequestId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use http::HeaderMap;
+
+pub use self::http::{HttpWire, HttpWireConfig};
 
 /// One message on its way to a server.
 #[derive(Clone, Debug)]
@@ -124,10 +131,12 @@ impl WireError {
     }
 }
 
+/// Bytes of a body that [`WireError::Status`] shows.
+const BODY_EXCERPT: usize = 4096;
+
 /// The beginning of a body, as [`WireError::Status`] shows it.
 pub(crate) fn beginning(body: &str) -> String {
-    const MAX: usize = 4096;
-    body.get(..body.floor_char_boundary(MAX))
+    body.get(..body.floor_char_boundary(BODY_EXCERPT))
         .unwrap_or_default()
         .to_owned()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::error::FetchError;
 use super::profile::{AllowedHost, Profile, Rules};
@@ -103,6 +104,16 @@ impl Config {
             Ports::Any,
             0,
         )
+    }
+
+    /// For one server that a person named, at a terminal or in a configuration: the host and port of `url` alone, which
+    /// may be on this machine or in a private network, over `http` too.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Config`] if the URL names no host.
+    pub fn upstream(url: &Url) -> Result<Self, FetchError> {
+        Ok(Self::configured(vec![AllowedHost::of_url(url)?]))
     }
 
     fn new(profile: Profile, schemes: Schemes, ports: Ports, max_redirects: u8) -> Self {

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::header::{self, HeaderValue};
-use ::http::{HeaderMap, Method, Request, StatusCode};
+use ::http::{HeaderMap, Method, Request, StatusCode, Version};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
@@ -28,6 +28,7 @@ struct Seen {
     method: Method,
     path: String,
     headers: HeaderMap,
+    version: Version,
 }
 
 /// A server on a free port of this machine, which ends with the value.
@@ -96,6 +97,11 @@ impl Host {
                     .await
             }
             Some(tls) => match tls.accept(stream).await {
+                Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await
+                }
                 Ok(stream) => {
                     builder
                         .serve_connection(TokioIo::new(stream), service)
@@ -111,6 +117,7 @@ impl Host {
             method: request.method().clone(),
             path: request.uri().to_string(),
             headers: request.headers().clone(),
+            version: request.version(),
         };
         let answer = (self.answer)(&seen);
         self.seen.lock().unwrap().push(seen);
@@ -766,6 +773,65 @@ async fn certificates_are_checked_for_trust_and_name() {
         .unwrap_err();
     assert_eq!(error.refusal(), Some(&Refusal::Downgrade));
     assert!(plain.seen().is_empty());
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_the_host_chooses_it() {
+    let certified = rcgen::generate_simple_self_signed(vec![String::from("tls.test")]).unwrap();
+    for (offered, spoken) in [
+        (&b"h2"[..], Version::HTTP_2),
+        (b"http/1.1", Version::HTTP_11),
+    ] {
+        let key =
+            rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        tls.alpn_protocols = vec![offered.to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+        let server = Server::start_with(Some(acceptor), |_| text("sealed")).await;
+        let mut config = local(&["tls.test"]);
+        config.trust = Trust::none()
+            .with_pem(certified.cert.pem().as_bytes())
+            .unwrap();
+        let fetcher = fetcher(&config);
+        let url = format!("https://tls.test:{}/", server.address.port());
+        for _ in 0..2 {
+            let mut request = Request::new(Bytes::from_static(b"body"));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = url.parse().unwrap();
+            let answer = fetcher.stream(request).await.unwrap();
+            assert_eq!(answer.version(), spoken);
+            assert_eq!(
+                answer.into_body().collect().await.unwrap().to_bytes(),
+                "sealed"
+            );
+        }
+        let seen = server.seen();
+        assert!(seen.iter().all(|seen| seen.version == spoken), "{seen:?}");
+    }
+}
+
+#[test]
+fn the_server_that_a_person_named_is_the_only_one() {
+    let url = Url::parse("http://localhost:8080/mcp").unwrap();
+    let fetcher = fetcher(&Config::upstream(&url).unwrap());
+    assert_eq!(fetcher.check(&url), Ok(()));
+    for other in [
+        "http://localhost:8081/mcp",
+        "http://127.0.0.1:8080/mcp",
+        "https://example.com/",
+    ] {
+        assert!(matches!(
+            fetcher.check(&Url::parse(other).unwrap()),
+            Err(Refusal::HostNotAllowed { .. })
+        ));
+    }
+    assert!(Config::upstream(&Url::parse("data:text/plain,x").unwrap()).is_err());
 }
 
 #[tokio::test]

@@ -193,9 +193,10 @@ mod tests {
                 match inbound.what {
                     What::Message(Message::Notification(_), _) => Reply::Accepted,
                     What::Message(Message::Request(r), _) if r.method == "echo" => {
-                        for data in ["", "first"] {
-                            inbound.outlet.send(Frame::message(data)).await.unwrap();
-                        }
+                        let frames = ["", "first"].map(Frame::message);
+                        let [priming, first] = frames.map(|frame| inbound.outlet.send(frame));
+                        priming.await.unwrap();
+                        first.await.unwrap();
                         Reply::ok("last")
                     }
                     What::Message(Message::Request(r), _) if r.method == "hang" => {
