@@ -1,73 +1,105 @@
-//! A client in the same process, for tests and for servers that use servers.
+//! A client: of a server in the same process, of an address, of a command.
+//!
+//! ```
+//! use fastmcp::{client::CallOptions, prelude::*};
+//! use std::time::Duration;
+//!
+//! # async fn example(server: Server) -> Result<()> {
+//! let client = Client::builder()
+//!     .timeout(Duration::from_secs(5))
+//!     .on_change(|change| tracing::info!(?change))
+//!     .connect_server(&server)
+//!     .await?;
+//! let options = CallOptions::new().on_progress(|p| tracing::info!(p.progress));
+//! let sum = client.call_tool_with("add", json!({"a": 5, "b": 3}), &options).await?;
+//! assert_eq!(sum.data::<i64>()?, 8);
+//! # Ok(())
+//! # }
+//! ```
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+mod builder;
+mod cache;
+mod call;
+mod connect;
+mod handler;
+mod link;
+mod mirror;
+mod notice;
+mod page;
+mod result;
+mod round;
+mod subscription;
 
-use bytestring::ByteString;
+use std::{fmt, sync::Arc};
+
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
-    Message, ProtocolVersion, Raw, RequestId, RpcError,
-    capability::{ClientCapabilities, ElicitationCapability, RootsCapability, SamplingCapability},
-    content::ContentBlock,
-    discover::{DiscoverResult, ResultEnvelope, ResultKind},
+    ProtocolVersion, Raw,
+    capability::ServerCapabilities,
+    completion::{
+        CompleteArgument, CompleteContext, CompleteParams, CompleteResult, Completion, Reference,
+    },
+    discover::DiscoverResult,
     elicit::ElicitResult,
-    jsonrpc::{DEFAULT_DEPTH, encode_call},
-    meta,
-    mrtr::{InputRequest, InputRequired, InputResponses},
+    logging::LoggingLevel,
+    meta::Implementation,
+    mrtr::InputRequest,
     prompt::{GetPromptResult, ListPromptsResult, Prompt},
     resource::{
         ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Resource,
         ResourceTemplate,
     },
-    roots::{ListRootsResult, Root},
+    roots::Root,
     sampling::{CreateMessageParams, CreateMessageResult},
-    tool::{CallToolResult, ListToolsResult, Tool},
+    subscription::SubscriptionFilter,
+    tool::{CallToolResult, Tool},
 };
-use fastmcp_transport::{Reply, Step, memory::Memory};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    engine::Engine,
     error::{Error, Result},
     server::Server,
 };
 
-/// Rounds of input before a call counts as stuck.
-const MAX_ROUNDS: usize = 10;
-/// Pages of one list.
-const MAX_PAGES: usize = 250;
+pub use builder::ClientBuilder;
+pub use cache::ResponseCache;
+pub use call::CallOptions;
+pub use handler::Asked;
+pub use notice::{Change, Notified, Progress};
+pub use result::CallResult;
+pub use subscription::Subscription;
 
-type Elicit = dyn Fn(&str, &InputRequest) -> ElicitResult + Send + Sync;
-type Sample = dyn Fn(&str, &CreateMessageParams) -> CreateMessageResult + Send + Sync;
+use link::Link;
 
-/// Calls a [`Server`] of this process through the whole path, without a socket.
+/// Calls a server. Cheap to clone; the connection ends with the last clone.
+#[derive(Clone)]
 pub struct Client {
-    memory: Memory<Engine>,
-    next_id: AtomicI64,
-    capabilities: ClientCapabilities,
-    elicit: Option<Box<Elicit>>,
-    sample: Option<Box<Sample>>,
-    roots: Vec<Root>,
-    notifications: Mutex<Vec<Notified>>,
+    link: Arc<Link>,
+    _life: Arc<Life>,
 }
 
-/// A notification that came before an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Notified {
-    /// The method.
-    pub method: String,
-    /// The parameters.
-    pub params: Value,
+/// Ends the connection when the last client of it is gone.
+struct Life(Arc<Link>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+        // Without a runtime the process is about to end, and its connections with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let link = Arc::clone(&self.0);
+            let tasks = link.tasks.clone();
+            tasks.spawn_on(async move { connect::hang_up(&link).await }, &runtime);
+        }
+    }
 }
 
 impl Client {
-    /// Connects to `server` as the local caller.
+    /// What a client can be told before it connects.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Connects to `server` as the local caller, and hears of everything.
     ///
     /// # Errors
     ///
@@ -80,7 +112,7 @@ impl Client {
         Self::connect_as(server, Caller::local()).await
     }
 
-    /// Connects to `server` as `caller`.
+    /// Connects to `server` as `caller`, and hears of everything.
     ///
     /// # Errors
     ///
@@ -90,50 +122,94 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn connect_as(server: &Server, caller: Caller) -> Result<Self> {
-        let client = Self {
-            memory: Memory::connect(Arc::clone(server.door()), caller),
-            next_id: AtomicI64::new(1),
-            capabilities: ClientCapabilities::default(),
-            elicit: None,
-            sample: None,
-            roots: Vec::new(),
-            notifications: Mutex::default(),
-        };
-        client.discover().await?;
-        Ok(client)
+        let builder = Self::builder().observe();
+        builder.connect_server_as(server, caller).await
     }
 
-    /// Answers what servers ask the user: `handler` gets the key and the request.
+    fn of(link: Arc<Link>) -> Self {
+        Self {
+            _life: Arc::new(Life(Arc::clone(&link))),
+            link,
+        }
+    }
+
+    /// Answers what servers ask the user: `handler` gets the key and the request. A server that
+    /// opened a session before is not told; see [`ClientBuilder::on_elicit`].
     #[must_use]
-    pub fn on_elicit<F>(mut self, handler: F) -> Self
+    pub fn on_elicit<F>(self, handler: F) -> Self
     where
         F: Fn(&str, &InputRequest) -> ElicitResult + Send + Sync + 'static,
     {
-        self.capabilities.elicitation = Some(ElicitationCapability::form_and_url());
-        self.elicit = Some(Box::new(handler));
+        self.link.handlers().set_elicit(move |asked| {
+            let answer = handler(&asked.key, &InputRequest::Elicit(asked.params));
+            std::future::ready(Ok(answer))
+        });
         self
     }
 
-    /// Runs the model for servers that ask for it: `handler` gets the key and the request.
+    /// Runs the model for servers that ask for it: `handler` gets the key and the request. A
+    /// server that opened a session before is not told; see [`ClientBuilder::on_sample`].
     #[must_use]
-    pub fn on_sample<F>(mut self, handler: F) -> Self
+    pub fn on_sample<F>(self, handler: F) -> Self
     where
         F: Fn(&str, &CreateMessageParams) -> CreateMessageResult + Send + Sync + 'static,
     {
-        self.capabilities.sampling = Some(SamplingCapability {
-            tools: Some(Map::new()),
-            ..SamplingCapability::default()
+        self.link.handlers().set_sample(move |asked| {
+            let answer = handler(&asked.key, &asked.params);
+            std::future::ready(Ok(answer))
         });
-        self.sample = Some(Box::new(handler));
         self
     }
 
-    /// Names the folders that the client works in.
+    /// Names the folders that the client works in. A server that opened a session before is not
+    /// told; see [`ClientBuilder::roots`].
     #[must_use]
-    pub fn with_roots(mut self, roots: Vec<Root>) -> Self {
-        self.capabilities.roots = Some(RootsCapability::default());
-        self.roots = roots;
+    pub fn with_roots(self, roots: Vec<Root>) -> Self {
+        self.link.handlers().set_roots(roots);
         self
+    }
+
+    /// Names other folders than before, and tells the server where its revision has words for that.
+    ///
+    /// # Errors
+    ///
+    /// When the client named no folders before it connected, or the server cannot be told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the server may not have been told.
+    pub async fn set_roots(&self, roots: Vec<Root>) -> Result<()> {
+        if !self.link.handlers().has_roots() {
+            return Err(Error::validation(
+                "a client that named no roots at first cannot name others; see `ClientBuilder::roots`",
+            ));
+        }
+        self.link.handlers().set_roots(roots);
+        connect::announces_roots(&self.link).await
+    }
+
+    /// The revision that is spoken.
+    #[must_use]
+    pub fn protocol_version(&self) -> ProtocolVersion {
+        self.link.agreed.load().version()
+    }
+
+    /// Which server this is, where it says so. Not to be trusted: any server may use any name.
+    #[must_use]
+    pub fn server_info(&self) -> Option<Implementation> {
+        self.link.agreed.load().server().cloned()
+    }
+
+    /// What the server can do.
+    #[must_use]
+    pub fn server_capabilities(&self) -> ServerCapabilities {
+        self.link.agreed.load().described().capabilities.clone()
+    }
+
+    /// How to use the server, for the model.
+    #[must_use]
+    pub fn instructions(&self) -> Option<String> {
+        self.link.agreed.load().described().instructions.clone()
     }
 
     /// What the server says of itself.
@@ -146,13 +222,16 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn discover(&self) -> Result<DiscoverResult> {
+        if connect::subscribes_one_by_one(&self.link) {
+            return Ok(self.link.agreed.load().described().clone());
+        }
         Ok(self
             .request("server/discover", Map::new())
             .await?
             .decode()?)
     }
 
-    /// Every tool.
+    /// Every tool. Over HTTP, tools that mark their arguments wrongly are left out.
     ///
     /// # Errors
     ///
@@ -162,10 +241,7 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_tools(&self) -> Result<Vec<Tool>> {
-        self.pages("tools/list", |page: ListToolsResult| {
-            (page.tools, page.next_cursor)
-        })
-        .await
+        self.link.list_tools().await
     }
 
     /// Every resource.
@@ -178,10 +254,11 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_resources(&self) -> Result<Vec<Resource>> {
-        self.pages("resources/list", |page: ListResourcesResult| {
-            (page.resources, page.next_cursor)
-        })
-        .await
+        self.link
+            .pages("resources/list", |page: ListResourcesResult| {
+                (page.resources, page.next_cursor)
+            })
+            .await
     }
 
     /// Every resource template.
@@ -194,11 +271,12 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_resource_templates(&self) -> Result<Vec<ResourceTemplate>> {
-        self.pages(
-            "resources/templates/list",
-            |page: ListResourceTemplatesResult| (page.resource_templates, page.next_cursor),
-        )
-        .await
+        self.link
+            .pages(
+                "resources/templates/list",
+                |page: ListResourceTemplatesResult| (page.resource_templates, page.next_cursor),
+            )
+            .await
     }
 
     /// Every prompt.
@@ -211,10 +289,11 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn list_prompts(&self) -> Result<Vec<Prompt>> {
-        self.pages("prompts/list", |page: ListPromptsResult| {
-            (page.prompts, page.next_cursor)
-        })
-        .await
+        self.link
+            .pages("prompts/list", |page: ListPromptsResult| {
+                (page.prompts, page.next_cursor)
+            })
+            .await
     }
 
     /// Calls a tool.
@@ -227,7 +306,26 @@ impl Client {
     ///
     /// Dropped, the call is cancelled.
     pub async fn call_tool(&self, name: &str, arguments: Value) -> Result<CallResult> {
-        let result = self.call_tool_raw(name, arguments).await?;
+        self.call_tool_with(name, arguments, &CallOptions::default())
+            .await
+    }
+
+    /// Calls a tool, with `options` of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call_tool`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call is cancelled.
+    pub async fn call_tool_with(
+        &self,
+        name: &str,
+        arguments: Value,
+        options: &CallOptions,
+    ) -> Result<CallResult> {
+        let result = self.call_tool_raw_with(name, arguments, options).await?;
         if result.is_error() {
             return Err(Error::tool(result.text().to_owned())
                 .with_data(result.structured_content().unwrap_or(Value::Null)));
@@ -245,10 +343,36 @@ impl Client {
     ///
     /// Dropped, the call is cancelled.
     pub async fn call_tool_raw(&self, name: &str, arguments: Value) -> Result<CallResult> {
-        let params = object(json!({"name": name, "arguments": arguments}));
-        Ok(CallResult(
-            self.request("tools/call", params).await?.decode()?,
-        ))
+        self.call_tool_raw_with(name, arguments, &CallOptions::default())
+            .await
+    }
+
+    /// Calls a tool, with `options` of its own; a failure of the tool is a result.
+    ///
+    /// What a tool returns is checked against the output schema of the last
+    /// [list](Self::list_tools).
+    ///
+    /// # Errors
+    ///
+    /// When the call failed, or the result is not what the tool announced.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call is cancelled.
+    pub async fn call_tool_raw_with(
+        &self,
+        name: &str,
+        arguments: Value,
+        options: &CallOptions,
+    ) -> Result<CallResult> {
+        let params = named(name, arguments);
+        let raw = self.link.request("tools/call", params, options).await?;
+        let result: CallToolResult = raw.decode()?;
+        let result = self.link.agreed.load().canonical_result(result);
+        if let (false, Some(tool)) = (result.is_error, self.link.tools.get(name)) {
+            tool.check(name, result.structured_content.as_ref())?;
+        }
+        Ok(CallResult(result))
     }
 
     /// Reads a resource.
@@ -277,18 +401,89 @@ impl Client {
     ///
     /// Dropped, the call is cancelled.
     pub async fn get_prompt(&self, name: &str, arguments: Value) -> Result<GetPromptResult> {
-        let params = object(json!({"name": name, "arguments": arguments}));
-        Ok(self.request("prompts/get", params).await?.decode()?)
+        Ok(self
+            .request("prompts/get", named(name, arguments))
+            .await?
+            .decode()?)
     }
 
-    /// The notifications that came so far, which are forgotten here.
+    /// Values that complete the argument `name` of a prompt or resource template, of which `value`
+    /// is there; `context` has the arguments that are filled in already.
+    ///
+    /// # Errors
+    ///
+    /// When the server answers with an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call is cancelled.
+    pub async fn complete(
+        &self,
+        reference: Reference<'_>,
+        name: &str,
+        value: &str,
+        context: Option<CompleteContext>,
+    ) -> Result<Completion> {
+        let params = CompleteParams {
+            reference,
+            argument: CompleteArgument {
+                name: name.into(),
+                value: value.into(),
+            },
+            context,
+        };
+        let params = object(serde_json::to_value(params)?);
+        let result = self.request("completion/complete", params).await?;
+        Ok(result.decode::<CompleteResult>()?.completion)
+    }
+
+    /// Hears of changes, until the subscription is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not tell of changes, or not of these.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing is subscribed to.
+    pub async fn subscribe(&self, filter: SubscriptionFilter) -> Result<Subscription> {
+        Box::pin(subscription::subscribe(&self.link, filter)).await
+    }
+
+    /// Wants log messages from `level` on.
+    ///
+    /// # Errors
+    ///
+    /// When the server has none, or answers with an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the server may not have been told.
+    pub async fn set_log_level(&self, level: LoggingLevel) -> Result<()> {
+        connect::set_level(&self.link, level).await
+    }
+
+    /// Asks the server whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or with an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ping(&self) -> Result<()> {
+        connect::ping(&self.link).await
+    }
+
+    /// The notifications that came so far, which are forgotten here; the last 1,024 of them.
     pub fn take_notifications(&self) -> Vec<Notified> {
-        std::mem::take(
-            &mut *self
-                .notifications
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        self.link.notices.take()
+    }
+
+    /// Forgets the answers of this server that are [kept](ClientBuilder::cache).
+    pub fn forget_answers(&self) {
+        self.link.shelf.forget_all();
     }
 
     /// Sends one request and answers what is asked meanwhile.
@@ -300,218 +495,55 @@ impl Client {
     /// # Cancel safety
     ///
     /// Dropped, the call is cancelled.
-    pub async fn request(&self, method: &str, mut params: Map<String, Value>) -> Result<Raw> {
-        for _ in 0..MAX_ROUNDS {
-            let result = self.round(method, &params).await?;
-            let envelope = ResultEnvelope::peek(&result)?;
-            match envelope.kind() {
-                ResultKind::Complete => return Ok(result),
-                ResultKind::InputRequired => {
-                    let asked: InputRequired = result.decode()?;
-                    let answers = self.answer(&asked)?;
-                    params.insert("inputResponses".to_owned(), serde_json::to_value(answers)?);
-                    match asked.request_state {
-                        Some(state) => {
-                            params.insert("requestState".to_owned(), Value::String(state))
-                        }
-                        None => params.remove("requestState"),
-                    };
-                }
-                ResultKind::Other(other) => return Err(unknown_result(other)),
-                _ => return Err(unknown_result("of a later kind")),
-            }
-        }
-        Err(Error::internal(format!(
-            "server asked for input in {MAX_ROUNDS} rounds"
-        )))
+    pub async fn request(&self, method: &str, params: Map<String, Value>) -> Result<Raw> {
+        self.request_with(method, params, &CallOptions::default())
+            .await
     }
 
-    fn answer(&self, asked: &InputRequired) -> Result<InputResponses> {
-        let mut answers = InputResponses::default();
-        for (key, request) in asked.input_requests.iter() {
-            match (request, &self.elicit, &self.sample) {
-                (InputRequest::Elicit(_), Some(elicit), _) => {
-                    answers.answer(key, &elicit(key, request))?;
-                }
-                (InputRequest::CreateMessage(params), _, Some(sample)) => {
-                    answers.answer(key, &sample(key, params))?;
-                }
-                (InputRequest::ListRoots, ..) if self.capabilities.roots.is_some() => {
-                    let roots = self.roots.clone();
-                    answers.answer(key, &ListRootsResult { roots })?;
-                }
-                _ => {
-                    return Err(Error::internal(format!(
-                        "server asks `{key}` by {}, which this client did not declare",
-                        request.method()
-                    )));
-                }
-            }
-        }
-        Ok(answers)
-    }
-
-    async fn round(&self, method: &str, params: &Map<String, Value>) -> Result<Raw> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut params = params.clone();
-        params.insert("_meta".to_owned(), self.meta(id));
-        let text = encode_call(
-            Some(&RequestId::Number(id)),
-            method,
-            Some(&serde_json::to_string(&params)?),
-        );
-        let mut exchange = self.memory.send(&text.into());
-        loop {
-            match exchange.next().await {
-                Step::Frame(frame) => self.note(&frame.data),
-                Step::Done(Reply::Message { body, .. }) => return outcome(&body),
-                Step::Done(_) => return Err(Error::internal("server did not answer")),
-            }
-        }
-    }
-
-    fn meta(&self, id: i64) -> Value {
-        json!({
-            meta::PROTOCOL_VERSION: ProtocolVersion::LATEST,
-            meta::CLIENT_CAPABILITIES: self.capabilities,
-            meta::CLIENT_INFO: {"name": "fastmcp", "version": env!("CARGO_PKG_VERSION")},
-            meta::LOG_LEVEL: "debug",
-            "progressToken": id,
-        })
-    }
-
-    fn note(&self, text: &ByteString) {
-        if let Ok(Message::Notification(n)) = Message::parse(text, DEFAULT_DEPTH) {
-            let params = n
-                .params
-                .and_then(|p| p.decode().ok())
-                .unwrap_or(Value::Null);
-            let notified = Notified {
-                method: n.method.to_string(),
-                params,
-            };
-            self.notifications
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(notified);
-        }
-    }
-
-    async fn pages<P, T>(
+    /// Sends one request, with `options` of its own, and answers what is asked meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the server answers with an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call is cancelled.
+    pub async fn request_with(
         &self,
         method: &str,
-        split: impl Fn(P) -> (Vec<T>, Option<String>),
-    ) -> Result<Vec<T>>
-    where
-        P: DeserializeOwned,
-    {
-        let (mut all, mut params) = (Vec::new(), Map::new());
-        for _ in 0..MAX_PAGES {
-            let (page, next) = split(self.request(method, params.clone()).await?.decode::<P>()?);
-            all.extend(page);
-            let Some(next) = next else { return Ok(all) };
-            if params.insert("cursor".to_owned(), Value::String(next.clone()))
-                == Some(Value::String(next))
-            {
-                return Err(Error::internal(format!(
-                    "{method}: the server gives the same cursor again"
-                )));
-            }
-        }
-        Err(Error::internal(format!(
-            "{method}: more than {MAX_PAGES} pages"
-        )))
+        params: Map<String, Value>,
+        options: &CallOptions,
+    ) -> Result<Raw> {
+        self.link.request(method, params, options).await
+    }
+
+    /// Ends subscriptions, the session where there is one, and the connection. Every clone of the
+    /// client is closed by it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it goes on when the last clone is dropped.
+    pub async fn close(&self) {
+        connect::close(&self.link).await;
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
-fn unknown_result(kind: &str) -> Error {
-    Error::internal(format!(
-        "server answered with result type `{kind}`, which is unknown"
-    ))
+fn named(name: &str, arguments: Value) -> Map<String, Value> {
+    object(json!({"name": name, "arguments": arguments}))
 }
 
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(object) => object,
         _ => Map::new(),
-    }
-}
-
-fn outcome(body: &ByteString) -> Result<Raw> {
-    match Message::parse(body, DEFAULT_DEPTH) {
-        Ok(Message::Response(response)) => response.outcome.map_err(Error::protocol),
-        Ok(_) => Err(Error::internal(
-            "server answered with something that is no response",
-        )),
-        Err(error) => Err(Error::protocol(RpcError::internal(error.to_string()))),
-    }
-}
-
-/// What a tool returned.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CallResult(CallToolResult);
-
-impl CallResult {
-    /// The structured content as a `T`; a value that is no object stands under `result` and is
-    /// taken out of there.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or it has another shape.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
-        let wrapped = self
-            .0
-            .meta
-            .as_ref()
-            .and_then(|m| m.get("fastmcp"))
-            .and_then(|f| f.get("wrap_result"))
-            == Some(&Value::Bool(true));
-        let mut content = self
-            .structured_content()
-            .ok_or_else(|| Error::internal("result has no structured content"))?;
-        if wrapped {
-            content = content
-                .get_mut("result")
-                .map(Value::take)
-                .unwrap_or_default();
-        }
-        Ok(serde_json::from_value(content)?)
-    }
-
-    /// The text of the first text block; empty where there is none.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        self.0
-            .content
-            .iter()
-            .find_map(ContentBlock::as_text)
-            .unwrap_or_default()
-    }
-
-    /// The content blocks.
-    #[must_use]
-    pub fn content(&self) -> &[ContentBlock] {
-        &self.0.content
-    }
-
-    /// The structured content.
-    #[must_use]
-    pub fn structured_content(&self) -> Option<Value> {
-        self.0
-            .structured_content
-            .as_ref()
-            .and_then(|raw| raw.decode().ok())
-    }
-
-    /// Whether the tool failed.
-    #[must_use]
-    pub const fn is_error(&self) -> bool {
-        self.0.is_error
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{PARAM_PREFIX, decode};
+use super::{PARAM_PREFIX, decode, encode};
 use crate::{ErrorCode, Raw, RpcError, tool::JsonSchema};
 
 /// The keyword that marks a property.
@@ -56,6 +56,23 @@ impl MirroredParam {
     #[must_use]
     pub fn path(&self) -> &[String] {
         &self.path
+    }
+
+    /// The header's value for `args`; none where the argument is absent or null, or nothing that a
+    /// header mirrors: such arguments are refused for their type.
+    #[must_use]
+    pub fn mirror(&self, args: &Map<String, Value>) -> Option<String> {
+        match self.value(args)? {
+            Value::String(text) => Some(encode(text).into_owned()),
+            Value::Bool(yes) => Some(yes.to_string()),
+            Value::Number(number) => {
+                let whole = number
+                    .as_f64()
+                    .is_some_and(|n| n.fract() == 0.0 && n.abs() <= MAX_INTEGER);
+                whole.then(|| number.to_string())
+            }
+            _ => None,
+        }
     }
 
     fn value<'a>(&self, args: &'a Map<String, Value>) -> Option<&'a Value> {

@@ -1,0 +1,294 @@
+//! Clients, put together.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytestring::ByteString;
+use fastmcp_auth::Caller;
+use fastmcp_guard::random::{OsRandom, Random};
+use fastmcp_protocol::{
+    ProtocolVersion,
+    capability::ClientCapabilities,
+    elicit::{ElicitParams, ElicitResult},
+    logging::{LogMessageParams, LoggingLevel},
+    meta::Implementation,
+    roots::Root,
+    sampling::{CreateMessageParams, CreateMessageResult},
+};
+use fastmcp_transport::{Wire, memory::Memory};
+use serde_json::Value;
+
+use super::{
+    Client,
+    cache::{ResponseCache, Shelf},
+    connect::{self, Failed, Start},
+    handler::{Asked, Handlers},
+    link::{Config, Link},
+    notice::{Change, Listeners, Notices, Notified, Progress},
+};
+use crate::{error::Result, server::Server};
+
+/// Puts a [`Client`] together.
+///
+/// # Defaults
+///
+/// Whichever revision the server knows; 60 s of silence and 10 min altogether per call; 10 rounds of
+/// questions; a cache of its own.
+#[must_use = "a builder does nothing until it connects"]
+#[derive(Clone)]
+pub struct ClientBuilder {
+    config: Config,
+    handlers: Handlers,
+    listeners: Listeners,
+    cache: Option<Arc<ResponseCache>>,
+    partition: Option<ByteString>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            config: Config {
+                info: Implementation::new("fastmcp", env!("CARGO_PKG_VERSION")),
+                capabilities: ClientCapabilities::default(),
+                timeout: Duration::from_mins(1),
+                max_time: Duration::from_mins(10),
+                probe: Duration::from_secs(10),
+                max_rounds: 10,
+                revision: None,
+                level: None,
+                progress: false,
+                random: Arc::new(OsRandom),
+            },
+            handlers: Handlers::default(),
+            listeners: Listeners::default(),
+            cache: None,
+            partition: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Says which client this is.
+    pub fn info(mut self, info: Implementation) -> Self {
+        self.config.info = info;
+        self
+    }
+
+    /// Speaks `revision` alone. Else the newest is spoken that the server knows.
+    pub const fn revision(mut self, revision: ProtocolVersion) -> Self {
+        self.config.revision = Some(revision);
+        self
+    }
+
+    /// How long a server may be silent before a call is given up and cancelled; progress of the
+    /// call begins it anew, and the time in which a question of the server waits for its answer does
+    /// not count. 60 s unless told otherwise.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = timeout;
+        self
+    }
+
+    /// How long one message may go unanswered, whatever comes meanwhile. 10 min unless told
+    /// otherwise.
+    pub const fn max_time(mut self, max_time: Duration) -> Self {
+        self.config.max_time = max_time;
+        self
+    }
+
+    /// How long a server that is no HTTP endpoint may take to answer the first question before it
+    /// counts as one that does not know it. 10 s unless told otherwise; never longer than
+    /// [`Self::timeout`].
+    pub const fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.config.probe = timeout;
+        self
+    }
+
+    /// Rounds of questions before a call counts as stuck; at least one. 10 unless told otherwise.
+    pub const fn max_rounds(mut self, rounds: usize) -> Self {
+        self.config.max_rounds = rounds;
+        self
+    }
+
+    /// Answers what servers ask the user. Fields that an accepted form leaves out get their
+    /// defaults.
+    ///
+    /// Nobody but the user may be asked: who asks must be shown, and an address must be shown whole
+    /// and opened only when the user agrees.
+    pub fn on_elicit<F, A>(mut self, handler: F) -> Self
+    where
+        F: Fn(Asked<ElicitParams>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<ElicitResult>> + Send + 'static,
+    {
+        self.handlers.set_elicit(handler);
+        self
+    }
+
+    /// Runs the model for servers that ask for it.
+    pub fn on_sample<F, A>(mut self, handler: F) -> Self
+    where
+        F: Fn(Asked<CreateMessageParams>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<CreateMessageResult>> + Send + 'static,
+    {
+        self.handlers.set_sample(handler);
+        self
+    }
+
+    /// Names the folders that the client works in.
+    pub fn roots(mut self, roots: Vec<Root>) -> Self {
+        self.handlers.set_roots(roots);
+        self
+    }
+
+    /// Declares the extension `id` with its settings.
+    pub fn extension(mut self, id: impl Into<String>, settings: Value) -> Self {
+        let extensions = &mut self.config.capabilities.extensions;
+        extensions
+            .get_or_insert_default()
+            .insert(id.into(), settings);
+        self
+    }
+
+    /// Wants log messages from `level` on, and tells `listener` of each. It runs between two
+    /// messages of the server and must not block; so do the other listeners.
+    pub fn on_log(
+        mut self,
+        level: LoggingLevel,
+        listener: impl Fn(&LogMessageParams) + Send + Sync + 'static,
+    ) -> Self {
+        self.config.level = Some(level);
+        self.listeners.log = Some(Arc::new(listener));
+        self
+    }
+
+    /// Asks for the progress of every call, and tells `listener` of it.
+    pub fn on_progress(mut self, listener: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.listeners.progress = Some(Arc::new(listener));
+        self
+    }
+
+    /// Tells `listener` of what changes at the server. Servers tell of changes to those who
+    /// [subscribe](Client::subscribe), old ones also to those who do not.
+    pub fn on_change(mut self, listener: impl Fn(&Change) + Send + Sync + 'static) -> Self {
+        self.listeners.change = Some(Arc::new(listener));
+        self
+    }
+
+    /// Tells `listener` of every notification.
+    pub fn on_notification(mut self, listener: impl Fn(&Notified) + Send + Sync + 'static) -> Self {
+        self.listeners.any = Some(Arc::new(listener));
+        self
+    }
+
+    /// Wants every log message and the progress of every call, for
+    /// [`Client::take_notifications`].
+    pub const fn observe(mut self) -> Self {
+        self.config.level = Some(LoggingLevel::Debug);
+        self.config.progress = true;
+        self
+    }
+
+    /// Keeps answers in `cache`, which other clients may share. Answers that are not public are
+    /// shared by clients of one `partition`: it must name whose credentials are used, and change
+    /// with them.
+    pub fn cache(mut self, cache: Arc<ResponseCache>, partition: impl Into<ByteString>) -> Self {
+        self.cache = Some(cache);
+        self.partition = Some(partition.into());
+        self
+    }
+
+    /// Draws randomness from `random`: it spreads the attempts of many clients to reach one server.
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.config.random = random;
+        self
+    }
+
+    /// Connects to `server`, of this process, as the local caller.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be agreed on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn connect_server(self, server: &Server) -> Result<Client> {
+        self.connect_server_as(server, Caller::local()).await
+    }
+
+    /// Connects to `server`, of this process, as `caller`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect_server`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn connect_server_as(self, server: &Server, caller: Caller) -> Result<Client> {
+        let key = format!("memory:{}", server.name());
+        let wire = Arc::new(Memory::connect(Arc::clone(server.door()), caller));
+        self.connect_wire(wire, key).await
+    }
+
+    /// Connects by `wire`. `server` names the server at its end in a shared [cache](Self::cache).
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be agreed on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; dropped, the wire is given up.
+    pub async fn connect_wire(
+        self,
+        wire: Arc<dyn Wire>,
+        server: impl Into<ByteString>,
+    ) -> Result<Client> {
+        self.attempt(wire, server.into(), Start::Asking)
+            .await
+            .map_err(|failed| match failed {
+                Failed::Gone(error) | Failed::Refused(error) | Failed::For(error) => error,
+            })
+    }
+
+    pub(super) async fn attempt(
+        self,
+        wire: Arc<dyn Wire>,
+        server: ByteString,
+        start: Start,
+    ) -> std::result::Result<Client, Failed> {
+        let shelf = Shelf {
+            cache: self.cache.unwrap_or_default(),
+            server,
+            partition: self.partition.unwrap_or_else(own_partition),
+        };
+        let notices = Notices::new(self.listeners);
+        let link = Link::new(wire, self.config, self.handlers, notices, shelf);
+        // Made first: dropped, it ends what was begun.
+        let client = Client::of(Arc::clone(&link));
+        Box::pin(connect::negotiate(&link, start)).await?;
+        Ok(client)
+    }
+}
+
+/// A partition that no other client of this process has.
+fn own_partition() -> ByteString {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("client {}", NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("config", &self.config)
+            .field("handlers", &self.handlers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,258 @@
+//! One request and what comes before its answer.
+
+use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use bytestring::ByteString;
+use fastmcp_protocol::{Message, Raw, RequestId, RpcError, jsonrpc::DEFAULT_DEPTH};
+use fastmcp_transport::{Outgoing, WireError};
+use futures_util::StreamExt as _;
+use http::HeaderMap;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    connect,
+    link::Link,
+    notice::{OnProgress, Progress},
+};
+
+/// How one call differs from what the client was told for all of them.
+#[derive(Clone, Default)]
+pub struct CallOptions {
+    pub(super) timeout: Option<Duration>,
+    pub(super) max_time: Option<Duration>,
+    pub(super) on_progress: Option<OnProgress>,
+    pub(super) meta: Map<String, Value>,
+}
+
+impl CallOptions {
+    /// Nothing differs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long the server may be silent; see [`super::ClientBuilder::timeout`].
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long the call may take, whatever the server says meanwhile; see
+    /// [`super::ClientBuilder::max_time`].
+    #[must_use]
+    pub const fn max_time(mut self, max_time: Duration) -> Self {
+        self.max_time = Some(max_time);
+        self
+    }
+
+    /// Tells `listener` how far the call is. It runs between two messages of the server and must
+    /// not block.
+    #[must_use]
+    pub fn on_progress(mut self, listener: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = Some(Arc::new(listener));
+        self
+    }
+
+    /// Adds a member to the request's `_meta`. Members of the protocol itself are set last.
+    #[must_use]
+    pub fn meta(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.meta.insert(key.into(), value.into());
+        self
+    }
+}
+
+impl fmt::Debug for CallOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallOptions")
+            .field("timeout", &self.timeout)
+            .field("max_time", &self.max_time)
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call, before it becomes a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a str,
+    pub(super) params: &'a Map<String, Value>,
+    pub(super) options: &'a CallOptions,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) outcome: Result<Raw, RpcError>,
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Without a word.
+    pub(super) idle: Duration,
+    /// Altogether.
+    pub(super) most: Duration,
+}
+
+impl Link {
+    pub(super) fn patience(&self, options: &CallOptions) -> Patience {
+        Patience {
+            idle: options.timeout.unwrap_or(self.config.timeout),
+            most: options.max_time.unwrap_or(self.config.max_time),
+        }
+    }
+
+    /// Sends a request and reads to its answer; notifications are passed on and questions answered
+    /// meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the request is cancelled.
+    pub(super) async fn exchange(
+        self: &Arc<Self>,
+        outgoing: Outgoing,
+        patience: Patience,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Answered, WireError> {
+        let mut cancel = Cancel::armed(self, &outgoing);
+        let answered = self.read_answer(outgoing, patience, on_progress).await;
+        // Whoever gave up says so; whoever was refused need not.
+        if !matches!(answered, Err(WireError::Timeout(_) | WireError::Broken(_))) {
+            cancel.disarm();
+        }
+        answered
+    }
+
+    async fn read_answer(
+        self: &Arc<Self>,
+        outgoing: Outgoing,
+        patience: Patience,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Answered, WireError> {
+        let id = outgoing.id.clone();
+        let mut deadline = Deadline::new(self, patience);
+        let incoming = deadline.wait(self.wire.request(outgoing)).await??;
+        let (status, headers, mut messages) =
+            (incoming.status, incoming.headers, incoming.messages);
+        loop {
+            let Some(text) = deadline.wait(messages.next()).await? else {
+                let why = "it ended before the answer".to_owned();
+                return Err(WireError::Broken(why));
+            };
+            match Message::parse(&text?, DEFAULT_DEPTH) {
+                Ok(Message::Response(response)) if response.id.is_none() || response.id == id => {
+                    return Ok(Answered {
+                        status,
+                        headers,
+                        outcome: response.outcome,
+                    });
+                }
+                Ok(Message::Response(response)) => {
+                    tracing::debug!(id = ?response.id, "an answer to something else is passed over");
+                }
+                Ok(Message::Notification(n)) => {
+                    if self.heard(&n, id.as_ref(), on_progress) {
+                        deadline.extend();
+                    }
+                }
+                Ok(Message::Request(request)) => connect::asked(self, request),
+                Err(malformed) => return Err(WireError::Unreadable(malformed.to_string())),
+            }
+        }
+    }
+}
+
+/// When an answer is waited for no longer.
+struct Deadline<'a> {
+    link: &'a Link,
+    patience: Patience,
+    idle: Instant,
+    last: Instant,
+}
+
+impl<'a> Deadline<'a> {
+    fn new(link: &'a Link, patience: Patience) -> Self {
+        let now = Instant::now();
+        Self {
+            link,
+            patience,
+            idle: after(now, patience.idle),
+            last: after(now, patience.most),
+        }
+    }
+
+    fn extend(&mut self) {
+        self.idle = after(Instant::now(), self.patience.idle);
+    }
+
+    async fn wait<F: Future>(&mut self, future: F) -> Result<F::Output, WireError> {
+        let mut future = pin!(future);
+        loop {
+            let until = self.idle.min(self.last);
+            if let Ok(output) = timeout_at(until, &mut future).await {
+                return Ok(output);
+            }
+            if Instant::now() >= self.last {
+                return Err(WireError::Timeout(self.patience.most));
+            }
+            if !self.link.is_asked() {
+                return Err(WireError::Timeout(self.patience.idle));
+            }
+            self.extend();
+        }
+    }
+}
+
+/// `now` and `duration` together; a century later where that is no time at all.
+fn after(now: Instant, duration: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    now.checked_add(duration.min(LONG)).unwrap_or(now)
+}
+
+/// Tells the server, when it is dropped, that an answer is not wanted any more, where closing the
+/// stream does not say so.
+pub(super) struct Cancel {
+    link: Arc<Link>,
+    id: Option<RequestId>,
+    method: ByteString,
+}
+
+impl Cancel {
+    pub(super) fn armed(link: &Arc<Link>, outgoing: &Outgoing) -> Self {
+        Self {
+            link: Arc::clone(link),
+            id: outgoing.id.clone(),
+            method: outgoing.method.clone(),
+        }
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let Some(outgoing) = connect::cancellation(&self.link, &id, &self.method) else {
+            return;
+        };
+        // Without a runtime the process is about to end, and its connections with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let link = Arc::clone(&self.link);
+            let said = async move {
+                let until = after(Instant::now(), link.config.timeout);
+                match timeout_at(until, link.wire.notify(outgoing)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "cancellation was not carried"),
+                    Err(_) => tracing::debug!("cancellation was not carried in time"),
+                }
+            };
+            self.link.tasks.spawn_on(said, &runtime);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The stream on which a server speaks without being asked.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use fastmcp_protocol::{Message, jsonrpc::DEFAULT_DEPTH};
+use fastmcp_transport::{Incoming, WireError, WireKind};
+use futures_util::StreamExt as _;
+
+use super::{asked, dress::headers};
+use crate::client::{link::Link, notice::Change};
+
+/// Begins to listen, unless somebody does already.
+pub(super) fn start(link: &Arc<Link>) {
+    if link.listening.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let listening = Arc::clone(link);
+    link.tasks.spawn(async move {
+        tokio::select! {
+            () = listen(&listening) => {}
+            () = listening.stop.cancelled() => {}
+        }
+        listening.listening.store(false, Ordering::Release);
+    });
+}
+
+/// Listens until the server has no such stream, or the connection is gone. A stream over HTTP that
+/// breaks is opened again; what was missed meanwhile counts as changed.
+async fn listen(link: &Arc<Link>) {
+    let mut attempts = 0;
+    let mut opened = false;
+    loop {
+        let asked_with = headers(&link.agreed.load());
+        match link.wire.listen(asked_with).await {
+            Ok(incoming) => {
+                if opened {
+                    missed(link);
+                }
+                opened = true;
+                if read(link, incoming).await {
+                    attempts = 0;
+                }
+            }
+            Err(WireError::Status { status, .. }) if status < 500 => {
+                // 405: there is no such stream. 404: the session is over, and the next request opens
+                // another.
+                tracing::debug!(status, "the server does not speak unasked");
+                return;
+            }
+            Err(error @ (WireError::Closed(_) | WireError::Unauthorized(_))) => {
+                tracing::debug!(%error, "the server is not listened to any more");
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "the server cannot be listened to"),
+        }
+        if link.wire.kind() != WireKind::Http {
+            return;
+        }
+        tokio::time::sleep(link.backoff(attempts)).await;
+        attempts = attempts.saturating_add(1);
+    }
+}
+
+/// Reads a stream to its end. Whether anything came.
+async fn read(link: &Arc<Link>, mut incoming: Incoming) -> bool {
+    let mut came = false;
+    while let Some(message) = incoming.messages.next().await {
+        let text = match message {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::debug!(%error, "the stream broke");
+                break;
+            }
+        };
+        came = true;
+        match Message::parse(&text, DEFAULT_DEPTH) {
+            Ok(Message::Notification(notification)) => {
+                link.heard(&notification, None, None);
+            }
+            Ok(Message::Request(request)) => asked(link, request),
+            Ok(Message::Response(response)) => {
+                tracing::debug!(id = ?response.id, "an answer to nothing is passed over");
+            }
+            Err(error) => tracing::debug!(%error, "a message cannot be read"),
+        }
+    }
+    came
+}
+
+/// Says that everything may have changed.
+fn missed(link: &Link) {
+    link.shelf.forget_all();
+    let lists = [Change::Tools, Change::Prompts, Change::Resources];
+    let watched: Vec<String> = link.watched().keys().cloned().collect();
+    for change in lists
+        .into_iter()
+        .chain(watched.into_iter().map(Change::Resource))
+    {
+        link.notices.tell_change(change);
+    }
+}

@@ -1,0 +1,217 @@
+//! The connection to one server: the wire, what was agreed on, and what is remembered.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use fastmcp_guard::random::Random;
+use fastmcp_protocol::{
+    ProtocolVersion, RequestId,
+    capability::ClientCapabilities,
+    logging::{CancelledParams, LoggingLevel},
+    meta::Implementation,
+};
+use fastmcp_transport::Wire;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    cache::Shelf,
+    connect::Agreed,
+    handler::Handlers,
+    mirror::Tools,
+    notice::{Change, Notices, OnProgress, progress_of},
+};
+
+/// Questions of a server that are answered at once.
+const MAX_QUESTIONS: usize = 64;
+
+/// What a client was told to be like.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) info: Implementation,
+    /// What is declared besides what the handlers answer.
+    pub(super) capabilities: ClientCapabilities,
+    pub(super) timeout: Duration,
+    pub(super) max_time: Duration,
+    pub(super) probe: Duration,
+    pub(super) max_rounds: usize,
+    /// The only revision that may be spoken; whichever the server knows, where none.
+    pub(super) revision: Option<ProtocolVersion>,
+    pub(super) level: Option<LoggingLevel>,
+    /// Whether every call asks for progress, whoever reads of it.
+    pub(super) progress: bool,
+    pub(super) random: Arc<dyn Random>,
+}
+
+/// The connection to one server.
+pub(super) struct Link {
+    pub(super) wire: Arc<dyn Wire>,
+    pub(super) config: Config,
+    pub(super) agreed: ArcSwap<Agreed>,
+    /// Held by whoever agrees anew.
+    pub(super) negotiating: tokio::sync::Mutex<()>,
+    pub(super) listening: AtomicBool,
+    pub(super) notices: Notices,
+    pub(super) shelf: Shelf,
+    pub(super) tools: Tools,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// Resources that are subscribed to one by one, and how often.
+    pub(super) watched: Mutex<HashMap<String, usize>>,
+    handlers: Mutex<Handlers>,
+    level: Mutex<Option<LoggingLevel>>,
+    questions: Mutex<HashMap<RequestId, CancellationToken>>,
+    next_id: AtomicI64,
+}
+
+impl Link {
+    pub(super) fn new(
+        wire: Arc<dyn Wire>,
+        config: Config,
+        handlers: Handlers,
+        notices: Notices,
+        shelf: Shelf,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            wire,
+            agreed: ArcSwap::from_pointee(Agreed::proposed(ProtocolVersion::LATEST)),
+            negotiating: tokio::sync::Mutex::default(),
+            listening: AtomicBool::new(false),
+            notices,
+            shelf,
+            tools: Tools::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            watched: Mutex::default(),
+            handlers: Mutex::new(handlers),
+            level: Mutex::new(config.level),
+            questions: Mutex::default(),
+            next_id: AtomicI64::new(1),
+            config,
+        })
+    }
+
+    pub(super) fn next_id(&self) -> i64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn handlers(&self) -> MutexGuard<'_, Handlers> {
+        lock(&self.handlers)
+    }
+
+    pub(super) fn level(&self) -> MutexGuard<'_, Option<LoggingLevel>> {
+        lock(&self.level)
+    }
+
+    pub(super) fn watched(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        lock(&self.watched)
+    }
+
+    /// What this client can do.
+    pub(super) fn capabilities(&self) -> ClientCapabilities {
+        let mut capabilities = self.config.capabilities.clone();
+        self.handlers().declare(&mut capabilities);
+        capabilities
+    }
+
+    /// Takes note of a notification. Whether it is the progress of the request `id`.
+    pub(super) fn heard(
+        &self,
+        notification: &fastmcp_protocol::Notification,
+        id: Option<&RequestId>,
+        on_progress: Option<&OnProgress>,
+    ) -> bool {
+        let mut ours = false;
+        if let Some((token, progress)) = progress_of(notification) {
+            ours = id == Some(&token);
+            if let (true, Some(on_progress)) = (ours, on_progress) {
+                on_progress(&progress);
+            }
+            self.notices.tell_progress(&progress);
+        } else if let Some(change) = Change::of(notification) {
+            self.shelf.changed(&change);
+            self.notices.tell_change(change);
+        } else if notification.method == "notifications/cancelled"
+            && let Some(Ok(params)) = notification
+                .params
+                .as_ref()
+                .map(|p| p.decode::<CancelledParams<'_>>())
+            && let Some(question) = params.request_id
+            && let Some(token) = lock(&self.questions).get(&question)
+        {
+            token.cancel();
+        }
+        self.notices.tell(notification);
+        ours
+    }
+
+    /// Whether a question of the server waits for its answer: the time of people does not count.
+    pub(super) fn is_asked(&self) -> bool {
+        !lock(&self.questions).is_empty()
+    }
+
+    /// Takes a question of the server on; none where there are too many, or this one twice.
+    pub(super) fn take_on(self: &Arc<Self>, id: RequestId) -> Option<Question> {
+        let mut questions = lock(&self.questions);
+        if questions.len() >= MAX_QUESTIONS || questions.contains_key(&id) {
+            return None;
+        }
+        let cancelled = CancellationToken::new();
+        questions.insert(id.clone(), cancelled.clone());
+        drop(questions);
+        Some(Question {
+            link: Arc::clone(self),
+            id,
+            cancelled,
+        })
+    }
+
+    /// How long to wait before the attempt after `attempts` that failed: doubled each time up to
+    /// 30 s, and at random between a half of that and the whole, lest all clients come back at once.
+    pub(super) fn backoff(&self, attempts: u32) -> Duration {
+        const FIRST: u64 = 250;
+        const LAST: u64 = 30_000;
+        let whole = FIRST.saturating_mul(1 << attempts.min(10)).min(LAST);
+        let mut byte = [0];
+        // Without randomness the whole is waited for.
+        let part = match self.config.random.fill(&mut byte) {
+            Ok(()) => u64::from(u8::from_be_bytes(byte)),
+            Err(_) => 255,
+        };
+        Duration::from_millis(whole / 2 + whole / 2 * part / 255)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("wire", &self.wire)
+            .field("agreed", &self.agreed.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A question that is being answered.
+pub(super) struct Question {
+    link: Arc<Link>,
+    pub(super) id: RequestId,
+    /// Fires when the server does not want the answer any more.
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        lock(&self.link.questions).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,195 @@
+//! A call from its first message to its result, with the rounds in which a server asks first.
+//!
+//! Source: MCP 2026-07-28, basic/patterns/mrtr.
+
+use std::{sync::Arc, time::Duration};
+
+use fastmcp_protocol::{
+    Raw,
+    discover::{ResultEnvelope, ResultKind},
+    elicit::{ElicitAction, ElicitParams, ElicitResult, ElicitUrl},
+    mrtr::{InputRequest, InputRequired, InputResponses},
+};
+use fastmcp_transport::WireError;
+use serde_json::{Map, Value};
+
+use super::{
+    cache::Shelf,
+    call::{Call, CallOptions},
+    connect::{self, Remedy},
+    link::Link,
+};
+use crate::error::{Error, Result};
+
+/// The first pause before a call that a server wants repeated without having asked anything.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Link {
+    /// Calls `method` and answers what is asked meanwhile. Answers that may be used again are.
+    pub(super) async fn request(
+        self: &Arc<Self>,
+        method: &str,
+        params: Map<String, Value>,
+        options: &CallOptions,
+    ) -> Result<Raw> {
+        if !Shelf::takes(method) {
+            return Box::pin(self.rounds(method, params, options))
+                .await
+                .map(|(raw, _)| raw);
+        }
+        let key = serde_json::to_string(&params)?;
+        if let Some(kept) = self.shelf.get(method, &key) {
+            return Ok(kept);
+        }
+        let generation = self.shelf.generation();
+        let (result, asked) = Box::pin(self.rounds(method, params, options)).await?;
+        if !asked {
+            let envelope = ResultEnvelope::peek(&result)?;
+            self.shelf
+                .keep(method, &key, &result, &envelope, generation);
+        }
+        Ok(result)
+    }
+
+    /// The result, and whether anything was asked before it.
+    async fn rounds(
+        self: &Arc<Self>,
+        method: &str,
+        mut params: Map<String, Value>,
+        options: &CallOptions,
+    ) -> Result<(Raw, bool)> {
+        let mut pause = PAUSE;
+        for round in 0..self.config.max_rounds.max(1) {
+            let call = Call {
+                method,
+                params: &params,
+                options,
+            };
+            let result = match self.send(call).await {
+                Ok(result) => result,
+                Err(error) => match connect::addresses(&error) {
+                    Some(addresses) => {
+                        self.open(addresses).await?;
+                        continue;
+                    }
+                    None => return Err(error),
+                },
+            };
+            let envelope = ResultEnvelope::peek(&result)?;
+            match self.agreed.load().kind(&envelope) {
+                ResultKind::Complete => return Ok((result, round > 0)),
+                ResultKind::InputRequired if may_ask(method) => {}
+                ResultKind::InputRequired => return Err(unknown_result(method, "input_required")),
+                ResultKind::Other(other) => return Err(unknown_result(method, other)),
+                _ => return Err(unknown_result(method, "of a later kind")),
+            }
+            let asked: InputRequired = result.decode()?;
+            if asked.input_requests.is_empty() {
+                if asked.request_state.is_none() {
+                    return Err(Error::internal(format!(
+                        "{method}: the server asks for input and says neither which nor for what"
+                    )));
+                }
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+            let answers = self.answer(&asked).await?;
+            continue_with(&mut params, &answers, asked.request_state)?;
+        }
+        Err(Error::internal(format!(
+            "server asked for input in {} rounds",
+            self.config.max_rounds
+        )))
+    }
+
+    async fn answer(&self, asked: &InputRequired) -> Result<InputResponses> {
+        let mut answers = InputResponses::default();
+        let handlers = self.handlers().clone();
+        for (key, request) in asked.input_requests.iter() {
+            let answer = handlers.answer(key, request.clone()).await?;
+            answers.answer(key, &answer)?;
+        }
+        Ok(answers)
+    }
+
+    /// Has the user open what a server wants opened before it is called again.
+    async fn open(&self, addresses: Vec<(String, ElicitUrl)>) -> Result<()> {
+        let handlers = self.handlers().clone();
+        for (id, address) in addresses {
+            let request = InputRequest::Elicit(ElicitParams::Url(address));
+            let answer: ElicitResult = handlers.answer(&id, request).await?.decode()?;
+            if answer.action != ElicitAction::Accept {
+                return Err(Error::declined("the user did not open the address"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one message and reads its answer; what is in the way of it is put right once.
+    async fn send(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
+        let patience = self.patience(call.options);
+        let (mut renewed, mut refreshed) = (false, false);
+        loop {
+            let agreed = self.agreed.load_full();
+            let outgoing = connect::dress(self, &agreed, call)?;
+            let on_progress = call.options.on_progress.as_ref();
+            let answered = Box::pin(self.exchange(outgoing, patience, on_progress)).await;
+            match connect::remedy(self, &agreed, call, &answered) {
+                Some(Remedy::Agree) if !renewed => {
+                    renewed = true;
+                    Box::pin(connect::agree_again(self, &agreed)).await?;
+                }
+                Some(Remedy::ListTools) if !refreshed => {
+                    refreshed = true;
+                    self.shelf.forget("tools/list");
+                    Box::pin(self.list_tools()).await?;
+                }
+                _ => {
+                    let outcome = answered.map_err(failure)?.outcome;
+                    return outcome.map_err(|e| Error::protocol(agreed.canonical_error(e)));
+                }
+            }
+        }
+    }
+}
+
+/// What a caller is told where no answer came.
+pub(super) fn failure(error: WireError) -> Error {
+    match error {
+        WireError::Timeout(_) => Error::timeout(),
+        other => Error::from(other),
+    }
+}
+
+/// Whether results of `method` may ask first. Source: MCP 2026-07-28, basic/patterns/mrtr.
+fn may_ask(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+}
+
+/// Puts answers and state of this round in place of those of the last.
+fn continue_with(
+    params: &mut Map<String, Value>,
+    answers: &InputResponses,
+    state: Option<String>,
+) -> Result<()> {
+    if answers.is_empty() {
+        params.remove("inputResponses");
+    } else {
+        params.insert("inputResponses".to_owned(), serde_json::to_value(answers)?);
+    }
+    match state {
+        Some(state) => params.insert("requestState".to_owned(), Value::String(state)),
+        None => params.remove("requestState"),
+    };
+    Ok(())
+}
+
+fn unknown_result(method: &str, kind: &str) -> Error {
+    let mut kind = kind.to_owned();
+    kind.truncate(kind.floor_char_boundary(64));
+    Error::internal(format!(
+        "{method}: server answered with result type `{kind}`, which is unknown"
+    ))
+}
