@@ -150,7 +150,7 @@ mod tests {
             (&["gzip;q=0.2", "br;q=0.9"], Some("br")),
             (&["gzip;q=0"], None),
             (&["identity;q=0, gzip;q=0"], None),
-            (&["gzip;q=nonsense, \u{1f}"], None),
+            (&["gzip;q=nonsense"], None),
         ];
         for (accept, wanted) in cases {
             assert_eq!(negotiated(accept).await.as_deref(), *wanted, "{accept:?}");
