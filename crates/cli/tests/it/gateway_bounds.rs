@@ -223,7 +223,8 @@ async fn a_client_that_sends_first_reads_why_its_body_is_refused() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
         if path != "/mcp" {
             assert!(
-                answer.contains(r#""code":"VALIDATION_ERROR""#) && answer.contains(r#""corr_id":""#),
+                answer.contains(r#""code":"VALIDATION_ERROR""#)
+                    && answer.contains(r#""corr_id":""#),
                 "{answer}"
             );
         }

@@ -125,7 +125,5 @@ async fn a_client_that_hangs_up_in_its_body_leaves_nothing_behind() {
         .raw(with_body(&head("hello"), &message("hello", &json!({}))).as_bytes())
         .await;
     assert_eq!(status(&response), 200);
-    running.shutdown.cancel();
-    running.tracker.close();
-    soon(running.tracker.wait()).await;
+    running.ended().await;
 }

@@ -198,9 +198,7 @@ async fn a_line_on_stdio_and_its_depth() {
     let (mut client, server) = tokio::io::duplex(64 * 1_024);
     let (input, output) = tokio::io::split(server);
     let stdio = Stdio::new(Arc::clone(&running.led), (), limits);
-    let serving = running
-        .tracker
-        .spawn(stdio.run(input, output, CancellationToken::new()));
+    let serving = running.spawn(stdio.run(input, output, CancellationToken::new()));
     let line = |text: &str| format!("{text}\n");
     let hello = json!({"jsonrpc": "2.0", "id": 7, "method": "hello"}).to_string();
     let cases = [

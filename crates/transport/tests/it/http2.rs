@@ -298,6 +298,5 @@ async fn shutdown_lets_streams_of_both_versions_end() {
             .await
             .starts_with("HTTP/1.1 200")
     );
-    running.tracker.close();
-    soon(running.tracker.wait()).await;
+    running.ended().await;
 }

@@ -1,6 +1,6 @@
 //! A server whose calls the test leads, and clients that write what they like.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Mutex, Notify, mpsc},
+    task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -111,7 +112,8 @@ pub(crate) struct Running {
     pub(crate) frames: mpsc::Sender<String>,
     pub(crate) led: Arc<Led>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) tracker: TaskTracker,
+    serving: JoinHandle<io::Result<bool>>,
+    clients: TaskTracker,
 }
 
 impl Running {
@@ -128,7 +130,8 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let serve = Serve::new(config.limits.clone(), shutdown.clone(), tracker.clone());
         let service = HttpService::new(Arc::clone(&led), config, tracker.clone(), shutdown.clone());
-        tracker.spawn(async move {
+        let clients = TaskTracker::new();
+        let serving = clients.spawn(async move {
             serve
                 .run(listener, |address| service.from_address(address))
                 .await
@@ -139,8 +142,25 @@ impl Running {
             frames,
             led,
             shutdown,
-            tracker,
+            serving,
+            clients,
         }
+    }
+
+    /// Ends the server; every call and connection must have ended within its grace period.
+    pub(crate) async fn ended(mut self) {
+        self.shutdown.cancel();
+        let all = soon(&mut self.serving).await.unwrap().unwrap();
+        assert!(all, "something was left behind");
+    }
+
+    /// Runs something beside the test.
+    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.clients.spawn(future)
     }
 
     pub(crate) async fn told(&mut self) -> &'static str {
@@ -164,7 +184,7 @@ impl Running {
             handshake(TokioExecutor::new(), TokioIo::new(self.connect().await))
                 .await
                 .unwrap();
-        self.tracker.spawn(connection);
+        self.clients.spawn(connection);
         sender
     }
 
