@@ -382,6 +382,7 @@ impl App {
         metadata: &ResourceMetadata,
         address: SocketAddr,
     ) -> Result<Router, Error> {
+        let limits = Limits::default();
         let rest = Rest {
             pipeline: Arc::clone(&self.pipeline),
             door,
@@ -395,7 +396,8 @@ impl App {
             tracker: self.tracker.clone(),
             document: OpenApiDocument::new(&self.config.server_version)
                 .map_err(Error::part("REST description"))?,
-            calls: Arc::new(Semaphore::new(Limits::default().concurrent_calls)),
+            calls: Arc::new(Semaphore::new(limits.concurrent_calls)),
+            limits,
         };
         let document = metadata.to_json();
         let described = move || {

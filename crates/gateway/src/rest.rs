@@ -13,13 +13,19 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody as _},
-    extract::{Path, Request, State},
+    body::Bytes,
+    extract::{Path, Request, State, rejection::PathRejection},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use fastmcp::{Server, transport::http::RemoteAddr};
+use fastmcp::{
+    Server,
+    transport::{
+        Limits,
+        http::{Intake, RemoteAddr},
+    },
+};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, Timestamp};
 use fastmcp_protocol::{
@@ -27,7 +33,6 @@ use fastmcp_protocol::{
     args::{Args, ArgsLimits, Node},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use tokio::sync::Semaphore;
@@ -44,11 +49,6 @@ use crate::{
 };
 
 pub use describe::OpenApiDocument;
-
-/// The longest body. As on the MCP door.
-const MAX_BODY: usize = 4 * 1024 * 1024;
-/// The longest body that is refused only once it was sent.
-const MAX_DISCARDED: u64 = 64 * 1024 * 1024;
 
 /// What the REST door needs.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct Rest {
     pub tracker: TaskTracker,
     /// The description of this door.
     pub document: OpenApiDocument,
+    /// What a request may cost, as on the MCP door.
+    pub limits: Limits,
     /// Bounds requests under way, those apart that need no token.
     pub calls: Arc<Semaphore>,
 }
@@ -181,6 +183,7 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let corr_id = rest.door.corr_id(&parts.headers);
+    let intake = Intake::of(parts.version, &parts.headers);
     let cancel = CancellationToken::new();
     let tracker = rest.tracker.clone();
     let Ok(permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
@@ -190,12 +193,18 @@ where
     };
     let entered = match Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await {
         Ok(entered) => entered,
-        Err(refused) => return refused,
+        Err(refused) => {
+            let usable = intake.refuse(body).await;
+            return if usable {
+                refused
+            } else {
+                intake.closing(refused)
+            };
+        }
     };
-    let waits = entered.headers.contains_key(header::EXPECT);
-    let body = match read(body, waits).await {
+    let body = match intake.read(body, &entered.rest.limits).await {
         Ok(body) => body,
-        Err(error) => return reply::error(&error, &corr_id),
+        Err(unread) => return intake.closing(reply::unread(&unread, &corr_id)),
     };
     let id = corr_id.clone();
     let handled = Box::pin(async move {
@@ -213,38 +222,14 @@ where
     .await
 }
 
-/// Reads a body; `waits` says that the client sends it only when it is wanted.
-async fn read(body: Body, waits: bool) -> Result<Bytes, Error> {
-    let too_large = || {
-        Error::new(
-            Code::PayloadTooLarge,
-            format!("Body is larger than {MAX_BODY} bytes"),
-        )
-    };
-    let announced = body.size_hint().lower();
-    if announced > MAX_BODY as u64 {
-        if !waits && announced <= MAX_DISCARDED {
-            discard(body).await;
-        }
-        return Err(too_large());
-    }
-    let read = axum::body::to_bytes(body, MAX_BODY);
-    tokio::time::timeout(Duration::from_secs(30), read)
-        .await
-        .map_err(|_| Error::invalid("body took too long"))?
-        .map_err(|_| too_large())
-}
-
-/// Reads a body and throws it away: closing under a client that still sends would take the answer from it.
-///
-/// Source: RFC 9112, section 9.6, on the reset of a connection with unread data.
-async fn discard(mut body: Body) {
-    let read = async { while let Some(Ok(_)) = body.frame().await {} };
-    if tokio::time::timeout(Duration::from_secs(10), read)
-        .await
-        .is_err()
-    {
-        tracing::debug!("a body that is too large was not sent to its end");
+/// The tool that a path names.
+fn named(path: Result<Path<String>, PathRejection>) -> Result<String, Error> {
+    match path {
+        Ok(Path(tool_id)) => Ok(tool_id),
+        Err(rejection) => Err(Error::invalid(format!(
+            "path: {}; encode the toolId as UTF-8 with percent signs",
+            rejection.body_text()
+        ))),
     }
 }
 
@@ -328,11 +313,11 @@ async fn catalog(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     security(("bearer" = [])))]
 async fn invoke(
     State(rest): State<Arc<Rest>>,
-    Path(tool_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
-        let call = entered.call(&tool_id, Some(json_body(&body)?))?;
+        let call = entered.call(&named(path)?, Some(json_body(&body)?))?;
         answer(&call, entered.rest.pipeline.invoke(&call).await?)
     })
     .await
@@ -348,10 +333,11 @@ async fn invoke(
     security(("bearer" = [])))]
 async fn confirm(
     State(rest): State<Arc<Rest>>,
-    Path(tool_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
+        let tool_id = named(path)?;
         let (token, args) = confirmation(&entered, &tool_id, &json_body(&body)?)?;
         let mut call = entered.call(&tool_id, Some(args))?;
         call.presented = Presented::Token(token);

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -36,6 +37,7 @@ pub struct Exchange {
     cancel: CancellationToken,
     cancel_on_drop: bool,
     tracker: TaskTracker,
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Exchange {
@@ -54,7 +56,16 @@ impl Exchange {
             cancel,
             cancel_on_drop: true,
             tracker,
+            slot: None,
         }
+    }
+
+    /// Holds `slot` until the call has ended, not only until its client hangs up: clients that come,
+    /// ask and go would have calls without end otherwise.
+    #[must_use]
+    pub(crate) fn holding(mut self, slot: OwnedSemaphorePermit) -> Self {
+        self.slot = Some(slot);
+        self
     }
 
     /// Says whether dropping the exchange cancels the call. It does unless told otherwise.
@@ -101,6 +112,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.outlet.close();
         let Some(call) = self.call.take() else { return };
+        let slot = self.slot.take();
         if self.cancel_on_drop {
             self.cancel.cancel();
         }
@@ -108,6 +120,7 @@ impl Drop for Exchange {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.tracker.spawn_on(
                 async move {
+                    let _slot = slot;
                     call.await;
                 },
                 &runtime,

@@ -16,7 +16,7 @@ pub mod wire;
 
 pub use door::{Call, Denied, Door, Inbound, Reply, What};
 pub use exchange::{Exchange, Step};
-pub use limits::Limits;
+pub use limits::{Http2Limits, Limits};
 pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
 pub use wire::{

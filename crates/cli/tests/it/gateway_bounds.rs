@@ -198,6 +198,94 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_first_reads_why_its_body_is_refused() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    for path in ["/tools/database:executeQuery/invoke", "/mcp"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\n"
+        );
+        // More than the sockets hold, and without a length: it is too large only once it was read.
+        let large = "x".repeat(16 * 1024 * 1024);
+        let chunked = format!(
+            "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
+            large.len()
+        );
+        let answer = gateway.raw(chunked.as_bytes()).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"),
+            "{path}: {answer}"
+        );
+        let broken = format!("{head}Transfer-Encoding: chunked\r\n\r\nnonsense\r\n");
+        let answer = gateway.raw(broken.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
+        if path != "/mcp" {
+            assert!(
+                answer.contains(r#""code":"VALIDATION_ERROR""#)
+                    && answer.contains(r#""corr_id":""#),
+                "{answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_doors_speak_http_2() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    let mut connection = gateway.h2().await;
+    for (path, body) in [
+        (format!("/tools/{TABLES}/invoke"), json!({})),
+        (
+            "/mcp".to_owned(),
+            crate::support::modern("tools/list", json!({}), &json!({})),
+        ),
+    ] {
+        let request = hyper::Request::post(format!("http://{}{path}", gateway.address()))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/list")
+            .body(http_body_util::Full::from(body.to_string()))
+            .unwrap();
+        connection.ready().await.unwrap();
+        let response = connection.send_request(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), response.version()),
+            (200, hyper::Version::HTTP_2),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_in_the_shape_of_errors() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "data-analyst").await;
+    for step in ["invoke", "confirm"] {
+        let path = format!("/tools/database%ff/{step}");
+        let reply = gateway
+            .ask("POST", &path)
+            .bearer(&token)
+            .json(&json!({}))
+            .send()
+            .await;
+        let error = reply.error(422, "VALIDATION_ERROR");
+        assert!(
+            error["message"].as_str().unwrap().contains("UTF-8"),
+            "{error}"
+        );
+        let stranger = gateway.ask("POST", &path).json(&json!({})).send().await;
+        stranger.error(401, "UNAUTHORIZED");
+    }
+}
+
+#[tokio::test]
 async fn a_correlation_id_comes_back_and_is_in_errors_and_records() {
     let home = Home::new();
     let gateway = home.start().await;

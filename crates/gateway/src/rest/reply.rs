@@ -1,6 +1,7 @@
 //! Answers as REST shows them: the one place where an error becomes a response.
 
 use axum::{body::Body, response::Response};
+use fastmcp::transport::http::Unread;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -8,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     call::{Call, Completed, CorrId},
     door::CORRELATION_ID,
-    error::Error,
+    error::{Code, Error},
 };
 
 pub(super) fn json(status: StatusCode, body: &Value) -> Response {
@@ -62,6 +63,20 @@ pub(super) fn error(error: &Error, corr_id: &CorrId) -> Response {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The answer to a request whose body did not come in.
+pub(super) fn unread(unread: &Unread, corr_id: &CorrId) -> Response {
+    let code = match unread {
+        Unread::TooLarge(_) => Code::PayloadTooLarge,
+        Unread::TooSlow(_) | Unread::Broken(_) => Code::ValidationError,
+    };
+    let mut response = error(&Error::new(code, format!("Request {unread}")), corr_id);
+    // The contract has no code for the other two; their status tells them from arguments that do not fit.
+    if let Ok(status) = StatusCode::from_u16(unread.status()) {
+        *response.status_mut() = status;
     }
     response
 }

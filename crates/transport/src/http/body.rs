@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use http_body::{Frame as BodyFrame, SizeHint};
-use tokio::{sync::OwnedSemaphorePermit, time::Sleep};
+use tokio::time::Sleep;
 
 use crate::{
     door::Reply,
@@ -37,8 +37,6 @@ struct Events {
     done: bool,
     keep_alive: Duration,
     quiet: Pin<Box<Sleep>>,
-    /// A stream is a call under way until it ends.
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Body {
@@ -53,21 +51,37 @@ impl Body {
         Self(Kind::Full(text.into().into_bytes()))
     }
 
+    /// The text, where it is one.
+    #[cfg(feature = "compression")]
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        match &self.0 {
+            Kind::Full(bytes) => Some(bytes.clone()),
+            Kind::Empty | Kind::Events(_) => None,
+        }
+    }
+
+    /// One text in some encoding.
+    #[cfg(feature = "compression")]
+    pub(super) const fn encoded(bytes: Bytes) -> Self {
+        Self(Kind::Full(bytes))
+    }
+
     /// `first`, then what `exchange` has to say, as `text/event-stream`.
-    pub(crate) fn events(
-        exchange: Exchange,
-        first: Frame,
-        keep_alive: Duration,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(crate) fn events(exchange: Exchange, first: Frame, keep_alive: Duration) -> Self {
         Self(Kind::Events(Box::new(Events {
             exchange,
             first: Some(first),
             done: false,
             keep_alive,
             quiet: Box::pin(tokio::time::sleep(keep_alive)),
-            _permit: permit,
         })))
+    }
+}
+
+impl Default for Body {
+    /// No body.
+    fn default() -> Self {
+        Self::empty()
     }
 }
 

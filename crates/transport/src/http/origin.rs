@@ -70,12 +70,16 @@ impl AllowedHosts {
         if self.any {
             return Ok(());
         }
-        let host = match single(headers, &header::HOST, "Host")? {
-            Some(host) => host,
-            None => uri.authority().map_or("", http::uri::Authority::as_str),
-        };
-        if !self.names_host(host) {
-            return Err(forbidden("Host", host));
+        let host = single(headers, &header::HOST, "Host")?;
+        // Over HTTP/2 the request line has it; where both do, both count.
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        for named in [host, authority] {
+            if let Some(name) = named.filter(|name| !self.names_host(name)) {
+                return Err(forbidden("Host", name));
+            }
+        }
+        if host.is_none() && authority.is_none() {
+            return Err(forbidden("Host", ""));
         }
         match single(headers, &header::ORIGIN, "Origin")? {
             Some(origin) if !self.names_origin(origin) => Err(forbidden("Origin", origin)),

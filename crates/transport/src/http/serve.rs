@@ -1,26 +1,29 @@
-//! The accept loop.
+//! The accept loop: HTTP/1.1 and HTTP/2 on one port.
+//!
+//! A client that knows that we speak HTTP/2 begins with its preface (RFC 9113, section 3.3); any
+//! other beginning is HTTP/1.1.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::limits::Limits;
+use crate::{
+    http::connection::{Adapter, Requests, Tasks},
+    limits::Limits,
+};
+
+/// The fewest bytes that the headers of a request may have: hyper's own least.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
 
 /// Whence a connection came; put it into the extensions of requests where a router is between.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +76,7 @@ impl Serve {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: http_body::Body + Send + 'static,
+        B: http_body::Body + Default + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -111,7 +114,7 @@ impl Serve {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: http_body::Body + Send + 'static,
+        B: http_body::Body + Default + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -122,17 +125,23 @@ impl Serve {
         let adapter = Adapter {
             service,
             requests: requests.clone(),
+            headers: self.limits.headers,
         };
-        let connection = self
-            .builder()
-            .serve_connection(TokioIo::new(stream), adapter);
+        let builder = self.builder();
         let shutdown = self.shutdown.clone();
+        let (first, idle) = (self.limits.header_timeout, self.limits.idle_timeout);
         self.tracker.spawn(async move {
             let _slot = slot;
+            let connection = builder.serve_connection(TokioIo::new(stream), adapter);
             let mut connection = std::pin::pin!(connection);
             let outcome = tokio::select! {
-                outcome = connection.as_mut() => outcome,
-                () = shutdown.cancelled() => {
+                outcome = connection.as_mut() => Some(outcome),
+                () = shutdown.cancelled() => None,
+                () = requests.unused(first, idle) => None,
+            };
+            let outcome = match outcome {
+                Some(outcome) => outcome,
+                None => {
                     connection.as_mut().graceful_shutdown();
                     // Who only holds the line, or sent half a request, is not waited for.
                     tokio::select! {
@@ -147,16 +156,32 @@ impl Serve {
         });
     }
 
-    fn builder(&self) -> http1::Builder {
-        let mut builder = http1::Builder::new();
+    fn builder(&self) -> Builder<Tasks> {
+        let Limits {
+            header_bytes,
+            http2,
+            ..
+        } = &self.limits;
+        let header_bytes = (*header_bytes).max(MIN_HEADER_BYTES);
+        let mut builder = Builder::new(Tasks(self.tracker.clone()));
         builder
+            .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(self.limits.header_bytes.max(8 * 1024));
+            .max_buf_size(header_bytes);
         // 100 is hyper's own limit, for which it needs no heap.
         if self.limits.headers != 100 {
-            builder.max_headers(self.limits.headers);
+            builder.http1().max_headers(self.limits.headers);
         }
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(http2.streams)
+            .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(http2.pending_resets)
+            .max_local_error_reset_streams(http2.error_resets)
+            .keep_alive_interval(http2.ping_interval)
+            .keep_alive_timeout(http2.ping_timeout);
         builder
     }
 }
@@ -168,89 +193,4 @@ impl Serve {
 fn transient(error: &io::Error) -> bool {
     // EBADF, EFAULT, EINVAL, ENOTSOCK
     !matches!(error.raw_os_error(), Some(9 | 14 | 22 | 88))
-}
-
-/// The requests of one connection that are under way: until their response bodies are gone.
-#[derive(Clone, Default)]
-struct Requests(Arc<()>);
-
-impl Requests {
-    /// Waits until there has been no request for a moment, in which the last bytes leave.
-    async fn idle(&self) {
-        /// The connection's task and its service each hold one.
-        const HELD_ANYWAY: usize = 2;
-        let mut quiet = 0;
-        while quiet < 2 {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            let idle = Arc::strong_count(&self.0) <= HELD_ANYWAY;
-            quiet = if idle { quiet + 1 } else { 0 };
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Adapter<S> {
-    service: S,
-    requests: Requests,
-}
-
-impl<S, B> hyper::service::Service<Request<Incoming>> for Adapter<S>
-where
-    S: tower_service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone,
-{
-    type Response = Response<Counted<B>>;
-    type Error = Infallible;
-    type Future = Counted<S::Future>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        Counted {
-            // Our services are always ready: limits refuse instead of waiting.
-            inner: self.service.clone().call(request),
-            requests: self.requests.clone(),
-        }
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A request that counts as under way: first its future, then its body.
-    struct Counted<T> {
-        #[pin]
-        inner: T,
-        requests: Requests,
-    }
-}
-
-impl<F, B> Future for Counted<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<Counted<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = std::task::ready!(this.inner.poll(cx));
-        let requests = this.requests.clone();
-        Poll::Ready(response.map(|r| r.map(|inner| Counted { inner, requests })))
-    }
-}
-
-impl<B: http_body::Body> http_body::Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
-    }
 }

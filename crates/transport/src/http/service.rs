@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use fastmcp_protocol::{
     ErrorCode, Message, RequestId, RpcError,
@@ -21,14 +21,18 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
     request::Parts,
 };
-use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     door::{Denied, Door, Inbound, Reply, What},
     exchange::{Exchange, Step},
-    http::{Body, origin::AllowedHosts, serve::RemoteAddr},
+    http::{
+        Body,
+        intake::{Intake, Unread},
+        origin::AllowedHosts,
+        serve::RemoteAddr,
+    },
     limits::Limits,
     outlet::Outlet,
     peer::Peer,
@@ -47,6 +51,9 @@ pub struct HttpConfig {
     pub limits: Limits,
     /// Under which names the server may be addressed.
     pub hosts: AllowedHosts,
+    /// Whether answers are compressed for clients that accept it. Default: they are not.
+    #[cfg(feature = "compression")]
+    pub compression: Option<crate::http::Compression>,
 }
 
 /// The MCP endpoint: a tower service that mounts in any router. It looks at no path.
@@ -54,6 +61,15 @@ pub struct HttpConfig {
 pub struct HttpService<D> {
     inner: Arc<Inner<D>>,
     address: Option<SocketAddr>,
+}
+
+/// A request whose head was found fit.
+struct Entered<D: Door> {
+    peer: Peer,
+    caller: D::Caller,
+    permit: OwnedSemaphorePermit,
+    /// What it is, where that needs no body.
+    what: Option<What>,
 }
 
 #[derive(Debug)]
@@ -111,23 +127,36 @@ impl<D: Door> HttpService<D> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let (parts, body) = request.into_parts();
-        self.answer(parts, body)
-            .await
-            .unwrap_or_else(|refusal| *refusal)
+        let (mut parts, body) = request.into_parts();
+        let intake = Intake::of(parts.version, &parts.headers);
+        let mut entered = match self.enter(&mut parts).await {
+            Ok(entered) => entered,
+            Err(refusal) => {
+                let usable = intake.refuse(body).await;
+                return if usable {
+                    *refusal
+                } else {
+                    intake.closing(*refusal)
+                };
+            }
+        };
+        let (what, disconnect_cancels) = match entered.what.take() {
+            Some(what) => (what, false),
+            None => match intake.read(body, &self.inner.config.limits).await {
+                Ok(body) => match self.parse(&entered.peer.headers, body) {
+                    Ok(parsed) => parsed,
+                    Err(refusal) => return *refusal,
+                },
+                Err(unread) => return intake.closing(not_read(&unread)),
+            },
+        };
+        self.call(entered, what, disconnect_cancels).await
     }
 
-    async fn answer<B>(
-        self,
-        mut parts: Parts,
-        body: B,
-    ) -> Result<Response<Body>, Box<Response<Body>>>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::fmt::Display,
-    {
-        let config = &self.inner.config;
-        config
+    /// Decides by its head whether a request comes in, and whether its body is wanted.
+    async fn enter(&self, parts: &mut Parts) -> Result<Entered<D>, Box<Response<Body>>> {
+        self.inner
+            .config
             .hosts
             .check(&parts.uri, &parts.headers)
             .map_err(|e| {
@@ -149,59 +178,33 @@ impl<D: Door> HttpService<D> {
         let permit = Arc::clone(&self.inner.calls)
             .try_acquire_owned()
             .map_err(|_| busy())?;
-        let (what, disconnect_cancels) = match parts.method {
-            Method::POST => self.read(&peer.headers, body).await?,
-            Method::GET => (listen(&peer)?, false),
-            Method::DELETE => (What::Terminate, false),
+        let what = match parts.method {
+            Method::POST => {
+                acceptable(&peer.headers)?;
+                None
+            }
+            Method::GET => Some(listen(&peer)?),
+            Method::DELETE => Some(What::Terminate),
             _ => return Err(Box::new(not_allowed())),
         };
-        let (outlet, cancel) = (
-            Outlet::new(config.limits.outlet_frames),
-            CancellationToken::new(),
-        );
-        let inbound = Inbound {
+        Ok(Entered {
+            peer,
+            caller,
+            permit,
             what,
-            peer: Arc::new(peer),
-            outlet: outlet.clone(),
-            cancel: cancel.clone(),
-        };
-        let id = match &inbound.what {
-            What::Message(Message::Request(request), _) => Some(request.id.clone()),
-            _ => None,
-        };
-        let call = self.inner.door.call(caller, inbound);
-        let exchange = Exchange::new(call, outlet, cancel, self.inner.tracker.clone())
-            .cancel_on_drop(disconnect_cancels);
-        Ok(self.respond(exchange, id, permit).await)
+        })
     }
 
-    /// Reads and classifies the body of a POST.
-    async fn read<B>(
-        &self,
-        headers: &HeaderMap,
-        body: B,
-    ) -> Result<(What, bool), Box<Response<Body>>>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::fmt::Display,
-    {
-        let limits = &self.inner.config.limits;
-        acceptable(headers)?;
-        let body = tokio::time::timeout(limits.body_timeout, collect(body, limits.message_bytes))
-            .await
-            .map_err(|_| {
-                refuse(
-                    408,
-                    &RpcError::new(ErrorCode::INVALID_REQUEST, "body took too long"),
-                )
-            })??;
+    /// Classifies the body of a POST; says too whether a disconnect cancels its call.
+    fn parse(&self, headers: &HeaderMap, body: Bytes) -> Result<(What, bool), Box<Response<Body>>> {
         let text = ByteString::try_from(body).map_err(|_| {
             refuse(
                 400,
                 &RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8"),
             )
         })?;
-        let message = Message::parse(&text, limits.json_depth).map_err(|e| malformed(&e))?;
+        let depth = self.inner.config.limits.json_depth;
+        let message = Message::parse(&text, depth).map_err(|e| malformed(&e))?;
         let mirrored = Headers {
             version: single(headers, &HEADER_VERSION)?,
             method: single(headers, &HEADER_METHOD)?,
@@ -213,18 +216,38 @@ impl<D: Door> HttpService<D> {
         Ok((What::Message(message, route), disconnect_cancels))
     }
 
-    async fn respond(
+    async fn call(
         &self,
-        mut exchange: Exchange,
-        id: Option<RequestId>,
-        permit: OwnedSemaphorePermit,
+        entered: Entered<D>,
+        what: What,
+        disconnect_cancels: bool,
     ) -> Response<Body> {
+        let (outlet, cancel) = (
+            Outlet::new(self.inner.config.limits.outlet_frames),
+            CancellationToken::new(),
+        );
+        let inbound = Inbound {
+            what,
+            peer: Arc::new(entered.peer),
+            outlet: outlet.clone(),
+            cancel: cancel.clone(),
+        };
+        let id = match &inbound.what {
+            What::Message(Message::Request(request), _) => Some(request.id.clone()),
+            _ => None,
+        };
+        let call = self.inner.door.call(entered.caller, inbound);
+        let exchange = Exchange::new(call, outlet, cancel, self.inner.tracker.clone())
+            .cancel_on_drop(disconnect_cancels)
+            .holding(entered.permit);
+        self.respond(exchange, id).await
+    }
+
+    async fn respond(&self, mut exchange: Exchange, id: Option<RequestId>) -> Response<Body> {
         let limits = &self.inner.config.limits;
         match tokio::time::timeout(limits.call_timeout, exchange.next()).await {
             Ok(Step::Done(reply)) => plain(reply),
-            Ok(Step::Frame(frame)) => {
-                stream(Body::events(exchange, frame, limits.keep_alive, permit))
-            }
+            Ok(Step::Frame(frame)) => stream(Body::events(exchange, frame, limits.keep_alive)),
             Err(_) => {
                 // Nobody waits for the answer any more, in either era: the call is told so.
                 drop(exchange.cancel_on_drop(true));
@@ -258,58 +281,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = self.clone();
+        #[cfg(feature = "compression")]
+        if let Some(compression) = self.inner.config.compression {
+            let mut accepted = HeaderMap::new();
+            for value in request.headers().get_all(header::ACCEPT_ENCODING) {
+                accepted.append(header::ACCEPT_ENCODING, value.clone());
+            }
+            return Box::pin(async move {
+                let response = service.handle(request).await;
+                Ok(compression.apply(accepted, response).await)
+            });
+        }
         Box::pin(async move { Ok(service.handle(request).await) })
     }
-}
-
-/// Reads a body of at most `limit` bytes; a body of one chunk is not copied.
-async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Box<Response<Body>>>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: std::fmt::Display,
-{
-    let too_large = || {
-        let error = RpcError::new(
-            ErrorCode::INVALID_REQUEST,
-            format!("body is larger than {limit} bytes"),
-        );
-        refuse(413, &error)
-    };
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let mut body = std::pin::pin!(body);
-    let mut first = Bytes::new();
-    let mut rest: Option<BytesMut> = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| {
-            refuse(
-                400,
-                &RpcError::new(
-                    ErrorCode::PARSE_ERROR,
-                    format!("body could not be read: {e}"),
-                ),
-            )
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
-        if so_far + data.len() > limit {
-            return Err(too_large());
-        }
-        match &mut rest {
-            Some(rest) => rest.extend_from_slice(&data),
-            None if first.is_empty() => first = data,
-            None => {
-                let mut both = BytesMut::with_capacity(first.len() + data.len());
-                both.extend_from_slice(&first);
-                both.extend_from_slice(&data);
-                rest = Some(both);
-            }
-        }
-    }
-    Ok(rest.map_or(first, BytesMut::freeze))
 }
 
 fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
@@ -438,6 +422,14 @@ fn not_allowed() -> Response<Body> {
 
 fn refuse(status: u16, error: &RpcError) -> Box<Response<Body>> {
     Box::new(json(status, encode_error(None, error).into()))
+}
+
+fn not_read(unread: &Unread) -> Response<Body> {
+    let code = match unread {
+        Unread::Broken(_) => ErrorCode::PARSE_ERROR,
+        Unread::TooLarge(_) | Unread::TooSlow(_) => ErrorCode::INVALID_REQUEST,
+    };
+    *refuse(unread.status(), &RpcError::new(code, unread.to_string()))
 }
 
 fn busy() -> Box<Response<Body>> {

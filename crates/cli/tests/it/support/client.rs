@@ -5,7 +5,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, Response, body::Incoming, header};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioIo},
 };
 use serde_json::Value;
 use tokio::{
@@ -48,6 +48,17 @@ impl Gateway {
             .await
             .unwrap();
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// A connection over HTTP/2.
+    pub(crate) async fn h2(&self) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+        let stream = TcpStream::connect(self.address()).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio_util::task::TaskTracker::new().spawn(connection);
+        sender
     }
 
     /// Whether nobody answers any more.
