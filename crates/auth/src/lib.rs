@@ -12,6 +12,7 @@
 //! | [`jwt`], [`jwks`], [`keys`] | signed tokens, the keys that check them, and where these come from |
 //! | [`bearer`], [`challenge`], [`metadata`], [`authenticator`] | the HTTP face: headers in, RFC 6750 and RFC 9728 out |
 //! | [`mint`] | development keys and tokens |
+//! | [`oauth`] | the other side: how a client gets tokens for a server |
 //!
 //! This crate does not decide what a caller may do, reads no files and no environment, and takes the time of day from
 //! the [`Clock`](fastmcp_guard::clock::Clock) that it is given.
@@ -28,6 +29,7 @@ pub mod jwt;
 pub mod keys;
 pub mod metadata;
 pub mod mint;
+pub mod oauth;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod token;
