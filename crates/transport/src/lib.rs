@@ -10,6 +10,7 @@ pub mod limits;
 pub mod memory;
 pub mod outlet;
 pub mod peer;
+pub mod replay;
 pub mod stdio;
 pub mod wire;
 
@@ -18,4 +19,5 @@ pub use exchange::{Exchange, Step};
 pub use limits::Limits;
 pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
+pub use replay::{Replay, ReplayLimits};
 pub use wire::{Challenge, Credentials, Incoming, Outgoing, Wire, WireError, WireKind};
