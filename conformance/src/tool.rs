@@ -100,6 +100,18 @@ async fn logging(context: Context) -> ToolResult {
     ToolResult::text("Logged")
 }
 
+/// Lets the client go in the midst of its work; the answer waits for its coming back.
+#[tool(name = "test_reconnection")]
+async fn reconnection(context: Context) -> ToolResult {
+    let came_back = context.close_stream(Duration::from_millis(500));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ToolResult::text(if came_back {
+        "You came back"
+    } else {
+        "You never left"
+    })
+}
+
 /// Tells subscribers that the tools changed.
 #[tool(name = "test_trigger_tool_change")]
 async fn trigger_tool_change(context: Context) -> ToolResult {
@@ -176,6 +188,7 @@ pub(crate) fn add(server: FastMcp) -> FastMcp {
         .tool(with_progress)
         .tool(with_logging)
         .tool(logging)
+        .tool(reconnection)
         .tool(trigger_tool_change)
         .tool(trigger_prompt_change)
         .tool(mirrored_argument)

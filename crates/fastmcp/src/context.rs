@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use fastmcp_auth::{AccessToken, Caller};
@@ -255,6 +256,15 @@ impl Context {
         {
             tracing::debug!("client is gone; notification dropped");
         }
+    }
+
+    /// Lets the client go while the call goes on: its stream ends, and it comes back for the rest after
+    /// `retry`. Spares a connection during long work. Whether that was done: only clients of
+    /// 2025-11-25 over HTTP know of it, for others the stream stays open.
+    ///
+    /// Source: MCP 2025-11-25, basic/transports (SEP-1699).
+    pub fn close_stream(&self, retry: Duration) -> bool {
+        self.0.origin.outlet.let_go(retry)
     }
 
     /// Asks the user for a `T` and waits for the answer. One call in both eras.

@@ -184,12 +184,16 @@ impl Engine {
         caller: &Caller,
         wanted: &SubscriptionFilter,
     ) -> SubscriptionFilter {
-        let snapshot = self.registry.snapshot();
-        wanted.honoured(&self.offered(), |uri| {
-            snapshot
-                .find_resource(self.gate(), caller, uri)
-                .is_some_and(|(c, _)| self.gate().visible(caller, &c))
-        })
+        wanted.honoured(&self.offered(), |uri| self.shows(caller, uri))
+    }
+
+    /// Whether the caller may hear of the resource at `uri`.
+    pub(crate) fn shows(&self, caller: &Caller, uri: &str) -> bool {
+        let found = self
+            .registry
+            .snapshot()
+            .find_resource(self.gate(), caller, uri);
+        found.is_some_and(|(component, _)| self.gate().visible(caller, &component))
     }
 
     /// Completes an argument of a prompt or template that the caller's lists show.

@@ -48,7 +48,7 @@ pub(crate) async fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound
             exchange.peek = peek;
             legacy::answer(&engine, exchange, version, message).await
         }
-        What::Listen { .. } => legacy::listen(&engine, exchange).await,
+        What::Listen { last_event_id } => legacy::listen(&engine, exchange, last_event_id).await,
         What::Terminate => legacy::terminate(&engine, &exchange),
     }
 }

@@ -36,6 +36,8 @@ pub struct Exchange {
     outlet: Outlet,
     cancel: CancellationToken,
     cancel_on_drop: bool,
+    /// The stream was ended by its sender.
+    let_go: bool,
     tracker: TaskTracker,
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -55,6 +57,7 @@ impl Exchange {
             outlet,
             cancel,
             cancel_on_drop: true,
+            let_go: false,
             tracker,
             slot: None,
         }
@@ -86,6 +89,9 @@ impl Exchange {
 
     /// Polls for the next step. After [`Step::Done`] it stays pending.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if self.let_go {
+            return Poll::Pending;
+        }
         if let Some(call) = &mut self.call {
             if let Some(frame) = self.outlet.pop() {
                 return Poll::Ready(Step::Frame(frame));
@@ -104,7 +110,15 @@ impl Exchange {
                 .take()
                 .map_or(Poll::Pending, |reply| Poll::Ready(Step::Done(reply)));
         }
-        self.outlet.poll_pop(cx).map(Step::Frame)
+        self.outlet.poll_pop(cx).map(|frame| match frame {
+            Some(frame) => Step::Frame(frame),
+            None => {
+                // The stream ends and its call goes on, with whoever finishes what was dropped.
+                self.let_go = true;
+                self.cancel_on_drop = false;
+                Step::Done(Reply::Status(200))
+            }
+        })
     }
 }
 

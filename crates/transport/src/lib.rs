@@ -10,6 +10,7 @@ pub mod limits;
 pub mod memory;
 pub mod outlet;
 pub mod peer;
+pub mod replay;
 pub mod sse;
 pub mod stdio;
 pub mod wire;
@@ -19,6 +20,7 @@ pub use exchange::{Exchange, Step};
 pub use limits::{Http2Limits, Limits};
 pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
+pub use replay::{Replay, ReplayLimits};
 pub use wire::{
     Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, Wire, WireError, WireKind,
 };

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,10 +15,20 @@ use fastmcp_protocol::{
     ErrorCode, Method, ProtocolVersion, Raw, RequestId, RpcError, capability::ClientCapabilities,
     logging::LoggingLevel, meta::Implementation,
 };
-use tokio::sync::oneshot;
+use fastmcp_transport::{
+    Outlet,
+    replay::{Budget, Replay, ReplayLimits},
+};
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::{
+    call::Change,
+    error::{Error, Result},
+};
+
+/// How often, at most, sessions are looked through for those that sat idle for too long.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Bounded, with an idle timeout. Ids come from the operating system's random source and are bound
 /// to the caller: another caller meets them as unknown.
@@ -27,6 +37,10 @@ pub(crate) struct Sessions {
     open: Mutex<HashMap<String, Arc<Session>>>,
     max: usize,
     idle: Duration,
+    /// When the open sessions were last looked through.
+    swept: AtomicU64,
+    replay: Arc<ReplayLimits>,
+    budget: Arc<Budget>,
 }
 
 /// What a session begins with.
@@ -48,7 +62,14 @@ pub(crate) struct Session {
     pub(crate) capabilities: ClientCapabilities,
     pub(crate) client_info: Implementation,
     pub(crate) log_level: Mutex<LoggingLevel>,
-    pub(crate) listening: AtomicBool,
+    /// Its streams over HTTP, for clients that come back to them.
+    pub(crate) replay: Arc<Replay>,
+    pub(crate) general: Mutex<General>,
+    /// What the general stream has not told yet. Whoever serves the stream holds it, so that each
+    /// change is told once; it waits here while the client is away.
+    pub(crate) changes: tokio::sync::Mutex<Option<broadcast::Receiver<Change>>>,
+    /// Whether the session ends with its connection, and so never by sitting idle.
+    connected: bool,
     pub(crate) last_used: AtomicU64,
     pub(crate) next_id: AtomicI64,
     /// Our requests that the client has not answered yet.
@@ -59,7 +80,32 @@ pub(crate) struct Session {
     pub(crate) closed: CancellationToken,
 }
 
+/// The stream on which the server speaks without being asked.
+#[derive(Debug, Default)]
+pub(crate) struct General {
+    /// Who reads it.
+    pub(crate) reader: Option<Outlet>,
+    /// Its number among the streams that are kept.
+    pub(crate) number: Option<u64>,
+}
+
+impl General {
+    /// Whether somebody reads it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.reader.as_ref().is_some_and(|r| !r.is_closed())
+    }
+}
+
 impl Session {
+    /// Ends the session: its calls are cancelled and its streams end.
+    fn end(&self) {
+        self.closed.cancel();
+        for call in lock(&self.under_way).values() {
+            call.cancel();
+        }
+        self.replay.close();
+    }
+
     /// Whether the client wants to hear of a change.
     pub(crate) fn wants(&self, method: Method, uri: Option<&str>) -> bool {
         match (method, uri) {
@@ -81,11 +127,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Sessions {
-    pub(crate) fn new(max: usize, idle: Duration) -> Self {
+    pub(crate) fn new(max: usize, idle: Duration, replay: ReplayLimits) -> Self {
         Self {
             open: Mutex::default(),
             max,
             idle,
+            swept: AtomicU64::new(0),
+            replay: Arc::new(replay),
+            budget: Arc::default(),
         }
     }
 
@@ -101,7 +150,13 @@ impl Sessions {
             capabilities: opening.capabilities,
             client_info: opening.client_info,
             log_level: Mutex::new(LoggingLevel::Debug),
-            listening: AtomicBool::new(false),
+            replay: Arc::new(Replay::new(
+                Arc::clone(&self.replay),
+                Arc::clone(&self.budget),
+            )),
+            general: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+            connected: opening.connection.is_some(),
             last_used: AtomicU64::new(opening.now.millis()),
             next_id: AtomicI64::new(1),
             asked: Mutex::default(),
@@ -110,7 +165,7 @@ impl Sessions {
             closed: CancellationToken::new(),
         });
         let mut open = lock(&self.open);
-        if open.len() >= self.max {
+        if open.len() >= self.max || self.is_time_to_sweep(opening.now) {
             self.evict(&mut open, opening.now);
         }
         if open.len() >= self.max {
@@ -119,7 +174,10 @@ impl Sessions {
                 "too many sessions are open; try again later",
             )));
         }
-        open.insert(id, Arc::clone(&session));
+        // A connection that initializes again begins again.
+        if let Some(before) = open.insert(id, Arc::clone(&session)) {
+            before.end();
+        }
         Ok(session)
     }
 
@@ -130,9 +188,9 @@ impl Sessions {
         if session.principal != principal {
             return None;
         }
-        if self.is_idle(session, now) {
+        if !session.connected && self.is_idle(session, now) {
             let session = open.remove(id)?;
-            session.closed.cancel();
+            session.end();
             return None;
         }
         session.touch(now);
@@ -140,16 +198,26 @@ impl Sessions {
     }
 
     pub(crate) fn close(&self, id: &str) {
-        if let Some(session) = lock(&self.open).remove(id) {
-            session.closed.cancel();
+        let session = lock(&self.open).remove(id);
+        if let Some(session) = session {
+            session.end();
         }
+    }
+
+    fn is_time_to_sweep(&self, now: Timestamp) -> bool {
+        let last = Timestamp::from_unix_millis(self.swept.load(Ordering::Relaxed));
+        let due = now.since(last) >= SWEEP_EVERY;
+        if due {
+            self.swept.store(now.millis(), Ordering::Relaxed);
+        }
+        due
     }
 
     fn evict(&self, open: &mut HashMap<String, Arc<Session>>, now: Timestamp) {
         open.retain(|_, session| {
             let idle = self.is_idle(session, now);
             if idle {
-                session.closed.cancel();
+                session.end();
             }
             !idle
         });
@@ -159,8 +227,9 @@ impl Sessions {
     fn is_idle(&self, session: &Session, now: Timestamp) -> bool {
         let last = Timestamp::from_unix_millis(session.last_used.load(Ordering::Relaxed));
         now.since(last) >= self.idle
-            && !session.listening.load(Ordering::Acquire)
             && lock(&session.under_way).is_empty()
+            && !lock(&session.general).is_read()
+            && !session.replay.is_read()
     }
 }
 
@@ -191,7 +260,7 @@ mod tests {
 
     #[test]
     fn another_caller_meets_a_session_as_unknown() {
-        let sessions = Sessions::new(10, Duration::from_secs(60));
+        let sessions = Sessions::new(10, Duration::from_secs(60), ReplayLimits::default());
         let id = sessions.open(opening("alice", 0)).unwrap().id.clone();
         assert!(sessions.get(&id, "bob", at(1)).is_none());
         assert!(sessions.get(&id, "alice", at(1)).is_some());
@@ -201,12 +270,41 @@ mod tests {
 
     #[test]
     fn idle_sessions_end_and_make_room() {
-        let sessions = Sessions::new(2, Duration::from_secs(60));
+        let sessions = Sessions::new(2, Duration::from_secs(60), ReplayLimits::default());
         let first = sessions.open(opening("a", 0)).unwrap();
         sessions.open(opening("a", 50)).unwrap();
         assert!(sessions.open(opening("a", 59)).is_err(), "the cap holds");
         sessions.open(opening("a", 60)).unwrap();
         assert!(first.closed.is_cancelled());
         assert!(sessions.get(&first.id, "a", at(60)).is_none());
+    }
+
+    #[test]
+    fn a_session_lasts_as_long_as_its_connection() {
+        let sessions = Sessions::new(1, Duration::from_secs(60), ReplayLimits::default());
+        let connected = |now| Opening {
+            connection: Some(7),
+            ..opening("local", now)
+        };
+        let first = sessions.open(connected(0)).unwrap();
+        assert!(sessions.get(&first.id, "local", at(3_600)).is_some());
+        let second = sessions.open(connected(7_200)).unwrap();
+        assert!(first.closed.is_cancelled(), "it began again");
+        assert!(!second.closed.is_cancelled());
+    }
+
+    #[test]
+    fn who_is_listened_to_or_works_is_not_idle() {
+        let sessions = Sessions::new(10, Duration::from_secs(60), ReplayLimits::default());
+        let (listened, works) = (
+            sessions.open(opening("a", 0)).unwrap(),
+            sessions.open(opening("a", 0)).unwrap(),
+        );
+        lock(&listened.general).reader = Some(Outlet::new(1));
+        lock(&works.under_way).insert(RequestId::Number(1), CancellationToken::new());
+        assert!(sessions.get(&listened.id, "a", at(100)).is_some());
+        assert!(sessions.get(&works.id, "a", at(100)).is_some());
+        lock(&works.under_way).clear();
+        assert!(sessions.get(&works.id, "a", at(200)).is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
-use fastmcp_transport::http::HttpConfig;
+use fastmcp_transport::{ReplayLimits, http::HttpConfig};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -50,6 +50,7 @@ pub struct FastMcp {
     answer_within: Duration,
     max_sessions: usize,
     session_idle: Duration,
+    replay: ReplayLimits,
     max_subscriptions: usize,
     shutdown: CancellationToken,
 }
@@ -72,6 +73,7 @@ impl FastMcp {
             answer_within: Duration::from_secs(600),
             max_sessions: 10_000,
             session_idle: Duration::from_secs(1_800),
+            replay: ReplayLimits::default(),
             max_subscriptions: 1_024,
             shutdown: CancellationToken::new(),
         }
@@ -221,6 +223,14 @@ impl FastMcp {
         self
     }
 
+    /// What is kept of the streams of a session for clients that come back to them, and how soon they
+    /// shall; only clients up to 2025-11-25 do.
+    #[must_use]
+    pub fn replay(mut self, limits: ReplayLimits) -> Self {
+        self.replay = limits;
+        self
+    }
+
     /// Ends the server when `shutdown` fires.
     #[must_use]
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
@@ -253,7 +263,7 @@ impl FastMcp {
                 page_size: self.page_size,
                 cache_hints: self.cache_hints,
                 answer_within: self.answer_within,
-                sessions: Sessions::new(self.max_sessions, self.session_idle),
+                sessions: Sessions::new(self.max_sessions, self.session_idle, self.replay),
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
                 tracker: TaskTracker::new(),
                 shutdown: self.shutdown,

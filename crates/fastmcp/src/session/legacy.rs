@@ -3,8 +3,9 @@
 //! Source: MCP 2025-11-25, basic/lifecycle and basic/transports.
 
 mod ask;
+mod stream;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{collections::hash_map::Entry, sync::Arc};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
@@ -19,7 +20,7 @@ use fastmcp_protocol::{
     resource,
     resource::SubscribeParams,
 };
-use fastmcp_transport::{Frame, Reply};
+use fastmcp_transport::{Outlet, Reply};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,8 +33,10 @@ use crate::{
     error::{Error, Result},
     respond::Answer,
     router,
-    session::{self, Exchange, Round, listen::Stream},
+    session::{self, Exchange, Round},
 };
+
+pub(super) use stream::listen;
 
 /// How often a gate may ask before a call counts as stuck.
 const MAX_ROUNDS: usize = 10;
@@ -83,7 +86,7 @@ enum Found {
 /// Answers one request.
 async fn call(
     engine: &Arc<Engine>,
-    exchange: Exchange,
+    mut exchange: Exchange,
     version: Option<ProtocolVersion>,
     request: Request,
 ) -> Reply {
@@ -114,9 +117,51 @@ async fn call(
         Found::Unknown => return gone(&id),
     };
     let target = exchange.peek.target.clone();
-    match dispatch(engine, exchange, session, &request, answer).await {
+    let over_http = exchange.peer.connection.is_none();
+    if let (Some(session), true) = (&session, over_http) {
+        let reader = exchange.outlet.clone();
+        exchange.outlet = session.replay.stream(reader, is_primed(version));
+    }
+    let (outlet, cancel) = (exchange.outlet.clone(), exchange.cancel.clone());
+    let reply = match dispatch(engine, exchange, session, &request, answer).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
+    };
+    if over_http {
+        settle(&outlet, &cancel, reply).await
+    } else {
+        reply
+    }
+}
+
+/// Whether streams begin with an event without data: clients of older revisions stumble over it.
+///
+/// Source: MCP 2025-11-25, basic/transports (SEP-1699).
+fn is_primed(version: ProtocolVersion) -> bool {
+    version >= ProtocolVersion::V2025_11_25
+}
+
+/// Puts the answer where the client reads: at the end of the stream that has begun, if one has.
+/// Who cancelled a call gets no answer.
+async fn settle(outlet: &Outlet, cancel: &CancellationToken, reply: Reply) -> Reply {
+    if cancel.is_cancelled() {
+        outlet.abandon();
+        return Reply::Accepted;
+    }
+    match reply {
+        Reply::Message {
+            status,
+            body,
+            session,
+        } => match outlet.finish(body).await {
+            Some(body) => Reply::Message {
+                status,
+                body,
+                session,
+            },
+            None => Reply::Status(200),
+        },
+        other => other,
     }
 }
 
@@ -201,9 +246,10 @@ async fn dispatch(
             Ok(answer.payload(Payload::Completion(result), None))
         }
         _ => {
-            let _under_way = session
-                .as_ref()
-                .map(|s| UnderWay::enter(s, &request.id, &exchange.cancel));
+            let _under_way = match &session {
+                Some(session) => Some(UnderWay::enter(session, &request.id, &exchange.cancel)?),
+                None => None,
+            };
             let payload = invoke(engine, exchange, session.as_ref(), method, request).await?;
             Ok(answer.payload(payload, None))
         }
@@ -231,12 +277,7 @@ fn subscribe(
         subscribed.remove(params.uri.as_ref());
         return Ok(());
     }
-    if engine
-        .registry
-        .snapshot()
-        .find_resource(engine.gate(), caller, &params.uri)
-        .is_none()
-    {
+    if !engine.shows(caller, &params.uri) {
         return Err(Error::protocol(resource::not_found(&params.uri)));
     }
     if subscribed.len() >= MAX {
@@ -317,11 +358,21 @@ struct UnderWay<'a> {
 }
 
 impl<'a> UnderWay<'a> {
-    fn enter(session: &'a Session, id: &RequestId, cancel: &CancellationToken) -> Self {
-        lock(&session.under_way).insert(id.clone(), cancel.clone());
-        Self {
-            session,
-            id: id.clone(),
+    /// Refuses an id that another request has which is not answered yet: whoever cancels one or
+    /// reads the answer could not tell them apart.
+    fn enter(session: &'a Session, id: &RequestId, cancel: &CancellationToken) -> Result<Self> {
+        match lock(&session.under_way).entry(id.clone()) {
+            Entry::Occupied(_) => Err(Error::protocol(RpcError::new(
+                ErrorCode::INVALID_REQUEST,
+                "a request with this id is under way in this session; give each an id of its own",
+            ))),
+            Entry::Vacant(entry) => {
+                entry.insert(cancel.clone());
+                Ok(Self {
+                    session,
+                    id: id.clone(),
+                })
+            }
         }
     }
 }
@@ -365,65 +416,6 @@ fn respond(engine: &Engine, exchange: &Exchange, response: Response) -> Reply {
         None => tracing::debug!(session = %session.id, "answer to nothing that was asked"),
     }
     Reply::Accepted
-}
-
-/// Serves the stream on which a legacy server speaks without being asked.
-pub(super) async fn listen(engine: &Arc<Engine>, exchange: Exchange) -> Reply {
-    let changes = engine.registry.subscribe();
-    let session = match find(engine, &exchange) {
-        Found::Session(session) => Some(session),
-        Found::Unnamed if exchange.peer.connection.is_some() => None,
-        Found::Unnamed => return Reply::Status(405),
-        Found::Unknown => return Reply::Status(404),
-    };
-    let _listening = match &session {
-        Some(session) => match Listening::enter(session) {
-            Some(listening) => Some(listening),
-            // One stream per session, so that each message goes out on exactly one.
-            None => return Reply::Status(409),
-        },
-        None => None,
-    };
-    let closed = session
-        .as_ref()
-        .map(|s| s.closed.clone())
-        .unwrap_or_default();
-    let stream = Stream {
-        outlet: exchange.outlet.clone(),
-        cancel: exchange.cancel.clone(),
-        shutdown: engine.shutdown.clone(),
-        tag: None,
-    };
-    // The response's headers go out with the first frame; an empty one says only where to resume.
-    if exchange.outlet.send(Frame::message("")).await.is_err() {
-        return Reply::Status(200);
-    }
-    let wants = |method: Method, uri: Option<&str>| match &session {
-        Some(session) => session.wants(method, uri),
-        None => match find(engine, &exchange) {
-            Found::Session(session) => session.wants(method, uri),
-            _ => false,
-        },
-    };
-    tokio::select! {
-        () = closed.cancelled() => {}
-        () = stream.run(changes, wants) => {}
-    }
-    Reply::Status(200)
-}
-
-struct Listening<'a>(&'a Session);
-
-impl<'a> Listening<'a> {
-    fn enter(session: &'a Session) -> Option<Self> {
-        (!session.listening.swap(true, Ordering::AcqRel)).then_some(Self(session))
-    }
-}
-
-impl Drop for Listening<'_> {
-    fn drop(&mut self) {
-        self.0.listening.store(false, Ordering::Release);
-    }
 }
 
 /// Ends a session.

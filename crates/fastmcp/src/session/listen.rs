@@ -1,13 +1,15 @@
 //! Streams of change notifications, in both eras.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use fastmcp_auth::Caller;
+use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
     Method, Raw, RequestId,
     content::Meta,
     jsonrpc::{encode_call, encode_result},
     meta::SUBSCRIPTION_ID,
-    subscription::{AcknowledgedParams, ListenParams, ResourceUpdatedParams},
+    subscription::{AcknowledgedParams, ListenParams, ResourceUpdatedParams, SubscriptionFilter},
 };
 use fastmcp_transport::{Frame, Outlet, Reply};
 use serde_json::json;
@@ -21,7 +23,11 @@ use crate::{
     session::Exchange,
 };
 
-/// Serves one `subscriptions/listen` until the client goes away or the server shuts down.
+/// How often a stream looks at the clock while it waits for its caller's token to expire: clocks are
+/// set, and machines sleep.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Serves one `subscriptions/listen` until the caller's token expires, the client goes away or the server shuts down.
 ///
 /// Source: MCP 2026-07-28, basic/patterns/subscriptions.
 pub(super) async fn modern(
@@ -32,7 +38,7 @@ pub(super) async fn modern(
     answer: Answer<'_>,
 ) -> Reply {
     // Subscribed before the acknowledgement, so that nothing between the two is missed.
-    let changes = engine.registry.subscribe();
+    let mut changes = engine.registry.subscribe();
     let Ok(_slot) = engine.subscriptions.clone().try_acquire_owned() else {
         return answer.rpc_error(&fastmcp_protocol::RpcError::internal(
             "too many subscriptions are open; try again later",
@@ -45,9 +51,11 @@ pub(super) async fn modern(
         meta: Some(tag.clone()),
     };
     let stream = Stream {
+        engine,
+        caller: &exchange.caller,
+        reader: exchange.outlet.clone(),
         outlet: exchange.outlet,
         cancel: exchange.cancel,
-        shutdown: engine.shutdown.clone(),
         tag: Some(tag.clone()),
     };
     let Ok(first) = serde_json::to_string(&acknowledged) else {
@@ -57,47 +65,63 @@ pub(super) async fn modern(
         .send(Method::NotificationSubscriptionsAcknowledged, Some(&first))
         .await
     {
-        stream
-            .run(changes, |method, uri| filter.wants(method, uri))
-            .await;
+        stream.run(&mut changes, &filter).await;
     }
     let result = json!({"resultType": "complete", "_meta": tag}).to_string();
     Reply::ok(encode_result(id, &result))
 }
 
+/// What is told on a stream.
+pub(super) trait Wishes {
+    /// Whether a change is wanted.
+    fn wants(&self, method: Method, uri: Option<&str>) -> bool;
+
+    /// The resources that are subscribed to.
+    fn resources(&self) -> Cow<'_, [String]>;
+}
+
+impl Wishes for SubscriptionFilter {
+    fn wants(&self, method: Method, uri: Option<&str>) -> bool {
+        Self::wants(self, method, uri)
+    }
+
+    fn resources(&self) -> Cow<'_, [String]> {
+        Cow::Borrowed(&self.resource_subscriptions)
+    }
+}
+
 /// One open stream.
-pub(super) struct Stream {
+pub(super) struct Stream<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) caller: &'a Caller,
+    /// Who reads.
+    pub(super) reader: Outlet,
+    /// What they read, kept for those who come back or not.
     pub(super) outlet: Outlet,
     pub(super) cancel: CancellationToken,
-    pub(super) shutdown: CancellationToken,
     /// `_meta` of every notification, for modern clients.
     pub(super) tag: Option<Meta>,
 }
 
-impl Stream {
-    /// Sends what is wanted until somebody ends the stream.
+impl Stream<'_> {
+    /// Sends what is wanted until somebody ends the stream, or the caller's token expires.
     pub(super) async fn run(
         &self,
-        mut changes: broadcast::Receiver<Change>,
-        wants: impl Fn(Method, Option<&str>) -> bool,
+        changes: &mut broadcast::Receiver<Change>,
+        wishes: &impl Wishes,
     ) {
         loop {
             let change = tokio::select! {
                 () = self.cancel.cancelled() => return,
-                () = self.shutdown.cancelled() => return,
+                () = self.engine.shutdown.cancelled() => return,
+                () = self.reader.closed() => return,
+                () = expired(self.engine.clock(), self.caller) => return,
                 change = changes.recv() => change,
             };
             let alive = match change {
-                Ok(Change::List(kind)) => self.list_changed(kind, &wants).await,
-                Ok(Change::Resource(uri)) => self.updated(&uri, &wants).await,
-                // A slow reader missed some: tell it once that every list may have changed.
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    let mut alive = true;
-                    for kind in [Kind::Tool, Kind::Resource, Kind::Prompt] {
-                        alive = alive && self.list_changed(kind, &wants).await;
-                    }
-                    alive
-                }
+                Ok(Change::List(kind)) => self.list_changed(kind, wishes).await,
+                Ok(Change::Resource(uri)) => self.updated(&uri, wishes).await,
+                Err(broadcast::error::RecvError::Lagged(_)) => self.anything(wishes).await,
                 Err(broadcast::error::RecvError::Closed) => false,
             };
             if !alive {
@@ -106,17 +130,28 @@ impl Stream {
         }
     }
 
-    async fn list_changed(
-        &self,
-        kind: Kind,
-        wants: &impl Fn(Method, Option<&str>) -> bool,
-    ) -> bool {
+    /// A slow reader missed some changes: tell it once that everything may have changed.
+    async fn anything(&self, wishes: &impl Wishes) -> bool {
+        for kind in [Kind::Tool, Kind::Resource, Kind::Prompt] {
+            if !self.list_changed(kind, wishes).await {
+                return false;
+            }
+        }
+        for uri in wishes.resources().iter() {
+            if !self.updated(uri, wishes).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn list_changed(&self, kind: Kind, wishes: &impl Wishes) -> bool {
         let method = match kind {
             Kind::Tool => Method::NotificationToolsListChanged,
             Kind::Resource | Kind::Template => Method::NotificationResourcesListChanged,
             Kind::Prompt => Method::NotificationPromptsListChanged,
         };
-        if !wants(method, None) {
+        if !wishes.wants(method, None) {
             return true;
         }
         let params = self
@@ -126,9 +161,10 @@ impl Stream {
         self.send(method, params.as_deref()).await
     }
 
-    async fn updated(&self, uri: &str, wants: &impl Fn(Method, Option<&str>) -> bool) -> bool {
+    async fn updated(&self, uri: &str, wishes: &impl Wishes) -> bool {
         let method = Method::NotificationResourcesUpdated;
-        if !wants(method, Some(uri)) {
+        // What the caller may see can have changed since it subscribed.
+        if !wishes.wants(method, Some(uri)) || !self.engine.shows(self.caller, uri) {
             return true;
         }
         let params = ResourceUpdatedParams {
@@ -145,6 +181,20 @@ impl Stream {
     async fn send(&self, method: Method, params: Option<&str>) -> bool {
         let frame = Frame::message(encode_call(None, method.as_str(), params));
         self.outlet.send(frame).await.is_ok()
+    }
+}
+
+/// Waits until the caller's token is no longer accepted; for ever where it has none.
+async fn expired(clock: &dyn Clock, caller: &Caller) {
+    let Some(until) = caller.valid_until() else {
+        return std::future::pending().await;
+    };
+    loop {
+        let left = until.since(clock.now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
 }
 

@@ -22,13 +22,13 @@ async fn chatty(ctx: Context) -> &'static str {
     "done"
 }
 
-struct Running {
-    port: u16,
-    server: Server,
+pub(crate) struct Running {
+    pub(crate) port: u16,
+    pub(crate) server: Server,
 }
 
 impl Running {
-    async fn start(server: Server, config: HttpConfig) -> Self {
+    pub(crate) async fn start(server: Server, config: HttpConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serving = server.clone();
@@ -38,7 +38,7 @@ impl Running {
     }
 
     /// Sends one request and reads the response to its end.
-    async fn send(&self, head: &str, body: &str) -> (u16, String) {
+    pub(crate) async fn send(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream
             .write_all(self.request(head, body).as_bytes())
@@ -50,7 +50,7 @@ impl Running {
         (status, response)
     }
 
-    fn request(&self, head: &str, body: &str) -> String {
+    pub(crate) fn request(&self, head: &str, body: &str) -> String {
         let host = if head.to_ascii_lowercase().contains("\nhost:")
             || head.to_ascii_lowercase().contains("\r\nhost:")
         {
@@ -82,16 +82,16 @@ fn server() -> Server {
     FastMcp::new("http").tool(add).tool(chatty).build().unwrap()
 }
 
-const POST: &str = "POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream";
+pub(crate) const POST: &str = "POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream";
 
-fn call(name: &str, arguments: &Value) -> String {
+pub(crate) fn call(name: &str, arguments: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": name, "arguments": arguments, "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}, "progressToken": "p",
     }}})
     .to_string()
 }
 
-fn modern(name: &str) -> String {
+pub(crate) fn modern(name: &str) -> String {
     format!(
         "{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {name}"
     )
@@ -360,7 +360,7 @@ async fn a_subscription_is_acknowledged_and_told_of_changes() {
     );
 }
 
-async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
+pub(crate) async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
     let mut chunk = [0; 1024];
     while !seen.contains(wanted) {
         let read = stream.read(&mut chunk).await.unwrap();

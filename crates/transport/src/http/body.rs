@@ -157,8 +157,11 @@ impl http_body::Body for Body {
 }
 
 /// One server-sent event. JSON texts have no raw line breaks, so `data` is one line; texts that do
-/// are split, as the format demands.
+/// are split, as the format demands. A frame with nothing in it is a comment.
 fn event(frame: &Frame) -> Bytes {
+    if *frame == Frame::comment() {
+        return Bytes::from_static(b":\n\n");
+    }
     let mut out = String::with_capacity(frame.data.len() + 32);
     if let Some(id) = &frame.id {
         let _infallible = writeln!(out, "id: {id}");
@@ -192,5 +195,6 @@ mod tests {
             retry: Some(Duration::from_millis(500)),
         };
         assert_eq!(event(&frame), "id: s-1\nretry: 500\ndata: \n\n");
+        assert_eq!(event(&Frame::comment()), ":\n\n");
     }
 }
