@@ -4,7 +4,8 @@
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
 import { check, find, main, refusal, step } from "./check.mjs";
-import { binaryFromArguments, withGateway } from "./gateway.mjs";
+import { withGateway } from "./gateway.mjs";
+import { programs } from "./program.mjs";
 
 /** The two ways a client of today connects, and what each must have negotiated. */
 const MODES = [
@@ -150,7 +151,8 @@ async function asCampaigner(gateway, { name, mode }, token) {
 }
 
 await main("typescript client", async () => {
-  await withGateway(binaryFromArguments(), async (gateway) => {
+  const [binary] = programs("binary");
+  await withGateway(binary, async (gateway) => {
     const analyst = await gateway.mint("agent-1", "data-analyst");
     const campaigner = await gateway.mint("agent-2", "finance-write");
     for (const mode of MODES) {

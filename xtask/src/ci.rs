@@ -6,6 +6,7 @@ mod node;
 pub(crate) mod process;
 mod server;
 mod stage;
+mod suite;
 
 use std::{fmt::Write as _, time::Duration};
 

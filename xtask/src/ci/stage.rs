@@ -9,7 +9,7 @@ use crate::{
         Run,
         node::Peers,
         process::{exists, run},
-        server::Server,
+        suite,
     },
     house::{cargo, say},
     tidy,
@@ -17,8 +17,6 @@ use crate::{
 
 /// The folder below the build folder that the profile `ci` fills.
 const BUILT: &str = "ci";
-/// The revisions whose required scenarios must pass.
-const REVISIONS: &[&str] = &["2026-07-28", "2025-11-25"];
 /// The cargo-deny that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 /// A stage that takes this many times its budget hangs.
@@ -284,50 +282,8 @@ fn built(ci: &Run<'_>, program: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn conformance(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    let peers = Peers::install(ci)?;
-    let results = ci.house.target().join("conformance");
-    let mut command = Command::new(built(ci, "conformance-server")?);
-    command
-        .args(["--bind", "127.0.0.1:0"])
-        .current_dir(ci.house.root());
-    let server = Server::start(&mut command, results.join("server.log"))?;
-    // The suite's check of DNS rebinding asks for this name.
-    let url = format!("http://localhost:{}/mcp", server.port());
-    let mut failed = Vec::new();
-    for revision in REVISIONS {
-        let mut suite =
-            peers.script("node_modules/@modelcontextprotocol/conformance/dist/index.js");
-        suite.args([
-            "server",
-            "--url",
-            &url,
-            "--requirements",
-            revision,
-            "--output-dir",
-        ]);
-        suite
-            .arg(results.join(revision))
-            .current_dir(ci.house.root());
-        let expected = ci
-            .house
-            .root()
-            .join(format!("conformance/expected-{revision}.yml"));
-        if expected.exists() {
-            suite.arg("--expected-failures").arg(expected);
-        }
-        // One run shows both revisions.
-        if let Err(error) = run(&mut suite, ci.limit) {
-            say(&format!("revision {revision}: {error:#}"));
-            failed.push(*revision);
-        }
-    }
-    ensure!(
-        failed.is_empty(),
-        "required scenarios of {} fail (details in `{}`); the server's output ends with\n{}",
-        failed.join(" and "),
-        results.display(),
-        server.log()
-    );
+    let client = ci.house.target().join(BUILT).join("conformance-client");
+    suite::conformance(ci, built(ci, "conformance-server")?, &client)?;
     Ok(Outcome::Passed)
 }
 
