@@ -22,7 +22,12 @@ use fastmcp_protocol::{
     roots::Root,
     sampling::{CreateMessageParams, CreateMessageResult},
 };
-use fastmcp_transport::{Wire, memory::Memory};
+use fastmcp_transport::{
+    Credentials, Wire,
+    memory::Memory,
+    wire::{HttpWire, HttpWireConfig},
+};
+use http::{HeaderValue, header};
 use serde_json::Value;
 
 use super::{
@@ -33,7 +38,10 @@ use super::{
     link::{Config, Link},
     notice::{Change, Listeners, Notices, Notified, Progress},
 };
-use crate::{error::Result, server::Server};
+use crate::{
+    error::{Error, Result},
+    server::Server,
+};
 
 /// Puts a [`Client`] together.
 ///
@@ -49,6 +57,7 @@ pub struct ClientBuilder {
     listeners: Listeners,
     cache: Option<Arc<ResponseCache>>,
     partition: Option<ByteString>,
+    http: HttpWireConfig,
 }
 
 impl Default for ClientBuilder {
@@ -70,6 +79,7 @@ impl Default for ClientBuilder {
             listeners: Listeners::default(),
             cache: None,
             partition: None,
+            http: HttpWireConfig::default(),
         }
     }
 }
@@ -207,6 +217,47 @@ impl ClientBuilder {
     pub fn random(mut self, random: Arc<dyn Random>) -> Self {
         self.config.random = random;
         self
+    }
+
+    /// Sets connections over HTTP up: headers, credentials, limits. Its timeouts are those of one
+    /// answer; the shorter of them and of [`Self::timeout`] and [`Self::max_time`] holds.
+    pub fn http(mut self, config: HttpWireConfig) -> Self {
+        self.http = config;
+        self
+    }
+
+    /// Proves who is asking, over HTTP.
+    pub fn credentials(mut self, credentials: Arc<dyn Credentials>) -> Self {
+        self.http.credentials = Some(credentials);
+        self
+    }
+
+    /// Sends `token` with every request over HTTP.
+    ///
+    /// # Errors
+    ///
+    /// When `token` cannot stand in a header.
+    pub fn bearer(mut self, token: &str) -> Result<Self> {
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| Error::validation("the token has characters that no header may have"))?;
+        value.set_sensitive(true);
+        self.http.headers.insert(header::AUTHORIZATION, value);
+        Ok(self)
+    }
+
+    /// Connects to the Streamable HTTP endpoint at `url`, which a person gave: it may be on this
+    /// machine or in a private network.
+    ///
+    /// # Errors
+    ///
+    /// When the URL cannot be used, the server cannot be reached, or nothing can be agreed on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn connect_url(self, url: &str) -> Result<Client> {
+        let wire = Arc::new(HttpWire::new(url, self.http.clone())?);
+        self.connect_wire(wire, url.to_owned()).await
     }
 
     /// Connects to `server`, of this process, as the local caller.
