@@ -26,6 +26,7 @@ mod link;
 mod mirror;
 mod notice;
 mod page;
+mod relay;
 mod result;
 mod round;
 mod subscription;
@@ -65,7 +66,9 @@ pub use builder::ClientBuilder;
 pub use cache::ResponseCache;
 pub use call::CallOptions;
 pub use handler::Asked;
+pub(crate) use handler::Handlers;
 pub use notice::{Change, Notified, Progress};
+pub(crate) use relay::Step;
 pub use result::CallResult;
 pub use subscription::Subscription;
 

@@ -15,7 +15,7 @@ use fastmcp_protocol::{
     capability::ClientCapabilities,
     elicit::{ElicitParams, ElicitResult},
     jsonrpc::encode_call,
-    logging::LoggingLevel,
+    logging::{LogMessageParams, LoggingLevel},
     meta::{Implementation, RequestMeta},
     mrtr::InputRequest,
     roots::{ListRootsResult, Root},
@@ -197,6 +197,23 @@ impl Context {
         let params = json!({"level": level, "data": message.into()}).to_string();
         self.send(encode_call(None, "notifications/message", Some(&params)))
             .await;
+    }
+
+    /// Passes on what another server logged.
+    pub(crate) async fn pass_log(&self, message: &LogMessageParams) {
+        let wanted = self
+            .log_level()
+            .is_some_and(|wanted| message.level >= wanted);
+        if let (true, Ok(params)) = (wanted, serde_json::to_string(message)) {
+            self.send(encode_call(None, "notifications/message", Some(&params)))
+                .await;
+        }
+    }
+
+    /// The least severe level that the client wants to hear of; none at all where absent.
+    #[must_use]
+    pub fn log_level(&self) -> Option<LoggingLevel> {
+        self.0.origin.log_level
     }
 
     /// [`Self::log`] at level debug.

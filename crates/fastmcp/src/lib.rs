@@ -29,6 +29,7 @@ pub mod context;
 mod engine;
 pub mod error;
 pub mod gate;
+pub mod proxy;
 pub mod registry;
 mod respond;
 mod router;
@@ -49,6 +50,7 @@ pub use fastmcp_macros::{prompt, resource, tool};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
+pub use proxy::Proxy;
 pub use server::{FastMcp, Server};
 
 /// What most servers need.

@@ -120,7 +120,20 @@ impl Answer<'_> {
                 let meta = result.meta.take();
                 self.typed(&result, meta, None)
             }
-            Payload::Raw(raw) => self.raw(&raw, cache),
+            Payload::Raw(raw) => match (version.era(), self.method) {
+                (Era::Modern, _) => self.raw(&raw, cache),
+                // What older clients do not know is taken out, for which it has to be read.
+                (Era::Legacy, Some(Method::ToolsCall)) => {
+                    self.encode(Payload::Tool(raw.decode()?), cache)
+                }
+                (Era::Legacy, Some(Method::ResourcesRead)) => {
+                    self.encode(Payload::Resource(raw.decode()?), cache)
+                }
+                (Era::Legacy, Some(Method::PromptsGet)) => {
+                    self.encode(Payload::Prompt(raw.decode()?), cache)
+                }
+                (Era::Legacy, _) => self.raw(&raw, cache),
+            },
         }
     }
 

@@ -228,6 +228,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "provider",
             "server",
             "client",
+            "proxy",
             "testing",
         ],
         sees_all: &["lib"],

@@ -213,6 +213,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Has `handlers` answer every question.
+    pub(crate) fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
     /// Draws randomness from `random`: it spreads the attempts of many clients to reach one server.
     pub fn random(mut self, random: Arc<dyn Random>) -> Self {
         self.config.random = random;

@@ -3,7 +3,10 @@
 use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
-use fastmcp_protocol::{Message, Raw, RequestId, RpcError, jsonrpc::DEFAULT_DEPTH};
+use fastmcp_protocol::{
+    Message, Raw, RequestId, RpcError, capability::ClientCapabilities, jsonrpc::DEFAULT_DEPTH,
+    logging::LogMessageParams,
+};
 use fastmcp_transport::{Outgoing, WireError};
 use futures_util::StreamExt as _;
 use http::HeaderMap;
@@ -12,8 +15,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     connect,
+    handler::Handlers,
     link::Link,
-    notice::{OnProgress, Progress},
+    notice::{OnLog, OnProgress, Progress},
 };
 
 /// How one call differs from what the client was told for all of them.
@@ -23,6 +27,17 @@ pub struct CallOptions {
     pub(super) max_time: Option<Duration>,
     pub(super) on_progress: Option<OnProgress>,
     pub(super) meta: Map<String, Value>,
+    on_log: Option<OnLog>,
+    handlers: Option<Handlers>,
+    pub(super) capabilities: Option<ClientCapabilities>,
+}
+
+/// Who hears what a server says during one call, and answers what it asks on the call's own stream.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Attending<'a> {
+    pub(super) progress: Option<&'a OnProgress>,
+    pub(super) log: Option<&'a OnLog>,
+    pub(super) handlers: Option<&'a Handlers>,
 }
 
 impl CallOptions {
@@ -53,6 +68,38 @@ impl CallOptions {
     pub fn on_progress(mut self, listener: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(listener));
         self
+    }
+
+    /// Tells `listener` what the server logs on the call's own stream.
+    #[must_use]
+    pub(crate) fn on_log(
+        mut self,
+        listener: impl Fn(&LogMessageParams) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_log = Some(Arc::new(listener));
+        self
+    }
+
+    /// Has `handlers` answer what is asked on the call's own stream, in place of the client's.
+    #[must_use]
+    pub(crate) fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = Some(handlers);
+        self
+    }
+
+    /// Declares `capabilities` for this call, where that is said call by call.
+    #[must_use]
+    pub(crate) fn capabilities(mut self, capabilities: ClientCapabilities) -> Self {
+        self.capabilities = Some(capabilities);
+        self
+    }
+
+    pub(super) const fn attending(&self) -> Attending<'_> {
+        Attending {
+            progress: self.on_progress.as_ref(),
+            log: self.on_log.as_ref(),
+            handlers: self.handlers.as_ref(),
+        }
     }
 
     /// Adds a member to the request's `_meta`. Members of the protocol itself are set last.
@@ -116,10 +163,10 @@ impl Link {
         self: &Arc<Self>,
         outgoing: Outgoing,
         patience: Patience,
-        on_progress: Option<&OnProgress>,
+        attending: Attending<'_>,
     ) -> Result<Answered, WireError> {
         let mut cancel = Cancel::armed(self, &outgoing);
-        let answered = self.read_answer(outgoing, patience, on_progress).await;
+        let answered = self.read_answer(outgoing, patience, attending).await;
         // Whoever gave up says so; whoever was refused need not.
         if !matches!(answered, Err(WireError::Timeout(_) | WireError::Broken(_))) {
             cancel.disarm();
@@ -131,7 +178,7 @@ impl Link {
         self: &Arc<Self>,
         outgoing: Outgoing,
         patience: Patience,
-        on_progress: Option<&OnProgress>,
+        attending: Attending<'_>,
     ) -> Result<Answered, WireError> {
         let id = outgoing.id.clone();
         let mut deadline = Deadline::new(self, patience);
@@ -155,11 +202,11 @@ impl Link {
                     tracing::debug!(id = ?response.id, "an answer to something else is passed over");
                 }
                 Ok(Message::Notification(n)) => {
-                    if self.heard(&n, id.as_ref(), on_progress) {
+                    if self.heard(&n, id.as_ref(), attending) {
                         deadline.extend();
                     }
                 }
-                Ok(Message::Request(request)) => connect::asked(self, request),
+                Ok(Message::Request(request)) => connect::asked(self, request, attending.handlers),
                 Err(malformed) => return Err(WireError::Unreadable(malformed.to_string())),
             }
         }

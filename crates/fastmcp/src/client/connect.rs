@@ -27,6 +27,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) use dress::{cancellation, dress, notification};
+pub(super) use listen::listens;
 pub(super) use negotiate::{Failed, Start, agree_again, negotiate};
 pub(super) use question::asked;
 pub(super) use watch::{announces_roots, ping, set_level, subscribes_one_by_one, unwatch, watch};

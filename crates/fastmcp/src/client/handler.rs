@@ -26,17 +26,31 @@ pub struct Asked<T> {
 
 type Answer<T> = BoxFuture<'static, Result<T>>;
 type Elicit = dyn Fn(Asked<ElicitParams>) -> Answer<ElicitResult> + Send + Sync;
+type Any = dyn Fn(String, InputRequest) -> Answer<Raw> + Send + Sync;
 type Sample = dyn Fn(Asked<CreateMessageParams>) -> Answer<CreateMessageResult> + Send + Sync;
 
 /// What answers a server's questions; what is not set, is not declared.
 #[derive(Clone, Default)]
-pub(super) struct Handlers {
+pub(crate) struct Handlers {
+    /// Answers everything, in place of the others.
+    any: Option<Arc<Any>>,
     elicit: Option<Arc<Elicit>>,
     sample: Option<Arc<Sample>>,
     roots: Option<Vec<Root>>,
 }
 
 impl Handlers {
+    /// One handler for every question: it gets the key and the request.
+    pub(crate) fn all<F>(handler: F) -> Self
+    where
+        F: Fn(String, InputRequest) -> Answer<Raw> + Send + Sync + 'static,
+    {
+        Self {
+            any: Some(Arc::new(handler)),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn set_elicit<F, A>(&mut self, handler: F)
     where
         F: Fn(Asked<ElicitParams>) -> A + Send + Sync + 'static,
@@ -58,27 +72,31 @@ impl Handlers {
     }
 
     pub(super) const fn has_roots(&self) -> bool {
-        self.roots.is_some()
+        self.any.is_some() || self.roots.is_some()
     }
 
     /// Adds to `capabilities` what is answered here.
     pub(super) fn declare(&self, capabilities: &mut ClientCapabilities) {
-        if self.elicit.is_some() {
+        let all = self.any.is_some();
+        if all || self.elicit.is_some() {
             capabilities.elicitation = Some(ElicitationCapability::form_and_url());
         }
-        if self.sample.is_some() {
+        if all || self.sample.is_some() {
             capabilities.sampling = Some(SamplingCapability {
                 tools: Some(Map::new()),
                 ..SamplingCapability::default()
             });
         }
-        if self.roots.is_some() {
+        if all || self.roots.is_some() {
             capabilities.roots = Some(RootsCapability::default());
         }
     }
 
     /// Whether there is something that answers `request`.
     pub(super) const fn answers(&self, request: &InputRequest) -> bool {
+        if self.any.is_some() {
+            return true;
+        }
         match request {
             InputRequest::Elicit(_) => self.elicit.is_some(),
             InputRequest::CreateMessage(_) => self.sample.is_some(),
@@ -91,6 +109,9 @@ impl Handlers {
     ///
     /// Source: MCP 2026-07-28, client/elicitation, "Requested Schema".
     pub(super) async fn answer(&self, key: &str, request: InputRequest) -> Result<Raw> {
+        if let Some(any) = &self.any {
+            return any(key.to_owned(), request).await;
+        }
         let undeclared = || {
             Error::internal(format!(
                 "server asks `{key}` by {}, which this client did not declare",
@@ -128,6 +149,7 @@ impl Handlers {
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handlers")
+            .field("any", &self.any.is_some())
             .field("elicit", &self.elicit.is_some())
             .field("sample", &self.sample.is_some())
             .field("roots", &self.roots.as_ref().map(Vec::len))

@@ -13,20 +13,22 @@ use std::{
 use arc_swap::ArcSwap;
 use fastmcp_guard::random::Random;
 use fastmcp_protocol::{
-    ProtocolVersion, RequestId,
+    ProtocolVersion, Raw, RequestId,
     capability::ClientCapabilities,
     logging::{CancelledParams, LoggingLevel},
     meta::Implementation,
 };
 use fastmcp_transport::Wire;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     cache::Shelf,
+    call::Attending,
     connect::Agreed,
     handler::Handlers,
     mirror::Tools,
-    notice::{Change, Notices, OnProgress, progress_of},
+    notice::{Change, Notices, progress_of},
 };
 
 /// Questions of a server that are answered at once.
@@ -58,6 +60,8 @@ pub(super) struct Link {
     /// Held by whoever agrees anew.
     pub(super) negotiating: tokio::sync::Mutex<()>,
     pub(super) listening: AtomicBool,
+    /// Whether it is known if the server speaks unasked: from then on nothing of it is missed.
+    pub(super) heard_out: watch::Sender<bool>,
     pub(super) notices: Notices,
     pub(super) shelf: Shelf,
     pub(super) tools: Tools,
@@ -84,6 +88,7 @@ impl Link {
             agreed: ArcSwap::from_pointee(Agreed::proposed(ProtocolVersion::LATEST)),
             negotiating: tokio::sync::Mutex::default(),
             listening: AtomicBool::new(false),
+            heard_out: watch::Sender::new(false),
             notices,
             shelf,
             tools: Tools::default(),
@@ -126,12 +131,12 @@ impl Link {
         &self,
         notification: &fastmcp_protocol::Notification,
         id: Option<&RequestId>,
-        on_progress: Option<&OnProgress>,
+        attending: Attending<'_>,
     ) -> bool {
         let mut ours = false;
         if let Some((token, progress)) = progress_of(notification) {
             ours = id == Some(&token);
-            if let (true, Some(on_progress)) = (ours, on_progress) {
+            if let (true, Some(on_progress)) = (ours, attending.progress) {
                 on_progress(&progress);
             }
             self.notices.tell_progress(&progress);
@@ -147,6 +152,11 @@ impl Link {
             && let Some(token) = lock(&self.questions).get(&question)
         {
             token.cancel();
+        }
+        if let (Some(on_log), "notifications/message") = (attending.log, &*notification.method)
+            && let Some(Ok(params)) = notification.params.as_ref().map(Raw::decode)
+        {
+            on_log(&params);
         }
         self.notices.tell(notification);
         ours

@@ -128,14 +128,14 @@ impl Link {
     }
 
     /// Sends one message and reads its answer; what is in the way of it is put right once.
-    async fn send(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
+    pub(super) async fn send(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
         let patience = self.patience(call.options);
         let (mut renewed, mut refreshed) = (false, false);
         loop {
             let agreed = self.agreed.load_full();
             let outgoing = connect::dress(self, &agreed, call)?;
-            let on_progress = call.options.on_progress.as_ref();
-            let answered = Box::pin(self.exchange(outgoing, patience, on_progress)).await;
+            let attending = call.options.attending();
+            let answered = Box::pin(self.exchange(outgoing, patience, attending)).await;
             match connect::remedy(self, &agreed, call, &answered) {
                 Some(Remedy::Agree) if !renewed => {
                     renewed = true;
@@ -164,7 +164,7 @@ pub(super) fn failure(error: WireError) -> Error {
 }
 
 /// Whether results of `method` may ask first. Source: MCP 2026-07-28, basic/patterns/mrtr.
-fn may_ask(method: &str) -> bool {
+pub(super) fn may_ask(method: &str) -> bool {
     matches!(method, "tools/call" | "prompts/get" | "resources/read")
 }
 
@@ -186,7 +186,7 @@ fn continue_with(
     Ok(())
 }
 
-fn unknown_result(method: &str, kind: &str) -> Error {
+pub(super) fn unknown_result(method: &str, kind: &str) -> Error {
     let mut kind = kind.to_owned();
     kind.truncate(kind.floor_char_boundary(64));
     Error::internal(format!(

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    call::{Call, CallOptions, Cancel},
+    call::{Attending, Call, CallOptions, Cancel},
     connect,
     link::Link,
     notice::Change,
@@ -228,7 +228,7 @@ async fn pass_on(link: &Arc<Link>, mut open: Open, changes: &mpsc::Sender<Change
         match Message::parse(&text, DEFAULT_DEPTH) {
             Ok(Message::Notification(notification)) => {
                 came = true;
-                link.heard(&notification, None, None);
+                link.heard(&notification, None, Attending::default());
                 if let Some(change) = Change::of(&notification)
                     && changes.send(change).await.is_err()
                 {
@@ -253,6 +253,7 @@ async fn watch(
     ended: CancellationToken,
 ) -> Result<SubscriptionFilter> {
     let mut heard = link.notices.changes();
+    connect::listens(link).await;
     let mut watched = Vec::new();
     for uri in &filter.resource_subscriptions {
         match connect::watch(link, uri).await {

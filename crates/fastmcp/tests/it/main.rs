@@ -11,6 +11,8 @@ mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod stdio;

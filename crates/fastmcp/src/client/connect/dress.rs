@@ -130,7 +130,9 @@ fn meta_of(
             meta::PROTOCOL_VERSION.to_owned(),
             agreed.version.as_str().into(),
         );
-        let capabilities = serde_json::to_value(link.capabilities())?;
+        let declared = call.options.capabilities.clone();
+        let capabilities = declared.unwrap_or_else(|| link.capabilities());
+        let capabilities = serde_json::to_value(capabilities)?;
         all.insert(meta::CLIENT_CAPABILITIES.to_owned(), capabilities);
         let info = serde_json::to_value(&link.config.info)?;
         all.insert(meta::CLIENT_INFO.to_owned(), info);

@@ -7,7 +7,7 @@ use fastmcp_transport::{Incoming, WireError, WireKind};
 use futures_util::StreamExt as _;
 
 use super::{asked, dress::headers};
-use crate::client::{link::Link, notice::Change};
+use crate::client::{call::Attending, link::Link, notice::Change};
 
 /// Begins to listen, unless somebody does already.
 pub(super) fn start(link: &Arc<Link>) {
@@ -31,7 +31,9 @@ async fn listen(link: &Arc<Link>) {
     let mut opened = false;
     loop {
         let asked_with = headers(&link.agreed.load());
-        match link.wire.listen(asked_with).await {
+        let listened = link.wire.listen(asked_with).await;
+        link.heard_out.send_replace(true);
+        match listened {
             Ok(incoming) => {
                 if opened {
                     missed(link);
@@ -61,6 +63,19 @@ async fn listen(link: &Arc<Link>) {
     }
 }
 
+/// Waits until the stream is open, or it is known that there is none: what happens from then on is
+/// heard of.
+pub(in crate::client) async fn listens(link: &Link) {
+    let mut known = link.heard_out.subscribe();
+    let wait = known.wait_for(|known| *known);
+    if tokio::time::timeout(link.config.timeout, wait)
+        .await
+        .is_err()
+    {
+        tracing::debug!("it is not known whether the server speaks unasked");
+    }
+}
+
 /// Reads a stream to its end. Whether anything came.
 async fn read(link: &Arc<Link>, mut incoming: Incoming) -> bool {
     let mut came = false;
@@ -75,9 +90,9 @@ async fn read(link: &Arc<Link>, mut incoming: Incoming) -> bool {
         came = true;
         match Message::parse(&text, DEFAULT_DEPTH) {
             Ok(Message::Notification(notification)) => {
-                link.heard(&notification, None, None);
+                link.heard(&notification, None, Attending::default());
             }
-            Ok(Message::Request(request)) => asked(link, request),
+            Ok(Message::Request(request)) => asked(link, request, None),
             Ok(Message::Response(response)) => {
                 tracing::debug!(id = ?response.id, "an answer to nothing is passed over");
             }

@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 use super::{Agreed, dress, listen, notification, watch};
 use crate::{
     client::{
-        call::{Answered, Call, CallOptions, Patience},
+        call::{Answered, Attending, Call, CallOptions, Patience},
         link::Link,
         round::failure,
     },
@@ -326,5 +326,10 @@ pub(super) async fn ask(
     } else {
         link.config.timeout
     };
-    Box::pin(link.exchange(outgoing, Patience { idle: most, most }, None)).await
+    Box::pin(link.exchange(
+        outgoing,
+        Patience { idle: most, most },
+        Attending::default(),
+    ))
+    .await
 }

@@ -10,12 +10,15 @@ use fastmcp_protocol::{
 use fastmcp_transport::Outgoing;
 
 use super::dress::headers;
-use crate::client::link::{Link, Question};
+use crate::client::{
+    handler::Handlers,
+    link::{Link, Question},
+};
 
 /// Begins to answer a request of the server. Modern servers make none, and get no answer.
 ///
 /// Source: MCP 2025-11-25, client; MCP 2026-07-28, basic, "Messages".
-pub(in crate::client) fn asked(link: &Arc<Link>, request: Request) {
+pub(in crate::client) fn asked(link: &Arc<Link>, request: Request, handlers: Option<&Handlers>) {
     if link.agreed.load().is_stateless() {
         tracing::warn!(method = %request.method, "a request of the server is passed over");
         return;
@@ -25,9 +28,10 @@ pub(in crate::client) fn asked(link: &Arc<Link>, request: Request) {
         return;
     };
     let answering = Arc::clone(link);
+    let handlers = handlers.cloned().unwrap_or_else(|| link.handlers().clone());
     link.tasks.spawn(async move {
         let answer = tokio::select! {
-            answer = answer(&answering, &request, &question) => answer,
+            answer = answer(&handlers, &request, &question) => answer,
             () = question.cancelled.cancelled() => return,
             () = answering.stop.cancelled() => return,
         };
@@ -45,7 +49,7 @@ pub(in crate::client) fn asked(link: &Arc<Link>, request: Request) {
 }
 
 /// The response to `request`.
-async fn answer(link: &Link, request: &Request, question: &Question) -> String {
+async fn answer(handlers: &Handlers, request: &Request, question: &Question) -> String {
     let id = &question.id;
     if request.method == "ping" {
         return encode_result(id, "{}");
@@ -54,7 +58,6 @@ async fn answer(link: &Link, request: &Request, question: &Question) -> String {
         Ok(asked) => asked,
         Err(error) => return encode_error(Some(id), &error),
     };
-    let handlers = link.handlers().clone();
     if !handlers.answers(&asked) {
         let error = RpcError::method_not_found(&request.method);
         return encode_error(Some(id), &error);

@@ -1,0 +1,130 @@
+//! What the upstream has, as components of the proxy.
+
+use std::{collections::HashSet, sync::Arc};
+
+use fastmcp_auth::Caller;
+use fastmcp_protocol::completion::CompleteParams;
+use futures_util::future::BoxFuture;
+
+use super::{forward::Upstream, lists};
+use crate::{
+    call::{Input, Outcome},
+    client::Subscription,
+    component::{Component, Definition, UriTemplate},
+    context::Context,
+    error::Result,
+    registry::Kind,
+    server::{FastMcp, Server},
+};
+
+/// Tells clients of the proxy what the upstream is for, and completes by asking it.
+pub(super) fn describe(upstream: &Arc<Upstream>, base: FastMcp) -> FastMcp {
+    let base = match upstream.client.instructions() {
+        Some(instructions) => base.instructions(instructions),
+        None => base,
+    };
+    if upstream.client.server_capabilities().completions.is_none() {
+        return base;
+    }
+    let upstream = Arc::clone(upstream);
+    base.completion(move |_: Caller, params: CompleteParams<'static>| {
+        let upstream = Arc::clone(&upstream);
+        async move {
+            let (argument, context) = (params.argument, params.context);
+            upstream
+                .client
+                .complete(params.reference, &argument.name, &argument.value, context)
+                .await
+        }
+    })
+}
+
+/// Hears of changes of the upstream's lists; nothing where it tells of none.
+pub(super) async fn changes(upstream: &Upstream) -> Option<Subscription> {
+    match upstream.client.subscribe(lists()).await {
+        Ok(changes) => Some(changes),
+        Err(error) => {
+            tracing::info!(%error, "the upstream does not tell of changes; its lists are read once");
+            None
+        }
+    }
+}
+
+/// Reads the upstream's lists anew whenever they change.
+pub(super) async fn follow(upstream: &Arc<Upstream>, server: &Server, mut changes: Subscription) {
+    while changes.next().await.is_some() {
+        upstream.client.forget_answers();
+        let read = components(upstream).await;
+        let changed = read.and_then(|components| {
+            server.registry().edit(|shown| {
+                *shown = components.into_iter().map(Arc::new).collect();
+            })
+        });
+        if let Err(error) = changed {
+            tracing::warn!(%error, "the upstream's lists cannot be read; the last ones stay");
+        }
+    }
+}
+
+/// Everything that the upstream has.
+pub(super) async fn components(upstream: &Arc<Upstream>) -> Result<Vec<Component>> {
+    let (client, has) = (&upstream.client, upstream.client.server_capabilities());
+    let mut definitions = Vec::new();
+    if has.tools.is_some() {
+        definitions.extend(client.list_tools().await?.into_iter().map(Definition::Tool));
+    }
+    if has.resources.is_some() {
+        let resources = client.list_resources().await?;
+        definitions.extend(resources.into_iter().map(Definition::Resource));
+        let templates = client.list_resource_templates().await?;
+        definitions.extend(templates.into_iter().map(Definition::Template));
+    }
+    if has.prompts.is_some() {
+        let prompts = client.list_prompts().await?;
+        definitions.extend(prompts.into_iter().map(Definition::Prompt));
+    }
+    let mut seen: HashSet<(Kind, String)> = HashSet::new();
+    let components = definitions
+        .into_iter()
+        .filter_map(|definition| component(upstream, definition));
+    Ok(components
+        .filter(|component| {
+            let new = seen.insert((component.kind(), component.key().to_owned()));
+            if !new {
+                tracing::warn!(
+                    ?component,
+                    "the upstream lists this twice; the first counts"
+                );
+            }
+            new
+        })
+        .collect())
+}
+
+fn component(upstream: &Arc<Upstream>, definition: Definition) -> Option<Component> {
+    let template = match &definition {
+        Definition::Template(template) => match UriTemplate::parse(&template.uri_template) {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                tracing::warn!(%error, "a template of the upstream is left out");
+                return None;
+            }
+        },
+        _ => None,
+    };
+    let (method, name) = match &definition {
+        Definition::Tool(tool) => ("tools/call", tool.name.clone()),
+        Definition::Prompt(prompt) => ("prompts/get", prompt.name.clone()),
+        Definition::Resource(_) | Definition::Template(_) => ("resources/read", String::new()),
+    };
+    let upstream = Arc::clone(upstream);
+    let handler = move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
+        let (upstream, name) = (Arc::clone(&upstream), name.clone());
+        Box::pin(async move { upstream.forward(method, &name, context, input).await })
+    };
+    let component = Component::new(definition, handler);
+    Some(match template {
+        Some(template) => component.with_template(template),
+        None => component,
+    })
+}

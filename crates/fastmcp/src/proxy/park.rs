@@ -1,0 +1,209 @@
+//! Calls that wait for an answer of their client.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fastmcp_protocol::{
+    Raw,
+    logging::LogMessageParams,
+    mrtr::{InputRequest, InputRequests},
+};
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
+
+use super::Ended;
+use crate::{
+    client::{Progress, Step},
+    engine::session::random_id,
+    error::{Error, Result},
+};
+
+/// Calls that may wait at once.
+const MAX_PARKED: usize = 1_024;
+/// Events of one call that wait to be passed on.
+const EVENTS: usize = 64;
+
+/// What an upstream says during a call.
+pub(super) enum Event {
+    Progress(Progress),
+    Log(Box<LogMessageParams>),
+    Asks(Question),
+}
+
+/// A question of the upstream that waits for its answer.
+pub(super) struct Question {
+    pub(super) key: String,
+    pub(super) request: InputRequest,
+    pub(super) answer: oneshot::Sender<Result<Raw>>,
+}
+
+/// A call under way upstream.
+pub(super) struct Running {
+    pub(super) call: BoxFuture<'static, Result<Step>>,
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Counts the call among those that may be asked; drops with it.
+    pub(super) _under_way: UnderWay,
+}
+
+/// A call that waits, with the questions that are open.
+pub(super) struct Parked {
+    pub(super) running: Running,
+    pub(super) open: Vec<Question>,
+    _kept: DropGuard,
+}
+
+impl Parked {
+    /// What the client is to be asked.
+    pub(super) fn requests(&self) -> InputRequests {
+        let mut requests = InputRequests::default();
+        for question in &self.open {
+            requests.set(&question.key, question.request.clone());
+        }
+        requests
+    }
+}
+
+/// The calls that wait, and those that may be asked.
+#[derive(Default)]
+pub(super) struct Parking {
+    parked: Mutex<HashMap<String, Parked>>,
+    under_way: Mutex<Calls>,
+}
+
+#[derive(Default)]
+struct Calls {
+    next: u64,
+    open: HashMap<u64, mpsc::Sender<Event>>,
+}
+
+/// One call among those that may be asked.
+pub(super) struct UnderWay {
+    parking: Arc<Parking>,
+    number: u64,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.parking.under_way).open.remove(&self.number);
+    }
+}
+
+impl Parking {
+    /// A channel for the events of one more call.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+    ) -> (mpsc::Sender<Event>, mpsc::Receiver<Event>, UnderWay) {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let mut calls = lock(&self.under_way);
+        calls.next += 1;
+        let number = calls.next;
+        calls.open.insert(number, sender.clone());
+        let under_way = UnderWay {
+            parking: Arc::clone(self),
+            number,
+        };
+        (sender, events, under_way)
+    }
+
+    /// Asks a question that came outside of any call's stream: of the one call that is under way.
+    /// Where there are several, nobody can tell whose it is, and nobody is asked.
+    pub(super) async fn ask_the_only_call(
+        &self,
+        key: String,
+        request: InputRequest,
+    ) -> Result<Raw> {
+        let events = {
+            let calls = lock(&self.under_way);
+            let mut open = calls.open.values();
+            match (open.next(), open.next()) {
+                (Some(only), None) => only.clone(),
+                _ => {
+                    return Err(Error::declined(
+                        "the proxy cannot tell which of its calls this question belongs to",
+                    ));
+                }
+            }
+        };
+        ask(&events, key, request).await
+    }
+
+    /// Lets a call wait for `within`, and gives the id by which it is found again.
+    pub(super) fn park(
+        self: &Arc<Self>,
+        running: Running,
+        open: Vec<Question>,
+        within: Duration,
+    ) -> Result<(String, InputRequests)> {
+        let id = random_id()?;
+        let given_up = Ended::new();
+        let parked = Parked {
+            running,
+            open,
+            _kept: given_up.clone().drop_guard(),
+        };
+        let requests = parked.requests();
+        {
+            let mut all = lock(&self.parked);
+            if all.len() >= MAX_PARKED {
+                return Err(Error::tool(
+                    "too many calls wait for their clients; try again later",
+                ));
+            }
+            all.insert(id.clone(), parked);
+        }
+        let (parking, name) = (Arc::clone(self), id.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = given_up.cancelled() => {}
+                () = tokio::time::sleep(within) => {
+                    // Dropped outside of the lock: the call tells its upstream that it is over.
+                    let forgotten = parking.take(&name);
+                    drop(forgotten);
+                }
+            }
+        });
+        Ok((id, requests))
+    }
+
+    /// The call that waits by this id.
+    pub(super) fn take(&self, id: &str) -> Option<Parked> {
+        lock(&self.parked).remove(id)
+    }
+}
+
+impl fmt::Debug for Parking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parking")
+            .field("parked", &lock(&self.parked).len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands a question to whoever drives the call, and waits for the answer.
+pub(super) async fn ask(
+    events: &mpsc::Sender<Event>,
+    key: String,
+    request: InputRequest,
+) -> Result<Raw> {
+    let gone = || Error::declined("the client that called is gone");
+    let (answer, answered) = oneshot::channel();
+    let question = Question {
+        key,
+        request,
+        answer,
+    };
+    events
+        .send(Event::Asks(question))
+        .await
+        .map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())?
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
