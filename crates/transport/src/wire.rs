@@ -2,12 +2,13 @@
 //!
 //! A [`Wire`] carries messages and knows nothing of their meaning: which revision is spoken, which
 //! headers mirror a message and what answers a server's question is decided by who sends through it.
-//! There is one for each way that servers are reached: [`HttpWire`], [`StdioWire`]
-//! and [`Memory`](crate::memory::Memory).
+//! There is one for each way that servers are reached: [`HttpWire`], [`StdioWire`],
+//! [`SseWire`] for old servers, and [`Memory`](crate::memory::Memory) for one of the same process.
 
 pub mod http;
 mod mux;
 mod peek;
+pub mod sse;
 pub mod stdio;
 
 use std::{fmt, time::Duration};
@@ -19,6 +20,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 
 pub use self::{
     http::{HttpWire, HttpWireConfig},
+    sse::SseWire,
     stdio::{StdioWire, StdioWireConfig},
 };
 

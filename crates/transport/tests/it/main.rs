@@ -14,4 +14,9 @@ mod http_wire;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod sse_wire;
+#[cfg(test)]
+#[cfg(unix)]
+mod stdio_wire;
+#[cfg(test)]
 mod support;
