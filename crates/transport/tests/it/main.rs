@@ -8,6 +8,8 @@ mod bounds;
 #[cfg(all(test, feature = "compression"))]
 mod compression;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod http_wire;
