@@ -9,6 +9,8 @@ mod protocol;
 mod rules;
 #[path = "../../crates/fastmcp/tests/it/fuzzed.rs"]
 mod server;
+#[path = "../../crates/transport/tests/it/fuzzed.rs"]
+mod transport;
 
 /// JSON-RPC messages, and the era that they belong to.
 pub fn envelope(bytes: &[u8]) {
@@ -53,4 +55,9 @@ pub fn audit_proof(bytes: &[u8]) {
 /// Checkpoints and public keys.
 pub fn audit_checkpoint(bytes: &[u8]) {
     audit::audit_checkpoint(bytes);
+}
+
+/// Streams of server-sent events.
+pub fn sse(bytes: &[u8]) {
+    transport::sse(bytes);
 }

@@ -22,5 +22,6 @@ pub use outlet::{Frame, Outlet};
 pub use peer::{Peer, PeerKind};
 pub use replay::{Replay, ReplayLimits};
 pub use wire::{
-    Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, Wire, WireError, WireKind,
+    Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, SseWire, StdioWire,
+    StdioWireConfig, Wire, WireError, WireKind,
 };

@@ -289,14 +289,15 @@ async fn write_lines<W: AsyncWrite + Unpin>(
     Ok(())
 }
 
-enum Line {
+/// What was read of a stream of lines.
+pub(crate) enum Line {
     Text,
     TooLong,
     End,
 }
 
 /// Reads one line that is not blank; the rest of a line that is too long is thrown away.
-async fn read_line<R: AsyncBufRead + Unpin>(
+pub(crate) async fn read_line<R: AsyncBufRead + Unpin>(
     input: &mut R,
     line: &mut Vec<u8>,
     limit: usize,

@@ -2,11 +2,14 @@
 //!
 //! A [`Wire`] carries messages and knows nothing of their meaning: which revision is spoken, which
 //! headers mirror a message and what answers a server's question is decided by who sends through it.
-//! There is one for each way that servers are reached: [`HttpWire`] and
-//! [`Memory`](crate::memory::Memory).
+//! There is one for each way that servers are reached: [`HttpWire`], [`StdioWire`],
+//! [`SseWire`] for old servers, and [`Memory`](crate::memory::Memory) for one of the same process.
 
 pub mod http;
+mod mux;
 mod peek;
+pub mod sse;
+pub mod stdio;
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +18,11 @@ use bytestring::ByteString;
 use fastmcp_protocol::RequestId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
-pub use self::http::{HttpWire, HttpWireConfig};
+pub use self::{
+    http::{HttpWire, HttpWireConfig},
+    sse::SseWire,
+    stdio::{StdioWire, StdioWireConfig},
+};
 
 /// One message on its way to a server.
 #[derive(Clone, Debug)]

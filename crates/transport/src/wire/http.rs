@@ -5,9 +5,9 @@
 //!
 //! Source: MCP 2026-07-28, basic/transports/streamable-http; MCP 2025-11-25, basic/transports.
 
-mod answer;
-mod events;
-mod send;
+pub(super) mod answer;
+pub(super) mod events;
+pub(super) mod send;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -92,18 +92,18 @@ impl fmt::Debug for HttpWireConfig {
 /// that says where they lead.
 #[derive(Clone)]
 pub struct HttpWire {
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
 }
 
 /// What requests and the streams of their answers share.
-struct Link {
+pub(super) struct Link {
     /// The URL as it was given: to servers of tokens it is a name, and no spelling of it is another's.
     url: String,
     uri: Uri,
     fetcher: UrlFetcher,
-    config: HttpWireConfig,
+    pub(super) config: HttpWireConfig,
     /// Fires when the wire is closed.
-    closed: CancellationToken,
+    pub(super) closed: CancellationToken,
 }
 
 impl HttpWire {
@@ -195,7 +195,12 @@ impl Wire for HttpWire {
         async move {
             let ask = Ask::stream(headers);
             let answer = self.link.send(&ask).await?;
-            answer::read_stream(&self.link, answer, ask).await
+            let (head, events) = answer::read_stream(&self.link, answer, Some(ask)).await?;
+            Ok(Incoming {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                messages: events.messages(),
+            })
         }
         .boxed()
     }
@@ -224,8 +229,26 @@ impl Wire for HttpWire {
 }
 
 impl Link {
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same way to another endpoint of the server.
+    pub(super) fn to(&self, url: &Url) -> Result<Self, WireError> {
+        Ok(Self {
+            url: url.as_str().to_owned(),
+            uri: url
+                .as_str()
+                .parse()
+                .map_err(|e| unusable(url.as_str(), &e))?,
+            fetcher: self.fetcher.clone(),
+            config: self.config.clone(),
+            closed: self.closed.clone(),
+        })
+    }
+
     /// The outcome of `work`, unless the wire is closed first.
-    async fn unless_closed<T>(
+    pub(super) async fn unless_closed<T>(
         &self,
         work: impl Future<Output = Result<T, WireError>>,
     ) -> Result<T, WireError> {

@@ -46,29 +46,28 @@ pub(super) async fn read(
     })
 }
 
-/// Reads the answer to a request for a stream, which is taken up by `ask` when it breaks.
-pub(super) async fn read_stream(
+/// Reads the answer to a request for a stream, which is taken up by `again` when it breaks.
+pub(in crate::wire) async fn read_stream(
     link: &Arc<Link>,
     answer: Response<Body>,
-    ask: Ask,
-) -> Result<Incoming, WireError> {
+    again: Option<Ask>,
+) -> Result<(Parts, Events), WireError> {
     let (head, body) = answer.into_parts();
     if !head.status.is_success() {
         return Err(status(head, &beginning(body).await));
     }
     plain(&head.headers)?;
     match media_type(&head.headers).as_deref() {
-        Some(EVENTS) => Ok(Incoming {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            messages: Events::new(Arc::clone(link), body, None, Some(ask)).messages(),
-        }),
+        Some(EVENTS) => Ok((head, Events::new(Arc::clone(link), body, None, again))),
         other => Err(neither(other)),
     }
 }
 
 /// Reads the answer to a message that wants none.
-pub(super) async fn acknowledged(link: &Link, answer: Response<Body>) -> Result<(), WireError> {
+pub(in crate::wire) async fn acknowledged(
+    link: &Link,
+    answer: Response<Body>,
+) -> Result<(), WireError> {
     let (head, body) = answer.into_parts();
     if !head.status.is_success() {
         let body = link.unless_closed(async { Ok(beginning(body).await) });

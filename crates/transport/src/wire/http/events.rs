@@ -32,7 +32,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 
 /// A stream that is being read.
-pub(super) struct Events {
+pub(in crate::wire) struct Events {
     link: Arc<Link>,
     parser: SseParser,
     body: Option<Body>,
@@ -49,13 +49,23 @@ pub(super) struct Events {
 }
 
 /// Why no event came.
-enum Lost {
+pub(in crate::wire) enum Lost {
     /// The server ended the stream.
     Ended,
     /// The stream broke: it can be taken up again.
     Broken(WireError),
     /// Nothing can be done.
     Fatal(WireError),
+}
+
+impl Lost {
+    /// What to say of it.
+    pub(in crate::wire) fn error(self) -> WireError {
+        match self {
+            Self::Ended => WireError::Broken("the server ended the stream".to_owned()),
+            Self::Broken(error) | Self::Fatal(error) => error,
+        }
+    }
 }
 
 impl Events {
@@ -118,7 +128,8 @@ impl Events {
         }
     }
 
-    async fn event(&mut self) -> Result<SseEvent, Lost> {
+    /// The next event of the stream as it is, whatever its type.
+    pub(in crate::wire) async fn event(&mut self) -> Result<SseEvent, Lost> {
         loop {
             let mut rest = &*self.chunk;
             let event = self
@@ -174,8 +185,7 @@ impl Events {
         let (ask, mut error) = match (lost, self.ask_again()) {
             (Lost::Fatal(error), _) | (Lost::Broken(error), None) => return Err(error),
             (Lost::Ended, None) => return Ok(false),
-            (Lost::Broken(error), Some(ask)) => (ask, error),
-            (Lost::Ended, Some(ask)) => (ask, WireError::Broken("the stream ended".to_owned())),
+            (lost, Some(ask)) => (ask, lost.error()),
         };
         tracing::debug!(%error, id = %self.parser.last_event_id(), "stream is taken up again");
         self.parser.restart();
@@ -262,7 +272,7 @@ impl Events {
             return Ok(answer.into_body());
         }
         let transient = answer.status().is_server_error();
-        match answer::read_stream(&self.link, answer, Ask::stream(ask.headers.clone())).await {
+        match answer::read_stream(&self.link, answer, None).await {
             Err(error) if transient => Err(Lost::Broken(error)),
             Err(error) => Err(Lost::Fatal(error)),
             Ok(_) => Err(Lost::Ended),

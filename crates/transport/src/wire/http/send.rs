@@ -16,7 +16,7 @@ const ROUNDS: u32 = 3;
 
 /// What is asked of a server.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(in crate::wire) struct Ask {
     pub(super) method: Method,
     pub(super) accept: &'static str,
     pub(super) headers: HeaderMap,
@@ -28,7 +28,7 @@ pub(super) struct Ask {
 
 impl Ask {
     /// To take a message.
-    pub(super) fn message(outgoing: Outgoing) -> Self {
+    pub(in crate::wire) fn message(outgoing: Outgoing) -> Self {
         Self {
             method: Method::POST,
             accept: "application/json, text/event-stream",
@@ -39,7 +39,7 @@ impl Ask {
     }
 
     /// For a stream of what the server has to say.
-    pub(super) const fn stream(headers: HeaderMap) -> Self {
+    pub(in crate::wire) const fn stream(headers: HeaderMap) -> Self {
         Self {
             method: Method::GET,
             accept: "text/event-stream",
@@ -53,7 +53,7 @@ impl Ask {
 impl Link {
     /// Makes a request, again with better credentials where it is refused for want of them, and
     /// returns the head of the answer.
-    pub(super) async fn send(&self, ask: &Ask) -> Result<Response<Body>, WireError> {
+    pub(in crate::wire) async fn send(&self, ask: &Ask) -> Result<Response<Body>, WireError> {
         self.unless_closed(async {
             let mut round = 0;
             loop {

@@ -1,0 +1,392 @@
+//! One stream for everything: answers find who waits for them, the rest is heard by who listens.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytestring::ByteString;
+use fastmcp_protocol::RequestId;
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+use http::HeaderMap;
+use tokio::sync::{Notify, oneshot};
+
+use super::{Incoming, WireError, peek::Peek};
+
+/// Messages that nobody asked for and nobody has heard yet.
+const UNHEARD: usize = 256;
+
+type Outcome = Result<ByteString, WireError>;
+
+/// Where the messages of one stream go.
+///
+/// A listener that is slow makes the stream wait. While nobody listens, the newest messages are kept
+/// and older ones are dropped, so that answers go on coming.
+#[derive(Debug)]
+pub(super) struct Mux {
+    state: Mutex<State>,
+    /// Bytes of unheard messages, unless one alone has more.
+    bytes: usize,
+    news: Notify,
+    space: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    unheard: VecDeque<ByteString>,
+    unheard_bytes: usize,
+    /// Who listens; the latest who began to.
+    listener: Option<u64>,
+    listeners: u64,
+    /// Why nothing comes any more.
+    closed: Option<String>,
+}
+
+impl Mux {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            bytes,
+            news: Notify::new(),
+            space: Notify::new(),
+        }
+    }
+
+    /// Begins to wait for the response to `id`.
+    pub(super) fn expect(self: &Arc<Self>, id: Option<RequestId>) -> Result<Answer, WireError> {
+        let Some(id) = id else {
+            let text = "a request needs an id on this wire";
+            return Err(WireError::Unreachable(text.to_owned()));
+        };
+        let (sender, outcome) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(WireError::Closed(reason.clone()));
+        }
+        if state.waiting.contains_key(&id) {
+            let text = format!("a request with id `{id}` is under way");
+            return Err(WireError::Unreachable(text));
+        }
+        state.waiting.insert(id.clone(), sender);
+        drop(state);
+        Ok(Answer {
+            mux: Arc::clone(self),
+            id,
+            outcome,
+        })
+    }
+
+    /// Brings one message to whom it is for. Waits for a listener that is slow.
+    pub(super) async fn deliver(&self, message: ByteString) {
+        match Peek::of(&message) {
+            Some(Peek::Response(Some(id))) => {
+                let waiting = self.lock().waiting.remove(&id);
+                if waiting.is_none_or(|waiting| waiting.send(Ok(message)).is_err()) {
+                    tracing::debug!(%id, "nobody waits for this response");
+                }
+            }
+            Some(Peek::Response(None) | Peek::Other) => self.push(message).await,
+            None => {
+                let beginning: String = message.chars().take(200).collect();
+                tracing::warn!(?beginning, "the server sent what is no message");
+            }
+        }
+    }
+
+    /// Ends every wait for a response: nobody knows which one a broken message was.
+    pub(super) fn fail(&self, error: impl Fn() -> WireError) {
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        for sender in waiting.into_values() {
+            // Whoever has stopped waiting needs no error.
+            let _gone = sender.send(Err(error()));
+        }
+    }
+
+    /// Ends everything. The first reason is the one that is given.
+    pub(super) fn close(&self, reason: &str) {
+        self.lock().closed.get_or_insert_with(|| reason.to_owned());
+        self.fail(|| WireError::Closed(reason.to_owned()));
+        self.news.notify_one();
+        self.space.notify_one();
+    }
+
+    /// Why nothing comes any more, once that is so.
+    pub(super) fn closed(&self) -> Option<String> {
+        self.lock().closed.clone()
+    }
+
+    /// Begins to listen; who listened before hears no more.
+    pub(super) fn listen(self: &Arc<Self>) -> Result<Incoming, WireError> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(WireError::Closed(reason.clone()));
+        }
+        state.listeners += 1;
+        let number = state.listeners;
+        state.listener = Some(number);
+        drop(state);
+        self.news.notify_one();
+        let listener = Listener {
+            mux: Arc::clone(self),
+            number,
+        };
+        let messages = stream::unfold(Some(listener), |listener| async {
+            let listener = listener?;
+            match listener.next().await {
+                Some(Ok(message)) => Some((Ok(message), Some(listener))),
+                Some(Err(error)) => Some((Err(error), None)),
+                None => None,
+            }
+        });
+        Ok(incoming(messages.boxed()))
+    }
+
+    async fn push(&self, message: ByteString) {
+        let mut message = Some(message);
+        while !self.offer(&mut message) {
+            self.space.notified().await;
+        }
+        self.news.notify_one();
+    }
+
+    /// Whether `message` is taken; it is not where a listener has to catch up first.
+    fn offer(&self, message: &mut Option<ByteString>) -> bool {
+        let mut state = self.lock();
+        let Some(bytes) = message.as_ref().map(|message| message.len()) else {
+            return true;
+        };
+        if state.closed.is_some() {
+            return true;
+        }
+        while state.is_full(bytes, self.bytes) {
+            if state.listener.is_some() {
+                return false;
+            }
+            state.pop();
+            tracing::debug!("nobody listens to the server; a message is dropped");
+        }
+        state.unheard_bytes += bytes;
+        state.unheard.extend(message.take());
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self, more: usize, limit: usize) -> bool {
+        let beyond = self.unheard_bytes.saturating_add(more) > limit;
+        !self.unheard.is_empty() && (beyond || self.unheard.len() >= UNHEARD)
+    }
+
+    fn pop(&mut self) -> Option<ByteString> {
+        let message = self.unheard.pop_front()?;
+        self.unheard_bytes -= message.len();
+        Some(message)
+    }
+}
+
+/// A response that is waited for. Dropped, nobody waits for it any more.
+#[derive(Debug)]
+pub(super) struct Answer {
+    mux: Arc<Mux>,
+    id: RequestId,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Answer {
+    /// The response as the one message of an answer.
+    pub(super) fn incoming(self) -> Incoming {
+        let messages = stream::once(async move {
+            let mut answer = self;
+            match (&mut answer.outcome).await {
+                Ok(outcome) => outcome,
+                // The sender is never dropped unused, but that is no reason to panic.
+                Err(_) => Err(WireError::Closed("nothing comes any more".to_owned())),
+            }
+        });
+        incoming(messages.boxed())
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.outcome.close();
+        let mut state = self.mux.lock();
+        // Where the response has come, the id may be another request's by now.
+        if state
+            .waiting
+            .get(&self.id)
+            .is_some_and(oneshot::Sender::is_closed)
+        {
+            state.waiting.remove(&self.id);
+        }
+    }
+}
+
+struct Listener {
+    mux: Arc<Mux>,
+    number: u64,
+}
+
+impl Listener {
+    async fn next(&self) -> Option<Outcome> {
+        loop {
+            if let Some(next) = self.take() {
+                return next;
+            }
+            self.mux.news.notified().await;
+        }
+    }
+
+    /// What there is to hear now: a message, an end, or nothing yet.
+    #[expect(clippy::option_option, reason = "the inner one is that of a stream")]
+    fn take(&self) -> Option<Option<Outcome>> {
+        let mut state = self.mux.lock();
+        if state.listener != Some(self.number) {
+            drop(state);
+            // The news may have been for whoever listens now.
+            self.mux.news.notify_one();
+            return Some(None);
+        }
+        if let Some(message) = state.pop() {
+            drop(state);
+            self.mux.space.notify_one();
+            return Some(Some(Ok(message)));
+        }
+        let reason = state.closed.clone()?;
+        Some(Some(Err(WireError::Closed(reason))))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut state = self.mux.lock();
+        if state.listener == Some(self.number) {
+            state.listener = None;
+        }
+        drop(state);
+        self.mux.space.notify_one();
+    }
+}
+
+fn incoming(messages: BoxStream<'static, Outcome>) -> Incoming {
+    Incoming {
+        status: 200,
+        headers: HeaderMap::new(),
+        messages,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn mux() -> Arc<Mux> {
+        Arc::new(Mux::new(10_000))
+    }
+
+    fn note(n: usize) -> ByteString {
+        format!(r#"{{"jsonrpc":"2.0","method":"n/{n}"}}"#).into()
+    }
+
+    fn answer(id: i64) -> ByteString {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()
+    }
+
+    async fn next(incoming: &mut Incoming) -> ByteString {
+        incoming.messages.next().await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_find_their_requests_in_any_order() {
+        let mux = mux();
+        let expect = |n| mux.expect(Some(RequestId::Number(n)));
+        let mut one = expect(1).unwrap().incoming();
+        let mut two = expect(2).unwrap().incoming();
+        assert!(matches!(expect(2), Err(WireError::Unreachable(_))));
+        for message in [answer(2), answer(7), "noise".into(), answer(1)] {
+            mux.deliver(message).await;
+        }
+        assert_eq!(next(&mut one).await, answer(1));
+        assert_eq!(next(&mut two).await, answer(2));
+        assert!(one.messages.next().await.is_none());
+        drop((one, two));
+        let again = expect(1).unwrap();
+        drop(again);
+        expect(1).unwrap();
+        assert!(mux.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_slow_listener_holds_the_stream_and_nobody_does_not() {
+        let mux = mux();
+        for n in 0..UNHEARD + 10 {
+            mux.deliver(note(n)).await;
+        }
+        let mut heard = mux.listen().unwrap();
+        let more = note(UNHEARD + 10);
+        let mut waits = Box::pin(mux.deliver(more.clone()));
+        assert!((&mut waits).now_or_never().is_none());
+        assert_eq!(next(&mut heard).await, note(10), "older ones are gone");
+        waits.await;
+        let mut waits = Box::pin(mux.deliver(more.clone()));
+        assert!((&mut waits).now_or_never().is_none());
+        drop(heard);
+        waits.await;
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_too() {
+        let mux = Arc::new(Mux::new(100));
+        for n in 0..50 {
+            mux.deliver(note(n)).await;
+        }
+        assert!(mux.lock().unheard_bytes <= 100);
+        let large = note(10_usize.pow(18))
+            .to_string()
+            .replace("n/", &"n".repeat(200));
+        mux.deliver(large.clone().into()).await;
+        let mut heard = mux.listen().unwrap();
+        assert_eq!(next(&mut heard).await, large, "one alone may be larger");
+    }
+
+    #[tokio::test]
+    async fn the_latest_listener_hears() {
+        let mux = mux();
+        let mut first = mux.listen().unwrap();
+        let mut waits = first.messages.next();
+        assert!((&mut waits).now_or_never().is_none());
+        let mut second = mux.listen().unwrap();
+        mux.deliver(note(1)).await;
+        assert!(waits.await.is_none());
+        assert_eq!(next(&mut second).await, note(1));
+    }
+
+    #[tokio::test]
+    async fn an_end_reaches_everybody_once() {
+        let mux = mux();
+        let mut one = mux.expect(Some(RequestId::Number(1))).unwrap().incoming();
+        let mut heard = mux.listen().unwrap();
+        mux.deliver(note(1)).await;
+        mux.close("gone");
+        mux.close("again");
+        let error = one.messages.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, WireError::Closed(reason) if reason == "gone"));
+        assert_eq!(next(&mut heard).await, note(1), "what was said is heard");
+        let error = heard.messages.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, WireError::Closed(reason) if reason == "gone"));
+        assert!(heard.messages.next().await.is_none());
+        assert!(matches!(mux.listen(), Err(WireError::Closed(_))));
+        let refused = mux.expect(Some(RequestId::Number(2)));
+        assert!(matches!(refused, Err(WireError::Closed(_))));
+    }
+}
