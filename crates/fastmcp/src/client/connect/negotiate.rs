@@ -64,7 +64,7 @@ impl From<Error> for Failed {
 
 /// What a server said to the question.
 enum Probed {
-    Agreed(Agreed),
+    Agreed(Arc<Agreed>),
     Older,
 }
 
@@ -80,7 +80,7 @@ pub(in crate::client) async fn negotiate(link: &Arc<Link>, start: Start) -> Resu
     if only != Some(Era::Legacy) && asking {
         match probe(link, only.is_none()).await? {
             Probed::Agreed(agreed) => {
-                link.agreed.store(Arc::new(agreed));
+                link.agreed.store(agreed);
                 return Ok(());
             }
             Probed::Older => {}
@@ -90,7 +90,7 @@ pub(in crate::client) async fn negotiate(link: &Arc<Link>, start: Start) -> Resu
         // A slow starter that missed the question.
         Err(Greeted::Supports(_)) if only.is_none() => match probe(link, false).await? {
             Probed::Agreed(agreed) => {
-                link.agreed.store(Arc::new(agreed));
+                link.agreed.store(agreed);
                 Ok(())
             }
             Probed::Older => Err(Failed::For(nothing_in_common(&[]))),
@@ -145,7 +145,8 @@ async fn probe(link: &Arc<Link>, older: bool) -> Result<Probed, Failed> {
         let common = choose(link, &supported);
         match (common, described) {
             (Some(common), Some(described)) if common.era() == Era::Modern => {
-                return Ok(Probed::Agreed(Agreed::discovered(common, described)));
+                let agreed = Agreed::discovered(common, described);
+                return Ok(Probed::Agreed(Arc::new(agreed)));
             }
             // Named in the error: asked again, though it may be what was asked with.
             (Some(common), None) if common.era() == Era::Modern => version = common,
@@ -280,7 +281,11 @@ async fn greet(link: &Arc<Link>) -> Result<(), Greeted> {
     let spoken = ProtocolVersion::parse(&result.protocol_version)
         .filter(|v| v.era() == Era::Legacy)
         .filter(|v| link.config.revision.is_none_or(|only| only == *v))
-        .ok_or_else(|| other(nothing_in_common(&[result.protocol_version.clone()])))?;
+        .ok_or_else(|| {
+            other(nothing_in_common(std::slice::from_ref(
+                &result.protocol_version,
+            )))
+        })?;
     let (described, server) = legacy::discover_result(result);
     let agreed = Agreed {
         version: spoken,
