@@ -56,6 +56,14 @@ pub(in crate::client) enum Failed {
     For(Error),
 }
 
+impl Failed {
+    pub(in crate::client) fn into_error(self) -> Error {
+        match self {
+            Self::Gone(error) | Self::Refused(error) | Self::For(error) => error,
+        }
+    }
+}
+
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::For(error)
@@ -117,7 +125,7 @@ pub(in crate::client) async fn agree_again(link: &Arc<Link>, lost: &Arc<Agreed>)
             watch::resume(link).await;
             Ok(())
         }
-        Err(Failed::Gone(error) | Failed::Refused(error) | Failed::For(error)) => Err(error),
+        Err(failed) => Err(failed.into_error()),
     }
 }
 
@@ -278,7 +286,7 @@ async fn greet(link: &Arc<Link>) -> Result<(), Greeted> {
         }
     })?;
     let result: InitializeResult = result.decode().map_err(|e| other(e.into()))?;
-    let spoken = ProtocolVersion::parse(&result.protocol_version)
+    let spoken = spoken(&result.protocol_version)
         .filter(|v| v.era() == Era::Legacy)
         .filter(|v| link.config.revision.is_none_or(|only| only == *v))
         .ok_or_else(|| {
@@ -303,6 +311,14 @@ async fn greet(link: &Arc<Link>) -> Result<(), Greeted> {
     listen::start(link);
     watch::restore_level(link).await;
     Ok(())
+}
+
+/// The revision of this name. What 2024-11-05 says, 2025-03-26 says as well.
+fn spoken(name: &str) -> Option<ProtocolVersion> {
+    if name == "2024-11-05" {
+        return Some(ProtocolVersion::V2025_03_26);
+    }
+    ProtocolVersion::parse(name)
 }
 
 /// One request as it is, whatever is in its way: what is agreed on is being settled.

@@ -174,13 +174,13 @@ async fn one_revision_alone_may_be_wanted() {
     let other = Fake::new(WireKind::Http, |sent| {
         match sent.method() {
         "initialize" => sent.result(json!({
-            "protocolVersion": "2024-11-05", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"},
+            "protocolVersion": "2023-01-01", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"},
         })),
         _ => old(sent),
     }
     });
     let error = other.connect(Client::builder()).await.unwrap_err();
-    assert!(error.message().contains("2024-11-05"), "{error}");
+    assert!(error.message().contains("2023-01-01"), "{error}");
 }
 
 /// An old server over HTTP whose `live`th session is the only one that it knows.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use fastmcp::{
+    auth::Caller,
     client::{CallOptions, Change, ClientBuilder},
     prelude::*,
     protocol::{
@@ -51,6 +52,10 @@ async fn greet(name: String) -> String {
     format!("Hello {name}")
 }
 
+async fn complete(_: Caller, params: CompleteParams<'static>) -> Vec<String> {
+    vec![format!("{}nn", params.argument.value)]
+}
+
 struct Running {
     server: Server,
     url: String,
@@ -85,7 +90,7 @@ fn server() -> Server {
         .tool(chatty)
         .resource(note)
         .prompt(greet)
-        .completion(|_, params| vec![format!("{}nn", params.argument.value)])
+        .completion(complete)
         .build()
         .unwrap()
 }
