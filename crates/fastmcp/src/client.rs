@@ -21,6 +21,7 @@ mod builder;
 mod cache;
 mod call;
 mod connect;
+mod credentials;
 mod handler;
 mod link;
 mod mirror;
@@ -368,7 +369,7 @@ impl Client {
         arguments: Value,
         options: &CallOptions,
     ) -> Result<CallResult> {
-        let params = named(name, arguments);
+        let params = named(name, &arguments);
         let raw = self.link.request("tools/call", params, options).await?;
         let result: CallToolResult = raw.decode()?;
         let result = self.link.agreed.load().canonical_result(result);
@@ -405,7 +406,7 @@ impl Client {
     /// Dropped, the call is cancelled.
     pub async fn get_prompt(&self, name: &str, arguments: Value) -> Result<GetPromptResult> {
         Ok(self
-            .request("prompts/get", named(name, arguments))
+            .request("prompts/get", named(name, &arguments))
             .await?
             .decode()?)
     }
@@ -540,7 +541,7 @@ impl fmt::Debug for Client {
     }
 }
 
-fn named(name: &str, arguments: Value) -> Map<String, Value> {
+fn named(name: &str, arguments: &Value) -> Map<String, Value> {
     object(json!({"name": name, "arguments": arguments}))
 }
 

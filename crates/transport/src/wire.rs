@@ -13,7 +13,7 @@ pub mod stdio;
 
 use std::{fmt, time::Duration};
 
-use ::http::HeaderMap;
+use ::http::{HeaderMap, HeaderValue};
 use bytestring::ByteString;
 use fastmcp_protocol::RequestId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
@@ -195,4 +195,6 @@ pub struct Challenge {
     pub method: ByteString,
     /// The headers of the refusal: `www-authenticate`, `dpop-nonce`.
     pub headers: HeaderMap,
+    /// The `authorization` that was refused, where there was one: others may have been got meanwhile.
+    pub sent: Option<HeaderValue>,
 }

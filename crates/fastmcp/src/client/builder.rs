@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytestring::ByteString;
-use fastmcp_auth::Caller;
+use fastmcp_auth::{Caller, oauth::OAuthClient};
 use fastmcp_guard::random::{OsRandom, Random};
 use fastmcp_protocol::{
     ProtocolVersion,
@@ -23,9 +23,8 @@ use fastmcp_protocol::{
     sampling::{CreateMessageParams, CreateMessageResult},
 };
 use fastmcp_transport::{
-    Credentials, Wire,
+    Credentials, HttpWire, HttpWireConfig, SseWire, StdioWire, StdioWireConfig, Wire,
     memory::Memory,
-    wire::{HttpWire, HttpWireConfig},
 };
 use http::{HeaderValue, header};
 use serde_json::Value;
@@ -34,6 +33,7 @@ use super::{
     Client,
     cache::{ResponseCache, Shelf},
     connect::{self, Failed, Start},
+    credentials::OAuth,
     handler::{Asked, Handlers},
     link::{Config, Link},
     notice::{Change, Listeners, Notices, Notified, Progress},
@@ -238,6 +238,11 @@ impl ClientBuilder {
         self
     }
 
+    /// Gets tokens over OAuth where the server asks for them, over HTTP.
+    pub fn oauth(self, client: &OAuthClient) -> Self {
+        self.credentials(Arc::new(OAuth::new(client)))
+    }
+
     /// Sends `token` with every request over HTTP.
     ///
     /// # Errors
@@ -251,8 +256,8 @@ impl ClientBuilder {
         Ok(self)
     }
 
-    /// Connects to the Streamable HTTP endpoint at `url`, which a person gave: it may be on this
-    /// machine or in a private network.
+    /// Connects to the endpoint at `url`, which a person gave: it may be on this machine or in a
+    /// private network. An endpoint that takes no messages there is tried as one of HTTP with SSE.
     ///
     /// # Errors
     ///
@@ -263,7 +268,61 @@ impl ClientBuilder {
     /// Cancel safe.
     pub async fn connect_url(self, url: &str) -> Result<Client> {
         let wire = Arc::new(HttpWire::new(url, self.http.clone())?);
-        self.connect_wire(wire, url.to_owned()).await
+        let older = self.clone();
+        match self
+            .attempt(wire, url.to_owned().into(), Start::Asking)
+            .await
+        {
+            Ok(client) => Ok(client),
+            Err(Failed::Refused(error)) => match older.connect_sse(url).await {
+                Ok(client) => Ok(client),
+                Err(worse) => {
+                    tracing::debug!(error = %worse, "neither is there HTTP with SSE");
+                    Err(error)
+                }
+            },
+            Err(Failed::Gone(error) | Failed::For(error)) => Err(error),
+        }
+    }
+
+    /// Connects to the endpoint of HTTP with SSE at `url`, as 2024-11-05 had it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect_url`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn connect_sse(self, url: &str) -> Result<Client> {
+        let wire = Box::pin(SseWire::connect(url, self.http.clone())).await?;
+        self.connect_wire(Arc::new(wire), url.to_owned()).await
+    }
+
+    /// Starts a process and connects to it. A process that does not survive being asked what it
+    /// speaks is started once more, and greeted in the way of the older revisions.
+    ///
+    /// # Errors
+    ///
+    /// When the process does not start, or nothing can be agreed on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the process is ended.
+    pub async fn connect_command(self, command: &StdioWireConfig) -> Result<Client> {
+        let key = ByteString::from(format!("{:?} {:?}", command.program, command.args));
+        let wire = Arc::new(StdioWire::spawn(command)?);
+        let again = self.clone();
+        match self.attempt(wire, key.clone(), Start::Asking).await {
+            Ok(client) => Ok(client),
+            Err(Failed::Gone(error)) => {
+                tracing::debug!(%error, "the process is started once more");
+                let wire = Arc::new(StdioWire::spawn(command)?);
+                let client = again.attempt(wire, key, Start::Greeting).await;
+                client.map_err(Failed::into_error)
+            }
+            Err(Failed::Refused(error) | Failed::For(error)) => Err(error),
+        }
     }
 
     /// Connects to `server`, of this process, as the local caller.
@@ -310,9 +369,7 @@ impl ClientBuilder {
     ) -> Result<Client> {
         self.attempt(wire, server.into(), Start::Asking)
             .await
-            .map_err(|failed| match failed {
-                Failed::Gone(error) | Failed::Refused(error) | Failed::For(error) => error,
-            })
+            .map_err(Failed::into_error)
     }
 
     pub(super) async fn attempt(

@@ -221,14 +221,11 @@ impl Shelf {
     }
 
     /// Keeps `result` for as long as it says, unless something was invalidated since `generation`.
-    pub(super) fn keep(
-        &self,
-        method: &str,
-        params: &str,
-        result: &Raw,
-        envelope: &ResultEnvelope<'_>,
-        generation: u64,
-    ) {
+    pub(super) fn keep(&self, method: &str, params: &str, result: &Raw, generation: u64) {
+        // What cannot be read is not kept.
+        let Ok(envelope) = ResultEnvelope::peek(result) else {
+            return;
+        };
         let ttl = Duration::from_millis(envelope.fresh_ms());
         if ttl.is_zero() || self.generation() != generation {
             return;
@@ -302,8 +299,7 @@ mod tests {
 
     fn keep(shelf: &Shelf, method: &str, params: &str, text: &str) {
         let result = Raw::parse(text.to_owned()).unwrap();
-        let envelope = ResultEnvelope::peek(&result).unwrap();
-        shelf.keep(method, params, &result, &envelope, shelf.generation());
+        shelf.keep(method, params, &result, shelf.generation());
     }
 
     const PUBLIC: &str = r#"{"ttlMs":1000,"cacheScope":"public"}"#;
@@ -343,8 +339,7 @@ mod tests {
         ann.changed(&Change::Tools);
         assert_eq!(cache.len(), 1);
         let late = Raw::parse(PUBLIC.to_owned()).unwrap();
-        let envelope = ResultEnvelope::peek(&late).unwrap();
-        ann.keep("tools/list", "{}", &late, &envelope, before);
+        ann.keep("tools/list", "{}", &late, before);
         assert!(ann.get("tools/list", "{}").is_none(), "was asked before");
     }
 

@@ -46,9 +46,7 @@ impl Link {
         let generation = self.shelf.generation();
         let (result, asked) = Box::pin(self.rounds(method, params, options)).await?;
         if !asked {
-            let envelope = ResultEnvelope::peek(&result)?;
-            self.shelf
-                .keep(method, &key, &result, &envelope, generation);
+            self.shelf.keep(method, &key, &result, generation);
         }
         Ok(result)
     }
@@ -87,11 +85,7 @@ impl Link {
             }
             let asked: InputRequired = result.decode()?;
             if asked.input_requests.is_empty() {
-                if asked.request_state.is_none() {
-                    return Err(Error::internal(format!(
-                        "{method}: the server asks for input and says neither which nor for what"
-                    )));
-                }
+                // A state alone, which the reader made sure of: call again.
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }

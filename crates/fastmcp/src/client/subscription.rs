@@ -19,7 +19,10 @@ use fastmcp_transport::WireError;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use serde_json::{Map, json};
 use tokio::{
-    sync::{broadcast::error::RecvError, mpsc},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -252,7 +255,7 @@ async fn watch(
     sender: mpsc::Sender<Change>,
     ended: CancellationToken,
 ) -> Result<SubscriptionFilter> {
-    let mut heard = link.notices.changes();
+    let heard = link.notices.changes();
     connect::listens(link).await;
     let mut watched = Vec::new();
     for uri in &filter.resource_subscriptions {
@@ -269,23 +272,8 @@ async fn watch(
     let honoured = filter.clone();
     let watching = Arc::clone(link);
     link.tasks.spawn(async move {
-        let pick = async {
-            loop {
-                let picked = match heard.recv().await {
-                    Ok(change) if change.wanted(&filter) => vec![change],
-                    Ok(_) => continue,
-                    Err(RecvError::Lagged(_)) => Change::all(&filter),
-                    Err(RecvError::Closed) => return,
-                };
-                for change in picked {
-                    if sender.send(change).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        };
         tokio::select! {
-            () = pick => {}
+            () = pick(heard, &filter, &sender) => {}
             () = ended.cancelled() => {}
             () = watching.stop.cancelled() => return,
         }
@@ -294,4 +282,25 @@ async fn watch(
         }
     });
     Ok(honoured)
+}
+
+/// Passes on what `filter` asks for, until nobody listens.
+async fn pick(
+    mut heard: broadcast::Receiver<Change>,
+    filter: &SubscriptionFilter,
+    changes: &mpsc::Sender<Change>,
+) {
+    loop {
+        let picked = match heard.recv().await {
+            Ok(change) if change.wanted(filter) => vec![change],
+            Ok(_) => continue,
+            Err(RecvError::Lagged(_)) => Change::all(filter),
+            Err(RecvError::Closed) => return,
+        };
+        for change in picked {
+            if changes.send(change).await.is_err() {
+                return;
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    RequestId,
+    ProtocolVersion, RequestId,
     header::{self, encode},
     jsonrpc::encode_call,
     meta,
@@ -92,13 +92,15 @@ pub(in crate::client) fn cancellation(
     ))
 }
 
-/// The headers of every message: the revision, and the session where there is one.
+/// The headers of every message: the revision, since 2025-06-18, and the session where there is one.
 pub(super) fn headers(agreed: &Agreed) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(
-        header::PROTOCOL_VERSION,
-        HeaderValue::from_static(agreed.version.as_str()),
-    );
+    if agreed.version >= ProtocolVersion::V2025_06_18 {
+        headers.insert(
+            header::PROTOCOL_VERSION,
+            HeaderValue::from_static(agreed.version.as_str()),
+        );
+    }
     if let Some(session) = &agreed.session {
         headers.insert(header::SESSION_ID, session.clone());
     }

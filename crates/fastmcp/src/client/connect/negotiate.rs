@@ -56,6 +56,14 @@ pub(in crate::client) enum Failed {
     For(Error),
 }
 
+impl Failed {
+    pub(in crate::client) fn into_error(self) -> Error {
+        match self {
+            Self::Gone(error) | Self::Refused(error) | Self::For(error) => error,
+        }
+    }
+}
+
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::For(error)
@@ -64,7 +72,7 @@ impl From<Error> for Failed {
 
 /// What a server said to the question.
 enum Probed {
-    Agreed(Agreed),
+    Agreed(Arc<Agreed>),
     Older,
 }
 
@@ -80,7 +88,7 @@ pub(in crate::client) async fn negotiate(link: &Arc<Link>, start: Start) -> Resu
     if only != Some(Era::Legacy) && asking {
         match probe(link, only.is_none()).await? {
             Probed::Agreed(agreed) => {
-                link.agreed.store(Arc::new(agreed));
+                link.agreed.store(agreed);
                 return Ok(());
             }
             Probed::Older => {}
@@ -90,7 +98,7 @@ pub(in crate::client) async fn negotiate(link: &Arc<Link>, start: Start) -> Resu
         // A slow starter that missed the question.
         Err(Greeted::Supports(_)) if only.is_none() => match probe(link, false).await? {
             Probed::Agreed(agreed) => {
-                link.agreed.store(Arc::new(agreed));
+                link.agreed.store(agreed);
                 Ok(())
             }
             Probed::Older => Err(Failed::For(nothing_in_common(&[]))),
@@ -117,7 +125,7 @@ pub(in crate::client) async fn agree_again(link: &Arc<Link>, lost: &Arc<Agreed>)
             watch::resume(link).await;
             Ok(())
         }
-        Err(Failed::Gone(error) | Failed::Refused(error) | Failed::For(error)) => Err(error),
+        Err(failed) => Err(failed.into_error()),
     }
 }
 
@@ -145,7 +153,8 @@ async fn probe(link: &Arc<Link>, older: bool) -> Result<Probed, Failed> {
         let common = choose(link, &supported);
         match (common, described) {
             (Some(common), Some(described)) if common.era() == Era::Modern => {
-                return Ok(Probed::Agreed(Agreed::discovered(common, described)));
+                let agreed = Agreed::discovered(common, described);
+                return Ok(Probed::Agreed(Arc::new(agreed)));
             }
             // Named in the error: asked again, though it may be what was asked with.
             (Some(common), None) if common.era() == Era::Modern => version = common,
@@ -277,10 +286,14 @@ async fn greet(link: &Arc<Link>) -> Result<(), Greeted> {
         }
     })?;
     let result: InitializeResult = result.decode().map_err(|e| other(e.into()))?;
-    let spoken = ProtocolVersion::parse(&result.protocol_version)
+    let spoken = spoken(&result.protocol_version)
         .filter(|v| v.era() == Era::Legacy)
         .filter(|v| link.config.revision.is_none_or(|only| only == *v))
-        .ok_or_else(|| other(nothing_in_common(&[result.protocol_version.clone()])))?;
+        .ok_or_else(|| {
+            other(nothing_in_common(std::slice::from_ref(
+                &result.protocol_version,
+            )))
+        })?;
     let (described, server) = legacy::discover_result(result);
     let agreed = Agreed {
         version: spoken,
@@ -298,6 +311,14 @@ async fn greet(link: &Arc<Link>) -> Result<(), Greeted> {
     listen::start(link);
     watch::restore_level(link).await;
     Ok(())
+}
+
+/// The revision of this name. What 2024-11-05 says, 2025-03-26 says as well.
+fn spoken(name: &str) -> Option<ProtocolVersion> {
+    if name == "2024-11-05" {
+        return Some(ProtocolVersion::V2025_03_26);
+    }
+    ProtocolVersion::parse(name)
 }
 
 /// One request as it is, whatever is in its way: what is agreed on is being settled.

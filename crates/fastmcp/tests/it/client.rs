@@ -1,0 +1,10 @@
+//! The client, against servers that misbehave and against our own over real connections.
+
+mod agree;
+mod ask;
+mod fake;
+mod keep;
+mod live;
+mod page;
+mod patience;
+mod watch;
