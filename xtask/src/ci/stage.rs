@@ -12,7 +12,7 @@ use crate::{
         suite,
     },
     house::{cargo, say},
-    tidy,
+    soak, tidy,
 };
 
 /// The folder below the build folder that the profile `ci` fills.
@@ -97,6 +97,12 @@ pub(crate) const STAGES: &[Stage] = &[
         "the official suite, both revisions",
         120,
         conformance,
+    ),
+    stage(
+        "soak",
+        "memory of 10,000 idle sessions and 1,000 streams",
+        30,
+        soaked,
     ),
     stage(
         "e2e",
@@ -284,6 +290,12 @@ fn built(ci: &Run<'_>, program: &str) -> anyhow::Result<PathBuf> {
 fn conformance(ci: &Run<'_>) -> anyhow::Result<Outcome> {
     let client = ci.house.target().join(BUILT).join("conformance-client");
     suite::conformance(ci, built(ci, "conformance-server")?, &client)?;
+    Ok(Outcome::Passed)
+}
+
+fn soaked(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    built(ci, "conformance-server")?;
+    soak::run(ci.house, &soak::Arguments::default())?;
     Ok(Outcome::Passed)
 }
 
