@@ -140,7 +140,11 @@ fn round(server: &Server, sessions: u32, streams: u32) -> anyhow::Result<Round> 
     let files = open_files(server)?;
     let mut connection = Connection::open(server.port())?;
     let ids = (0..sessions)
-        .map(|nth| connection.initialize().with_context(|| format!("session {nth}")))
+        .map(|nth| {
+            connection
+                .initialize()
+                .with_context(|| format!("session {nth}"))
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let with_sessions = resident(server)?;
     let open = (0..streams)

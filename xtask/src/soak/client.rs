@@ -137,8 +137,7 @@ impl Connection {
 
     /// Ends a session.
     pub(super) fn end(&mut self, id: &str) -> anyhow::Result<()> {
-        let (head, body) =
-            self.exchange("DELETE", &format!("Mcp-Session-Id: {id}\r\n"), "")?;
+        let (head, body) = self.exchange("DELETE", &format!("Mcp-Session-Id: {id}\r\n"), "")?;
         ensure!(
             head.status == 204,
             "a session cannot be ended: status {}: {body}",
@@ -155,8 +154,7 @@ impl Stream {
     /// Opens one and reads its acknowledgement.
     pub(super) fn listen(port: u16) -> anyhow::Result<Self> {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true,"resourcesListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
-        let headers =
-            "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+        let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
         let mut stream = connect(port)?;
         let head = send(&mut stream, "POST", headers, body)?;
         ensure!(
