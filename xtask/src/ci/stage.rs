@@ -19,6 +19,8 @@ use crate::{
 const BUILT: &str = "ci";
 /// The cargo-deny that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
+/// What is off by default and checked all the same; the stage `build` builds without it.
+const FEATURES: &str = "--features=fastmcp/compression";
 /// A stage that takes this many times its budget hangs.
 const PATIENCE: u32 = 3;
 /// A full run takes hours, by intent.
@@ -145,6 +147,7 @@ fn clippy(ci: &Run<'_>) -> anyhow::Result<Outcome> {
             "clippy",
             "--locked",
             "--workspace",
+            FEATURES,
             "--all-targets",
             "--",
             "-D",
@@ -173,6 +176,7 @@ fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
                 "run",
                 "--locked",
                 "--workspace",
+                FEATURES,
                 "--profile",
                 "ci",
             ],
@@ -185,6 +189,7 @@ fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
                 "test",
                 "--locked",
                 "--workspace",
+                FEATURES,
                 "--lib",
                 "--bins",
                 "--tests",
@@ -195,7 +200,7 @@ fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn doctest(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    with_cargo(ci, &["test", "--locked", "--doc", "--workspace"])
+    with_cargo(ci, &["test", "--locked", "--doc", "--workspace", FEATURES])
 }
 
 fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
@@ -204,6 +209,7 @@ fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
         "doc",
         "--locked",
         "--workspace",
+        FEATURES,
         "--no-deps",
     ]);
     run(&mut command, ci.limit)?;
@@ -211,7 +217,7 @@ fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn examples(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    with_cargo(ci, &["build", "--locked", "--workspace", "--examples"])
+    with_cargo(ci, &["build", "--locked", "--workspace", FEATURES, "--examples"])
 }
 
 fn deny(ci: &Run<'_>) -> anyhow::Result<Outcome> {
