@@ -63,7 +63,9 @@ async fn subscriptions() {
     let head =
         format!("{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen");
     let open = || async {
-        let mut stream = TcpStream::connect(("127.0.0.1", running.port)).await.unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", running.port))
+            .await
+            .unwrap();
         let request = running.request(&head, &listen);
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
