@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The gate: a call of a tool costs at most LIMIT per cent of the instructions that the same endpoint
-# costs by hand on axum. Instructions, unlike microseconds, do not depend on who else uses the machine.
+# The gate: a call of a tool, and the list of 200 tools, cost at most LIMIT per cent of the instructions
+# that the same endpoint costs by hand on axum. Instructions, unlike microseconds, do not depend on who else uses the machine.
 #
 #   bench/gate.sh
 #
@@ -23,7 +23,7 @@ fi
 
 # Not --locked: a dependency that a crate of the product gains would fail the gate for no reason of its own.
 (cd "$here" && cargo build --quiet --profile gate --target-dir "$target" \
-    --bin bench-client --bin bench-server --bin raw-axum)
+    --bin bench-client --bin bench-server --bin list-server --bin raw-axum)
 bin=$target/gate
 
 pids=()
@@ -36,9 +36,9 @@ finish() {
 }
 trap finish EXIT
 
-# Both servers at once, one answer to each request, compared.
+# All servers at once, one answer to each request, compared.
 urls=()
-for server in bench-server raw-axum; do
+for server in bench-server list-server raw-axum; do
     : >"$logs/$server"
     "$bin/$server" --bind 127.0.0.1:0 >"$logs/$server" &
     pids+=($!)
@@ -49,13 +49,17 @@ for server in bench-server raw-axum; do
     urls+=("$(sed -n 's/^listening on //p' "$logs/$server")/mcp")
 done
 for request in modern-echo modern-add legacy-echo legacy-add; do
-    "$bin/bench-client" same --request "$requests/$request.http" "${urls[@]}" >/dev/null
+    "$bin/bench-client" same --request "$requests/$request.http" "${urls[0]}" "${urls[2]}" >/dev/null
 done
-echo "both servers give the same answers"
+for request in modern-tools legacy-tools; do
+    "$bin/bench-client" same --request "$requests/$request.http" "${urls[1]}" "${urls[2]}" >/dev/null
+done
+echo "the servers give the same answers"
 
 over=0
-for request in modern-echo legacy-echo; do
-    ours=$("$here/instructions.sh" "$bin/bench-client" "$bin/bench-server" "$requests/$request.http")
+for pair in bench-server:modern-echo bench-server:legacy-echo list-server:modern-tools list-server:legacy-tools; do
+    server=${pair%%:*} request=${pair#*:}
+    ours=$("$here/instructions.sh" "$bin/bench-client" "$bin/$server" "$requests/$request.http")
     raw=$("$here/instructions.sh" "$bin/bench-client" "$bin/raw-axum" "$requests/$request.http")
     thousandths=$((ours * 1000 / raw))
     printf '%-12s ours %6d   raw axum %6d   %d.%03dx of at most %d.%02dx\n' "$request" \

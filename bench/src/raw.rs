@@ -6,12 +6,14 @@
 //!
 //! Source: MCP 2026-07-28 and 2025-11-25, basic/transports.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::catalogue;
 
 const MODERN: &str = "2026-07-28";
 const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
@@ -51,6 +53,13 @@ struct Call<'a> {
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "_meta")]
+    meta: Meta<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct List<'a> {
+    #[serde(borrow, rename = "_meta")]
     meta: Meta<'a>,
 }
 
@@ -209,9 +218,12 @@ fn serve(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Vec<u8>, Refusa
     if envelope.jsonrpc.0 != "2.0" {
         return Err(invalid("`jsonrpc` must be \"2.0\""));
     }
+    if envelope.method.0 == "tools/list" {
+        return list(headers, envelope);
+    }
     let call: Call<'_> = serde_json::from_str(envelope.params.get())
         .map_err(|_| bad_params("`params` are not those of tools/call"))?;
-    let modern = agreed(headers, &envelope.method.0, &call)?;
+    let modern = agreed(headers, &envelope.method.0, &call.meta, Some(&call.name.0))?;
     if envelope.method.0 != "tools/call" {
         return Err(refusal(
             StatusCode::NOT_FOUND,
@@ -234,6 +246,26 @@ fn serve(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Vec<u8>, Refusa
         }
         _ => Err(bad_params("tool is not known")),
     }
+}
+
+/// The list of the catalogue: its text is there already, and only the id is written anew.
+fn list(headers: &HeaderMap, envelope: &Envelope<'_>) -> Result<Vec<u8>, Refusal<'static>> {
+    static PAGE: LazyLock<String> = LazyLock::new(catalogue::page);
+    let List { meta } = serde_json::from_str(envelope.params.get())
+        .map_err(|_| bad_params("`params` are not those of tools/list"))?;
+    let modern = agreed(headers, &envelope.method.0, &meta, None)?;
+    let mut out = Vec::with_capacity(PAGE.len() + 256);
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(envelope.id.get().as_bytes());
+    out.extend_from_slice(br#","result":{"#);
+    if modern {
+        out.extend_from_slice(
+            br#""resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench","version":"0.1.0"}},"#,
+        );
+    }
+    out.extend_from_slice(PAGE.as_bytes());
+    out.extend_from_slice(b"}}");
+    Ok(out)
 }
 
 fn write<T: Serialize>(
@@ -344,22 +376,26 @@ fn media(headers: &HeaderMap) -> Result<(), Refusal<'static>> {
 }
 
 /// Whether the request is modern; headers and body agree where it is.
-fn agreed(headers: &HeaderMap, method: &str, call: &Call<'_>) -> Result<bool, Refusal<'static>> {
+fn agreed(
+    headers: &HeaderMap,
+    method: &str,
+    meta: &Meta<'_>,
+    name: Option<&str>,
+) -> Result<bool, Refusal<'static>> {
     const UNSUPPORTED: Refusal<'static> = refusal(
         StatusCode::BAD_REQUEST,
         -32_022,
         "protocol version is not supported",
     );
     let version = single(headers, &PROTOCOL_VERSION)?;
-    let Some(claimed) = &call.meta.version else {
+    let Some(claimed) = &meta.version else {
         return match version {
             Some(MODERN) => Err(bad_params("params._meta lacks the protocol version")),
             Some(version) if !LEGACY.contains(&version) => Err(UNSUPPORTED),
             _ => Ok(false),
         };
     };
-    if !call
-        .meta
+    if !meta
         .capabilities
         .is_some_and(|c| c.get().starts_with('{'))
     {
@@ -375,10 +411,15 @@ fn agreed(headers: &HeaderMap, method: &str, call: &Call<'_>) -> Result<bool, Re
         return Err(UNSUPPORTED);
     }
     let pairs = [
-        (METHOD, method, "Mcp-Method is missing or does not agree"),
-        (NAME, &*call.name.0, "Mcp-Name is missing or does not agree"),
+        (
+            METHOD,
+            Some(method),
+            "Mcp-Method is missing or does not agree",
+        ),
+        (NAME, name, "Mcp-Name is missing or does not agree"),
     ];
     for (header, body, message) in pairs {
+        let Some(body) = body else { continue };
         let sent = single(headers, &header)?.ok_or(mismatch(message))?;
         if decoded(sent).is_none_or(|sent| sent != body) {
             return Err(mismatch(message));
@@ -453,6 +494,21 @@ mod tests {
                 r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"fastmcp":{"wrap_result":true}},"content":[{"type":"text","text":"8"}],"structuredContent":{"result":8}}}"#
             )
         );
+    }
+
+    #[test]
+    fn the_list_holds_every_tool() {
+        let lists = [
+            include_str!("../requests/modern-tools.http"),
+            include_str!("../requests/legacy-tools.http"),
+        ];
+        for list in lists {
+            let (status, body) = send(|_| format!("Host: localhost\n{list}"));
+            assert_eq!(status, 200, "{body}");
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let tools = body["result"]["tools"].as_array().unwrap();
+            assert_eq!(tools.len(), catalogue::TOOLS);
+        }
     }
 
     #[test]

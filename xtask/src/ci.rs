@@ -4,7 +4,7 @@
 
 mod node;
 pub(crate) mod process;
-mod server;
+pub(crate) mod server;
 mod stage;
 mod suite;
 

@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask tidy`, `cargo xtask ci` and `cargo xtask fuzz`.
+//! The project's own commands: `cargo xtask tidy`, `ci`, `fuzz` and `soak`.
 
 mod ci;
 mod fuzz;
 mod house;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Ci(ci::Arguments),
     /// Runs what decodes bytes from outside under libFuzzer.
     Fuzz(fuzz::Arguments),
+    /// Measures the memory of thousands of idle sessions and streams.
+    Soak(soak::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,5 +49,6 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&house),
         Command::Ci(arguments) => ci::run(&house, arguments),
         Command::Fuzz(arguments) => fuzz::run(&house, arguments),
+        Command::Soak(arguments) => soak::run(&house, arguments),
     }
 }

@@ -102,10 +102,11 @@ pub struct DefaultGate;
 impl Gate for DefaultGate {
     fn class(&self, caller: &Caller) -> Class {
         // A caller without scopes of its own may have all of them (local) or none.
-        let mut scopes = caller.scopes().map(<[String]>::to_vec);
-        if let Some(scopes) = &mut scopes {
-            scopes.sort_unstable();
-        }
+        let Some(scopes) = caller.scopes() else {
+            return Class(ByteString::from_static(caller.kind().as_str()));
+        };
+        let mut scopes: Vec<_> = scopes.iter().collect();
+        scopes.sort_unstable();
         Class(
             serde_json::json!([caller.kind().as_str(), scopes])
                 .to_string()

@@ -24,8 +24,9 @@ use crate::{
 
 pub use crate::call::{Change, Kind};
 
-/// Encoded pages that are kept per snapshot.
+/// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
+const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
 
 /// The components of a server.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl Registry {
 pub struct Snapshot {
     components: Vec<Arc<Component>>,
     index: Index,
-    pages: Mutex<HashMap<PageKey, ByteString>>,
+    pages: Mutex<Pages>,
 }
 
 /// The components by kind and key.
@@ -130,6 +131,25 @@ impl Index {
             Kind::Resource => &mut self.resources,
             Kind::Template => &mut self.templates,
             Kind::Prompt => &mut self.prompts,
+        }
+    }
+}
+
+/// Pages that were encoded once.
+#[derive(Debug, Default)]
+struct Pages {
+    encoded: HashMap<PageKey, ByteString>,
+    bytes: usize,
+}
+
+impl Pages {
+    fn keep(&mut self, key: PageKey, page: ByteString) {
+        if self.encoded.len() >= MAX_PAGES || self.bytes + page.len() > MAX_PAGE_BYTES {
+            *self = Self::default();
+        }
+        self.bytes += page.len();
+        if let Some(before) = self.encoded.insert(key, page) {
+            self.bytes -= before.len();
         }
     }
 }
@@ -219,19 +239,15 @@ impl Snapshot {
         key: PageKey,
         encode: impl FnOnce() -> Result<ByteString>,
     ) -> Result<ByteString> {
-        if let Some(page) = self.lock().get(&key) {
+        if let Some(page) = self.lock().encoded.get(&key) {
             return Ok(page.clone());
         }
         let page = encode()?;
-        let mut pages = self.lock();
-        if pages.len() >= MAX_PAGES {
-            pages.clear();
-        }
-        pages.insert(key, page.clone());
+        self.lock().keep(key, page.clone());
         Ok(page)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PageKey, ByteString>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -256,6 +272,28 @@ pub(crate) fn offset(cursor: Option<&str>) -> std::result::Result<usize, RpcErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kept_pages_are_bounded_in_number_and_bytes() {
+        let key = |offset| PageKey {
+            kind: Kind::Tool,
+            class: Class::default(),
+            version: ProtocolVersion::LATEST,
+            offset,
+        };
+        let mut pages = Pages::default();
+        for offset in 0..100_000 {
+            pages.keep(key(offset), "x".repeat(100).into());
+            assert!(pages.encoded.len() <= MAX_PAGES);
+        }
+        let large = ByteString::from("x".repeat(MAX_PAGE_BYTES / 4));
+        for offset in 0..10 {
+            pages.keep(key(offset), large.clone());
+            pages.keep(key(offset), large.clone());
+            let bytes: usize = pages.encoded.values().map(|page| page.len()).sum();
+            assert!(bytes == pages.bytes && bytes <= MAX_PAGE_BYTES, "{bytes}");
+        }
+    }
 
     #[test]
     fn cursors_are_our_own() {

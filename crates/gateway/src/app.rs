@@ -60,6 +60,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_ROWS: u32 = 500;
 /// How often policy files are looked at.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
+/// How long a session may sit idle.
+const SESSION_IDLE: Duration = Duration::from_secs(1_800);
 /// The path of the MCP door.
 const MCP_PATH: &str = "/mcp";
 
@@ -361,6 +363,7 @@ impl App {
             .key_ring(seal)
             // A question is worth nothing once its ticket has expired.
             .answer_within(self.config.confirm_ttl)
+            .sessions(self.config.max_sessions, SESSION_IDLE)
             .shutdown(shutdown.clone());
         let base = match door {
             Some(door) => base.auth(door),

@@ -98,6 +98,8 @@ pub struct Config {
     /// `FASTMCP_INSTANCE`: the name of this replica, the same after each start. Empty only out of [`preview`], before the
     /// first start.
     pub instance: String,
+    /// `FASTMCP_MAX_SESSIONS`: how many sessions clients up to 2025-11-25 may have open.
+    pub max_sessions: usize,
     /// `FASTMCP_SHUTDOWN_GRACE_SEC`: how long running calls may take to finish at shutdown.
     pub shutdown_grace: Duration,
     /// `FASTMCP_TRUSTED_PROXIES`: proxies whose `X-Forwarded-For` is believed.

@@ -78,6 +78,11 @@ impl Server {
         self.port
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The end of what it printed.
     pub(crate) fn log(&self) -> String {
         tail(&self.log)

@@ -12,13 +12,15 @@ use crate::{
         suite,
     },
     house::{cargo, say},
-    tidy,
+    soak, tidy,
 };
 
 /// The folder below the build folder that the profile `ci` fills.
 const BUILT: &str = "ci";
 /// The cargo-deny that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
+/// What is off by default and checked all the same; the stage `build` builds without it.
+const FEATURES: &str = "--features=fastmcp/compression";
 /// A stage that takes this many times its budget hangs.
 const PATIENCE: u32 = 3;
 /// A full run takes hours, by intent.
@@ -99,6 +101,12 @@ pub(crate) const STAGES: &[Stage] = &[
         conformance,
     ),
     stage(
+        "soak",
+        "memory of 10,000 idle sessions and 1,000 streams",
+        30,
+        soaked,
+    ),
+    stage(
         "e2e",
         "Inspector and the TypeScript client against `fastmcp serve`",
         120,
@@ -139,6 +147,7 @@ fn clippy(ci: &Run<'_>) -> anyhow::Result<Outcome> {
             "clippy",
             "--locked",
             "--workspace",
+            FEATURES,
             "--all-targets",
             "--",
             "-D",
@@ -167,6 +176,7 @@ fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
                 "run",
                 "--locked",
                 "--workspace",
+                FEATURES,
                 "--profile",
                 "ci",
             ],
@@ -179,6 +189,7 @@ fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
                 "test",
                 "--locked",
                 "--workspace",
+                FEATURES,
                 "--lib",
                 "--bins",
                 "--tests",
@@ -189,7 +200,7 @@ fn test(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn doctest(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    with_cargo(ci, &["test", "--locked", "--doc", "--workspace"])
+    with_cargo(ci, &["test", "--locked", "--doc", "--workspace", FEATURES])
 }
 
 fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
@@ -198,6 +209,7 @@ fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
         "doc",
         "--locked",
         "--workspace",
+        FEATURES,
         "--no-deps",
     ]);
     run(&mut command, ci.limit)?;
@@ -205,7 +217,7 @@ fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn examples(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    with_cargo(ci, &["build", "--locked", "--workspace", "--examples"])
+    with_cargo(ci, &["build", "--locked", "--workspace", FEATURES, "--examples"])
 }
 
 fn deny(ci: &Run<'_>) -> anyhow::Result<Outcome> {
@@ -284,6 +296,12 @@ fn built(ci: &Run<'_>, program: &str) -> anyhow::Result<PathBuf> {
 fn conformance(ci: &Run<'_>) -> anyhow::Result<Outcome> {
     let client = ci.house.target().join(BUILT).join("conformance-client");
     suite::conformance(ci, built(ci, "conformance-server")?, &client)?;
+    Ok(Outcome::Passed)
+}
+
+fn soaked(ci: &Run<'_>) -> anyhow::Result<Outcome> {
+    built(ci, "conformance-server")?;
+    soak::run(ci.house, &soak::Arguments::default())?;
     Ok(Outcome::Passed)
 }
 

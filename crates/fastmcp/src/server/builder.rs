@@ -231,6 +231,13 @@ impl FastMcp {
         self
     }
 
+    /// How many `subscriptions/listen` may be open at once, each of them a stream. Default 1,024.
+    #[must_use]
+    pub const fn subscriptions(mut self, max: usize) -> Self {
+        self.max_subscriptions = max;
+        self
+    }
+
     /// Ends the server when `shutdown` fires.
     #[must_use]
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod ask;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod completion;

@@ -76,6 +76,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         allowed_hosts: door.hosts,
         allowed_origins: door.origins,
         trusted_proxies: door.proxies,
+        max_sessions: door.sessions,
         shutdown_grace: door.grace,
         instance: instance?,
     })
@@ -252,6 +253,7 @@ struct Door {
     hosts: Vec<String>,
     origins: Vec<String>,
     proxies: Vec<ipnet::IpNet>,
+    sessions: usize,
     grace: std::time::Duration,
 }
 
@@ -259,11 +261,13 @@ fn door(reader: &mut Reader<'_>) -> Option<Door> {
     let hosts = reader.read_if_set("FASTMCP_ALLOWED_HOSTS", parse::hosts);
     let origins = reader.read_if_set("FASTMCP_ALLOWED_ORIGINS", parse::origins);
     let proxies = reader.read_if_set("FASTMCP_TRUSTED_PROXIES", parse::networks);
+    let sessions = reader.read("FASTMCP_MAX_SESSIONS", number(1..=1_000_000));
     let grace = reader.read("FASTMCP_SHUTDOWN_GRACE_SEC", seconds(0..=600));
     Some(Door {
         hosts: hosts?.unwrap_or_default(),
         origins: origins?.unwrap_or_default(),
         proxies: proxies?.unwrap_or_default(),
+        sessions: sessions?,
         grace: grace?,
     })
 }

@@ -169,6 +169,7 @@ pub const VARIABLES: &[Variable] = &[
         "1 to 128 printable characters",
         "public",
     ),
+    with_default("FASTMCP_MAX_SESSIONS", "1 to 1000000 sessions", "10000"),
     with_default("FASTMCP_SHUTDOWN_GRACE_SEC", "0 to 600 seconds", "10"),
     idle("POOL_SIZE", "connections are managed by the gateway itself"),
     idle("CACHE_TTL", NO_CACHE),

@@ -6,13 +6,13 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
@@ -24,20 +24,24 @@ pub(super) struct Requests(Arc<Tally>);
 struct Tally {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Whether they come beside one another: HTTP/2.
+    beside: AtomicBool,
 }
 
 impl Requests {
-    fn enter(&self) -> UnderWay {
+    fn enter(&self, version: Version) -> UnderWay {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
+        if version == Version::HTTP_2 {
+            self.0.beside.store(true, Ordering::Relaxed);
+        }
         UnderWay(self.clone())
     }
 
-    /// How many have begun, and whether any of them is under way.
-    fn state(&self) -> (u64, bool) {
+    /// How many have begun and ended so far.
+    fn count(&self) -> (u64, u64) {
         // Read first, so that what ends meanwhile counts as under way.
         let ended = self.0.ended.load(Ordering::Acquire);
-        let begun = self.0.begun.load(Ordering::Relaxed);
-        (begun, begun != ended)
+        (self.0.begun.load(Ordering::Relaxed), ended)
     }
 
     /// Waits until there has been no request for a moment, in which the last bytes leave.
@@ -45,25 +49,31 @@ impl Requests {
         let mut quiet = 0;
         while quiet < 2 {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            quiet = if self.state().1 { 0 } else { quiet + 1 };
+            let (begun, ended) = self.count();
+            quiet = if begun == ended { quiet + 1 } else { 0 };
         }
     }
 
-    /// Waits until the connection is of no use: no request came within `first`, or none for `idle`
-    /// after the last one.
-    pub(super) async fn unused(&self, first: Duration, idle: Duration) {
-        tokio::time::sleep(first).await;
-        let (mut known, mut busy) = self.state();
-        if known == 0 {
-            return;
-        }
+    /// Waits until the connection is of no use: for `header` nothing was asked on it whole, or, once
+    /// it is known to speak HTTP/2, for `idle`.
+    ///
+    /// One look in a while instead of a clock for each request, which would cost more than to read
+    /// its head; so it may take half of `header` longer.
+    pub(super) async fn unused(&self, header: Duration, idle: Duration) {
+        let glance = (header / 2).max(Duration::from_millis(1));
+        let (mut known, mut quiet) = ((0, 0), Duration::ZERO);
         loop {
-            tokio::time::sleep(idle).await;
-            let (begun, under_way) = self.state();
-            if !busy && !under_way && begun == known {
+            tokio::time::sleep(glance).await;
+            let (begun, ended) = self.count();
+            if begun != ended || (begun, ended) != known {
+                (known, quiet) = ((begun, ended), Duration::ZERO);
+                continue;
+            }
+            quiet += glance;
+            let beside = self.0.beside.load(Ordering::Relaxed);
+            if quiet >= if beside { idle } else { header } {
                 return;
             }
-            (known, busy) = (begun, under_way);
         }
     }
 }
@@ -97,7 +107,7 @@ where
     type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = Some(self.requests.enter());
+        let under_way = Some(self.requests.enter(request.version()));
         if request.headers().len() > self.headers {
             return Answering::TooManyHeaders { under_way };
         }
@@ -188,43 +198,48 @@ mod tests {
 
     use super::*;
 
-    const FIRST: Duration = Duration::from_secs(10);
+    const HEADER: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(100);
+
+    async fn unused(requests: &Requests) -> Duration {
+        let begun = Instant::now();
+        requests.unused(HEADER, IDLE).await;
+        begun.elapsed()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_of_no_use() {
-        let begun = Instant::now();
-        Requests::default().unused(FIRST, IDLE).await;
-        assert_eq!(begun.elapsed(), FIRST);
+        assert_eq!(unused(&Requests::default()).await, HEADER);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_kept_while_it_is_used() {
-        let requests = Requests::default();
-        let stream = requests.enter();
-        let unused = requests.unused(FIRST, IDLE);
-        tokio::pin!(unused);
-        assert!(timeout(IDLE * 20, unused.as_mut()).await.is_err());
-        drop(stream);
-        let ended = Instant::now();
-        unused.await;
-        assert!(
-            ended.elapsed() >= IDLE && ended.elapsed() <= IDLE * 2,
-            "{:?}",
-            ended.elapsed()
-        );
+        for (version, limit) in [(Version::HTTP_11, HEADER), (Version::HTTP_2, IDLE)] {
+            let requests = Requests::default();
+            let request = requests.enter(version);
+            let watch = requests.unused(HEADER, IDLE);
+            tokio::pin!(watch);
+            assert!(timeout(IDLE * 20, watch.as_mut()).await.is_err());
+            // Between two looks.
+            assert!(timeout(HEADER / 5, watch.as_mut()).await.is_err());
+            drop(request);
+            let ended = Instant::now();
+            watch.await;
+            let waited = ended.elapsed();
+            assert!(
+                waited >= limit && waited <= limit + HEADER / 2,
+                "{version:?}: {waited:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn shutdown_waits_for_what_is_under_way() {
         let requests = Requests::default();
-        let stream = requests.enter();
-        assert!(
-            timeout(Duration::from_secs(60), requests.idle())
-                .await
-                .is_err()
-        );
-        drop(stream);
+        let request = requests.enter(Version::HTTP_11);
+        let waited = timeout(Duration::from_secs(60), requests.idle()).await;
+        assert!(waited.is_err());
+        drop(request);
         requests.idle().await;
     }
 }

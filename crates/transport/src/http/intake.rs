@@ -6,7 +6,12 @@
 //!
 //! Source: RFC 9112, section 9.6.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, Version, header};
@@ -91,10 +96,12 @@ impl Intake {
         B::Error: fmt::Display,
     {
         let mut body = std::pin::pin!(body);
-        let read = collect(body.as_mut(), limits.message_bytes);
-        let read = tokio::time::timeout(limits.body_timeout, read)
-            .await
-            .unwrap_or(Err(Unread::TooSlow(limits.body_timeout)));
+        let read = within(
+            limits.body_timeout,
+            collect(body.as_mut(), limits.message_bytes),
+        )
+        .await
+        .unwrap_or(Err(Unread::TooSlow(limits.body_timeout)));
         if matches!(read, Err(Unread::TooLarge(_))) {
             self.discard(body, limits.discarded_bytes, limits.discard_timeout)
                 .await;
@@ -153,6 +160,26 @@ impl Intake {
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// Waits for `future` at most `limit`. A body that came with its head is there at the second look:
+/// setting a clock for it would cost more than to read it.
+async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut looked = false;
+    let early = poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending => {
+            looked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match early.await {
+        Some(output) => Some(output),
+        None => tokio::time::timeout(limit, future).await.ok(),
     }
 }
 

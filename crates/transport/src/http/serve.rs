@@ -3,8 +3,9 @@
 //! A client that knows that we speak HTTP/2 begins with its preface (RFC 9113, section 3.3); any
 //! other beginning is HTTP/1.1.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, iter, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -129,15 +130,24 @@ impl Serve {
         };
         let builder = self.builder();
         let shutdown = self.shutdown.clone();
-        let (first, idle) = (self.limits.header_timeout, self.limits.idle_timeout);
+        let (header, idle) = (self.limits.header_timeout, self.limits.idle_timeout);
         self.tracker.spawn(async move {
             let _slot = slot;
+            let watched = requests.clone();
+            // Looked at only when something happens to it, not with every byte that comes or goes.
+            let mut watch: FuturesUnordered<_> = iter::once(async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = watched.unused(header, idle) => {}
+                }
+            })
+            .collect();
             let connection = builder.serve_connection(TokioIo::new(stream), adapter);
             let mut connection = std::pin::pin!(connection);
             let outcome = tokio::select! {
+                biased;
                 outcome = connection.as_mut() => Some(outcome),
-                () = shutdown.cancelled() => None,
-                () = requests.unused(first, idle) => None,
+                _ = watch.next() => None,
             };
             let outcome = match outcome {
                 Some(outcome) => outcome,
@@ -166,8 +176,8 @@ impl Serve {
         let mut builder = Builder::new(Tasks(self.tracker.clone()));
         builder
             .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
+            // Ours is cheaper: see `Requests::unused`.
+            .header_read_timeout(None)
             .max_buf_size(header_bytes);
         // 100 is hyper's own limit, for which it needs no heap.
         if self.limits.headers != 100 {
