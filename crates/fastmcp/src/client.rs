@@ -21,6 +21,7 @@ mod builder;
 mod cache;
 mod call;
 mod connect;
+mod credentials;
 mod handler;
 mod link;
 mod mirror;

@@ -10,7 +10,7 @@ mod peek;
 
 use std::{fmt, time::Duration};
 
-use ::http::HeaderMap;
+use ::http::{HeaderMap, HeaderValue};
 use bytestring::ByteString;
 use fastmcp_protocol::RequestId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
@@ -188,4 +188,6 @@ pub struct Challenge {
     pub method: ByteString,
     /// The headers of the refusal: `www-authenticate`, `dpop-nonce`.
     pub headers: HeaderMap,
+    /// The `authorization` that was refused, where there was one: others may have been got meanwhile.
+    pub sent: Option<HeaderValue>,
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytestring::ByteString;
-use fastmcp_auth::Caller;
+use fastmcp_auth::{Caller, oauth::OAuthClient};
 use fastmcp_guard::random::{OsRandom, Random};
 use fastmcp_protocol::{
     ProtocolVersion,
@@ -34,6 +34,7 @@ use super::{
     Client,
     cache::{ResponseCache, Shelf},
     connect::{self, Failed, Start},
+    credentials::OAuth,
     handler::{Asked, Handlers},
     link::{Config, Link},
     notice::{Change, Listeners, Notices, Notified, Progress},
@@ -230,6 +231,11 @@ impl ClientBuilder {
     pub fn credentials(mut self, credentials: Arc<dyn Credentials>) -> Self {
         self.http.credentials = Some(credentials);
         self
+    }
+
+    /// Gets tokens over OAuth where the server asks for them, over HTTP.
+    pub fn oauth(self, client: &OAuthClient) -> Self {
+        self.credentials(Arc::new(OAuth::new(client)))
     }
 
     /// Sends `token` with every request over HTTP.

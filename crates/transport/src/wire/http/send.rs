@@ -57,12 +57,12 @@ impl Link {
         self.unless_closed(async {
             let mut round = 0;
             loop {
-                let answer = self.exchange(ask).await?;
+                let (answer, sent) = self.exchange(ask).await?;
                 if !is_challenge(&answer) {
                     return Ok(answer);
                 }
                 round += 1;
-                self.challenged(ask, answer, round).await?;
+                self.challenged(ask, answer, sent, round).await?;
             }
         })
         .await
@@ -73,6 +73,7 @@ impl Link {
         &self,
         ask: &Ask,
         answer: Response<Body>,
+        sent: Option<HeaderValue>,
         round: u32,
     ) -> Result<(), WireError> {
         let (head, body) = answer.into_parts();
@@ -83,6 +84,7 @@ impl Link {
             url: self.url.clone(),
             method: ask.rpc_method.clone(),
             headers: head.headers,
+            sent,
         };
         let Some(credentials) = &self.config.credentials else {
             return Err(unauthorized(
@@ -108,7 +110,11 @@ impl Link {
         ))
     }
 
-    async fn exchange(&self, ask: &Ask) -> Result<Response<Body>, WireError> {
+    /// The answer, and the `authorization` that was asked with.
+    async fn exchange(
+        &self,
+        ask: &Ask,
+    ) -> Result<(Response<Body>, Option<HeaderValue>), WireError> {
         let mut headers = self.config.headers.clone();
         if let Some(credentials) = &self.config.credentials {
             let proof = credentials.headers(ask.method.as_str(), &self.url).await?;
@@ -120,6 +126,7 @@ impl Link {
             let json = HeaderValue::from_static("application/json");
             headers.insert(header::CONTENT_TYPE, json);
         }
+        let sent = headers.get(header::AUTHORIZATION).cloned();
         let mut request = Request::new(ask.body.clone().into_bytes());
         *request.method_mut() = ask.method.clone();
         *request.uri_mut() = self.uri.clone();
@@ -129,7 +136,7 @@ impl Link {
         let answer = outcome.map_err(|_| WireError::Timeout(limit))?;
         let answer = answer.map_err(failure)?;
         tracing::debug!(http_method = %ask.method, method = %ask.rpc_method, status = %answer.status(), "answer began");
-        Ok(answer)
+        Ok((answer, sent))
     }
 }
 

@@ -1,0 +1,60 @@
+//! Who is asking, over HTTP.
+
+use std::error::Error;
+
+use fastmcp_auth::oauth::{OAuthClient, OAuthError, Refusal};
+use fastmcp_transport::{Challenge, Credentials, WireError};
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+
+/// Tokens that are got over OAuth.
+#[derive(Debug)]
+pub(super) struct OAuth(OAuthClient);
+
+impl OAuth {
+    pub(super) fn new(client: &OAuthClient) -> Self {
+        Self(client.clone())
+    }
+}
+
+impl Credentials for OAuth {
+    fn headers<'a>(
+        &'a self,
+        http_method: &'a str,
+        url: &'a str,
+    ) -> BoxFuture<'a, Result<HeaderMap, WireError>> {
+        Box::pin(async move {
+            let headers = self.0.headers(http_method, url).await;
+            headers.map_err(|error| unauthorized(&error))
+        })
+    }
+
+    fn challenged<'a>(
+        &'a self,
+        challenge: &'a Challenge,
+    ) -> BoxFuture<'a, Result<bool, WireError>> {
+        let refusal = Refusal {
+            status: challenge.status,
+            headers: &challenge.headers,
+            url: &challenge.url,
+            operation: &challenge.method,
+            sent: challenge.sent.as_ref(),
+        };
+        Box::pin(async move {
+            let again = self.0.challenged(refusal).await;
+            again.map_err(|error| unauthorized(&error))
+        })
+    }
+}
+
+/// The error and its causes, in one line.
+fn unauthorized(error: &OAuthError) -> WireError {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    WireError::Unauthorized(text)
+}
