@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fastmcp_guard::clock::Timestamp;
 use jsonwebtoken::EncodingKey;
 use jsonwebtoken::crypto::aws_lc;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use crate::algorithm::Algorithm;
@@ -94,6 +95,17 @@ impl SigningKey {
             private: EncodingKey::from_ed_der(der.as_ref()),
             jwk: json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x}),
         }
+    }
+
+    /// The private half in PEM.
+    #[must_use]
+    pub fn private_pem(&self) -> SecretString {
+        // The library keeps RSA keys without their envelope.
+        let label = match self.algorithm {
+            Algorithm::Rs256 => "RSA PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        pem::encode(&pem::Pem::new(label, self.private.as_bytes())).into()
     }
 
     /// The public half as a JWK.
