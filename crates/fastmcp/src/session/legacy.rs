@@ -3,6 +3,7 @@
 //! Source: MCP 2025-11-25, basic/lifecycle and basic/transports.
 
 mod ask;
+mod task;
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -149,7 +150,10 @@ fn initialize(
         client_info: params.client_info,
         now: engine.clock().now(),
     })?;
-    let result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
+    let mut result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
+    if task::is_declared(engine, version) {
+        result.capabilities.tasks = Some(legacy::task_capability(engine.tasks.lists()));
+    }
     let text = encode_result(id, &serde_json::to_string(&result)?);
     Ok(Reply::Message {
         status: 200,
@@ -204,8 +208,11 @@ async fn dispatch(
             let _under_way = session
                 .as_ref()
                 .map(|s| UnderWay::enter(s, &request.id, &exchange.cancel));
-            let payload = invoke(engine, exchange, session.as_ref(), method, request).await?;
-            Ok(answer.payload(payload, None))
+            let session = session.as_ref();
+            if method.is_of_tasks() {
+                return task::answer(engine, &exchange, session, method, request, answer).await;
+            }
+            invoke(engine, exchange, session, method, request, answer).await
         }
     }
 }
@@ -250,12 +257,13 @@ fn subscribe(
 
 /// Invokes a call; what a gate asks is asked on the open stream, and the call goes on with the answers.
 async fn invoke(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     exchange: Exchange,
     session: Option<&Arc<Session>>,
     method: Method,
     request: &Request,
-) -> Result<Payload> {
+    answer: Answer<'_>,
+) -> Result<Reply> {
     let mut earlier = Earlier::default();
     for _ in 0..MAX_ROUNDS {
         let origin = origin(engine, &exchange, session, &request.id);
@@ -268,8 +276,21 @@ async fn invoke(
             ),
             None => Asking::Replay(replay),
         };
-        match session::invoke(engine, origin, asking, resolved).await? {
-            Round::Complete(payload) => return Ok(payload),
+        let plan = match method {
+            Method::ToolsCall => {
+                task::plan(engine, &exchange, session, answer.version, &resolved.target)?
+            }
+            _ => None,
+        };
+        let round = match plan {
+            Some(plan) => {
+                session::task::invoke(engine, origin, asking, resolved, plan).await?
+            }
+            None => session::invoke(engine, origin, asking, resolved).await?,
+        };
+        match round {
+            Round::Complete(payload) => return Ok(answer.payload(payload, None)),
+            Round::Task(record) => return answer.task(&record.shown().seed()),
             Round::Asked(Asks { requests, state }, remembered) => {
                 let session = session.ok_or_else(|| {
                     Error::tool("this call asks for input, which needs a session; initialize first")
@@ -307,6 +328,10 @@ fn origin(
         outlet: exchange.outlet.clone(),
         cancel: exchange.cancel.clone(),
         changes: engine.registry.changes(),
+        target: exchange.peek.target.clone(),
+        args: exchange.peek.arguments.clone(),
+        store: Arc::clone(engine.tasks.store()),
+        operation: None,
     }
 }
 
