@@ -107,6 +107,7 @@ const fn lists() -> SubscriptionFilter {
         prompts_list_changed: true,
         resources_list_changed: true,
         resource_subscriptions: Vec::new(),
+        task_ids: Vec::new(),
     }
 }
 

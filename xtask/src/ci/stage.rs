@@ -217,7 +217,10 @@ fn doc(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn examples(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    with_cargo(ci, &["build", "--locked", "--workspace", FEATURES, "--examples"])
+    with_cargo(
+        ci,
+        &["build", "--locked", "--workspace", FEATURES, "--examples"],
+    )
 }
 
 fn deny(ci: &Run<'_>) -> anyhow::Result<Outcome> {
