@@ -3,6 +3,7 @@
 //!
 //! Run with: `conformance client --command target/debug/conformance-client --requirements 2026-07-28`
 
+mod auth;
 mod scenario;
 
 use clap::Parser;

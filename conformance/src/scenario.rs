@@ -10,6 +10,8 @@ use fastmcp::{
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use crate::auth;
+
 /// Plays `scenario` against the server at `url`.
 pub(crate) async fn play(
     scenario: &str,
@@ -20,6 +22,9 @@ pub(crate) async fn play(
     let mut builder = Client::builder();
     if let Some(revision) = revision {
         builder = builder.revision(revision);
+    }
+    if scenario.starts_with("auth/") {
+        builder = builder.oauth(&auth::client(scenario, url, context)?);
     }
     match scenario {
         "elicitation-sep1034-client-defaults" => fill_in_nothing(builder, url).await,

@@ -44,4 +44,5 @@ pub use error::{OAuthError, ServerSays};
 pub use network::NetworkConfig;
 pub use registration::{RegisteredClient, client_metadata_document};
 pub use scope::Scopes;
+pub use secrecy::SecretString as Secret;
 pub use storage::{KeyValueStorage, MemoryStorage, StorageError, TokenStorage};

@@ -3,10 +3,12 @@
 //! A transport frames messages, decides their era with pure functions of `fastmcp-protocol`, and
 //! hands them to a [`Door`]. It never interprets `params` and never knows a tool.
 
+pub mod browser;
 pub mod door;
 pub mod exchange;
 pub mod http;
 pub mod limits;
+pub mod loopback;
 pub mod memory;
 pub mod outlet;
 pub mod peer;
