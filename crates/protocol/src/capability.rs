@@ -147,6 +147,9 @@ pub struct ServerCapabilities {
     /// Sends log messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging: Option<JsonObject>,
+    /// Runs tools as tasks. Legacy only: of 2025-11-25.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<JsonObject>,
     /// Extensions by identifier, with their settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extensions: Option<JsonObject>,

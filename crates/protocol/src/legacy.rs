@@ -6,11 +6,11 @@
 //! | revision | what it lacks |
 //! |---|---|
 //! | 2025-11-25 | results without `resultType`, `ttlMs`, `cacheScope`; `structuredContent` and the root of `outputSchema` are objects; schemas of properties are objects, not booleans; a missing resource is `-32002`; no codes from `-32020` on; elicitation by address has an `elicitationId` |
-//! | 2025-06-18 | icons; `description`, `websiteUrl` of implementations; elicitation by address, `mode`, defaults of texts and numbers, choices with titles except by `enumNames`, choosing several; tools in sampling, several pieces in one sampling message |
+//! | 2025-06-18 | icons; tasks; `description`, `websiteUrl` of implementations; elicitation by address, `mode`, defaults of texts and numbers, choices with titles except by `enumNames`, choosing several; tools in sampling, several pieces in one sampling message |
 //! | 2025-03-26 | titles; `_meta` of definitions and content; `outputSchema`, `structuredContent`; resource links; `lastModified`; elicitation |
 //!
-//! The experimental tasks of 2025-11-25 are not served: nothing here writes `execution`, `task` or
-//! `capabilities.tasks`, and the modern extension of that name is not shown to legacy peers.
+//! The tasks of 2025-11-25 have shapes of their own, [`Task`] and what stands beside it. Older revisions
+//! have none, and the modern extension of that name is not shown to legacy peers.
 
 use std::borrow::Cow;
 
@@ -27,6 +27,7 @@ mod error;
 mod handshake;
 mod result;
 mod schema;
+mod task;
 
 pub use ask::{Unrepresentable, asked, input_request, url_elicitation_id};
 pub use error::{canonical_error, error, url_elicitation_required, url_elicitations};
@@ -35,6 +36,9 @@ pub use handshake::{
 };
 pub use result::{
     call_tool_result, canonical_call_tool_result, content, get_prompt_result, read_resource_result,
+};
+pub use task::{
+    CreateTaskResult, ListTasksResult, RELATED_TASK, Task, TaskMetadata, task_capability,
 };
 
 /// What a revision knows.
@@ -92,6 +96,8 @@ pub fn tool(tool: &Tool, version: ProtocolVersion) -> Cow<'_, Tool> {
     }
     if !knows.icons() {
         drop_field!(out, icons);
+        // Tasks came in the same revision.
+        drop_field!(out, execution);
     }
     if !knows.titles() {
         drop_field!(out, meta);

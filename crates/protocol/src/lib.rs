@@ -28,6 +28,7 @@ pub mod resource;
 pub mod roots;
 pub mod sampling;
 pub mod subscription;
+pub mod task;
 pub mod tool;
 pub mod version;
 pub mod wire;

@@ -63,6 +63,8 @@ pub struct Peek {
     pub arguments: Option<Raw>,
     /// Whether `params` brings answers or a state from an earlier round.
     pub continues: bool,
+    /// `params.task`, as sent: a client of 2025-11-25 wants the call to run as a task.
+    pub task: Option<Raw>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +88,8 @@ struct PeekParams<'a> {
     input_responses: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "requestState", deserialize_with = "present")]
     request_state: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    task: Option<&'a RawValue>,
 }
 
 /// Reads a member whose being there matters, null included.
@@ -137,6 +141,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
         target,
         arguments: peek.arguments.map(|raw| Raw::slice(&text, raw)),
         continues: peek.input_responses.is_some() || peek.request_state.is_some(),
+        task: peek.task.map(|raw| Raw::slice(&text, raw)),
     };
     let Some(meta) = peek.meta else {
         return Ok(found);

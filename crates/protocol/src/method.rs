@@ -56,6 +56,10 @@ methods! {
     NotificationRootsListChanged = "notifications/roots/list_changed",
     /// A subscription is open. Modern.
     NotificationSubscriptionsAcknowledged = "notifications/subscriptions/acknowledged",
+    /// A task changed. Modern, of an extension.
+    NotificationTasks = "notifications/tasks",
+    /// A task's status changed. Legacy.
+    NotificationTasksStatus = "notifications/tasks/status",
     /// The list of tools changed.
     NotificationToolsListChanged = "notifications/tools/list_changed",
     /// Are you there? Legacy.
@@ -80,6 +84,16 @@ methods! {
     SamplingCreateMessage = "sampling/createMessage",
     /// Opens a stream of change notifications. Modern.
     SubscriptionsListen = "subscriptions/listen",
+    /// Calls off a task.
+    TasksCancel = "tasks/cancel",
+    /// Looks at a task.
+    TasksGet = "tasks/get",
+    /// Lists the caller's tasks. Legacy.
+    TasksList = "tasks/list",
+    /// Waits for the result of a task. Legacy.
+    TasksResult = "tasks/result",
+    /// Answers what a task asks. Modern, of an extension.
+    TasksUpdate = "tasks/update",
     /// Calls a tool.
     ToolsCall = "tools/call",
     /// Lists tools.
@@ -89,7 +103,7 @@ methods! {
 impl Method {
     /// Whether a modern client may call this method.
     ///
-    /// Source: MCP 2026-07-28, schema, `ClientRequest`.
+    /// Source: MCP 2026-07-28, schema, `ClientRequest`; SEP-2663 for the methods of tasks.
     #[must_use]
     pub const fn is_modern_request(self) -> bool {
         matches!(
@@ -102,6 +116,9 @@ impl Method {
                 | Self::ResourcesRead
                 | Self::ResourcesTemplatesList
                 | Self::SubscriptionsListen
+                | Self::TasksCancel
+                | Self::TasksGet
+                | Self::TasksUpdate
                 | Self::ToolsCall
                 | Self::ToolsList
         )
@@ -125,6 +142,10 @@ impl Method {
                 | Self::ResourcesSubscribe
                 | Self::ResourcesTemplatesList
                 | Self::ResourcesUnsubscribe
+                | Self::TasksCancel
+                | Self::TasksGet
+                | Self::TasksList
+                | Self::TasksResult
                 | Self::ToolsCall
                 | Self::ToolsList
         )

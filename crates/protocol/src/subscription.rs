@@ -27,6 +27,9 @@ pub struct SubscriptionFilter {
     /// One of these resources changed, by URI.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_subscriptions: Vec<String>,
+    /// One of these tasks changed, by id. Source: SEP-2663, "Task Status Notifications".
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub task_ids: Vec<String>,
 }
 
 impl SubscriptionFilter {
@@ -37,9 +40,11 @@ impl SubscriptionFilter {
             && !self.prompts_list_changed
             && !self.resources_list_changed
             && self.resource_subscriptions.is_empty()
+            && self.task_ids.is_empty()
     }
 
     /// What is wanted here and offered there; of the resources, those for which `subscribes` holds.
+    /// Tasks have owners, whom only a look at each of them shows, so none of them is among it.
     #[must_use]
     pub fn honoured(&self, offered: &Self, subscribes: impl Fn(&str) -> bool) -> Self {
         Self {
@@ -52,6 +57,7 @@ impl SubscriptionFilter {
                 .filter(|uri| subscribes(uri))
                 .cloned()
                 .collect(),
+            task_ids: Vec::new(),
         }
     }
 

@@ -138,7 +138,8 @@ pub struct ToolAnnotations {
     pub open_world_hint: Option<bool>,
 }
 
-/// Whether a tool runs as a task of 2025-11-25.
+/// Whether a tool runs as a task: in both eras what the server goes by, and what clients of 2025-11-25
+/// are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskSupport {
@@ -147,11 +148,12 @@ pub enum TaskSupport {
     Forbidden,
     /// It may.
     Optional,
-    /// It only runs as a task: a plain call is refused with `-32601`.
+    /// It only runs as a task. A call that cannot be one is refused: with `-32021` where the client did
+    /// not declare the extension, with `-32601` where it is of 2025-11-25 and did not ask for a task.
     Required,
 }
 
-/// How a tool of a 2025-11-25 server is run.
+/// How a tool is run.
 ///
 /// Source: MCP 2025-11-25, schema, `ToolExecution`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -184,8 +186,8 @@ pub struct Tool {
     /// Hints about what it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<ToolAnnotations>,
-    /// What a legacy server says about tasks. Never sent: the tasks of 2025-11-25 are not served here.
-    #[serde(default, skip_serializing)]
+    /// Whether it runs as a task. Only clients of 2025-11-25 are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<ToolExecution>,
     /// `_meta`.
     #[serde(rename = "_meta", default, skip_serializing_if = "Option::is_none")]
@@ -227,6 +229,14 @@ impl Tool {
     pub fn with_annotations(mut self, annotations: ToolAnnotations) -> Self {
         self.annotations = Some(annotations);
         self
+    }
+
+    /// Whether it runs as a task.
+    #[must_use]
+    pub fn task_support(&self) -> TaskSupport {
+        self.execution
+            .map(|execution| execution.task_support)
+            .unwrap_or_default()
     }
 
     /// Whether it is marked to change nothing; a tool that says nothing counts as writing.

@@ -72,6 +72,15 @@ impl ResultWriter {
         self
     }
 
+    /// Writes the kind of a result that is neither complete nor asks first: the word of an extension.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &str) -> Self {
+        self.out.push_str(r#"{"resultType":"#);
+        push_str(&mut self.out, kind);
+        self.begun = true;
+        self
+    }
+
     /// Writes `_meta`, whose JSON text is `meta`, for a body that has none of its own.
     #[must_use]
     pub fn meta(mut self, meta: &str) -> Self {

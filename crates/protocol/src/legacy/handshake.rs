@@ -10,11 +10,9 @@ use crate::{
     discover::DiscoverResult,
     initialize::InitializeResult,
     meta::Implementation,
+    task::EXTENSION,
     version::ProtocolVersion,
 };
-
-/// The modern extension that shares its name, and nothing else, with the tasks of 2025-11-25.
-const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// The answer to `initialize` of a server that describes itself by `discover`.
 #[must_use]
@@ -52,6 +50,8 @@ pub fn discover_result(initialized: InitializeResult) -> (DiscoverResult, Implem
 pub fn server_capabilities(capabilities: &ServerCapabilities) -> ServerCapabilities {
     let mut out = capabilities.clone();
     out.extensions = without_tasks(out.extensions);
+    // Those of one era are not those of the other: who serves both says so itself.
+    out.tasks = None;
     out
 }
 
@@ -94,7 +94,7 @@ pub fn implementation(implementation: &Implementation, version: ProtocolVersion)
 
 fn without_tasks(extensions: Option<JsonObject>) -> Option<JsonObject> {
     let mut extensions = extensions?;
-    extensions.remove(TASKS);
+    extensions.remove(EXTENSION);
     (!extensions.is_empty()).then_some(extensions)
 }
 
