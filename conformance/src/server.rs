@@ -6,6 +6,7 @@
 mod ask;
 mod prompt;
 mod resource;
+mod task;
 mod tool;
 
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ async fn main() -> fastmcp::Result<()> {
         .instructions("Fixtures of the official conformance suite.");
     let server = tool::add(server);
     let server = ask::add(server);
+    let server = task::add(server);
     let server = resource::add(server);
     let server = prompt::add(server).build()?;
 

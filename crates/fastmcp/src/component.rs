@@ -19,7 +19,7 @@ use fastmcp_protocol::{
     header::{MirroredParam, mirrored_params},
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
-    tool::Tool,
+    tool::{TaskSupport, Tool},
     wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
@@ -76,6 +76,7 @@ pub struct Component {
     hash: OnceLock<[u8; 32]>,
     mirrored: Vec<MirroredParam>,
     cache_hint: CacheHint,
+    begins_task: bool,
 }
 
 impl Component {
@@ -98,6 +99,7 @@ impl Component {
             hash: OnceLock::new(),
             mirrored,
             cache_hint: CacheHint::default(),
+            begins_task: false,
         }
     }
 
@@ -110,6 +112,13 @@ impl Component {
     #[must_use]
     pub const fn with_cache_hint(mut self, hint: CacheHint) -> Self {
         self.cache_hint = hint;
+        self
+    }
+
+    /// Says that the handler itself says from where on it is a task.
+    #[must_use]
+    pub(crate) const fn with_begins_task(mut self, begins: bool) -> Self {
+        self.begins_task = begins;
         self
     }
 
@@ -204,6 +213,20 @@ impl Component {
     #[must_use]
     pub const fn cache_hint(&self) -> CacheHint {
         self.cache_hint
+    }
+
+    /// Whether it runs as a task; tools alone do.
+    #[must_use]
+    pub fn task_support(&self) -> TaskSupport {
+        match &self.definition {
+            Definition::Tool(tool) => tool.task_support(),
+            _ => TaskSupport::Forbidden,
+        }
+    }
+
+    /// Whether the handler itself says from where on it is a task.
+    pub(crate) const fn begins_task(&self) -> bool {
+        self.begins_task
     }
 
     /// The arguments that headers mirror.

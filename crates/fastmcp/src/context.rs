@@ -1,6 +1,8 @@
 //! What a handler may know and do during one request.
 
 mod ask;
+mod once;
+mod task;
 
 use std::{
     collections::HashMap,
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bytestring::ByteString;
 use fastmcp_auth::{AccessToken, Caller};
 use fastmcp_protocol::{
     Raw, RequestId,
@@ -16,12 +19,13 @@ use fastmcp_protocol::{
     elicit::{ElicitParams, ElicitResult},
     jsonrpc::encode_call,
     logging::{LogMessageParams, LoggingLevel},
-    meta::{Implementation, RequestMeta},
+    meta::{IDEMPOTENCY_KEY, Implementation, RequestMeta},
     mrtr::InputRequest,
     roots::{ListRootsResult, Root},
     sampling::{CreateMessageParams, CreateMessageResult},
     wire,
 };
+use fastmcp_store::KeyValueStore;
 use fastmcp_transport::{Frame, Outlet, Peer};
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,7 +39,8 @@ use crate::{
 };
 
 pub use ask::Elicited;
-pub(crate) use ask::{Asker, Asking, Earlier, Replay, require};
+pub(crate) use ask::{Asker, Asking, Earlier, Replay, fits, require};
+pub(crate) use task::{Begin, Promotion, Running};
 
 /// Handed to every handler that asks for it. Cheap to clone; lives for one request.
 #[derive(Clone)]
@@ -47,10 +52,11 @@ struct Inner {
     state: Mutex<HashMap<String, Value>>,
     progress: Mutex<f64>,
     asking: Asking,
+    promotion: Option<Promotion>,
 }
 
 /// Where a request comes from: what a session room knows of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) request_id: Option<RequestId>,
     pub(crate) caller: Caller,
@@ -66,16 +72,25 @@ pub(crate) struct Origin {
     pub(crate) cancel: CancellationToken,
     /// Where changes are told to whoever subscribed.
     pub(crate) changes: broadcast::Sender<Change>,
+    /// What is called: the name or URI, as sent.
+    pub(crate) target: Option<ByteString>,
+    /// The arguments, as sent.
+    pub(crate) args: Option<Raw>,
+    /// Where notes are kept of what must not be done twice.
+    pub(crate) store: Arc<dyn KeyValueStore>,
+    /// The id that an earlier round of this call gave it.
+    pub(crate) operation: Option<String>,
 }
 
 impl Context {
-    pub(crate) fn new(origin: Origin, asking: Asking) -> Self {
+    pub(crate) fn new(origin: Origin, asking: Asking, promotion: Option<Promotion>) -> Self {
         Self(Arc::new(Inner {
             origin,
             capabilities: OnceLock::new(),
             state: Mutex::default(),
             progress: Mutex::new(f64::NEG_INFINITY),
             asking,
+            promotion,
         }))
     }
 
@@ -182,7 +197,7 @@ impl Context {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a log message to the client, if it wants messages of this level.
+    /// Sends a log message to the client, if it wants messages of this level. A task has no messages.
     ///
     /// # Cancel safety
     ///
@@ -191,7 +206,7 @@ impl Context {
         let Some(wanted) = self.0.origin.log_level else {
             return;
         };
-        if level < wanted {
+        if level < wanted || self.running().is_some() {
             return;
         }
         let params = json!({"level": level, "data": message.into()}).to_string();
@@ -237,12 +252,19 @@ impl Context {
     }
 
     /// Reports progress, if the client asked for it. Values that do not grow are left out, as the
-    /// specification demands.
+    /// specification demands. A task has no progress: there `message` says how far it is, to whoever
+    /// looks at it, and is written down at most once per interval of looking.
     ///
     /// # Cancel safety
     ///
     /// Dropped while it waits for a slow reader, nothing is sent.
     pub async fn report_progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        if let Some(task) = self.running() {
+            if let Some(message) = message {
+                task.say(message).await;
+            }
+            return;
+        }
         let Some(token) = &self.0.origin.meta.progress_token else {
             return;
         };
@@ -399,6 +421,86 @@ impl Context {
         Ok(value)
     }
 
+    /// Does something at most once per operation, however often the client repeats the call.
+    ///
+    /// An operation is named by the client (`_meta["dev.fastmcp/idempotencyKey"]`), else by the task that
+    /// the call runs as, else by the state that an answered question brought back; a call that has none
+    /// of them is refused. A note stands in the server's store before `make` runs, and its result after
+    /// it, for 24 h; a repetition of the same operation with the same arguments by the same caller gets
+    /// that result. Where `make` failed, it fails again with the same message; where its end is not
+    /// recorded, since the process died in the midst of it or it is under way, that is said. How far
+    /// "at most once" reaches is what the store promises: one process for the one in memory.
+    ///
+    /// # Errors
+    ///
+    /// What `make` returns; when there is no operation id, when it was used with other arguments, when an
+    /// earlier end is not recorded, and when the store fails before `make` runs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while `make` runs, it counts as begun and is not done again.
+    pub async fn once<T, F, Fut>(&self, key: &str, make: F) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let origin = &self.0.origin;
+        let named = origin.meta.idempotency_key.as_ref();
+        let operation = named
+            .map(|key| format!("key:{key}"))
+            .or_else(|| self.running().map(|task| format!("task:{}", task.id())))
+            .or_else(|| origin.operation.as_ref().map(|id| format!("call:{id}")))
+            .ok_or_else(|| {
+                Error::validation(format!(
+                    "`{key}` is done at most once per operation, and this call names none: send `_meta[\"{IDEMPOTENCY_KEY}\"]`"
+                ))
+            })?;
+        let deed = once::Deed {
+            store: &origin.store,
+            principal: origin.caller.principal().as_str(),
+            target: origin.target.as_deref().unwrap_or_default(),
+            operation: &operation,
+            key,
+            args: origin.args.as_ref(),
+        };
+        deed.once(make).await
+    }
+
+    /// Goes on as a task from here, if the call may: the client is answered now, and looks for the result
+    /// later. What is asked before, is asked before the task begins.
+    ///
+    /// For tools with [`ToolBuilder::begins_task`](crate::ToolBuilder::begins_task); the others are tasks
+    /// from their start. Of a client that knows no tasks the call goes on as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the caller has too many tasks, or the task cannot be stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; the task may have begun.
+    pub async fn begin_task(&self) -> Result<()> {
+        match &self.0.promotion {
+            Some(promotion) => promotion.want().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The id of the task that this call runs as.
+    #[must_use]
+    pub fn task_id(&self) -> Option<String> {
+        self.running().map(|task| task.id().to_owned())
+    }
+
+    fn running(&self) -> Option<Arc<dyn Running>> {
+        self.0.promotion.as_ref()?.task()
+    }
+
+    pub(crate) fn promotion(&self) -> Option<&Promotion> {
+        self.0.promotion.as_ref()
+    }
+
     /// Tells whoever subscribed that something changed. For components, [`crate::registry::Registry::edit`]
     /// tells it by itself; this is for the contents of resources, and for lists that are made elsewhere.
     pub fn notify(&self, change: Change) {
@@ -409,7 +511,10 @@ impl Context {
     /// Asks the client, by whatever its era and session provide.
     pub(crate) async fn ask(&self, key: &str, request: InputRequest) -> Result<Raw> {
         ask::require(self.client_capabilities(), &request)?;
-        self.0.asking.ask(key, request).await
+        match self.running() {
+            Some(task) => self.0.asking.ask_in(&*task, key, request).await,
+            None => self.0.asking.ask(key, request).await,
+        }
     }
 
     /// The answer to `key` that came with this request.

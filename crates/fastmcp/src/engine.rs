@@ -1,6 +1,7 @@
 //! What stands behind the doors of one server.
 
 pub(crate) mod session;
+pub(crate) mod task;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use fastmcp_protocol::{
     completion::{CompleteParams, CompleteResult, Reference},
     discover::DiscoverResult,
     subscription::SubscriptionFilter,
+    task::EXTENSION,
     wire::CacheHint,
 };
 use fastmcp_transport::{Denied, Peer};
@@ -96,6 +98,7 @@ pub struct Engine {
     /// How long a client may take to answer what it is asked.
     pub(crate) answer_within: Duration,
     pub(crate) sessions: session::Sessions,
+    pub(crate) tasks: task::Tasks,
     pub(crate) subscriptions: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,
@@ -135,6 +138,10 @@ impl Engine {
             resources,
             completions: self.completer.is_some().then(serde_json::Map::new),
             logging: Some(serde_json::Map::new()),
+            extensions: self.registry.snapshot().has_tasks().then(|| {
+                let settings = serde_json::Value::Object(serde_json::Map::new());
+                [(EXTENSION.to_owned(), settings)].into_iter().collect()
+            }),
             ..ServerCapabilities::default()
         }
     }
@@ -146,7 +153,7 @@ impl Engine {
             tools_list_changed: snapshot.has(Kind::Tool),
             prompts_list_changed: snapshot.has(Kind::Prompt),
             resources_list_changed: snapshot.has(Kind::Resource) || snapshot.has(Kind::Template),
-            resource_subscriptions: Vec::new(),
+            ..SubscriptionFilter::default()
         }
     }
 
@@ -174,6 +181,11 @@ impl Engine {
             | Method::ResourcesSubscribe
             | Method::ResourcesUnsubscribe => has(Kind::Resource) || has(Kind::Template),
             Method::Complete => self.completer.is_some(),
+            Method::TasksGet
+            | Method::TasksUpdate
+            | Method::TasksCancel
+            | Method::TasksList
+            | Method::TasksResult => self.registry.snapshot().has_tasks(),
             _ => true,
         }
     }

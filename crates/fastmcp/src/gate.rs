@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     component::Component,
-    context::Context,
+    context::{Begin, Context},
     error::{Error, Result},
 };
 
@@ -82,7 +82,15 @@ impl Leaf {
     ///
     /// Dropped, the handler stops where it awaits.
     pub fn run(self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
-        self.component.handler().call(context, input)
+        let begins = context.promotion().is_some_and(|p| p.begin() == Begin::AtLeaf);
+        if !begins {
+            return self.component.handler().call(context, input);
+        }
+        Box::pin(async move {
+            // The gate has let the call through: from here on it may outlive its answer.
+            context.begin_task().await?;
+            self.component.handler().call(context, input).await
+        })
     }
 }
 

@@ -50,8 +50,9 @@ pub use fastmcp_macros::{prompt, resource, tool};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
+pub use fastmcp_store as store;
 pub use proxy::Proxy;
-pub use server::{FastMcp, Server};
+pub use server::{FastMcp, Server, TaskLimits};
 
 /// What most servers need.
 pub mod prelude {

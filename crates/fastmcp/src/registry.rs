@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
-use fastmcp_protocol::{ProtocolVersion, RpcError};
+use fastmcp_protocol::{ProtocolVersion, RpcError, tool::TaskSupport};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
@@ -101,6 +101,8 @@ impl Registry {
 pub struct Snapshot {
     components: Vec<Arc<Component>>,
     index: Index,
+    /// Whether a tool runs as a task.
+    tasks: bool,
     pages: Mutex<Pages>,
 }
 
@@ -180,9 +182,13 @@ impl Snapshot {
             }
             same.push(Arc::clone(component));
         }
+        let tasks = components
+            .iter()
+            .any(|c| c.task_support() != TaskSupport::Forbidden);
         Ok(Self {
             components,
             index,
+            tasks,
             pages: Mutex::default(),
         })
     }
@@ -200,6 +206,12 @@ impl Snapshot {
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
         !self.index.of(kind).is_empty()
+    }
+
+    /// Whether a tool runs as a task.
+    #[must_use]
+    pub const fn has_tasks(&self) -> bool {
+        self.tasks
     }
 
     /// The component of `kind` named `key` that exists for `caller`.

@@ -13,6 +13,7 @@ use fastmcp_protocol::{
     meta::{Implementation, SERVER_INFO},
     ordered::Ordered,
     resource,
+    task::{TASK, Task},
     tool::CallToolResult,
     wire::{CacheHint, ResultWriter},
 };
@@ -214,45 +215,27 @@ impl Answer<'_> {
         Ok(writer.body(result)?)
     }
 
-    /// An error of a call that addressed `target`.
-    pub(crate) fn error(&self, target: Option<&ByteString>, error: &Error) -> Reply {
-        let with_data = |code| {
-            let mut rpc = RpcError::new(code, error.message().to_owned());
-            rpc.data = error.data().cloned().map(Box::new);
-            self.rpc_error(&rpc)
+    /// A task in place of a result.
+    pub(crate) fn task(&self, task: &Task) -> Result<Reply> {
+        let body = match self.version.era() {
+            Era::Modern => ResultWriter::new(self.id, EXPECTED)
+                .of_kind(TASK)
+                .meta(&self.identity.meta)
+                .body(task)?,
+            Era::Legacy => {
+                let task = legacy::Task::from(task.clone());
+                ResultWriter::new(self.id, EXPECTED).body(&legacy::CreateTaskResult { task })?
+            }
         };
-        match (self.method, error.kind()) {
-            (_, ErrorKind::Protocol(code)) => with_data(code),
-            (_, ErrorKind::MissingCapability) if self.version.era() == Era::Modern => {
-                with_data(ErrorCode::MISSING_CAPABILITY)
-            }
-            (Some(Method::ResourcesRead), ErrorKind::NotFound) => {
-                self.rpc_error(&resource::not_found(target.map_or("", |t| t)))
-            }
-            (_, ErrorKind::NotFound) => {
-                self.rpc_error(&RpcError::invalid_params(error.message().to_owned()))
-            }
-            (Some(Method::ToolsCall), _) => self.tool_error(error),
-            (_, ErrorKind::Validation) => {
-                self.rpc_error(&RpcError::invalid_params(error.message().to_owned()))
-            }
-            _ => self.rpc_error(&RpcError::internal(error.shown(self.mask).into_owned())),
-        }
+        Ok(Reply::ok(body))
     }
 
-    /// What went wrong in a tool is a result, so that the model can act on it.
-    ///
-    /// Source: MCP 2026-07-28, server/tools, "Error Handling".
-    fn tool_error(&self, error: &Error) -> Reply {
-        if error.kind() == ErrorKind::Internal {
-            tracing::error!(error = error.message(), "tool failed");
+    /// An error of a call that addressed `target`.
+    pub(crate) fn error(&self, target: Option<&ByteString>, error: &Error) -> Reply {
+        match verdict(self.method, self.version.era(), self.mask, target, error) {
+            Verdict::Rpc(error) => self.rpc_error(&error),
+            Verdict::Tool(result) => self.payload(Payload::Tool(result), None),
         }
-        let mut result = CallToolResult::error(error.shown(self.mask));
-        result.structured_content = error
-            .data()
-            .filter(|d| d.is_object())
-            .and_then(|d| Raw::of(d).ok());
-        self.payload(Payload::Tool(result), None)
     }
 
     /// A JSON-RPC error. Which ones have a status of their own, the specification says.
@@ -279,6 +262,85 @@ impl Answer<'_> {
             session: None,
         }
     }
+}
+
+/// What an error of a call is on the wire.
+enum Verdict {
+    /// A JSON-RPC error.
+    Rpc(RpcError),
+    /// The result of a tool that failed.
+    Tool(CallToolResult),
+}
+
+fn verdict(
+    method: Option<Method>,
+    era: Era,
+    mask: bool,
+    target: Option<&ByteString>,
+    error: &Error,
+) -> Verdict {
+    let with_data = |code| {
+        let mut rpc = RpcError::new(code, error.message().to_owned());
+        rpc.data = error.data().cloned().map(Box::new);
+        Verdict::Rpc(rpc)
+    };
+    match (method, error.kind()) {
+        (_, ErrorKind::Protocol(code)) => with_data(code),
+        (_, ErrorKind::MissingCapability) if era == Era::Modern => {
+            with_data(ErrorCode::MISSING_CAPABILITY)
+        }
+        (Some(Method::ResourcesRead), ErrorKind::NotFound) => {
+            Verdict::Rpc(resource::not_found(target.map_or("", |t| t)))
+        }
+        (_, ErrorKind::NotFound) => {
+            Verdict::Rpc(RpcError::invalid_params(error.message().to_owned()))
+        }
+        (Some(Method::ToolsCall), _) => Verdict::Tool(tool_error(mask, error)),
+        (_, ErrorKind::Validation) => {
+            Verdict::Rpc(RpcError::invalid_params(error.message().to_owned()))
+        }
+        _ => Verdict::Rpc(RpcError::internal(error.shown(mask).into_owned())),
+    }
+}
+
+/// What went wrong in a tool is a result, so that the model can act on it.
+///
+/// Source: MCP 2026-07-28, server/tools, "Error Handling".
+fn tool_error(mask: bool, error: &Error) -> CallToolResult {
+    if error.kind() == ErrorKind::Internal {
+        tracing::error!(error = error.message(), "tool failed");
+    }
+    let mut result = CallToolResult::error(error.shown(mask));
+    result.structured_content = error
+        .data()
+        .filter(|d| d.is_object())
+        .and_then(|d| Raw::of(d).ok());
+    result
+}
+
+/// What a call of a tool would have answered, in its canonical form: to be kept until a client looks.
+pub(crate) fn settle(
+    outcome: Result<Payload>,
+    mask: bool,
+) -> std::result::Result<Raw, RpcError> {
+    let kept = match outcome {
+        Ok(Payload::Tool(result)) => Raw::of(&result),
+        Ok(Payload::Wrapped(mut result)) => {
+            let meta = result.meta.take().unwrap_or_default();
+            result.meta = Some(meta.with("fastmcp", json!({"wrap_result": true})));
+            Raw::of(&result)
+        }
+        Ok(Payload::Raw(raw)) if raw.is_object() => Ok(raw),
+        Ok(_) => return Err(RpcError::internal("the call ended with no result of a tool")),
+        Err(error) => match verdict(Some(Method::ToolsCall), Era::Modern, mask, None, &error) {
+            Verdict::Rpc(error) => return Err(error),
+            Verdict::Tool(result) => Raw::of(&result),
+        },
+    };
+    kept.map_err(|error| {
+        tracing::error!(%error, "result of a tool cannot be written");
+        RpcError::internal("the result cannot be written")
+    })
 }
 
 #[cfg(test)]

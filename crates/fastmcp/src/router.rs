@@ -63,6 +63,13 @@ pub(crate) fn resolve(
     })
 }
 
+/// The code of a call that was resolved, for its next round.
+pub(crate) fn leaf(target: &Target) -> Leaf {
+    Leaf {
+        component: Arc::clone(&target.component),
+    }
+}
+
 /// What a call addresses and brings along.
 struct Addressed {
     target: ByteString,

@@ -2,7 +2,7 @@
 
 mod builder;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_auth::Caller;
 use fastmcp_transport::{
@@ -16,8 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::Result, registry::Registry, session};
 
-pub use crate::engine::{Admission, Authenticate, Engine};
+pub use crate::engine::{task::TaskLimits, Admission, Authenticate, Engine};
 pub use builder::FastMcp;
+
+/// How long calls and tasks may take to finish once the server ends.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// A server that is ready to run. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -67,7 +70,8 @@ impl Server {
         )
     }
 
-    /// Serves standard input and output until input ends or [`Self::shutdown`] fires.
+    /// Serves standard input and output until input ends or [`Self::shutdown`] fires; then lets tasks
+    /// finish for up to 10 s, calling off those that only memory keeps.
     ///
     /// # Errors
     ///
@@ -85,7 +89,28 @@ impl Server {
                 self.engine.shutdown.clone(),
             )
             .await?;
+        // Nobody can look at what a client on this connection began and memory keeps.
+        if !self.engine.tasks.store().capabilities().durable {
+            self.engine.tasks.cancel_all();
+        }
+        if !self.finish(FINISH_WITHIN).await {
+            tracing::warn!("some calls did not finish in time");
+        }
         Ok(())
+    }
+
+    /// Waits until tasks and calls whose clients went away have ended; whether they did so `within` the
+    /// time. [`Self::serve_http`] and [`Self::serve_stdio`] do it by themselves. Nothing is called off by
+    /// it, except that questions of tasks end once [`Self::shutdown`] fires.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn finish(&self, within: Duration) -> bool {
+        self.engine.tracker.close();
+        tokio::time::timeout(within, self.engine.tracker.wait())
+            .await
+            .is_ok()
     }
 
     /// Serves Streamable HTTP on `listener`, at every path, until [`Self::shutdown`] fires; then

@@ -4,6 +4,7 @@ mod legacy;
 mod listen;
 mod modern;
 mod state;
+mod task;
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::{Asks, Outcome, Payload},
     context::{Asking, Context, Origin},
-    engine::Engine,
+    engine::{Engine, task::Record},
     error::Result,
     router::Resolved,
 };
@@ -57,6 +58,8 @@ pub(crate) async fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound
 enum Round {
     /// It is done.
     Complete(Payload),
+    /// It goes on as a task, which stands in the store.
+    Task(Record),
     /// It goes on once these are answered, with what was remembered so far.
     Asked(Asks, Map<String, Value>),
 }
@@ -69,7 +72,7 @@ async fn invoke(
     asking: Asking,
     resolved: Resolved,
 ) -> Result<Round> {
-    let context = Context::new(origin, asking);
+    let context = Context::new(origin, asking, None);
     let Resolved {
         target,
         leaf,

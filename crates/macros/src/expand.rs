@@ -14,6 +14,9 @@ const TOOL: Allowed = Allowed {
     texts: &["name", "title", "description"],
     flags: &[
         "inline",
+        "task",
+        "task_required",
+        "begins_task",
         "read_only",
         "destructive",
         "idempotent",
@@ -54,6 +57,17 @@ pub(crate) fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStrea
             let __builder = __builder.annotations(__annotations);
         }
     });
+    let support = match (options.has("task"), options.has("task_required")) {
+        (_, true) => Some(quote!(Required)),
+        (true, false) => Some(quote!(Optional)),
+        (false, false) => None,
+    };
+    let support = support.map(|support| {
+        quote!(let __builder = __builder.task(::fastmcp::protocol::tool::TaskSupport::#support);)
+    });
+    let begins = options
+        .has("begins_task")
+        .then(|| quote!(let __builder = __builder.begins_task();));
     let build = quote! {
         use ::fastmcp::__private::{EmitJson as _, EmitOutput as _};
         let __builder = ::fastmcp::ToolBuilder::from_parts(
@@ -65,6 +79,8 @@ pub(crate) fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStrea
             },
         );
         #annotations
+        #support
+        #begins
     };
     Ok(component(
         &options,
@@ -325,7 +341,7 @@ mod tests {
         let now = "fn now() -> i64 { 1 }";
         assert_eq!(
             refusal(tool, "readonly", now),
-            "#[tool] knows no `readonly` in this form; it knows name = \"...\", title = \"...\", description = \"...\", inline, read_only, destructive, idempotent, open_world, tags(\"...\"), scopes(\"...\")"
+            "#[tool] knows no `readonly` in this form; it knows name = \"...\", title = \"...\", description = \"...\", inline, task, task_required, begins_task, read_only, destructive, idempotent, open_world, tags(\"...\"), scopes(\"...\")"
         );
         assert_eq!(
             refusal(tool, r#"name = "a", name = "b""#, now),

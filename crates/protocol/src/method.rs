@@ -124,6 +124,19 @@ impl Method {
         )
     }
 
+    /// Whether the method is about tasks.
+    #[must_use]
+    pub const fn is_of_tasks(self) -> bool {
+        matches!(
+            self,
+            Self::TasksCancel
+                | Self::TasksGet
+                | Self::TasksList
+                | Self::TasksResult
+                | Self::TasksUpdate
+        )
+    }
+
     /// Whether a legacy client may call this method.
     ///
     /// Source: MCP 2025-11-25, schema, `ClientRequest`.

@@ -6,7 +6,9 @@ use fastmcp_protocol::{
     Raw,
     content::{ContentBlock, Icon, Meta},
     header::mirrored_params,
-    tool::{CallToolResult, JsonSchema as Schema, Tool, ToolAnnotations},
+    tool::{
+        CallToolResult, JsonSchema as Schema, TaskSupport, Tool, ToolAnnotations, ToolExecution,
+    },
 };
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
@@ -37,6 +39,7 @@ pub struct ToolBuilder {
     replaced: bool,
     scopes: Vec<String>,
     tags: Vec<String>,
+    begins_task: bool,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -103,6 +106,7 @@ impl ToolBuilder {
             replaced: false,
             scopes: Vec::new(),
             tags: Vec::new(),
+            begins_task: false,
         }
     }
 
@@ -145,6 +149,32 @@ impl ToolBuilder {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.tool.annotations.get_or_insert_default().read_only_hint = Some(true);
+        self
+    }
+
+    /// Says whether calls run as tasks, for clients that know tasks: the client is answered at once, and
+    /// looks for the result later. Default: they do not.
+    ///
+    /// The gate is asked first, as for any call; what it lets through, runs as a task from its start. To
+    /// ask the user something before the task begins, see [`Self::begins_task`].
+    ///
+    /// Source: MCP extension `io.modelcontextprotocol/tasks` (SEP-2663); for older clients MCP
+    /// 2025-11-25, basic/utilities/tasks.
+    #[must_use]
+    pub const fn task(mut self, support: TaskSupport) -> Self {
+        self.tool.execution = match support {
+            TaskSupport::Forbidden => None,
+            task_support => Some(ToolExecution { task_support }),
+        };
+        self
+    }
+
+    /// Says that the handler itself says from where on it is a task, with
+    /// [`Context::begin_task`]: until then it is a call as any other. Clients of 2025-11-25 say
+    /// themselves that a call is a task; for them it is one from its start.
+    #[must_use]
+    pub const fn begins_task(mut self) -> Self {
+        self.begins_task = true;
         self
     }
 
@@ -192,6 +222,7 @@ impl ToolBuilder {
         }
         Ok(Component::new(Definition::Tool(self.tool), call)
             .with_required_scopes(self.scopes)
+            .with_begins_task(self.begins_task)
             .with_tags(self.tags))
     }
 }

@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::task::Running;
 use crate::error::{Error, Result};
 
 /// What a user answered.
@@ -137,6 +138,26 @@ impl Asking {
         self.replay().earlier.gate.clone()
     }
 
+    /// As [`Self::ask`], of a call that runs as a task.
+    pub(super) async fn ask_in(
+        &self,
+        task: &dyn Running,
+        key: &str,
+        request: InputRequest,
+    ) -> Result<Raw> {
+        let replay = self.replay();
+        replay.claim(key)?;
+        if let Some(answer) = replay.earlier.answers.get(key)
+            && fits(&request, answer).is_ok()
+        {
+            return Ok(answer.clone());
+        }
+        let answer = task.ask(key, &request).await?;
+        fits(&request, &answer)
+            .map_err(|why| Error::validation(format!("answer to `{key}`: {why}")))?;
+        Ok(answer)
+    }
+
     pub(super) async fn ask(&self, key: &str, request: InputRequest) -> Result<Raw> {
         let replay = self.replay();
         replay.claim(key)?;
@@ -163,7 +184,7 @@ impl Asking {
 
 /// Whether an answer has the shape of what was asked. One that a client sends along and that has
 /// not is asked for again.
-fn fits(request: &InputRequest, answer: &Raw) -> std::result::Result<(), String> {
+pub(crate) fn fits(request: &InputRequest, answer: &Raw) -> std::result::Result<(), String> {
     fn shape<T: DeserializeOwned>(answer: &Raw) -> std::result::Result<T, String> {
         answer.decode().map_err(|e| e.to_string())
     }

@@ -5,7 +5,7 @@ use fastmcp_protocol::{
     Era, ProtocolVersion, legacy,
     prompt::ListPromptsResult,
     resource::{ListResourceTemplatesResult, ListResourcesResult},
-    tool::ListToolsResult,
+    tool::{ListToolsResult, Tool},
 };
 
 use crate::{call::Kind, component::Definition, error::Result};
@@ -29,9 +29,17 @@ pub(crate) fn encode_list(
                 .collect()
         };
     }
+    let mut tools: Vec<Tool> = match kind {
+        Kind::Tool => collect!(Tool, legacy::tool),
+        _ => Vec::new(),
+    };
+    if !older {
+        // Whether a call becomes a task, the server decides; modern clients are told by the answer.
+        tools.iter_mut().for_each(|tool| tool.execution = None);
+    }
     let text = match kind {
         Kind::Tool => serde_json::to_string(&ListToolsResult {
-            tools: collect!(Tool, legacy::tool),
+            tools,
             next_cursor,
             meta: None,
         }),

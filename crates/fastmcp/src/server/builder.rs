@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
+use fastmcp_store::{KeyValueStore, MemoryLimits, MemoryStore};
 use fastmcp_transport::{ReplayLimits, http::HttpConfig};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -12,7 +13,11 @@ use super::{Authenticate, Engine, Server};
 use crate::{
     call::Kind,
     component::{Complete, Component, IntoPrompt, IntoResource, IntoTool},
-    engine::{CacheHints, session::Sessions},
+    engine::{
+        CacheHints,
+        session::Sessions,
+        task::{TaskLimits, Tasks},
+    },
     error::Result,
     gate::{DefaultGate, Gate},
     registry::Registry,
@@ -48,6 +53,8 @@ pub struct FastMcp {
     page_size: Option<usize>,
     cache_hints: CacheHints,
     answer_within: Duration,
+    store: Option<Arc<dyn KeyValueStore>>,
+    tasks: TaskLimits,
     max_sessions: usize,
     session_idle: Duration,
     replay: ReplayLimits,
@@ -71,6 +78,8 @@ impl FastMcp {
             page_size: None,
             cache_hints: CacheHints::default(),
             answer_within: Duration::from_secs(600),
+            store: None,
+            tasks: TaskLimits::default(),
             max_sessions: 10_000,
             session_idle: Duration::from_secs(1_800),
             replay: ReplayLimits::default(),
@@ -214,6 +223,23 @@ impl FastMcp {
         self
     }
 
+    /// Keeps tasks, and notes of what must not be done twice ([`Context::once`](crate::Context::once)), in
+    /// `store`. Default: in memory, 64 MiB, forgotten with the process. Replicas that share a store answer
+    /// for one another's tasks. Entries are not encrypted: give a store that others can read a wrapper
+    /// that does it.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn KeyValueStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Bounds tasks. Default: [`TaskLimits::default`].
+    #[must_use]
+    pub const fn tasks(mut self, limits: TaskLimits) -> Self {
+        self.tasks = limits;
+        self
+    }
+
     /// How many sessions may be open, and how long one may sit idle; only clients up to 2025-11-25
     /// open sessions. Default 10,000 and 30 min.
     #[must_use]
@@ -249,13 +275,21 @@ impl FastMcp {
     ///
     /// # Errors
     ///
-    /// When a component cannot be built or two have one name.
+    /// When a component cannot be built or two have one name, and when a limit is out of its range.
     pub fn build(self) -> Result<Server> {
         let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
         let key_ring = match self.key_ring {
             Some(key_ring) => key_ring,
             None => KeyRing::ephemeral()?,
         };
+        let store = match self.store {
+            Some(store) => store,
+            None => Arc::new(MemoryStore::new(
+                MemoryLimits::default(),
+                Arc::clone(&self.clock),
+            )?),
+        };
+        let tasks = Tasks::new(self.tasks, store, Arc::clone(&self.clock))?;
         Ok(Server {
             engine: Arc::new(Engine {
                 identity: Identity::new(self.info),
@@ -270,6 +304,7 @@ impl FastMcp {
                 page_size: self.page_size,
                 cache_hints: self.cache_hints,
                 answer_within: self.answer_within,
+                tasks,
                 sessions: Sessions::new(self.max_sessions, self.session_idle, self.replay),
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
                 tracker: TaskTracker::new(),

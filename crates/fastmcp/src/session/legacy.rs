@@ -4,6 +4,7 @@
 
 mod ask;
 mod stream;
+mod task;
 
 use std::{collections::hash_map::Entry, sync::Arc};
 
@@ -194,7 +195,10 @@ fn initialize(
         client_info: params.client_info,
         now: engine.clock().now(),
     })?;
-    let result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
+    let mut result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
+    if task::is_declared(engine, version) {
+        result.capabilities.tasks = Some(legacy::task_capability(engine.tasks.lists()));
+    }
     let text = encode_result(id, &serde_json::to_string(&result)?);
     Ok(Reply::Message {
         status: 200,
@@ -250,8 +254,11 @@ async fn dispatch(
                 Some(session) => Some(UnderWay::enter(session, &request.id, &exchange.cancel)?),
                 None => None,
             };
-            let payload = invoke(engine, exchange, session.as_ref(), method, request).await?;
-            Ok(answer.payload(payload, None))
+            let session = session.as_ref();
+            if method.is_of_tasks() {
+                return task::answer(engine, &exchange, session, method, request, answer).await;
+            }
+            invoke(engine, exchange, session, method, request, answer).await
         }
     }
 }
@@ -291,12 +298,13 @@ fn subscribe(
 
 /// Invokes a call; what a gate asks is asked on the open stream, and the call goes on with the answers.
 async fn invoke(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     exchange: Exchange,
     session: Option<&Arc<Session>>,
     method: Method,
     request: &Request,
-) -> Result<Payload> {
+    answer: Answer<'_>,
+) -> Result<Reply> {
     let mut earlier = Earlier::default();
     for _ in 0..MAX_ROUNDS {
         let origin = origin(engine, &exchange, session, &request.id);
@@ -309,8 +317,21 @@ async fn invoke(
             ),
             None => Asking::Replay(replay),
         };
-        match session::invoke(engine, origin, asking, resolved).await? {
-            Round::Complete(payload) => return Ok(payload),
+        let plan = match method {
+            Method::ToolsCall => {
+                task::plan(engine, &exchange, session, answer.version, &resolved.target)?
+            }
+            _ => None,
+        };
+        let round = match plan {
+            Some(plan) => {
+                session::task::invoke(engine, origin, asking, resolved, plan).await?
+            }
+            None => session::invoke(engine, origin, asking, resolved).await?,
+        };
+        match round {
+            Round::Complete(payload) => return Ok(answer.payload(payload, None)),
+            Round::Task(record) => return answer.task(&record.shown().seed()),
             Round::Asked(Asks { requests, state }, remembered) => {
                 let session = session.ok_or_else(|| {
                     Error::tool("this call asks for input, which needs a session; initialize first")
@@ -348,6 +369,10 @@ fn origin(
         outlet: exchange.outlet.clone(),
         cancel: exchange.cancel.clone(),
         changes: engine.registry.changes(),
+        target: exchange.peek.target.clone(),
+        args: exchange.peek.arguments.clone(),
+        store: Arc::clone(engine.tasks.store()),
+        operation: None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     call::{Change, Kind},
     engine::Engine,
     respond::Answer,
-    session::Exchange,
+    session::{Exchange, task::Watched},
 };
 
 /// How often a stream looks at the clock while it waits for its caller's token to expire: clocks are
@@ -44,7 +44,12 @@ pub(super) async fn modern(
             "too many subscriptions are open; try again later",
         ));
     };
-    let filter = engine.honoured(&exchange.caller, &params.notifications);
+    let mut filter = engine.honoured(&exchange.caller, &params.notifications);
+    let watched = match Watched::of(engine, &exchange, &params.notifications).await {
+        Ok(watched) => watched,
+        Err(error) => return answer.error(None, &error),
+    };
+    filter.task_ids = watched.ids();
     let tag = Meta::default().with(SUBSCRIPTION_ID, json!(id));
     let acknowledged = AcknowledgedParams {
         notifications: filter.clone(),
@@ -65,7 +70,10 @@ pub(super) async fn modern(
         .send(Method::NotificationSubscriptionsAcknowledged, Some(&first))
         .await
     {
-        stream.run(&mut changes, &filter).await;
+        tokio::select! {
+            () = stream.run(&mut changes, &filter) => {}
+            () = watched.run(engine, &stream) => {}
+        }
     }
     let result = json!({"resultType": "complete", "_meta": tag}).to_string();
     Reply::ok(encode_result(id, &result))
@@ -178,7 +186,7 @@ impl Stream<'_> {
     }
 
     /// Sends a notification; whether anybody still reads.
-    async fn send(&self, method: Method, params: Option<&str>) -> bool {
+    pub(super) async fn send(&self, method: Method, params: Option<&str>) -> bool {
         let frame = Frame::message(encode_call(None, method.as_str(), params));
         self.outlet.send(frame).await.is_ok()
     }

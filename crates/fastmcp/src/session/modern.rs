@@ -7,17 +7,22 @@ use fastmcp_protocol::{
     jsonrpc::encode_result,
     logging::LoggingLevel,
     mrtr::{InputRequests, InputRequired, InputResponses},
+    task::required_capabilities,
+    tool::TaskSupport,
 };
 use fastmcp_transport::{PeerKind, Reply};
 
 use crate::{
     call::{Kind, Payload},
-    context::{Asking, Earlier, Origin, Replay},
-    engine::Engine,
+    context::{Asking, Begin, Earlier, Origin, Replay},
+    engine::{Engine, task::Family},
     error::{Error, Result},
     respond::Answer,
     router::{self, Resolved},
-    session::{self, Exchange, Round, listen, state},
+    session::{
+        self, Exchange, Round, listen, state,
+        task::{self, Plan},
+    },
 };
 
 /// Answers one message. Notifications of modern clients over HTTP have nothing that matters, and
@@ -84,12 +89,15 @@ async fn dispatch(
             let params = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
             Ok(listen::modern(engine, exchange, &request.id, params, answer).await)
         }
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
+            task::answer(engine, &exchange, method, request.params.as_ref(), answer).await
+        }
         _ => invoke(engine, exchange, method, request, answer).await,
     }
 }
 
 async fn invoke(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     exchange: Exchange,
     method: Method,
     request: &Request,
@@ -97,7 +105,8 @@ async fn invoke(
 ) -> Result<Reply> {
     let mut resolved = router::resolve(engine, &exchange.caller, method, request, &exchange.peek)?;
     mirrored(&exchange, &resolved)?;
-    let origin = origin(engine, exchange, &request.id)?;
+    let plan = plan(&exchange, method, &resolved)?;
+    let mut origin = origin(engine, exchange, &request.id)?;
     let (caller, clock) = (origin.caller.clone(), engine.clock());
     // Hashing arguments is for calls that ask; the others never pay for it.
     let earlier = match resolved.request_state.take() {
@@ -117,7 +126,14 @@ async fn invoke(
         remembered: earlier.remembered.clone(),
     });
     let (target, input) = (resolved.target.clone(), resolved.input.clone());
-    match session::invoke(engine, origin, Asking::Replay(replay), resolved).await? {
+    origin.operation.clone_from(&earlier.operation);
+    let asking = Asking::Replay(replay);
+    let round = match plan {
+        Some(plan) => task::invoke(engine, origin, asking, resolved, plan).await?,
+        None => session::invoke(engine, origin, asking, resolved).await?,
+    };
+    match round {
+        Round::Task(record) => answer.task(&record.shown().seed()),
         Round::Complete(payload) => {
             let cache = (method == Method::ResourcesRead).then(|| target.component().cache_hint());
             Ok(answer.payload(payload, cache))
@@ -144,6 +160,35 @@ fn settled(answers: &InputResponses, asked: &InputRequests) -> Result<InputRespo
         settled.answer(key, value)?;
     }
     Ok(settled)
+}
+
+/// Whether a call may become a task: the tool may be one, and the client says on this request that it
+/// knows tasks.
+///
+/// Source: SEP-2663, "Capability Negotiation".
+fn plan(exchange: &Exchange, method: Method, resolved: &Resolved) -> Result<Option<Plan>> {
+    let component = resolved.target.component();
+    let support = component.task_support();
+    if method != Method::ToolsCall || support == TaskSupport::Forbidden {
+        return Ok(None);
+    }
+    if !task::is_declared(&exchange.peek) {
+        return match support {
+            TaskSupport::Required => Err(Error::missing_capability(&required_capabilities())),
+            _ => Ok(None),
+        };
+    }
+    Ok(Some(Plan {
+        family: Family::Extension,
+        begin: if component.begins_task() {
+            Begin::ByHandler
+        } else {
+            Begin::AtLeaf
+        },
+        ttl_ms: None,
+        session: None,
+        always: false,
+    }))
 }
 
 /// Refuses a call over HTTP whose headers do not mirror the arguments that its tool marks.
@@ -198,5 +243,9 @@ fn origin(engine: &Engine, exchange: Exchange, id: &RequestId) -> Result<Origin>
         outlet: exchange.outlet,
         cancel: exchange.cancel,
         changes: engine.registry.changes(),
+        target: exchange.peek.target,
+        args: exchange.peek.arguments,
+        store: Arc::clone(engine.tasks.store()),
+        operation: None,
     })
 }

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     context::Earlier,
+    engine::session::random_id,
     error::{Error, Result},
     gate::{Input, Target},
     seal::KeyRing,
@@ -35,6 +36,9 @@ const MAX_BYTES: usize = 16 * 1024;
 pub(crate) struct State {
     expires: Timestamp,
     round: u8,
+    /// Names the call for [`crate::Context::once`].
+    #[serde(default)]
+    pub(crate) operation: Option<String>,
     pub(crate) answers: InputResponses,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gate: Option<Value>,
@@ -53,6 +57,10 @@ impl State {
         Ok(Self {
             expires: clock.now().saturating_add(within),
             round: self.round + 1,
+            operation: match &self.operation {
+                Some(operation) => Some(operation.clone()),
+                None => Some(random_id()?),
+            },
             answers: known.answers,
             gate: known.gate,
             remembered: known.remembered,

@@ -3,10 +3,11 @@
 use std::{fmt, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use fastmcp_protocol::{
-    Raw, RequestId,
+    Raw, RequestId, RpcError,
     jsonrpc::encode_call,
     legacy,
     mrtr::{InputRequest, InputRequests, InputResponses},
+    wire::with_meta,
 };
 use fastmcp_transport::{Frame, Outlet};
 use futures_util::future::BoxFuture;
@@ -50,12 +51,17 @@ impl OnStream {
         let mut answers = InputResponses::default();
         for (key, request) in requests.iter() {
             crate::context::require(&self.session.capabilities, request)?;
-            answers.answer(key, &self.send(request).await?)?;
+            answers.answer(key, &answered(self.put(request, None).await?)?)?;
         }
         Ok(answers)
     }
 
-    async fn send(&self, request: &InputRequest) -> Result<Raw> {
+    /// Asks one thing, with `meta` as its `_meta`; what the client answers, an error among it.
+    pub(super) async fn put(
+        &self,
+        request: &InputRequest,
+        meta: Option<&str>,
+    ) -> Result<std::result::Result<Raw, RpcError>> {
         let id = self.session.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered_by) = oneshot::channel();
         lock(&self.session.asked).insert(id, answer);
@@ -69,10 +75,12 @@ impl OnStream {
             &crate::engine::session::random_id()?,
         )
         .map_err(|e| Error::tool(format!("the client cannot be asked: {e}")))?;
+        let params = params.as_ref().map(Raw::as_str);
+        let tagged = meta.map(|meta| with_meta(params.unwrap_or("{}"), meta));
         let text = encode_call(
             Some(&RequestId::Number(id)),
             method.as_str(),
-            params.as_ref().map(Raw::as_str),
+            tagged.as_deref().or(params),
         );
         self.outlet
             .send(Frame::message(text))
@@ -86,7 +94,7 @@ impl OnStream {
             () = self.cancel.cancelled() => return Err(Error::cancelled()),
             () = tokio::time::sleep(self.within) => return Err(Error::declined("the client did not answer in time")),
         };
-        answered(outcome)
+        Ok(outcome)
     }
 }
 
@@ -100,7 +108,7 @@ impl fmt::Debug for OnStream {
 
 impl Asker for OnStream {
     fn ask<'a>(&'a self, request: &'a InputRequest) -> BoxFuture<'a, Result<Raw>> {
-        Box::pin(self.send(request))
+        Box::pin(async move { answered(self.put(request, None).await?) })
     }
 }
 
