@@ -83,7 +83,10 @@ async fn multi_input(context: Context) -> Result<ToolResult> {
         context.elicit::<Name>("name", "What is your name?"),
         context.elicit::<Confirmation>("confirm", "Go on?"),
     )?;
-    Ok(ToolResult::text(format!("{}: {}", name.name, answer.confirm)))
+    Ok(ToolResult::text(format!(
+        "{}: {}",
+        name.name, answer.confirm
+    )))
 }
 
 /// Asks for a name, and only then becomes a task.

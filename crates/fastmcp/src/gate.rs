@@ -82,7 +82,9 @@ impl Leaf {
     ///
     /// Dropped, the handler stops where it awaits.
     pub fn run(self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
-        let begins = context.promotion().is_some_and(|p| p.begin() == Begin::AtLeaf);
+        let begins = context
+            .promotion()
+            .is_some_and(|p| p.begin() == Begin::AtLeaf);
         if !begins {
             return self.component.handler().call(context, input);
         }

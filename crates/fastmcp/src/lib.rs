@@ -48,9 +48,9 @@ pub use error::{Error, Result, ToolError};
 pub use fastmcp_auth as auth;
 pub use fastmcp_macros::{prompt, resource, tool};
 pub use fastmcp_protocol as protocol;
+pub use fastmcp_store as store;
 pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
-pub use fastmcp_store as store;
 pub use proxy::Proxy;
 pub use server::{FastMcp, Server, TaskLimits};
 

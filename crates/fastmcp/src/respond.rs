@@ -319,10 +319,7 @@ fn tool_error(mask: bool, error: &Error) -> CallToolResult {
 }
 
 /// What a call of a tool would have answered, in its canonical form: to be kept until a client looks.
-pub(crate) fn settle(
-    outcome: Result<Payload>,
-    mask: bool,
-) -> std::result::Result<Raw, RpcError> {
+pub(crate) fn settle(outcome: Result<Payload>, mask: bool) -> std::result::Result<Raw, RpcError> {
     let kept = match outcome {
         Ok(Payload::Tool(result)) => Raw::of(&result),
         Ok(Payload::Wrapped(mut result)) => {
@@ -331,7 +328,11 @@ pub(crate) fn settle(
             Raw::of(&result)
         }
         Ok(Payload::Raw(raw)) if raw.is_object() => Ok(raw),
-        Ok(_) => return Err(RpcError::internal("the call ended with no result of a tool")),
+        Ok(_) => {
+            return Err(RpcError::internal(
+                "the call ended with no result of a tool",
+            ));
+        }
         Err(error) => match verdict(Some(Method::ToolsCall), Era::Modern, mask, None, &error) {
             Verdict::Rpc(error) => return Err(error),
             Verdict::Tool(result) => Raw::of(&result),

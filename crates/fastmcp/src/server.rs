@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::Result, registry::Registry, session};
 
-pub use crate::engine::{task::TaskLimits, Admission, Authenticate, Engine};
+pub use crate::engine::{Admission, Authenticate, Engine, task::TaskLimits};
 pub use builder::FastMcp;
 
 /// How long calls and tasks may take to finish once the server ends.

@@ -154,12 +154,11 @@ impl Deed<'_> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(
-        String::with_capacity(bytes.len() * 2),
-        |mut text, byte| {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
             // Writing to a string cannot fail.
             let _infallible = write!(text, "{byte:02x}");
             text
-        },
-    )
+        })
 }

@@ -31,8 +31,8 @@ use crate::{
         task::{self, Answer as Said, Beginning, Changed, End, Family, Owner, Record, Step},
     },
     error::{Error, Result},
-    respond::{self, Answer},
     gate::Target,
+    respond::{self, Answer},
     router::{self, Resolved},
     session::{Exchange, Round, listen::Stream},
 };
@@ -402,9 +402,7 @@ async fn tell(stream: &Stream<'_>, record: &Record) -> bool {
         Some(Ok(tag)) => fastmcp_protocol::wire::with_meta(&task, &tag),
         _ => task,
     };
-    stream
-        .send(Method::NotificationTasks, Some(&params))
-        .await
+    stream.send(Method::NotificationTasks, Some(&params)).await
 }
 
 /// `_meta` that names the task which a message belongs to, for clients of 2025-11-25.
@@ -420,10 +418,7 @@ pub(super) fn related(id: &str) -> Meta {
 }
 
 /// Waits until `key` changes by this process's doing.
-pub(super) async fn changed(
-    changes: &mut broadcast::Receiver<Arc<task::Changed>>,
-    key: &Key,
-) {
+pub(super) async fn changed(changes: &mut broadcast::Receiver<Arc<task::Changed>>, key: &Key) {
     loop {
         match changes.recv().await {
             Ok(changed) if changed.key == *key => return,
