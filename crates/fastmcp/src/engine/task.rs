@@ -44,7 +44,8 @@ pub struct TaskLimits {
     pub poll_interval: Duration,
     /// How long a process may be silent before its tasks count as lost; 1 s to 1 h, default 60 s.
     pub lease: Duration,
-    /// Tasks of one caller that this process keeps; at least 1, default 100.
+    /// Tasks of one caller that this process keeps; at least 1, default 1,000. Callers that nobody
+    /// authenticated count as one.
     pub max_per_caller: usize,
     /// Tasks that this process keeps; at least 1, default 10,000.
     pub max_total: usize,
@@ -59,7 +60,7 @@ impl Default for TaskLimits {
             ttl: Duration::from_secs(3_600),
             poll_interval: Duration::from_secs(1),
             lease: Duration::from_secs(60),
-            max_per_caller: 100,
+            max_per_caller: 1_000,
             max_total: 10_000,
             max_result_bytes: 512 * 1024,
         }
@@ -448,6 +449,13 @@ impl Tasks {
 /// Somebody asks a task's questions.
 #[derive(Debug)]
 pub(crate) struct Presenting<'a>(&'a Tasks, Key);
+
+impl Presenting<'_> {
+    /// Where the task stands.
+    pub(crate) const fn key(&self) -> &Key {
+        &self.1
+    }
+}
 
 impl Drop for Presenting<'_> {
     fn drop(&mut self) {

@@ -256,9 +256,10 @@ async fn dispatch(
             };
             let session = session.as_ref();
             if method.is_of_tasks() {
-                return task::answer(engine, &exchange, session, method, request, answer).await;
+                let params = request.params.as_ref();
+                return task::answer(engine, &exchange, session, params, answer).await;
             }
-            invoke(engine, exchange, session, method, request, answer).await
+            invoke(engine, exchange, session, request, answer).await
         }
     }
 }
@@ -301,10 +302,12 @@ async fn invoke(
     engine: &Arc<Engine>,
     exchange: Exchange,
     session: Option<&Arc<Session>>,
-    method: Method,
     request: &Request,
     answer: Answer<'_>,
 ) -> Result<Reply> {
+    let Some(method) = answer.method else {
+        return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));
+    };
     let mut earlier = Earlier::default();
     for _ in 0..MAX_ROUNDS {
         let origin = origin(engine, &exchange, session, &request.id);

@@ -15,10 +15,16 @@ mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod once;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod stdio;
+#[cfg(test)]
+mod tasks;
+#[cfg(test)]
+mod tasks_requested;
 #[cfg(test)]
 mod tools;

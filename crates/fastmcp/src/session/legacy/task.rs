@@ -7,7 +7,7 @@ use std::{num::NonZeroU16, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fastmcp_auth::caller::CallerKind;
 use fastmcp_protocol::{
-    ErrorCode, Method, ProtocolVersion, Raw, Request, RpcError,
+    ErrorCode, Method, ProtocolVersion, Raw, RpcError,
     discover::PaginatedParams,
     jsonrpc::encode_call,
     legacy::{self, ListTasksResult, TaskMetadata},
@@ -16,6 +16,7 @@ use fastmcp_protocol::{
 };
 use fastmcp_store::Key;
 use fastmcp_transport::{Frame, Reply};
+use futures_util::future::BoxFuture;
 
 use super::{Exchange, ask::OnStream};
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     engine::{
         Engine,
         session::Session,
-        task::{Answer as Said, Family, Owner, Record, Step},
+        task::{Answer as Said, Family, Owner, Presenting, Record, Step},
     },
     error::{Error, Result},
     gate::Target,
@@ -86,18 +87,20 @@ pub(super) async fn answer(
     engine: &Engine,
     exchange: &Exchange,
     session: Option<&Arc<Session>>,
-    method: Method,
-    request: &Request,
+    params: Option<&Raw>,
     answer: Answer<'_>,
 ) -> Result<Reply> {
+    let missing = || {
+        let method = answer.method.map_or("tasks", Method::as_str);
+        Ok(answer.rpc_error(&RpcError::method_not_found(method)))
+    };
     if !is_declared(engine, answer.version) {
-        return Ok(answer.rpc_error(&RpcError::method_not_found(method.as_str())));
+        return missing();
     }
-    let params = request.params.as_ref();
     let owner = Owner::of(&exchange.caller, Family::Requested);
-    if method == Method::TasksList {
+    if answer.method == Some(Method::TasksList) {
         if !engine.tasks.lists() {
-            return Ok(answer.rpc_error(&RpcError::method_not_found(method.as_str())));
+            return missing();
         }
         let params: PaginatedParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
         let listed = list(engine, exchange, session, &owner, params.cursor.as_deref()).await?;
@@ -105,9 +108,9 @@ pub(super) async fn answer(
     }
     let params: TaskParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
     let key = owner.place(&params.task_id)?;
-    match method {
-        Method::TasksResult => result(engine, exchange, session, &key, answer).await,
-        Method::TasksCancel => {
+    match answer.method {
+        Some(Method::TasksResult) => result(engine, exchange, session, &key, answer).await,
+        Some(Method::TasksCancel) => {
             let (was_over, record) = task::cancel(engine, &key, true).await?;
             if was_over {
                 return Err(Error::protocol(RpcError::invalid_params(
@@ -173,6 +176,7 @@ async fn result(
 ) -> Result<Reply> {
     let mut changes = engine.tasks.subscribe();
     let mut told = None;
+    let mut presenting: Option<Asking<'_>> = None;
     let closed = session.map(|s| s.closed.clone()).unwrap_or_default();
     let ended = |why: &'static str| Error::protocol(RpcError::internal(why));
     loop {
@@ -196,9 +200,27 @@ async fn result(
                 }
             }
         }
-        let asking = session.filter(|_| record.status == TaskStatus::InputRequired);
+        // A question that is being asked is not asked again because something else changed.
+        match session.filter(|_| record.status == TaskStatus::InputRequired) {
+            None => presenting = None,
+            Some(session) if presenting.is_none() => {
+                presenting = engine.tasks.present(key).map(|claim| {
+                    Box::pin(present(engine, exchange, session, record, claim)) as Asking<'_>
+                });
+            }
+            Some(_) => {}
+        }
+        let asked = async {
+            match &mut presenting {
+                Some(presenting) => presenting.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            asked = present(engine, exchange, asking, key, &record) => asked?,
+            asked = asked => {
+                presenting = None;
+                asked?;
+            }
             () = task::changed(&mut changes, key) => {}
             () = tokio::time::sleep(engine.tasks.limits.poll_interval) => {}
             () = exchange.cancel.cancelled() => return Err(Error::cancelled()),
@@ -207,6 +229,9 @@ async fn result(
         }
     }
 }
+
+/// The asking of a task's questions on a stream.
+type Asking<'a> = BoxFuture<'a, Result<()>>;
 
 fn done(record: &Record, answer: Answer<'_>) -> Result<Reply> {
     let result = record
@@ -239,13 +264,11 @@ async fn status_changed(exchange: &Exchange, record: &Record) -> Result<()> {
 async fn present(
     engine: &Engine,
     exchange: &Exchange,
-    session: Option<&Arc<Session>>,
-    key: &Key,
-    record: &Record,
+    session: &Arc<Session>,
+    record: Record,
+    claim: Presenting<'_>,
 ) -> Result<()> {
-    let (Some(session), Some(_presenting)) = (session, engine.tasks.present(key)) else {
-        return std::future::pending().await;
-    };
+    let key = claim.key();
     for (name, request) in record.requests.iter() {
         require(&session.capabilities, request)?;
         let meta = serde_json::to_string(&task::related(&record.id))?;
