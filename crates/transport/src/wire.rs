@@ -80,14 +80,24 @@ pub trait Wire: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> WireKind;
 
     /// Sends a request. The answer's stream holds what belongs to this request; on wires with one
-    /// stream for everything, the rest is in [`Wire::listen`].
+    /// stream for everything (stdio, SSE) that is the response alone, and the rest is in
+    /// [`Wire::listen`].
+    ///
+    /// Over HTTP, refusals for want of credentials are [`WireError::Unauthorized`], whether there are
+    /// [`Credentials`] or none; any other status is an answer where its body is a response, else
+    /// [`WireError::Status`].
     fn request(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Incoming, WireError>>;
 
-    /// Sends a notification, or the answer to a server's question.
+    /// Sends a notification, or the answer to a server's question. A status that refuses it is
+    /// [`WireError::Status`], whatever its body.
     fn notify(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), WireError>>;
 
     /// Opens the stream on which a server speaks without being asked: a GET over HTTP with `headers`,
     /// what belongs to no request elsewhere.
+    ///
+    /// Over HTTP a stream whose events have ids is taken up where it broke; another ends with it.
+    /// Where one stream carries everything, who began to listen last hears, a listener that is slow
+    /// holds up all messages, and while nobody listens the last 256 are kept.
     fn listen(&self, headers: HeaderMap) -> BoxFuture<'_, Result<Incoming, WireError>>;
 
     /// Ends the session that `headers` name, where the wire has such a thing, and the wire itself.
