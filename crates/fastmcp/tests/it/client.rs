@@ -2,6 +2,7 @@
 
 mod agree;
 mod ask;
+mod child;
 mod fake;
 mod keep;
 mod live;

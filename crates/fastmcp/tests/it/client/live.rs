@@ -7,8 +7,12 @@ use fastmcp::{
     client::{CallOptions, Change, ClientBuilder},
     prelude::*,
     protocol::{
-        ProtocolVersion, completion::Reference, content::JsonObject, elicit::ElicitResult,
-        logging::LoggingLevel, subscription::SubscriptionFilter,
+        ProtocolVersion,
+        completion::{CompleteParams, Reference},
+        content::JsonObject,
+        elicit::ElicitResult,
+        logging::LoggingLevel,
+        subscription::SubscriptionFilter,
     },
     transport::http::HttpConfig,
 };
