@@ -74,6 +74,7 @@ impl Default for ClientBuilder {
                 level: None,
                 progress: false,
                 random: Arc::new(OsRandom),
+                logins: Arc::default(),
             },
             handlers: Handlers::default(),
             listeners: Listeners::default(),
@@ -238,9 +239,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Gets tokens over OAuth where the server asks for them, over HTTP.
+    /// Gets tokens over OAuth where the server asks for them, over HTTP. The time in which somebody logs in does not
+    /// count as silence of the server.
     pub fn oauth(self, client: &OAuthClient) -> Self {
-        self.credentials(Arc::new(OAuth::new(client)))
+        let credentials = OAuth::new(client, &self.config.logins);
+        self.credentials(Arc::new(credentials))
     }
 
     /// Sends `token` with every request over HTTP.

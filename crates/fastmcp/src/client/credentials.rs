@@ -1,6 +1,12 @@
 //! Who is asking, over HTTP.
 
-use std::error::Error;
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use fastmcp_auth::oauth::{OAuthClient, OAuthError, Refusal};
 use fastmcp_transport::{Challenge, Credentials, WireError};
@@ -9,11 +15,34 @@ use http::HeaderMap;
 
 /// Tokens that are got over OAuth.
 #[derive(Debug)]
-pub(super) struct OAuth(OAuthClient);
+pub(super) struct OAuth {
+    client: OAuthClient,
+    logins: Arc<AtomicUsize>,
+}
 
 impl OAuth {
-    pub(super) fn new(client: &OAuthClient) -> Self {
-        Self(client.clone())
+    /// Counts in `logins` how many requests wait for somebody who logs in.
+    pub(super) fn new(client: &OAuthClient, logins: &Arc<AtomicUsize>) -> Self {
+        Self {
+            client: client.clone(),
+            logins: Arc::clone(logins),
+        }
+    }
+}
+
+/// A request that waits for somebody who logs in, until it is dropped.
+struct Login<'a>(&'a AtomicUsize);
+
+impl<'a> Login<'a> {
+    fn begin(logins: &'a AtomicUsize) -> Self {
+        logins.fetch_add(1, Ordering::Relaxed);
+        Self(logins)
+    }
+}
+
+impl Drop for Login<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -24,7 +53,7 @@ impl Credentials for OAuth {
         url: &'a str,
     ) -> BoxFuture<'a, Result<HeaderMap, WireError>> {
         Box::pin(async move {
-            let headers = self.0.headers(http_method, url).await;
+            let headers = self.client.headers(http_method, url).await;
             headers.map_err(|error| unauthorized(&error))
         })
     }
@@ -41,7 +70,8 @@ impl Credentials for OAuth {
             sent: challenge.sent.as_ref(),
         };
         Box::pin(async move {
-            let again = self.0.challenged(refusal).await;
+            let _login = Login::begin(&self.logins);
+            let again = self.client.challenged(refusal).await;
             again.map_err(|error| unauthorized(&error))
         })
     }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -50,6 +50,8 @@ pub(super) struct Config {
     /// Whether every call asks for progress, whoever reads of it.
     pub(super) progress: bool,
     pub(super) random: Arc<dyn Random>,
+    /// How many requests wait for somebody who logs in.
+    pub(super) logins: Arc<AtomicUsize>,
 }
 
 /// The connection to one server.
@@ -162,9 +164,10 @@ impl Link {
         ours
     }
 
-    /// Whether a question of the server waits for its answer: the time of people does not count.
+    /// Whether a question of the server waits for its answer, or a login for its person: the time of people does not
+    /// count.
     pub(super) fn is_asked(&self) -> bool {
-        !lock(&self.questions).is_empty()
+        !lock(&self.questions).is_empty() || self.config.logins.load(Ordering::Relaxed) > 0
     }
 
     /// Takes a question of the server on; none where there are too many, or this one twice.

@@ -342,15 +342,12 @@ pub(super) async fn ask(
         outgoing.resumable = false;
     }
     let probing = proposed.is_stateless() && link.wire.kind() != WireKind::Http;
-    let most = if probing {
-        link.config.probe.min(link.config.timeout)
+    let patience = if probing {
+        let most = link.config.probe.min(link.config.timeout);
+        Patience { idle: most, most }
     } else {
-        link.config.timeout
+        // The first message is often the one that somebody has to log in for.
+        link.patience(&options)
     };
-    Box::pin(link.exchange(
-        outgoing,
-        Patience { idle: most, most },
-        Attending::default(),
-    ))
-    .await
+    Box::pin(link.exchange(outgoing, patience, Attending::default())).await
 }
