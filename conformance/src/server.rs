@@ -6,6 +6,7 @@
 mod ask;
 mod prompt;
 mod resource;
+mod skill;
 mod tool;
 
 use std::net::SocketAddr;
@@ -38,7 +39,8 @@ async fn main() -> fastmcp::Result<()> {
     let server = tool::add(server);
     let server = ask::add(server);
     let server = resource::add(server);
-    let server = prompt::add(server).build()?;
+    let server = prompt::add(server);
+    let server = skill::add(server)?.build()?;
 
     let listener = TcpListener::bind(options.bind).await?;
     let address = listener.local_addr()?;

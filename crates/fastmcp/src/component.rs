@@ -19,6 +19,7 @@ use fastmcp_protocol::{
     header::{MirroredParam, mirrored_params},
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
+    skill::Skill,
     tool::Tool,
     wire::CacheHint,
 };
@@ -76,6 +77,15 @@ pub struct Component {
     hash: OnceLock<[u8; 32]>,
     mirrored: Vec<MirroredParam>,
     cache_hint: CacheHint,
+    skill: SkillPart,
+    listed: bool,
+}
+
+/// What a resource is to a skill.
+enum SkillPart {
+    None,
+    Manifest(Arc<Skill>),
+    File,
 }
 
 impl Component {
@@ -98,6 +108,8 @@ impl Component {
             hash: OnceLock::new(),
             mirrored,
             cache_hint: CacheHint::default(),
+            skill: SkillPart::None,
+            listed: true,
         }
     }
 
@@ -142,6 +154,44 @@ impl Component {
 
     pub(crate) const fn is_extended(&self) -> bool {
         self.extension.is_some()
+    }
+
+    /// Makes a resource the manifest of a skill.
+    pub(crate) fn with_skill(mut self, skill: Skill) -> Self {
+        self.skill = SkillPart::Manifest(Arc::new(skill));
+        self
+    }
+
+    /// Makes a resource a file of a skill.
+    pub(crate) fn within_skill(mut self) -> Self {
+        self.skill = SkillPart::File;
+        self
+    }
+
+    /// The skill of which this is the manifest.
+    pub(crate) fn skill(&self) -> Option<&Skill> {
+        match &self.skill {
+            SkillPart::Manifest(skill) => Some(skill),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a file of a skill, its manifest included.
+    pub(crate) const fn is_of_skill(&self) -> bool {
+        !matches!(self.skill, SkillPart::None)
+    }
+
+    /// Leaves the component out of lists: who knows its name may use it.
+    #[must_use]
+    pub const fn unlisted(mut self) -> Self {
+        self.listed = false;
+        self
+    }
+
+    /// Whether lists show the component to those who may see it.
+    #[must_use]
+    pub const fn is_listed(&self) -> bool {
+        self.listed
     }
 
     /// What clients are told.
@@ -194,8 +244,11 @@ impl Component {
                 Definition::Template(d) => serde_json::to_vec(d),
                 Definition::Prompt(d) => serde_json::to_vec(d),
             };
+            let mut text = text.unwrap_or_default();
+            // A skill changes with any of its files.
+            text.extend(self.skill().and_then(|s| serde_json::to_vec(s).ok()).unwrap_or_default());
             let mut hash = [0; 32];
-            hash.copy_from_slice(digest(&SHA256, &text.unwrap_or_default()).as_ref());
+            hash.copy_from_slice(digest(&SHA256, &text).as_ref());
             hash
         })
     }

@@ -10,12 +10,15 @@ use fastmcp_protocol::{
     Method, ProtocolVersion, RpcError,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
     completion::{CompleteParams, CompleteResult, Reference},
+    content::JsonObject,
     discover::DiscoverResult,
+    skill,
     subscription::SubscriptionFilter,
     wire::CacheHint,
 };
 use fastmcp_transport::{Denied, Peer};
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -135,8 +138,18 @@ impl Engine {
             resources,
             completions: self.completer.is_some().then(serde_json::Map::new),
             logging: Some(serde_json::Map::new()),
+            extensions: self.extensions(),
             ..ServerCapabilities::default()
         }
+    }
+
+    /// The extensions that what the server has belongs to.
+    fn extensions(&self) -> Option<JsonObject> {
+        let mut extensions = JsonObject::new();
+        if self.registry.snapshot().has_skills() {
+            extensions.insert(skill::EXTENSION.to_owned(), json!({"directoryRead": true}));
+        }
+        (!extensions.is_empty()).then_some(extensions)
     }
 
     /// The lists that the server has and tells changes of.
@@ -174,6 +187,9 @@ impl Engine {
             | Method::ResourcesSubscribe
             | Method::ResourcesUnsubscribe => has(Kind::Resource) || has(Kind::Template),
             Method::Complete => self.completer.is_some(),
+            Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
+                self.registry.snapshot().has_skills()
+            }
             _ => true,
         }
     }

@@ -36,6 +36,7 @@ pub mod schema;
 pub mod seal;
 pub mod server;
 mod session;
+pub mod skill;
 
 pub use client::Client;
 pub use component::{
@@ -50,6 +51,7 @@ pub use fastmcp_protocol as protocol;
 pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
 pub use server::{FastMcp, Server};
+pub use skill::Skill;
 
 /// What most servers need.
 pub mod prelude {

@@ -100,6 +100,7 @@ impl Registry {
 pub struct Snapshot {
     components: Vec<Arc<Component>>,
     index: Index,
+    has_skills: bool,
     pages: Mutex<HashMap<PageKey, ByteString>>,
 }
 
@@ -161,6 +162,7 @@ impl Snapshot {
             same.push(Arc::clone(component));
         }
         Ok(Self {
+            has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
             index,
             pages: Mutex::default(),
@@ -180,6 +182,11 @@ impl Snapshot {
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
         !self.index.of(kind).is_empty()
+    }
+
+    /// Whether one of the resources is the manifest of a skill.
+    pub(crate) const fn has_skills(&self) -> bool {
+        self.has_skills
     }
 
     /// The component of `kind` named `key` that exists for `caller`.

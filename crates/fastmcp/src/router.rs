@@ -1,5 +1,7 @@
 //! From a request to the component that answers it.
 
+pub(crate) mod skill;
+
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -137,7 +139,7 @@ pub(crate) fn list(
     snapshot.page(key, || {
         let visible: Vec<_> = snapshot
             .of_kind(kind)
-            .filter(|c| engine.gate().visible(caller, c))
+            .filter(|c| c.is_listed() && engine.gate().visible(caller, c))
             .collect();
         if offset > 0 && offset >= visible.len() {
             return Err(Error::protocol(RpcError::invalid_params(

@@ -27,6 +27,7 @@ pub mod raw;
 pub mod resource;
 pub mod roots;
 pub mod sampling;
+pub mod skill;
 pub mod subscription;
 pub mod tool;
 pub mod version;

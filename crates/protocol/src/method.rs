@@ -64,6 +64,8 @@ methods! {
     PromptsGet = "prompts/get",
     /// Lists prompts.
     PromptsList = "prompts/list",
+    /// Lists a folder. Extension: skills.
+    ResourcesDirectoryRead = "resources/directory/read",
     /// Lists resources.
     ResourcesList = "resources/list",
     /// Reads a resource.
@@ -78,6 +80,10 @@ methods! {
     RootsList = "roots/list",
     /// Asks the client's model; a request of the server.
     SamplingCreateMessage = "sampling/createMessage",
+    /// Describes a skill. Extension: skills.
+    SkillsGet = "skills/get",
+    /// Lists skills. Extension: skills.
+    SkillsList = "skills/list",
     /// Opens a stream of change notifications. Modern.
     SubscriptionsListen = "subscriptions/listen",
     /// Calls a tool.
@@ -89,7 +95,7 @@ methods! {
 impl Method {
     /// Whether a modern client may call this method.
     ///
-    /// Source: MCP 2026-07-28, schema, `ClientRequest`.
+    /// Source: MCP 2026-07-28, schema, `ClientRequest`; SEP-2640.
     #[must_use]
     pub const fn is_modern_request(self) -> bool {
         matches!(
@@ -98,9 +104,12 @@ impl Method {
                 | Self::Discover
                 | Self::PromptsGet
                 | Self::PromptsList
+                | Self::ResourcesDirectoryRead
                 | Self::ResourcesList
                 | Self::ResourcesRead
                 | Self::ResourcesTemplatesList
+                | Self::SkillsGet
+                | Self::SkillsList
                 | Self::SubscriptionsListen
                 | Self::ToolsCall
                 | Self::ToolsList
@@ -109,7 +118,7 @@ impl Method {
 
     /// Whether a legacy client may call this method.
     ///
-    /// Source: MCP 2025-11-25, schema, `ClientRequest`.
+    /// Source: MCP 2025-11-25, schema, `ClientRequest`; SEP-2640.
     #[must_use]
     pub const fn is_legacy_request(self) -> bool {
         matches!(
@@ -120,11 +129,14 @@ impl Method {
                 | Self::Ping
                 | Self::PromptsGet
                 | Self::PromptsList
+                | Self::ResourcesDirectoryRead
                 | Self::ResourcesList
                 | Self::ResourcesRead
                 | Self::ResourcesSubscribe
                 | Self::ResourcesTemplatesList
                 | Self::ResourcesUnsubscribe
+                | Self::SkillsGet
+                | Self::SkillsList
                 | Self::ToolsCall
                 | Self::ToolsList
         )

@@ -1,6 +1,6 @@
 //! Building a server.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
@@ -18,6 +18,7 @@ use crate::{
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
+    skill::Skill,
 };
 
 /// A server in the making.
@@ -127,6 +128,31 @@ impl FastMcp {
     pub fn prompt(mut self, prompt: impl IntoPrompt) -> Self {
         self.components.push(prompt.into_prompt().build());
         self
+    }
+
+    /// Adds a skill: its manifest is a resource that lists show, its other files are resources that
+    /// they do not.
+    #[must_use]
+    pub fn skill(mut self, skill: Skill) -> Self {
+        self.add_skill(skill);
+        self
+    }
+
+    /// Adds the skills of a folder; see [`Skill::from_folder`]. Reads it now, and blocks while it does.
+    #[must_use]
+    pub fn skills_from(mut self, folder: impl AsRef<Path>) -> Self {
+        match Skill::from_folder(folder.as_ref()) {
+            Ok(skills) => skills.into_iter().for_each(|skill| self.add_skill(skill)),
+            Err(error) => self.components.push(Err(error)),
+        }
+        self
+    }
+
+    fn add_skill(&mut self, skill: Skill) {
+        match skill.into_components() {
+            Ok(components) => self.components.extend(components.into_iter().map(Ok)),
+            Err(error) => self.components.push(Err(error)),
+        }
     }
 
     /// Adds a component that was made by hand.

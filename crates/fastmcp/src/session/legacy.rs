@@ -239,6 +239,10 @@ async fn dispatch(
         Method::ResourcesList => page(Kind::Resource),
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
+        Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
+            let body = router::skill::answer(engine, &caller, method, answer.version, request)?;
+            Ok(answer.encoded(&body, None))
+        }
         Method::Complete => {
             let result = engine
                 .complete(&caller, router::completion(request)?)

@@ -74,6 +74,11 @@ async fn dispatch(
         Method::ResourcesList => page(Kind::Resource),
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
+        Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
+            let body =
+                router::skill::answer(engine, &exchange.caller, method, answer.version, request)?;
+            Ok(answer.encoded(&body, Some(engine.cache_hint)))
+        }
         Method::Complete => {
             let result = engine
                 .complete(&exchange.caller, router::completion(request)?)
