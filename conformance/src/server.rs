@@ -3,6 +3,7 @@
 //!
 //! Run with: `cargo run -p fastmcp-conformance -- --bind 127.0.0.1:3000`
 
+mod app;
 mod ask;
 mod prompt;
 mod resource;
@@ -40,6 +41,7 @@ async fn main() -> fastmcp::Result<()> {
     let server = ask::add(server);
     let server = resource::add(server);
     let server = prompt::add(server);
+    let server = app::add(server);
     let server = skill::add(server)?.build()?;
 
     let listener = TcpListener::bind(options.bind).await?;

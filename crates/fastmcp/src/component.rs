@@ -16,6 +16,8 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fastmcp_protocol::{
+    app::{self, ToolUi},
+    content::Icon,
     header::{MirroredParam, mirrored_params},
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
@@ -28,7 +30,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     call::{Input, Outcome},
     context::Context,
-    error::Result,
+    error::{Error, Result},
 };
 
 pub use crate::{call::Kind, schema};
@@ -79,6 +81,7 @@ pub struct Component {
     cache_hint: CacheHint,
     skill: SkillPart,
     listed: bool,
+    app_only: bool,
 }
 
 /// What a resource is to a skill.
@@ -98,7 +101,14 @@ impl Component {
             Definition::Tool(tool) => mirrored_params(&tool.input_schema).unwrap_or_default(),
             _ => Vec::new(),
         };
+        let app_only = match &definition {
+            Definition::Tool(tool) => {
+                ToolUi::of(tool.meta.as_ref()).is_some_and(|ui| ui.is_app_only())
+            }
+            _ => false,
+        };
         Self {
+            app_only,
             definition,
             handler: Arc::new(handler),
             template: None,
@@ -181,6 +191,21 @@ impl Component {
         !matches!(self.skill, SkillPart::None)
     }
 
+    /// Whether this belongs to MCP Apps: a tool that shows a document, or the document.
+    pub(crate) fn is_of_app(&self) -> bool {
+        match &self.definition {
+            Definition::Tool(tool) => ToolUi::of(tool.meta.as_ref()).is_some(),
+            Definition::Resource(resource) => resource.uri.starts_with(app::SCHEME),
+            Definition::Template(template) => template.uri_template.starts_with(app::SCHEME),
+            Definition::Prompt(_) => false,
+        }
+    }
+
+    /// Whether this is a tool for documents of MCP Apps alone.
+    pub(crate) const fn is_app_only(&self) -> bool {
+        self.app_only
+    }
+
     /// Leaves the component out of lists: who knows its name may use it.
     #[must_use]
     pub const fn unlisted(mut self) -> Self {
@@ -246,7 +271,11 @@ impl Component {
             };
             let mut text = text.unwrap_or_default();
             // A skill changes with any of its files.
-            text.extend(self.skill().and_then(|s| serde_json::to_vec(s).ok()).unwrap_or_default());
+            text.extend(
+                self.skill()
+                    .and_then(|s| serde_json::to_vec(s).ok())
+                    .unwrap_or_default(),
+            );
             let mut hash = [0; 32];
             hash.copy_from_slice(digest(&SHA256, &text).as_ref());
             hash
@@ -270,6 +299,21 @@ impl Component {
 
     pub(crate) fn handler(&self) -> &dyn Handler {
         &*self.handler
+    }
+}
+
+/// Refuses icons that clients must not fetch.
+pub(crate) fn check_icons(icons: Option<&[Icon]>) -> Result<()> {
+    match icons
+        .unwrap_or_default()
+        .iter()
+        .find(|icon| !icon.is_safe())
+    {
+        Some(icon) => Err(Error::internal(format!(
+            "icon `{}` must be an `https:` or `data:` URI",
+            icon.src.chars().take(128).collect::<String>()
+        ))),
+        None => Ok(()),
     }
 }
 

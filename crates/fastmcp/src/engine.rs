@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
-    Method, ProtocolVersion, RpcError,
+    Method, ProtocolVersion, RpcError, app,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
     completion::{CompleteParams, CompleteResult, Reference},
     content::JsonObject,
@@ -148,6 +148,9 @@ impl Engine {
         let mut extensions = JsonObject::new();
         if self.registry.snapshot().has_skills() {
             extensions.insert(skill::EXTENSION.to_owned(), json!({"directoryRead": true}));
+        }
+        if self.registry.snapshot().has_apps() {
+            extensions.insert(app::EXTENSION.to_owned(), json!({}));
         }
         (!extensions.is_empty()).then_some(extensions)
     }

@@ -101,6 +101,8 @@ pub struct Snapshot {
     components: Vec<Arc<Component>>,
     index: Index,
     has_skills: bool,
+    has_apps: bool,
+    has_app_only: bool,
     pages: Mutex<HashMap<PageKey, ByteString>>,
 }
 
@@ -141,6 +143,8 @@ pub(crate) struct PageKey {
     pub(crate) class: Class,
     pub(crate) version: ProtocolVersion,
     pub(crate) offset: usize,
+    /// Whether the client shows documents of MCP Apps.
+    pub(crate) apps: bool,
 }
 
 impl Snapshot {
@@ -162,6 +166,8 @@ impl Snapshot {
             same.push(Arc::clone(component));
         }
         Ok(Self {
+            has_apps: components.iter().any(|c| c.is_of_app()),
+            has_app_only: components.iter().any(|c| c.is_app_only()),
             has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
             index,
@@ -182,6 +188,16 @@ impl Snapshot {
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
         !self.index.of(kind).is_empty()
+    }
+
+    /// Whether something belongs to MCP Apps.
+    pub(crate) const fn has_apps(&self) -> bool {
+        self.has_apps
+    }
+
+    /// Whether a tool is for documents of MCP Apps alone.
+    pub(crate) const fn has_app_only(&self) -> bool {
+        self.has_app_only
     }
 
     /// Whether one of the resources is the manifest of a skill.

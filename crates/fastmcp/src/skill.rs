@@ -173,7 +173,8 @@ impl Skill {
                 size: Some(size(&content)),
                 ..Resource::new(address(&path), name)
             };
-            let component = component(definition, content).with_required_scopes(self.scopes.clone());
+            let component =
+                component(definition, content).with_required_scopes(self.scopes.clone());
             match entry.take_if(|_| is_manifest) {
                 Some(skill) => components.insert(0, component.with_skill(skill)),
                 None => components.push(component.within_skill().unlisted()),
@@ -221,7 +222,9 @@ fn component(definition: Resource, content: Bytes) -> Component {
     let mime_type = definition.mime_type.clone();
     Component::new(
         Definition::Resource(definition),
-        move |_: Context, input: Input| -> futures_util::future::BoxFuture<'static, Result<Outcome>> {
+        move |_: Context,
+              input: Input|
+              -> futures_util::future::BoxFuture<'static, Result<Outcome>> {
             let uri = input.uri.unwrap_or_default();
             let contents = match std::str::from_utf8(&content) {
                 Ok(text) => ResourceContents::text(&*uri, text),
@@ -251,7 +254,10 @@ fn sha256(content: &[u8]) -> String {
 /// Refuses paths that lead elsewhere or that no address can hold.
 fn check_path(path: &str) -> Result<()> {
     let plain = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && !part.contains('\\')
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.contains('\\')
             && !part.chars().any(char::is_control)
     };
     let fits = path.len() <= MAX_PATH

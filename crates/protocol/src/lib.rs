@@ -5,6 +5,7 @@
 //!
 //! The canonical types are those of the newest revision; [`legacy`] renders them for older peers.
 
+pub mod app;
 pub mod args;
 pub mod capability;
 pub mod completion;

@@ -185,13 +185,22 @@ mod tests {
     fn manifests_begin_with_frontmatter() {
         let expected = Some(("name: a\n", "# A\n"));
         assert_eq!(split_manifest("---\nname: a\n---\n# A\n"), expected);
-        assert_eq!(split_manifest("\u{feff}---\nname: a\n--- \n# A\n"), expected);
+        assert_eq!(
+            split_manifest("\u{feff}---\nname: a\n--- \n# A\n"),
+            expected
+        );
         assert_eq!(
             split_manifest("---\r\nname: a\r\n---\r\n# A"),
             Some(("name: a\r\n", "# A"))
         );
         assert_eq!(split_manifest("---\na: 1\n---"), Some(("a: 1\n", "")));
-        for bad in ["", "# A", "---\nname: a\n", "\n---\na: 1\n---\n", "----\na: 1\n---\n"] {
+        for bad in [
+            "",
+            "# A",
+            "---\nname: a\n",
+            "\n---\na: 1\n---\n",
+            "----\na: 1\n---\n",
+        ] {
             assert_eq!(split_manifest(bad), None, "{bad:?}");
         }
     }
@@ -199,9 +208,15 @@ mod tests {
     #[test]
     fn files_are_listed_or_dynamic() {
         let read = |text: &str| serde_json::from_str::<SkillFiles>(text);
-        assert_eq!(read(r#""dynamic""#).unwrap(), SkillFiles::Dynamic(Dynamic::Dynamic));
+        assert_eq!(
+            read(r#""dynamic""#).unwrap(),
+            SkillFiles::Dynamic(Dynamic::Dynamic)
+        );
         let listed = r#"[{"uri":"skill://a/SKILL.md","digest":"sha256:00","size":3}]"#;
-        assert_eq!(serde_json::to_string(&read(listed).unwrap()).unwrap(), listed);
+        assert_eq!(
+            serde_json::to_string(&read(listed).unwrap()).unwrap(),
+            listed
+        );
         assert!(read(r#""static""#).is_err());
         assert!(read("{}").is_err());
         let raw = Raw::parse(r#"{"uri":"skill://a","cursor":""}"#).unwrap();

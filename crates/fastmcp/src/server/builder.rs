@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Authenticate, Engine, Server};
 use crate::{
     call::Kind,
-    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool},
+    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, check_icons},
     engine::{CacheHints, session::Sessions},
     error::Result,
     gate::{DefaultGate, Gate},
@@ -98,6 +98,20 @@ impl FastMcp {
     #[must_use]
     pub fn website_url(mut self, url: impl Into<String>) -> Self {
         self.info.website_url = Some(url.into());
+        self
+    }
+
+    /// Names the server for people.
+    #[must_use]
+    pub fn title(mut self, text: impl Into<String>) -> Self {
+        self.info.title = Some(text.into());
+        self
+    }
+
+    /// Says what the server is, in a sentence.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.info.description = Some(text.into());
         self
     }
 
@@ -270,6 +284,7 @@ impl FastMcp {
     ///
     /// When a component cannot be built or two have one name.
     pub fn build(self) -> Result<Server> {
+        check_icons(self.info.icons.as_deref())?;
         let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
         let key_ring = match self.key_ring {
             Some(key_ring) => key_ring,

@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Era, ErrorCode, Message, Method, Notification, ProtocolVersion, Raw, Request, RequestId,
-    Response, RpcError,
+    Response, RpcError, app,
     header::SESSION_ID,
     initialize::InitializeParams,
     jsonrpc::{encode_error, encode_result},
@@ -216,7 +216,12 @@ async fn dispatch(
 ) -> Result<Reply> {
     let caller = exchange.caller.clone();
     let page = |kind| {
-        router::list(engine, &caller, kind, answer.version, request)
+        let shows_apps = || {
+            session
+                .as_ref()
+                .is_some_and(|s| app::shows_apps(&s.capabilities))
+        };
+        router::list(engine, &caller, kind, answer.version, request, shows_apps)
             .map(|body| answer.encoded(&body, None))
     };
     let Some(method) = answer.method else {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fastmcp_protocol::{
-    Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, header,
+    Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, app, header,
     jsonrpc::encode_result,
     logging::LoggingLevel,
     mrtr::{InputRequests, InputRequired, InputResponses},
@@ -59,7 +59,14 @@ async fn dispatch(
     answer: Answer<'_>,
 ) -> Result<Reply> {
     let page = |kind| {
-        router::list(engine, &exchange.caller, kind, answer.version, request)
+        let shows_apps = || {
+            let declared = exchange.peek.meta.client_capabilities.as_ref();
+            declared
+                .and_then(|raw| raw.decode().ok())
+                .is_some_and(|client| app::shows_apps(&client))
+        };
+        let (caller, version) = (&exchange.caller, answer.version);
+        router::list(engine, caller, kind, version, request, shows_apps)
             .map(|body| answer.encoded(&body, Some(engine.cache_hints.of(kind))))
     };
     let Some(method) = answer.method else {
@@ -77,7 +84,7 @@ async fn dispatch(
         Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
             let body =
                 router::skill::answer(engine, &exchange.caller, method, answer.version, request)?;
-            Ok(answer.encoded(&body, Some(engine.cache_hint)))
+            Ok(answer.encoded(&body, Some(engine.cache_hints.of(Kind::Resource))))
         }
         Method::Complete => {
             let result = engine

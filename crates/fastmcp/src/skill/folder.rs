@@ -27,7 +27,9 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Skill>> {
         .into_iter()
         .filter(|e| e.kind == EntryKind::File && !e.path.split('/').any(|p| p.starts_with('.')))
         .collect();
-    let total = entries.iter().fold(0_u64, |sum, e| sum.saturating_add(e.size));
+    let total = entries
+        .iter()
+        .fold(0_u64, |sum, e| sum.saturating_add(e.size));
     if total > MAX_TOTAL {
         return Err(Error::internal(format!(
             "skills in the folder have {total} bytes; {MAX_TOTAL} are held at most"
@@ -67,14 +69,17 @@ fn roots(entries: &[Entry]) -> Vec<&str> {
 }
 
 fn is_within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn one(files: &FileOperations, entries: &[Entry], root: &str) -> Result<Skill> {
     let manifest = String::from_utf8(files.read(&format!("{root}/{MANIFEST}"))?)
         .map_err(|_| Error::internal(format!("{MANIFEST} is not UTF-8")))?;
     let mut skill = Skill::new(manifest)?;
-    let (above, name) = root.rsplit_once('/').map_or((None, root), |(a, n)| (Some(a), n));
+    let (above, name) = root
+        .rsplit_once('/')
+        .map_or((None, root), |(a, n)| (Some(a), n));
     if name != skill.name() {
         return Err(Error::internal(format!(
             "{MANIFEST} names it `{}`; its folder must have that name",

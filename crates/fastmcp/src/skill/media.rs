@@ -32,7 +32,9 @@ const TYPES: &[(&str, &str)] = &[
 /// The media type of a file: by its name, or else by whether it is text.
 pub(super) fn of(path: &str, content: &[u8]) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
+    let end = name
+        .rsplit_once('.')
+        .map(|(_, end)| end.to_ascii_lowercase());
     let known = end.and_then(|end| TYPES.iter().find(|(known, _)| *known == end));
     match known {
         Some((_, media_type)) => media_type,

@@ -2,8 +2,7 @@ use std::fs;
 
 use super::*;
 
-const MANIFEST_TEXT: &str =
-    "---\nname: refunds\ndescription: How refunds work.\nversion: 1.10\ntags: [a, b]\n---\n# Refunds\n";
+const MANIFEST_TEXT: &str = "---\nname: refunds\ndescription: How refunds work.\nversion: 1.10\ntags: [a, b]\n---\n# Refunds\n";
 
 fn refused(made: Result<impl std::fmt::Debug>) -> String {
     made.unwrap_err().message().to_owned()
@@ -65,11 +64,24 @@ fn unfit_skills_are_refused_with_what_to_change() {
         let message = refused(Skill::new(text));
         assert!(message.contains(why), "{text:?}: {message}");
     }
-    let long = format!("---\nname: a\ndescription: {}\n---\n", "x".repeat(65 * 1024));
+    let long = format!(
+        "---\nname: a\ndescription: {}\n---\n",
+        "x".repeat(65 * 1024)
+    );
     assert!(refused(Skill::new(long)).contains("64 KiB"));
     let deep = format!("---\nname: a\ndescription: b\nc: {}\n---\n", "[".repeat(40));
     assert!(Skill::new(deep).is_err());
-    for path in ["", "/a", "a/", "a//b", "../a", "a/./b", "a\\b", "a\nb", &"x/".repeat(17)] {
+    for path in [
+        "",
+        "/a",
+        "a/",
+        "a//b",
+        "../a",
+        "a/./b",
+        "a\\b",
+        "a\nb",
+        &"x/".repeat(17),
+    ] {
         let skill = Skill::new(MANIFEST_TEXT).unwrap();
         assert!(refused(skill.file(path, "")).contains("path `"), "{path:?}");
     }

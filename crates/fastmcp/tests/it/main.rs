@@ -7,6 +7,8 @@ mod completion;
 #[cfg(test)]
 mod eras;
 #[cfg(test)]
+mod extension;
+#[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod http;

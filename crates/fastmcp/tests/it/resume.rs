@@ -165,7 +165,9 @@ async fn rest(mut stream: TcpStream) -> String {
 
 /// The ids of the events, in their order.
 fn ids(seen: &str) -> Vec<&str> {
-    seen.lines().filter_map(|l| l.strip_prefix("id: ")).collect()
+    seen.lines()
+        .filter_map(|l| l.strip_prefix("id: "))
+        .collect()
 }
 
 #[tokio::test]
@@ -188,7 +190,11 @@ async fn a_call_goes_on_while_its_client_is_away_and_is_answered_when_it_comes_b
         "{resumed}"
     );
     let again = rest(session.get(Some(&last)).await).await;
-    assert_eq!(ids(&again), ids(&resumed), "what was sent may not have arrived");
+    assert_eq!(
+        ids(&again),
+        ids(&resumed),
+        "what was sent may not have arrived"
+    );
     let (status, _) = session
         .post(&json!({"jsonrpc": "2.0", "id": 6, "method": "ping"}))
         .await;
@@ -328,7 +334,10 @@ async fn what_was_dropped_is_told_and_what_never_was_is_refused() {
         resumed.contains("were dropped") && resumed.contains(r#""level":"warning""#),
         "{resumed}"
     );
-    assert!(resumed.contains(r#""text":"worked""#), "the answer is there");
+    assert!(
+        resumed.contains(r#""text":"worked""#),
+        "the answer is there"
+    );
     for wrong in ["x", "77-0", "0-ffff"] {
         let refused = rest(session.get(Some(wrong)).await).await;
         assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
@@ -345,8 +354,12 @@ async fn who_cancels_gets_no_answer_and_an_id_is_used_once_at_a_time() {
     let (_, twice) = session
         .post(&json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "lets_go"}}))
         .await;
-    assert!(twice.contains("a request with this id is under way"), "{twice}");
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}});
+    assert!(
+        twice.contains("a request with this id is under way"),
+        "{twice}"
+    );
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}});
     assert_eq!(session.post(&cancel).await.0, 202);
     session.signals.go.notify_one();
     let seen = rest(stream).await;

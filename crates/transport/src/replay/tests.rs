@@ -40,7 +40,10 @@ async fn a_stream_begins_with_its_first_message_and_ids_name_it() {
     let (replay, _) = replay(ReplayLimits::default());
     let (quiet, one, other) = (Outlet::new(8), Outlet::new(8), Outlet::new(8));
     let silent = replay.stream(quiet.clone(), true);
-    assert_eq!(silent.finish("answer".into()).await.as_deref(), Some("answer"));
+    assert_eq!(
+        silent.finish("answer".into()).await.as_deref(),
+        Some("answer")
+    );
     say(&replay.stream(one.clone(), true), &["a", "b"]).await;
     say(&replay.stream(other.clone(), false), &["c"]).await;
     let first = one.pop().unwrap();
@@ -106,7 +109,10 @@ async fn a_stream_that_is_let_go_waits_for_its_reader() {
     let (_, _, missed) = back(&replay, "0-1").await;
     assert_eq!(missed, events(&[("0-2", "answer")]));
     let plain = replay.stream(Outlet::new(8), false);
-    assert!(!plain.let_go(Duration::ZERO), "its client would not come back");
+    assert!(
+        !plain.let_go(Duration::ZERO),
+        "its client would not come back"
+    );
     assert!(!Outlet::new(8).let_go(Duration::ZERO));
 }
 
@@ -176,7 +182,10 @@ async fn a_stream_too_many_works_without_being_kept() {
     say(&plain, &["b"]).await;
     assert_eq!(read(&second), [(None, "b".to_owned())]);
     assert!(!plain.let_go(Duration::ZERO));
-    assert_eq!(plain.finish("answer".into()).await.as_deref(), Some("answer"));
+    assert_eq!(
+        plain.finish("answer".into()).await.as_deref(),
+        Some("answer")
+    );
     stream.abandon();
     say(&replay.stream(third.clone(), true), &["c"]).await;
     assert_eq!(read(&third).len(), 2, "an ended one makes room");
@@ -209,7 +218,18 @@ async fn ids_are_read_strictly() {
     let stream = replay.stream(Outlet::new(8), false);
     say(&stream, &["a"]).await;
     for wrong in [
-        "", "-", "0", "0-", "-0", "0-1", "1-0", "+0-0", "0-0 ", "0-0-0", "0-00000000000000000", "x-0",
+        "",
+        "-",
+        "0",
+        "0-",
+        "-0",
+        "0-1",
+        "1-0",
+        "+0-0",
+        "0-0 ",
+        "0-0-0",
+        "0-00000000000000000",
+        "x-0",
     ] {
         let error = replay.resume(wrong, Outlet::new(8)).unwrap_err();
         assert_eq!(error, ResumeError::Unknown, "{wrong:?}");
