@@ -19,13 +19,16 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Serves the fixtures of the conformance suite at `/mcp`.
+/// Serves the fixtures of the conformance suite, at `/mcp` or on standard input and output.
 #[derive(Debug, Parser)]
 #[command(name = "conformance-server")]
 struct Options {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     bind: SocketAddr,
+    /// Serve standard input and output instead.
+    #[arg(long, conflicts_with = "bind")]
+    stdio: bool,
 }
 
 #[tokio::main]
@@ -44,6 +47,9 @@ async fn main() -> fastmcp::Result<()> {
     let server = app::add(server);
     let server = skill::add(server)?.build()?;
 
+    if options.stdio {
+        return server.serve_stdio().await;
+    }
     let listener = TcpListener::bind(options.bind).await?;
     let address = listener.local_addr()?;
     #[expect(

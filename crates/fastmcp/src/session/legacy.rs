@@ -123,7 +123,8 @@ async fn call(
         exchange.outlet = session.replay.stream(reader, is_primed(version));
     }
     let (outlet, cancel) = (exchange.outlet.clone(), exchange.cancel.clone());
-    let reply = match dispatch(engine, exchange, session, &request, answer).await {
+    let work = dispatch(engine, exchange, session, &request, answer);
+    let reply = match session::survive(work).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
     };

@@ -46,7 +46,7 @@ pub(super) async fn answer(
         mask: engine.mask,
     };
     let target = exchange.peek.target.clone();
-    match dispatch(engine, exchange, &request, answer).await {
+    match session::survive(dispatch(engine, exchange, &request, answer)).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
     }
