@@ -263,6 +263,13 @@ impl FastMcp {
         self
     }
 
+    /// How many streams of `subscriptions/listen` may be open, at least one. Default 1,024.
+    #[must_use]
+    pub fn subscriptions(mut self, max: usize) -> Self {
+        self.max_subscriptions = max.max(1);
+        self
+    }
+
     /// What is kept of the streams of a session for clients that come back to them, and how soon they
     /// shall; only clients up to 2025-11-25 do.
     #[must_use]

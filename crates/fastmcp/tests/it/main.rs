@@ -13,7 +13,13 @@ mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod listen;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod resume;
+#[cfg(test)]
+mod rounds;
 #[cfg(test)]
 mod stdio;
 #[cfg(test)]
