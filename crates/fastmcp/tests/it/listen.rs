@@ -159,7 +159,12 @@ async fn there_are_so_many_subscriptions_and_no_more() {
     let mut first = listen(&memory, json!({}));
     frame(&mut first).await;
     let refused = last(&mut listen(&memory, json!({}))).await;
-    assert!(refused["error"]["message"].as_str().unwrap().contains("too many subscriptions"));
+    assert!(
+        refused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("too many subscriptions")
+    );
     drop(first);
     memory.close().await;
     frame(&mut listen(&memory, json!({}))).await;

@@ -9,7 +9,11 @@ const LISTS: [(&str, &str, &str); 4] = [
     ("tools/list", "tools", "name"),
     ("prompts/list", "prompts", "name"),
     ("resources/list", "resources", "uri"),
-    ("resources/templates/list", "resourceTemplates", "uriTemplate"),
+    (
+        "resources/templates/list",
+        "resourceTemplates",
+        "uriTemplate",
+    ),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -23,10 +27,23 @@ fn server(size: usize) -> Server {
     // Registered in an order that is not that of their names.
     for n in [3, 1, 4, 2, 0] {
         server = server
-            .tool(ToolBuilder::new(format!("t{n}"), |(), _: Context| async { "" }))
-            .prompt(PromptBuilder::new(format!("p{n}"), |(), _: Context| async { "" }))
-            .resource(ResourceBuilder::new(format!("data://{n}"), "r", |(), _: Context| async { "" }))
-            .resource(ResourceBuilder::new(format!("data://{n}/{{id}}"), "t", |_: Id, _: Context| async { "" }));
+            .tool(ToolBuilder::new(format!("t{n}"), |(), _: Context| async {
+                ""
+            }))
+            .prompt(PromptBuilder::new(
+                format!("p{n}"),
+                |(), _: Context| async { "" },
+            ))
+            .resource(ResourceBuilder::new(
+                format!("data://{n}"),
+                "r",
+                |(), _: Context| async { "" },
+            ))
+            .resource(ResourceBuilder::new(
+                format!("data://{n}/{{id}}"),
+                "t",
+                |_: Id, _: Context| async { "" },
+            ));
     }
     server.build().unwrap()
 }
@@ -80,7 +97,12 @@ async fn a_cursor_is_ours_or_refused() {
     let memory = server(2).memory();
     let first = send(&memory, request(false, "tools/list", None)).await.1;
     let ours = first["result"]["nextCursor"].as_str().unwrap().to_owned();
-    assert!(send(&memory, request(false, "tools/list", Some(&json!(ours)))).await.1["error"].is_null());
+    assert!(
+        send(&memory, request(false, "tools/list", Some(&json!(ours))))
+            .await
+            .1["error"]
+            .is_null()
+    );
     for older in [false, true] {
         for (method, _, _) in LISTS {
             for wrong in [

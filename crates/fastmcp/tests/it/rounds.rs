@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fastmcp::{
-    auth::testing,
-    prelude::*,
-    seal::KeyRing,
-    server::Engine,
-    transport::memory::Memory,
+    auth::testing, prelude::*, seal::KeyRing, server::Engine, transport::memory::Memory,
 };
 use fastmcp_guard::clock::{ManualClock, Timestamp};
 use serde_json::Value;
@@ -97,7 +93,12 @@ async fn a_state_expires() {
     clock.advance(Duration::from_secs(1));
     let late = call(&ada, "tools/call", answered(&state)).await;
     assert!(is_refused(&late), "{late}");
-    assert!(late["error"]["message"].as_str().unwrap().contains("expired"));
+    assert!(
+        late["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("expired")
+    );
 }
 
 #[tokio::test]
@@ -106,7 +107,9 @@ async fn a_state_belongs_to_its_caller_its_method_and_its_arguments() {
     let server = server(&[OLD], &clock);
     let (ada, bob) = (caller(&server, "ada"), caller(&server, "bob"));
     let state = begin(&ada).await;
-    assert!(is_refused(&call(&bob, "tools/call", answered(&state)).await));
+    assert!(is_refused(
+        &call(&bob, "tools/call", answered(&state)).await
+    ));
     let with = |name: &str, value: Value| {
         let mut params = answered(&state);
         params[name] = value;
@@ -150,7 +153,9 @@ async fn keys_rotate_and_a_new_definition_ends_what_was_begun() {
     let after = begin(&rotated).await;
     let retired = caller(&server(&[NEW], &clock), "ada");
     assert!(call(&retired, "tools/call", answered(&after)).await["error"].is_null());
-    assert!(is_refused(&call(&retired, "tools/call", answered(&before)).await));
+    assert!(is_refused(
+        &call(&retired, "tools/call", answered(&before)).await
+    ));
 
     let server = server(&[NEW], &clock);
     let ada = caller(&server, "ada");
@@ -161,10 +166,17 @@ async fn keys_rotate_and_a_new_definition_ends_what_was_begun() {
             use fastmcp::IntoTool;
             let changed = FastMcp::new("other").tool(visit.into_tool().description("Another."));
             let changed = changed.build().unwrap();
-            let changed = changed.registry().snapshot().of_kind(fastmcp::registry::Kind::Tool).next().cloned();
+            let changed = changed
+                .registry()
+                .snapshot()
+                .of_kind(fastmcp::registry::Kind::Tool)
+                .next()
+                .cloned();
             all.retain(|c| c.key() != "visit" || c.kind() != fastmcp::registry::Kind::Tool);
             all.extend(changed);
         })
         .unwrap();
-    assert!(is_refused(&call(&ada, "tools/call", answered(&state)).await));
+    assert!(is_refused(
+        &call(&ada, "tools/call", answered(&state)).await
+    ));
 }
