@@ -3,9 +3,11 @@
 //!
 //! Run with: `cargo run -p fastmcp-conformance -- --bind 127.0.0.1:3000`
 
+mod app;
 mod ask;
 mod prompt;
 mod resource;
+mod skill;
 mod task;
 mod tool;
 
@@ -18,13 +20,16 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Serves the fixtures of the conformance suite at `/mcp`.
+/// Serves the fixtures of the conformance suite, at `/mcp` or on standard input and output.
 #[derive(Debug, Parser)]
 #[command(name = "conformance-server")]
 struct Options {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     bind: SocketAddr,
+    /// Serve standard input and output instead.
+    #[arg(long, conflicts_with = "bind")]
+    stdio: bool,
 }
 
 #[tokio::main]
@@ -40,8 +45,13 @@ async fn main() -> fastmcp::Result<()> {
     let server = ask::add(server);
     let server = task::add(server);
     let server = resource::add(server);
-    let server = prompt::add(server).build()?;
+    let server = prompt::add(server);
+    let server = app::add(server);
+    let server = skill::add(server)?.build()?;
 
+    if options.stdio {
+        return server.serve_stdio().await;
+    }
     let listener = TcpListener::bind(options.bind).await?;
     let address = listener.local_addr()?;
     #[expect(

@@ -16,9 +16,12 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fastmcp_protocol::{
+    app::{self, ToolUi},
+    content::Icon,
     header::{MirroredParam, mirrored_params},
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
+    skill::Skill,
     tool::{TaskSupport, Tool},
     wire::CacheHint,
 };
@@ -27,7 +30,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     call::{Input, Outcome},
     context::Context,
-    error::Result,
+    error::{Error, Result},
 };
 
 pub use crate::{call::Kind, schema};
@@ -77,6 +80,16 @@ pub struct Component {
     mirrored: Vec<MirroredParam>,
     cache_hint: CacheHint,
     begins_task: bool,
+    skill: SkillPart,
+    listed: bool,
+    app_only: bool,
+}
+
+/// What a resource is to a skill.
+enum SkillPart {
+    None,
+    Manifest(Arc<Skill>),
+    File,
 }
 
 impl Component {
@@ -89,7 +102,14 @@ impl Component {
             Definition::Tool(tool) => mirrored_params(&tool.input_schema).unwrap_or_default(),
             _ => Vec::new(),
         };
+        let app_only = match &definition {
+            Definition::Tool(tool) => {
+                ToolUi::of(tool.meta.as_ref()).is_some_and(|ui| ui.is_app_only())
+            }
+            _ => false,
+        };
         Self {
+            app_only,
             definition,
             handler: Arc::new(handler),
             template: None,
@@ -100,6 +120,8 @@ impl Component {
             mirrored,
             cache_hint: CacheHint::default(),
             begins_task: false,
+            skill: SkillPart::None,
+            listed: true,
         }
     }
 
@@ -153,6 +175,59 @@ impl Component {
         self.extension.is_some()
     }
 
+    /// Makes a resource the manifest of a skill.
+    pub(crate) fn with_skill(mut self, skill: Skill) -> Self {
+        self.skill = SkillPart::Manifest(Arc::new(skill));
+        self
+    }
+
+    /// Makes a resource a file of a skill.
+    pub(crate) fn within_skill(mut self) -> Self {
+        self.skill = SkillPart::File;
+        self
+    }
+
+    /// The skill of which this is the manifest.
+    pub(crate) fn skill(&self) -> Option<&Skill> {
+        match &self.skill {
+            SkillPart::Manifest(skill) => Some(skill),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a file of a skill, its manifest included.
+    pub(crate) const fn is_of_skill(&self) -> bool {
+        !matches!(self.skill, SkillPart::None)
+    }
+
+    /// Whether this belongs to MCP Apps: a tool that shows a document, or the document.
+    pub(crate) fn is_of_app(&self) -> bool {
+        match &self.definition {
+            Definition::Tool(tool) => ToolUi::of(tool.meta.as_ref()).is_some(),
+            Definition::Resource(resource) => resource.uri.starts_with(app::SCHEME),
+            Definition::Template(template) => template.uri_template.starts_with(app::SCHEME),
+            Definition::Prompt(_) => false,
+        }
+    }
+
+    /// Whether this is a tool for documents of MCP Apps alone.
+    pub(crate) const fn is_app_only(&self) -> bool {
+        self.app_only
+    }
+
+    /// Leaves the component out of lists: who knows its name may use it.
+    #[must_use]
+    pub const fn unlisted(mut self) -> Self {
+        self.listed = false;
+        self
+    }
+
+    /// Whether lists show the component to those who may see it.
+    #[must_use]
+    pub const fn is_listed(&self) -> bool {
+        self.listed
+    }
+
     /// What clients are told.
     #[must_use]
     pub const fn definition(&self) -> &Definition {
@@ -203,8 +278,15 @@ impl Component {
                 Definition::Template(d) => serde_json::to_vec(d),
                 Definition::Prompt(d) => serde_json::to_vec(d),
             };
+            let mut text = text.unwrap_or_default();
+            // A skill changes with any of its files.
+            text.extend(
+                self.skill()
+                    .and_then(|s| serde_json::to_vec(s).ok())
+                    .unwrap_or_default(),
+            );
             let mut hash = [0; 32];
-            hash.copy_from_slice(digest(&SHA256, &text.unwrap_or_default()).as_ref());
+            hash.copy_from_slice(digest(&SHA256, &text).as_ref());
             hash
         })
     }
@@ -240,6 +322,21 @@ impl Component {
 
     pub(crate) fn handler(&self) -> &dyn Handler {
         &*self.handler
+    }
+}
+
+/// Refuses icons that clients must not fetch.
+pub(crate) fn check_icons(icons: Option<&[Icon]>) -> Result<()> {
+    match icons
+        .unwrap_or_default()
+        .iter()
+        .find(|icon| !icon.is_safe())
+    {
+        Some(icon) => Err(Error::internal(format!(
+            "icon `{}` must be an `https:` or `data:` URI",
+            icon.src.chars().take(128).collect::<String>()
+        ))),
+        None => Ok(()),
     }
 }
 

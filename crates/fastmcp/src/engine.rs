@@ -8,16 +8,19 @@ use std::{fmt, sync::Arc, time::Duration};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
-    Method, ProtocolVersion, RpcError,
+    Method, ProtocolVersion, RpcError, app,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
     completion::{CompleteParams, CompleteResult, Reference},
+    content::JsonObject,
     discover::DiscoverResult,
+    skill,
     subscription::SubscriptionFilter,
     task::EXTENSION,
     wire::CacheHint,
 };
 use fastmcp_transport::{Denied, Peer};
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -138,12 +141,24 @@ impl Engine {
             resources,
             completions: self.completer.is_some().then(serde_json::Map::new),
             logging: Some(serde_json::Map::new()),
-            extensions: self.registry.snapshot().has_tasks().then(|| {
-                let settings = serde_json::Value::Object(serde_json::Map::new());
-                [(EXTENSION.to_owned(), settings)].into_iter().collect()
-            }),
+            extensions: self.extensions(),
             ..ServerCapabilities::default()
         }
+    }
+
+    /// The extensions that what the server has belongs to.
+    fn extensions(&self) -> Option<JsonObject> {
+        let mut extensions = JsonObject::new();
+        if self.registry.snapshot().has_skills() {
+            extensions.insert(skill::EXTENSION.to_owned(), json!({"directoryRead": true}));
+        }
+        if self.registry.snapshot().has_apps() {
+            extensions.insert(app::EXTENSION.to_owned(), json!({}));
+        }
+        if self.registry.snapshot().has_tasks() {
+            extensions.insert(EXTENSION.to_owned(), json!({}));
+        }
+        (!extensions.is_empty()).then_some(extensions)
     }
 
     /// The lists that the server has and tells changes of.
@@ -186,6 +201,9 @@ impl Engine {
             | Method::TasksCancel
             | Method::TasksList
             | Method::TasksResult => self.registry.snapshot().has_tasks(),
+            Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
+                self.registry.snapshot().has_skills()
+            }
             _ => true,
         }
     }

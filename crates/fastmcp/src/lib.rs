@@ -37,6 +37,7 @@ pub mod schema;
 pub mod seal;
 pub mod server;
 mod session;
+pub mod skill;
 
 pub use client::Client;
 pub use component::{
@@ -53,6 +54,7 @@ pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
 pub use proxy::Proxy;
 pub use server::{FastMcp, Server, TaskLimits};
+pub use skill::Skill;
 
 /// What most servers need.
 pub mod prelude {

@@ -103,6 +103,9 @@ pub struct Snapshot {
     index: Index,
     /// Whether a tool runs as a task.
     tasks: bool,
+    has_skills: bool,
+    has_apps: bool,
+    has_app_only: bool,
     pages: Mutex<Pages>,
 }
 
@@ -162,6 +165,8 @@ pub(crate) struct PageKey {
     pub(crate) class: Class,
     pub(crate) version: ProtocolVersion,
     pub(crate) offset: usize,
+    /// Whether the client shows documents of MCP Apps.
+    pub(crate) apps: bool,
 }
 
 impl Snapshot {
@@ -186,6 +191,9 @@ impl Snapshot {
             .iter()
             .any(|c| c.task_support() != TaskSupport::Forbidden);
         Ok(Self {
+            has_apps: components.iter().any(|c| c.is_of_app()),
+            has_app_only: components.iter().any(|c| c.is_app_only()),
+            has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
             index,
             tasks,
@@ -212,6 +220,21 @@ impl Snapshot {
     #[must_use]
     pub const fn has_tasks(&self) -> bool {
         self.tasks
+    }
+
+    /// Whether something belongs to MCP Apps.
+    pub(crate) const fn has_apps(&self) -> bool {
+        self.has_apps
+    }
+
+    /// Whether a tool is for documents of MCP Apps alone.
+    pub(crate) const fn has_app_only(&self) -> bool {
+        self.has_app_only
+    }
+
+    /// Whether one of the resources is the manifest of a skill.
+    pub(crate) const fn has_skills(&self) -> bool {
+        self.has_skills
     }
 
     /// The component of `kind` named `key` that exists for `caller`.
@@ -291,6 +314,7 @@ mod tests {
             kind: Kind::Tool,
             class: Class::default(),
             version: ProtocolVersion::LATEST,
+            apps: false,
             offset,
         };
         let mut pages = Pages::default();

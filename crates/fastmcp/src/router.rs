@@ -1,5 +1,7 @@
 //! From a request to the component that answers it.
 
+pub(crate) mod skill;
+
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -123,28 +125,34 @@ fn unknown(what: &str, name: &str) -> Error {
     Error::not_found(format!("unknown {what} `{shown}`"))
 }
 
-/// One page of a list, encoded.
+/// One page of a list, encoded. Tools for documents of MCP Apps alone are listed for clients that show
+/// such documents: others would hand them to their model.
 pub(crate) fn list(
     engine: &Engine,
     caller: &Caller,
     kind: Kind,
     version: ProtocolVersion,
     request: &Request,
+    shows_apps: impl FnOnce() -> bool,
 ) -> Result<ByteString> {
     let p: PaginatedParams<'_> =
         Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
     let offset = registry::offset(p.cursor.as_deref()).map_err(Error::protocol)?;
     let snapshot = engine.registry.snapshot();
+    // Only lists with such tools differ, so only those are asked for.
+    let apps = kind == Kind::Tool && snapshot.has_app_only() && shows_apps();
     let key = PageKey {
         kind,
         class: engine.gate().class(caller),
         version,
         offset,
+        apps,
     };
     snapshot.page(key, || {
         let visible: Vec<_> = snapshot
             .of_kind(kind)
-            .filter(|c| engine.gate().visible(caller, c))
+            .filter(|c| apps || !c.is_app_only())
+            .filter(|c| c.is_listed() && engine.gate().visible(caller, c))
             .collect();
         if offset > 0 && offset >= visible.len() {
             return Err(Error::protocol(RpcError::invalid_params(

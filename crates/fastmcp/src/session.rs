@@ -6,11 +6,12 @@ mod modern;
 mod state;
 mod task;
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{http::Route, meta::Peek};
 use fastmcp_transport::{Inbound, Outlet, Peer, Reply, What};
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use crate::{
     call::{Asks, Outcome, Payload},
     context::{Asking, Context, Origin},
     engine::{Engine, task::Record},
-    error::Result,
+    error::{Error, Result},
     router::Resolved,
 };
 
@@ -52,6 +53,14 @@ pub(crate) async fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound
         What::Listen { last_event_id } => legacy::listen(&engine, exchange, last_event_id).await,
         What::Terminate => legacy::terminate(&engine, &exchange),
     }
+}
+
+/// Awaits `work`; a panic in it is its failure, so that the others who are served go on.
+async fn survive<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(Error::internal("a handler panicked")))
 }
 
 /// How far a call came in one round.

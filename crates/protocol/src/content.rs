@@ -103,6 +103,18 @@ impl Icon {
             ..Self::default()
         }
     }
+
+    /// Whether clients may fetch it: `src` is an `https:` or a `data:` URI.
+    ///
+    /// Source: MCP 2026-07-28, basic, "Icons", security considerations.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        let begins = |scheme: &str| {
+            let begin = self.src.get(..scheme.len());
+            begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        };
+        begins("https://") || begins("data:")
+    }
 }
 
 /// Text.
@@ -280,6 +292,14 @@ impl ResourceContents {
             Self::Blob(contents) => contents.mime_type = Some(mime_type.into()),
         }
         self
+    }
+
+    /// `_meta`.
+    pub const fn meta_mut(&mut self) -> &mut Option<Meta> {
+        match self {
+            Self::Text(contents) => &mut contents.meta,
+            Self::Blob(contents) => &mut contents.meta,
+        }
     }
 
     /// The URI.

@@ -5,6 +5,7 @@
 //!
 //! The canonical types are those of the newest revision; [`legacy`] renders them for older peers.
 
+pub mod app;
 pub mod args;
 pub mod capability;
 pub mod completion;
@@ -27,6 +28,7 @@ pub mod raw;
 pub mod resource;
 pub mod roots;
 pub mod sampling;
+pub mod skill;
 pub mod subscription;
 pub mod task;
 pub mod tool;

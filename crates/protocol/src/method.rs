@@ -68,6 +68,8 @@ methods! {
     PromptsGet = "prompts/get",
     /// Lists prompts.
     PromptsList = "prompts/list",
+    /// Lists a folder. Extension: skills.
+    ResourcesDirectoryRead = "resources/directory/read",
     /// Lists resources.
     ResourcesList = "resources/list",
     /// Reads a resource.
@@ -82,6 +84,10 @@ methods! {
     RootsList = "roots/list",
     /// Asks the client's model; a request of the server.
     SamplingCreateMessage = "sampling/createMessage",
+    /// Describes a skill. Extension: skills.
+    SkillsGet = "skills/get",
+    /// Lists skills. Extension: skills.
+    SkillsList = "skills/list",
     /// Opens a stream of change notifications. Modern.
     SubscriptionsListen = "subscriptions/listen",
     /// Calls off a task.
@@ -103,7 +109,8 @@ methods! {
 impl Method {
     /// Whether a modern client may call this method.
     ///
-    /// Source: MCP 2026-07-28, schema, `ClientRequest`; SEP-2663 for the methods of tasks.
+    /// Source: MCP 2026-07-28, schema, `ClientRequest`; SEP-2640 for the methods of skills and SEP-2663
+    /// for those of tasks.
     #[must_use]
     pub const fn is_modern_request(self) -> bool {
         matches!(
@@ -112,9 +119,12 @@ impl Method {
                 | Self::Discover
                 | Self::PromptsGet
                 | Self::PromptsList
+                | Self::ResourcesDirectoryRead
                 | Self::ResourcesList
                 | Self::ResourcesRead
                 | Self::ResourcesTemplatesList
+                | Self::SkillsGet
+                | Self::SkillsList
                 | Self::SubscriptionsListen
                 | Self::TasksCancel
                 | Self::TasksGet
@@ -139,7 +149,7 @@ impl Method {
 
     /// Whether a legacy client may call this method.
     ///
-    /// Source: MCP 2025-11-25, schema, `ClientRequest`.
+    /// Source: MCP 2025-11-25, schema, `ClientRequest`; SEP-2640.
     #[must_use]
     pub const fn is_legacy_request(self) -> bool {
         matches!(
@@ -150,11 +160,14 @@ impl Method {
                 | Self::Ping
                 | Self::PromptsGet
                 | Self::PromptsList
+                | Self::ResourcesDirectoryRead
                 | Self::ResourcesList
                 | Self::ResourcesRead
                 | Self::ResourcesSubscribe
                 | Self::ResourcesTemplatesList
                 | Self::ResourcesUnsubscribe
+                | Self::SkillsGet
+                | Self::SkillsList
                 | Self::TasksCancel
                 | Self::TasksGet
                 | Self::TasksList

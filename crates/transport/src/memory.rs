@@ -101,12 +101,13 @@ impl<D: Door> Memory<D> {
         Exchange::new(call, outlet, cancel, self.tracker.clone())
     }
 
-    /// Waits for calls that were abandoned.
+    /// Ends what belongs to the connection, and waits for calls that were abandoned.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn close(&self) {
+        drop(self.exchange(What::Terminate, CancellationToken::new()));
         self.tracker.close();
         self.tracker.wait().await;
     }

@@ -309,33 +309,53 @@ impl Resumed {
     ///
     /// Dropped, the client may have got a part, and comes back for the rest.
     pub async fn replay(mut self) -> Option<Outlet> {
-        /// Messages that are copied at once.
-        const CHUNK: usize = 32;
         loop {
-            let missed = {
-                let mut streams = self.replay.lock();
-                let log = streams.by_number.get_mut(&self.number)?;
-                if !log.is_turn(self.turn) {
-                    return None;
-                }
-                let missed = log.after(self.number, self.seen, CHUNK);
-                if missed.is_empty() {
-                    if log.has_ended() {
-                        return None;
+            match self.next() {
+                Next::Missed(missed) => {
+                    for (seen, frame) in missed {
+                        self.reader.send(frame).await.ok()?;
+                        self.seen = seen;
                     }
-                    log.attach(self.reader.clone());
-                    break;
                 }
-                missed
-            };
-            for (seen, frame) in missed {
-                self.reader.send(frame).await.ok()?;
-                self.seen = seen;
+                Next::Live => break,
+                Next::Over => return None,
             }
         }
         let kept = Kept::resumed(self.replay, self.reader, self.number);
         Some(Outlet::kept(Arc::new(kept)))
     }
+
+    /// What comes next; where nothing was missed any more, the reader is put where it reads what comes.
+    fn next(&self) -> Next {
+        /// Messages that are copied at once.
+        const CHUNK: usize = 32;
+        let mut streams = self.replay.lock();
+        let Some(log) = streams.by_number.get_mut(&self.number) else {
+            return Next::Over;
+        };
+        if !log.is_turn(self.turn) {
+            return Next::Over;
+        }
+        let missed = log.after(self.number, self.seen, CHUNK);
+        if !missed.is_empty() {
+            return Next::Missed(missed);
+        }
+        if log.has_ended() {
+            return Next::Over;
+        }
+        log.attach(self.reader.clone());
+        Next::Live
+    }
+}
+
+/// How a replay goes on.
+enum Next {
+    /// With these.
+    Missed(Vec<(u64, Frame)>),
+    /// Everything is sent.
+    Live,
+    /// There is nothing more for this reader.
+    Over,
 }
 
 /// The id of a message: the stream, and where on it.

@@ -1,12 +1,13 @@
 //! Lines on standard input and output.
 //!
 //! Nothing but messages is written. Each line is one message, at most [`Limits::message_bytes`]
-//! long. A slow reader makes calls wait; nothing is buffered without end.
+//! long. A slow reader makes calls wait, and no more lines are read once [`Limits::concurrent_calls`]
+//! of them do; nothing is buffered without end. The end of input, and a reader that is gone, end it.
 //!
 //! Source: MCP 2026-07-28, basic/transports/stdio.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -103,6 +104,7 @@ impl<D: Door> Stdio<D> {
             line.clear();
             let read = tokio::select! {
                 () = shutdown.cancelled() => break Ok(()),
+                () = lines.closed() => break Ok(()),
                 read = read_line(&mut input, &mut line, self.shared.limits.message_bytes) => read,
             };
             match read {
@@ -121,6 +123,7 @@ impl<D: Door> Stdio<D> {
         };
         listening.abort();
         drop(lines);
+        self.shared.leave();
         tracker.close();
         // What was asked for before the end is answered: `printf ... | server` must print something.
         let finished = tokio::time::timeout(GRACE, tracker.wait()).await.is_ok() || {
@@ -182,8 +185,14 @@ impl<D: Door> Shared<D> {
             return;
         };
         let cancel = CancellationToken::new();
-        if let Some(id) = &id {
-            self.lock().insert(id.clone(), cancel.clone());
+        if let Some(id) = &id
+            && !self.enter(id, &cancel)
+        {
+            let error = RpcError::new(
+                fastmcp_protocol::ErrorCode::INVALID_REQUEST,
+                "a request with this id is under way; give each an id of its own",
+            );
+            return write(lines, encode_error(Some(id), &error).into()).await;
         }
         let exchange = self.exchange(What::Message(message, route), cancel.clone());
         let (shared, lines) = (Arc::clone(self), lines.clone());
@@ -206,6 +215,22 @@ impl<D: Door> Shared<D> {
             cancel.clone(),
         );
         pump(exchange, &lines, &cancel).await;
+    }
+
+    /// Notes a request that can be cancelled; not if another one has its id.
+    fn enter(&self, id: &RequestId, cancel: &CancellationToken) -> bool {
+        match self.lock().entry(id.clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(cancel.clone());
+                true
+            }
+        }
+    }
+
+    /// Ends what belongs to the connection. Dropped, the call is finished by the tracker.
+    fn leave(&self) {
+        drop(self.exchange(What::Terminate, CancellationToken::new()));
     }
 
     fn exchange(&self, what: What, cancel: CancellationToken) -> Exchange {
@@ -282,7 +307,13 @@ async fn write_lines<W: AsyncWrite + Unpin>(
     mut output: W,
 ) -> io::Result<()> {
     while let Some(line) = lines.recv().await {
-        output.write_all(line.as_bytes()).await?;
+        // Between the tokens of a message, where alone it may stand, a line break means nothing.
+        let one_line = if line.bytes().any(|b| matches!(b, b'\n' | b'\r')) {
+            line.replace(['\n', '\r'], " ").into()
+        } else {
+            line
+        };
+        output.write_all(one_line.as_bytes()).await?;
         output.write_all(b"\n").await?;
         output.flush().await?;
     }
@@ -365,5 +396,19 @@ mod tests {
             read_line(&mut input, &mut line, 8).await,
             Ok(Line::End)
         ));
+    }
+
+    #[tokio::test]
+    async fn a_message_is_one_line_however_it_was_made() {
+        let (lines, written) = mpsc::channel(2);
+        lines
+            .send("{\n  \"a\": \"b\\nc\"\r\n}".into())
+            .await
+            .unwrap();
+        lines.send("{}".into()).await.unwrap();
+        drop(lines);
+        let mut out = Vec::new();
+        write_lines(written, &mut out).await.unwrap();
+        assert_eq!(out, b"{   \"a\": \"b\\nc\"  }\n{}\n");
     }
 }

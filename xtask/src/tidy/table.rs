@@ -218,6 +218,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
         order: &[
             "seal",
             "component",
+            "skill",
             "gate",
             "registry",
             "respond",

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome},
-    component::{Component, Definition},
+    component::{self, Component, Definition},
     context::Context,
     error::{Error, Result},
     schema,
@@ -109,6 +109,8 @@ impl PromptBuilder {
         let name = self.prompt.name.clone();
         let call = self
             .call
+            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
+        component::check_icons(self.prompt.icons.as_deref())
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
         Ok(Component::new(Definition::Prompt(self.prompt), call)
             .with_required_scopes(self.scopes)

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use fastmcp_protocol::{
+    app::{self, ResourceUi},
     content::{Annotations, Icon, Meta, ResourceContents},
     resource::{ReadResourceResult, Resource, ResourceTemplate},
     wire::CacheHint,
@@ -13,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
-    call::{Input, Outcome},
-    component::{Component, Definition, Json, UriTemplate, template},
+    call::{Input, Outcome, Payload},
+    component::{self, Component, Definition, Json, UriTemplate, template},
     context::Context,
     error::{Error, Result},
     schema,
@@ -38,6 +39,7 @@ pub struct ResourceBuilder {
     annotations: Option<Annotations>,
     size: Option<u64>,
     cache_hint: CacheHint,
+    ui: Option<ResourceUi>,
     scopes: Vec<String>,
     tags: Vec<String>,
     call: Result<(Option<UriTemplate>, Call)>,
@@ -71,6 +73,7 @@ impl ResourceBuilder {
             annotations: None,
             size: None,
             cache_hint: CacheHint::default(),
+            ui: None,
             scopes: Vec::new(),
             tags: Vec::new(),
             call,
@@ -135,6 +138,17 @@ impl ResourceBuilder {
         self
     }
 
+    /// Makes this a document of MCP Apps: its address must begin with `ui://`, its type is
+    /// `text/html;profile=mcp-app`, and `ui` says what its sandbox allows.
+    ///
+    /// Source: SEP-1865.
+    #[must_use]
+    pub fn ui(mut self, ui: ResourceUi) -> Self {
+        self.mime_type = Some(app::MIME_TYPE.to_owned());
+        self.ui = Some(ui);
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
@@ -149,12 +163,24 @@ impl ResourceBuilder {
         self
     }
 
-    pub(crate) fn build(self) -> Result<Component> {
-        let uri = self.uri;
+    pub(crate) fn build(mut self) -> Result<Component> {
+        let uri = std::mem::take(&mut self.uri);
         if !has_scheme(&uri) {
             return Err(Error::internal(format!(
                 "resource `{uri}` has no scheme; write `resource://{uri}`"
             )));
+        }
+        component::check_icons(self.icons.as_deref())
+            .map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
+        let ui = self.ui.map(ResourceUi::into_meta);
+        if let Some((key, value)) = &ui {
+            if !uri.starts_with(app::SCHEME) {
+                return Err(Error::internal(format!(
+                    "resource `{uri}` is a document of an app; its address must begin with `ui://`"
+                )));
+            }
+            let meta = self.meta.unwrap_or_default();
+            self.meta = Some(meta.with(*key, value.clone()));
         }
         let (template, call) = self
             .call
@@ -181,7 +207,11 @@ impl ResourceBuilder {
             Definition::Resource(definition)
         };
         let component = Component::new(definition, move |context, input| {
-            call(context, input, mime_type.clone())
+            let read = call(context, input, mime_type.clone());
+            match ui.clone() {
+                Some(ui) => Box::pin(async move { read.await.map(|outcome| marked(outcome, &ui)) }),
+                None => read,
+            }
         })
         .with_required_scopes(self.scopes)
         .with_cache_hint(self.cache_hint)
@@ -191,6 +221,17 @@ impl ResourceBuilder {
             None => component,
         })
     }
+}
+
+/// Says in the contents, where hosts look first, what the sandbox allows.
+fn marked(mut outcome: Outcome, (key, value): &(&'static str, Value)) -> Outcome {
+    if let Outcome::Complete(Payload::Resource(result)) = &mut outcome {
+        for contents in &mut result.contents {
+            let meta = contents.meta_mut().get_or_insert_default();
+            meta.0.entry(*key).or_insert_with(|| value.clone());
+        }
+    }
+    outcome
 }
 
 impl std::fmt::Debug for ResourceBuilder {

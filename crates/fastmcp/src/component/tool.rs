@@ -4,6 +4,7 @@ use std::{future::Future, path::Path, sync::Arc};
 
 use fastmcp_protocol::{
     Raw,
+    app::{self, ToolUi},
     content::{ContentBlock, Icon, Meta},
     header::mirrored_params,
     tool::{
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{Component, Definition},
+    component::{self, Component, Definition},
     context::Context,
     error::{Error, Result},
     schema,
@@ -37,6 +38,7 @@ pub struct ToolBuilder {
     tool: Tool,
     call: Result<Call>,
     replaced: bool,
+    ui: Option<ToolUi>,
     scopes: Vec<String>,
     tags: Vec<String>,
     begins_task: bool,
@@ -104,6 +106,7 @@ impl ToolBuilder {
             tool,
             call,
             replaced: false,
+            ui: None,
             scopes: Vec::new(),
             tags: Vec::new(),
             begins_task: false,
@@ -208,19 +211,40 @@ impl ToolBuilder {
         self
     }
 
+    /// Says which document the tool shows where the client knows MCP Apps, and who may use it: a tool
+    /// for documents alone is listed for such clients only. The result must be of use as text too.
+    ///
+    /// Source: SEP-1865.
+    #[must_use]
+    pub fn ui(mut self, ui: ToolUi) -> Self {
+        self.ui = Some(ui);
+        self
+    }
+
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.tool.name.clone();
         let wrong = |why: &dyn std::fmt::Display| Error::internal(format!("tool `{name}`: {why}"));
         let mut call = self.call.map_err(|e| wrong(&e))?;
         mirrored_params(&self.tool.input_schema).map_err(|e| wrong(&e))?;
+        component::check_icons(self.tool.icons.as_deref()).map_err(|e| wrong(&e))?;
+        let mut tool = self.tool;
+        if let Some(ui) = self.ui {
+            let shown = ui.resource_uri.as_deref();
+            if shown.is_some_and(|uri| !uri.starts_with(app::SCHEME)) {
+                return Err(wrong(&"`resourceUri` of its `ui` must begin with `ui://`"));
+            }
+            let (key, value) = ui.into_meta();
+            let meta = tool.meta.unwrap_or_default();
+            tool.meta = Some(meta.with(key, value));
+        }
         if self.replaced {
-            let schema = self.tool.input_schema.to_value().map_err(|e| wrong(&e))?;
+            let schema = tool.input_schema.to_value().map_err(|e| wrong(&e))?;
             call = checked(
                 schema::Constraints::compile(&schema).map_err(|e| wrong(&e))?,
                 call,
             );
         }
-        Ok(Component::new(Definition::Tool(self.tool), call)
+        Ok(Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
             .with_begins_task(self.begins_task)
             .with_tags(self.tags))

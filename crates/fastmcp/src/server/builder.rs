@@ -1,6 +1,6 @@
 //! Building a server.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Authenticate, Engine, Server};
 use crate::{
     call::Kind,
-    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool},
+    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, check_icons},
     engine::{
         CacheHints,
         session::Sessions,
@@ -23,6 +23,7 @@ use crate::{
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
+    skill::Skill,
 };
 
 /// A server in the making.
@@ -109,6 +110,20 @@ impl FastMcp {
         self
     }
 
+    /// Names the server for people.
+    #[must_use]
+    pub fn title(mut self, text: impl Into<String>) -> Self {
+        self.info.title = Some(text.into());
+        self
+    }
+
+    /// Says what the server is, in a sentence.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.info.description = Some(text.into());
+        self
+    }
+
     /// Shows clients an icon of the server; may be repeated. It goes out with every answer, so give an
     /// `https:` address rather than a long `data:` one.
     #[must_use]
@@ -136,6 +151,31 @@ impl FastMcp {
     pub fn prompt(mut self, prompt: impl IntoPrompt) -> Self {
         self.components.push(prompt.into_prompt().build());
         self
+    }
+
+    /// Adds a skill: its manifest is a resource that lists show, its other files are resources that
+    /// they do not.
+    #[must_use]
+    pub fn skill(mut self, skill: Skill) -> Self {
+        self.add_skill(skill);
+        self
+    }
+
+    /// Adds the skills of a folder; see [`Skill::from_folder`]. Reads it now, and blocks while it does.
+    #[must_use]
+    pub fn skills_from(mut self, folder: impl AsRef<Path>) -> Self {
+        match Skill::from_folder(folder.as_ref()) {
+            Ok(skills) => skills.into_iter().for_each(|skill| self.add_skill(skill)),
+            Err(error) => self.components.push(Err(error)),
+        }
+        self
+    }
+
+    fn add_skill(&mut self, skill: Skill) {
+        match skill.into_components() {
+            Ok(components) => self.components.extend(components.into_iter().map(Ok)),
+            Err(error) => self.components.push(Err(error)),
+        }
     }
 
     /// Adds a component that was made by hand.
@@ -249,18 +289,18 @@ impl FastMcp {
         self
     }
 
+    /// How many streams of `subscriptions/listen` may be open, at least one. Default 1,024.
+    #[must_use]
+    pub fn subscriptions(mut self, max: usize) -> Self {
+        self.max_subscriptions = max.max(1);
+        self
+    }
+
     /// What is kept of the streams of a session for clients that come back to them, and how soon they
     /// shall; only clients up to 2025-11-25 do.
     #[must_use]
     pub fn replay(mut self, limits: ReplayLimits) -> Self {
         self.replay = limits;
-        self
-    }
-
-    /// How many `subscriptions/listen` may be open at once, each of them a stream. Default 1,024.
-    #[must_use]
-    pub const fn subscriptions(mut self, max: usize) -> Self {
-        self.max_subscriptions = max;
         self
     }
 
@@ -277,6 +317,7 @@ impl FastMcp {
     ///
     /// When a component cannot be built or two have one name, and when a limit is out of its range.
     pub fn build(self) -> Result<Server> {
+        check_icons(self.info.icons.as_deref())?;
         let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
         let key_ring = match self.key_ring {
             Some(key_ring) => key_ring,

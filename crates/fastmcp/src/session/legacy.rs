@@ -12,7 +12,7 @@ use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Era, ErrorCode, Message, Method, Notification, ProtocolVersion, Raw, Request, RequestId,
-    Response, RpcError,
+    Response, RpcError, app,
     header::SESSION_ID,
     initialize::InitializeParams,
     jsonrpc::{encode_error, encode_result},
@@ -124,7 +124,8 @@ async fn call(
         exchange.outlet = session.replay.stream(reader, is_primed(version));
     }
     let (outlet, cancel) = (exchange.outlet.clone(), exchange.cancel.clone());
-    let reply = match dispatch(engine, exchange, session, &request, answer).await {
+    let work = dispatch(engine, exchange, session, &request, answer);
+    let reply = match session::survive(work).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
     };
@@ -220,7 +221,12 @@ async fn dispatch(
 ) -> Result<Reply> {
     let caller = exchange.caller.clone();
     let page = |kind| {
-        router::list(engine, &caller, kind, answer.version, request)
+        let shows_apps = || {
+            session
+                .as_ref()
+                .is_some_and(|s| app::shows_apps(&s.capabilities))
+        };
+        router::list(engine, &caller, kind, answer.version, request, shows_apps)
             .map(|body| answer.encoded(&body, None))
     };
     let Some(method) = answer.method else {
@@ -243,6 +249,10 @@ async fn dispatch(
         Method::ResourcesList => page(Kind::Resource),
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
+        Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
+            let body = router::skill::answer(engine, &caller, method, answer.version, request)?;
+            Ok(answer.encoded(&body, None))
+        }
         Method::Complete => {
             let result = engine
                 .complete(&caller, router::completion(request)?)

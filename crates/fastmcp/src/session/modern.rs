@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fastmcp_protocol::{
-    Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, header,
+    Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, app, header,
     jsonrpc::encode_result,
     logging::LoggingLevel,
     mrtr::{InputRequests, InputRequired, InputResponses},
@@ -51,7 +51,7 @@ pub(super) async fn answer(
         mask: engine.mask,
     };
     let target = exchange.peek.target.clone();
-    match dispatch(engine, exchange, &request, answer).await {
+    match session::survive(dispatch(engine, exchange, &request, answer)).await {
         Ok(reply) => reply,
         Err(error) => answer.error(target.as_ref(), &error),
     }
@@ -64,7 +64,14 @@ async fn dispatch(
     answer: Answer<'_>,
 ) -> Result<Reply> {
     let page = |kind| {
-        router::list(engine, &exchange.caller, kind, answer.version, request)
+        let shows_apps = || {
+            let declared = exchange.peek.meta.client_capabilities.as_ref();
+            declared
+                .and_then(|raw| raw.decode().ok())
+                .is_some_and(|client| app::shows_apps(&client))
+        };
+        let (caller, version) = (&exchange.caller, answer.version);
+        router::list(engine, caller, kind, version, request, shows_apps)
             .map(|body| answer.encoded(&body, Some(engine.cache_hints.of(kind))))
     };
     let Some(method) = answer.method else {
@@ -79,6 +86,11 @@ async fn dispatch(
         Method::ResourcesList => page(Kind::Resource),
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
+        Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
+            let body =
+                router::skill::answer(engine, &exchange.caller, method, answer.version, request)?;
+            Ok(answer.encoded(&body, Some(engine.cache_hints.of(Kind::Resource))))
+        }
         Method::Complete => {
             let result = engine
                 .complete(&exchange.caller, router::completion(request)?)

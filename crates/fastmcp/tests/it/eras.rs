@@ -29,7 +29,7 @@ fn server() -> Server {
     FastMcp::new("eras").tool(add).tool(visit).build().unwrap()
 }
 
-async fn send<D: Door>(memory: &Memory<D>, message: Value) -> (Vec<Value>, Value) {
+pub(crate) async fn send<D: Door>(memory: &Memory<D>, message: Value) -> (Vec<Value>, Value) {
     let mut exchange = memory.send(&message.to_string().into());
     let mut frames = Vec::new();
     loop {
@@ -43,7 +43,7 @@ async fn send<D: Door>(memory: &Memory<D>, message: Value) -> (Vec<Value>, Value
     }
 }
 
-fn modern(method: &str, mut params: Value, capabilities: &Value) -> Value {
+pub(crate) fn modern(method: &str, mut params: Value, capabilities: &Value) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": capabilities,

@@ -11,15 +11,23 @@ mod completion;
 #[cfg(test)]
 mod eras;
 #[cfg(test)]
+mod extension;
+#[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod listen;
+#[cfg(test)]
 mod once;
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod resume;
+#[cfg(test)]
+mod rounds;
 #[cfg(test)]
 mod stdio;
 #[cfg(test)]

@@ -128,3 +128,96 @@ async fn a_line_over_the_limit_is_refused_and_the_next_is_served() {
             .contains(r#""result":{}"#)
     );
 }
+
+/// Fails in a way that nobody foresaw.
+#[tool]
+async fn explodes() -> &'static str {
+    let nothing: Option<&'static str> = None;
+    nothing.expect("there is something")
+}
+
+fn call(id: i64, tool: &str) -> String {
+    let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": {}, "_meta": meta()}});
+    format!("{call}\n")
+}
+
+#[tokio::test]
+async fn a_panic_is_the_failure_of_its_call_alone() {
+    for older in [false, true] {
+        let server = FastMcp::new("stdio").tool(explodes).build().unwrap();
+        let memory = server.memory();
+        let mut params = json!({"name": "explodes", "arguments": {}});
+        if !older {
+            params["_meta"] = meta();
+        }
+        let message = |id: i64, method: &str, params: &Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let (_, failed) = crate::eras::send(&memory, message(1, "tools/call", &params)).await;
+        assert_eq!(failed["result"]["isError"], true, "{failed}");
+        assert!(failed.to_string().contains("an internal error occurred"));
+        let (_, next) = crate::eras::send(&memory, message(2, "ping", &json!({}))).await;
+        assert_eq!(next["result"], json!({}));
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_used_once_at_a_time() {
+    let (_running, stream) = start(Limits::default());
+    let (read, mut write) = split(stream);
+    let mut lines = BufReader::new(read).lines();
+    write.write_all(call(1, "wait").as_bytes()).await.unwrap();
+    assert!(
+        lines
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("progress")
+    );
+    write.write_all(call(1, "wait").as_bytes()).await.unwrap();
+    let refused: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    assert_eq!(
+        (&refused["id"], &refused["error"]["code"]),
+        (&json!(1), &json!(-32600))
+    );
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    write
+        .write_all(format!("{cancel}\n").as_bytes())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_makes_calls_wait() {
+    let limits = Limits {
+        concurrent_calls: 4,
+        ..Limits::default()
+    };
+    let (_running, stream) = start(limits);
+    let (read, mut write) = split(stream);
+    let ping = |id: usize| {
+        format!(
+            "{}\n",
+            json!({"jsonrpc": "2.0", "id": id, "method": "ping"})
+        )
+    };
+    let mut written = 0;
+    // Nobody reads: at some point the server reads no further, and so nothing more can be written.
+    while let Ok(done) = tokio::time::timeout(
+        std::time::Duration::from_secs(5),
+        write.write_all(ping(written).as_bytes()),
+    )
+    .await
+    {
+        done.unwrap();
+        written += 1;
+        assert!(written < 100_000, "everything was taken");
+    }
+    let mut lines = BufReader::new(read).lines();
+    let mut answered = 0;
+    while answered < written {
+        let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        assert!(line["id"].is_number(), "{line}");
+        answered += 1;
+    }
+}

@@ -1,0 +1,4 @@
+//! The built server as a child process.
+
+#[cfg(test)]
+mod stdio;

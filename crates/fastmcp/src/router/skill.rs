@@ -1,0 +1,160 @@
+//! Skills and their folders.
+//!
+//! Source: SEP-2640.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fastmcp_auth::Caller;
+use fastmcp_protocol::{
+    Era, Method, ProtocolVersion, Raw, Request, RpcError,
+    discover::PaginatedParams,
+    legacy, resource,
+    resource::Resource,
+    skill::{
+        DIRECTORY, GetSkillParams, GetSkillResult, ListSkillsResult, ReadDirectoryParams,
+        ReadDirectoryResult,
+    },
+};
+
+use crate::{
+    component::{Component, Definition},
+    engine::Engine,
+    error::{Error, Result},
+    registry::{self, Kind},
+};
+
+/// Skills of one page: an entry may name 512 files.
+const SKILLS: usize = 50;
+/// Entries of one page of a folder.
+const ENTRIES: usize = 500;
+
+/// Answers `skills/list`, `skills/get` and `resources/directory/read`.
+pub(crate) fn answer(
+    engine: &Engine,
+    caller: &Caller,
+    method: Method,
+    version: ProtocolVersion,
+    request: &Request,
+) -> Result<String> {
+    let params = request.params.as_ref();
+    let text = match method {
+        Method::SkillsList => {
+            let p: PaginatedParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
+            serde_json::to_string(&list(engine, caller, p.cursor.as_deref())?)
+        }
+        Method::SkillsGet => {
+            let p: GetSkillParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
+            serde_json::to_string(&get(engine, caller, &p.uri)?)
+        }
+        _ => {
+            let p: ReadDirectoryParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
+            let mut result = directory(engine, caller, &p.uri, p.cursor.as_deref())?;
+            if version.era() == Era::Legacy {
+                for resource in &mut result.resources {
+                    *resource = legacy::resource(resource, version).into_owned();
+                }
+            }
+            serde_json::to_string(&result)
+        }
+    };
+    Ok(text?)
+}
+
+fn list(engine: &Engine, caller: &Caller, cursor: Option<&str>) -> Result<ListSkillsResult> {
+    let visible = visible(engine, caller);
+    let skills: Vec<_> = visible.iter().filter_map(|c| c.skill()).collect();
+    let (page, next_cursor) = page(&skills, cursor, engine.page_size.unwrap_or(SKILLS))?;
+    Ok(ListSkillsResult {
+        skills: page.iter().map(|skill| (*skill).clone()).collect(),
+        next_cursor,
+        meta: None,
+    })
+}
+
+fn get(engine: &Engine, caller: &Caller, uri: &str) -> Result<GetSkillResult> {
+    let found = engine
+        .registry
+        .snapshot()
+        .find(engine.gate(), caller, Kind::Resource, uri)
+        .filter(|component| engine.gate().visible(caller, component));
+    let skill = found.as_ref().and_then(|component| component.skill());
+    let skill = skill.ok_or_else(|| Error::protocol(unknown("skill", uri)))?;
+    Ok(GetSkillResult {
+        skill: skill.clone(),
+        meta: None,
+    })
+}
+
+/// What is right in a folder that holds files of skills, at whatever depth.
+fn directory(
+    engine: &Engine,
+    caller: &Caller,
+    uri: &str,
+    cursor: Option<&str>,
+) -> Result<ReadDirectoryResult> {
+    let visible = visible(engine, caller);
+    let within = format!("{}/", uri.strip_suffix('/').unwrap_or(uri));
+    let mut entries = BTreeMap::new();
+    for component in &visible {
+        let Definition::Resource(file) = component.definition() else {
+            continue;
+        };
+        let Some(rest) = file.uri.strip_prefix(&within).filter(|r| !r.is_empty()) else {
+            continue;
+        };
+        match rest.split_once('/') {
+            None => entries.insert(file.uri.clone(), file.clone()),
+            Some((name, _)) => {
+                let folder = format!("{within}{name}");
+                let entry = Resource {
+                    mime_type: Some(DIRECTORY.to_owned()),
+                    ..Resource::new(folder.as_str(), name)
+                };
+                entries.insert(folder, entry)
+            }
+        };
+    }
+    if entries.is_empty() || within.ends_with("://") {
+        return Err(Error::protocol(unknown("folder", uri)));
+    }
+    let entries: Vec<_> = entries.into_values().collect();
+    let (page, next_cursor) = page(&entries, cursor, engine.page_size.unwrap_or(ENTRIES))?;
+    Ok(ReadDirectoryResult {
+        resources: page.to_vec(),
+        next_cursor,
+        meta: None,
+    })
+}
+
+/// The files of skills that the caller may see, in the order of their registration.
+fn visible(engine: &Engine, caller: &Caller) -> Vec<Arc<Component>> {
+    let snapshot = engine.registry.snapshot();
+    let files = snapshot
+        .of_kind(Kind::Resource)
+        .filter(|c| c.is_of_skill() && engine.gate().exists(caller, c))
+        .filter(|c| engine.gate().visible(caller, c));
+    files.cloned().collect()
+}
+
+fn page<'a, T>(
+    all: &'a [T],
+    cursor: Option<&str>,
+    size: usize,
+) -> Result<(&'a [T], Option<String>)> {
+    let begin = registry::offset(cursor).map_err(Error::protocol)?;
+    if begin > 0 && begin >= all.len() {
+        return Err(Error::protocol(RpcError::invalid_params(
+            "`cursor` is beyond the end of the list",
+        )));
+    }
+    let end = begin.saturating_add(size).min(all.len());
+    let next = (end < all.len()).then(|| registry::cursor(end));
+    Ok((all.get(begin..end).unwrap_or_default(), next))
+}
+
+fn unknown(what: &str, uri: &str) -> RpcError {
+    let shown: String = uri.chars().take(128).collect();
+    let mut error = resource::not_found(uri);
+    error.message = format!("`{shown}` is no {what} of this server").into();
+    error
+}

@@ -1,0 +1,182 @@
+//! What a client of 2026-07-28 carries between rounds: its time, its binding, its keys.
+
+use std::{sync::Arc, time::Duration};
+
+use fastmcp::{
+    auth::testing, prelude::*, seal::KeyRing, server::Engine, transport::memory::Memory,
+};
+use fastmcp_guard::clock::{ManualClock, Timestamp};
+use serde_json::Value;
+
+use crate::eras::{modern, send};
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct City {
+    name: String,
+}
+
+/// Asks which city.
+#[tool]
+async fn visit(ctx: Context, note: Option<String>) -> Result<String> {
+    let city: City = ctx.elicit("city", "Which city?").await?;
+    Ok(format!("{} {}", city.name, note.unwrap_or_default()))
+}
+
+/// Asks which city, under another name.
+#[tool]
+async fn leave(ctx: Context) -> Result<String> {
+    let city: City = ctx.elicit("city", "Which city?").await?;
+    Ok(city.name)
+}
+
+/// Asks which city for a prompt.
+#[prompt(name = "visit")]
+async fn greet(ctx: Context) -> Result<String> {
+    let city: City = ctx.elicit("city", "Which city?").await?;
+    Ok(city.name)
+}
+
+const OLD: [u8; 32] = [1; 32];
+const NEW: [u8; 32] = [2; 32];
+
+fn server(keys: &[[u8; 32]], clock: &Arc<ManualClock>) -> Server {
+    FastMcp::new("rounds")
+        .tool(visit)
+        .tool(leave)
+        .prompt(greet)
+        .key_ring(KeyRing::new(keys).unwrap())
+        .clock(clock.clone())
+        .build()
+        .unwrap()
+}
+
+fn caller(server: &Server, subject: &str) -> Memory<Engine> {
+    Memory::connect(server.door().clone(), testing::caller(subject).build())
+}
+
+async fn call(memory: &Memory<Engine>, method: &str, params: Value) -> Value {
+    let capabilities = json!({"elicitation": {}});
+    send(memory, modern(method, params, &capabilities)).await.1
+}
+
+/// The parameters of `visit`, with a state and the answer to its question.
+fn answered(state: &str) -> Value {
+    json!({
+        "name": "visit",
+        "arguments": {"note": "today"},
+        "requestState": state,
+        "inputResponses": {"city": {"action": "accept", "content": {"name": "Rome"}}},
+    })
+}
+
+async fn begin(memory: &Memory<Engine>) -> String {
+    let first = json!({"name": "visit", "arguments": {"note": "today"}});
+    let asked = call(memory, "tools/call", first).await;
+    asked["result"]["requestState"].as_str().unwrap().to_owned()
+}
+
+fn is_refused(reply: &Value) -> bool {
+    reply["error"]["code"] == -32602 && reply["result"].is_null()
+}
+
+#[tokio::test]
+async fn a_state_expires() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+    let ada = caller(&server(&[OLD], &clock), "ada");
+    let state = begin(&ada).await;
+    clock.advance(Duration::from_secs(599));
+    let done = call(&ada, "tools/call", answered(&state)).await;
+    assert_eq!(done["result"]["structuredContent"]["result"], "Rome today");
+    // What has no effect of its own may be repeated: the answer may have been lost.
+    let again = call(&ada, "tools/call", answered(&state)).await;
+    assert_eq!(again["result"], done["result"]);
+    clock.advance(Duration::from_secs(1));
+    let late = call(&ada, "tools/call", answered(&state)).await;
+    assert!(is_refused(&late), "{late}");
+    assert!(
+        late["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("expired")
+    );
+}
+
+#[tokio::test]
+async fn a_state_belongs_to_its_caller_its_method_and_its_arguments() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+    let server = server(&[OLD], &clock);
+    let (ada, bob) = (caller(&server, "ada"), caller(&server, "bob"));
+    let state = begin(&ada).await;
+    assert!(is_refused(
+        &call(&bob, "tools/call", answered(&state)).await
+    ));
+    let with = |name: &str, value: Value| {
+        let mut params = answered(&state);
+        params[name] = value;
+        params
+    };
+    for params in [
+        with("arguments", json!({"note": "tomorrow"})),
+        with("arguments", json!({})),
+        with("name", json!("leave")),
+        with("requestState", json!("")),
+        with("requestState", json!(format!("{state}-TAMPERED"))),
+        with("requestState", json!(format!("{state}="))),
+        with("requestState", json!(format!(" {state}"))),
+        with("requestState", json!(state[..state.len() - 4])),
+        with("requestState", json!("A".repeat(20_000))),
+        with("requestState", json!(7)),
+    ] {
+        let reply = call(&ada, "tools/call", params.clone()).await;
+        assert!(is_refused(&reply), "{params}: {reply}");
+    }
+    let as_prompt = json!({"name": "visit", "arguments": {}, "requestState": state});
+    assert!(is_refused(&call(&ada, "prompts/get", as_prompt).await));
+    let reordered = with("arguments", json!({"note": "today"}));
+    assert!(call(&ada, "tools/call", reordered).await["error"].is_null());
+    for at in (0..state.len()).step_by(7) {
+        let mut forged = state.clone().into_bytes();
+        forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(forged).unwrap();
+        let reply = call(&ada, "tools/call", answered(&forged)).await;
+        assert!(is_refused(&reply), "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn keys_rotate_and_a_new_definition_ends_what_was_begun() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+    let before = begin(&caller(&server(&[OLD], &clock), "ada")).await;
+    let rotated = caller(&server(&[NEW, OLD], &clock), "ada");
+    let done = call(&rotated, "tools/call", answered(&before)).await;
+    assert!(done["error"].is_null(), "{done}");
+    let after = begin(&rotated).await;
+    let retired = caller(&server(&[NEW], &clock), "ada");
+    assert!(call(&retired, "tools/call", answered(&after)).await["error"].is_null());
+    assert!(is_refused(
+        &call(&retired, "tools/call", answered(&before)).await
+    ));
+
+    let server = server(&[NEW], &clock);
+    let ada = caller(&server, "ada");
+    let state = begin(&ada).await;
+    server
+        .registry()
+        .edit(|all| {
+            use fastmcp::IntoTool;
+            let changed = FastMcp::new("other").tool(visit.into_tool().description("Another."));
+            let changed = changed.build().unwrap();
+            let changed = changed
+                .registry()
+                .snapshot()
+                .of_kind(fastmcp::registry::Kind::Tool)
+                .next()
+                .cloned();
+            all.retain(|c| c.key() != "visit" || c.kind() != fastmcp::registry::Kind::Tool);
+            all.extend(changed);
+        })
+        .unwrap();
+    assert!(is_refused(
+        &call(&ada, "tools/call", answered(&state)).await
+    ));
+}
