@@ -1,7 +1,9 @@
-//! The doors: bytes in, messages out, and the limits that hold at every one of them.
+//! The doors: bytes in, messages out, and the limits that hold at every one of them. And the wires, by
+//! which clients go to such doors.
 //!
 //! A transport frames messages, decides their era with pure functions of `fastmcp-protocol`, and
-//! hands them to a [`Door`]. It never interprets `params` and never knows a tool.
+//! hands them to a [`Door`]. It never interprets `params` and never knows a tool. A [`Wire`] knows
+//! less still: it carries messages, and finds the answer to each.
 
 pub mod browser;
 pub mod door;

@@ -163,7 +163,7 @@ impl HttpWire {
 impl fmt::Debug for HttpWire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpWire")
-            .field("url", &self.link.url)
+            .field("url", &shown(&self.link.url))
             .finish_non_exhaustive()
     }
 }
@@ -267,7 +267,20 @@ fn parsed(url: &str) -> Result<Url, WireError> {
 }
 
 fn unusable(url: &str, error: &dyn std::error::Error) -> WireError {
-    WireError::Unreachable(format!("`{url}` cannot be used: {}", send::chain(error)))
+    let (url, error) = (shown(url), send::chain(error));
+    WireError::Unreachable(format!("`{url}` cannot be used: {error}"))
+}
+
+/// A URL without what may be a secret: a user's name and password, and the query.
+pub(super) fn shown(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return url.split(['?', '#']).next().unwrap_or_default().to_owned();
+    };
+    url.set_query(None);
+    url.set_fragment(None);
+    // A URL that cannot have these has none.
+    let _none = (url.set_username(""), url.set_password(None));
+    url.into()
 }
 
 /// The media type of an answer, without its parameters and in lower case.

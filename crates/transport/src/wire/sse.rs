@@ -18,6 +18,7 @@ use super::{
         answer::{acknowledged, read_stream},
         events::Events,
         send::Ask,
+        shown,
     },
     mux::Mux,
 };
@@ -102,7 +103,7 @@ impl SseWire {
 impl fmt::Debug for SseWire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SseWire")
-            .field("endpoint", &self.messages.url())
+            .field("endpoint", &shown(self.messages.url()))
             .finish_non_exhaustive()
     }
 }

@@ -431,14 +431,15 @@ async fn a_server_that_is_not_there_got_nothing() {
     let error = wire(&url).request(request(1, "ping")).await.unwrap_err();
     assert!(matches!(error, WireError::Unreachable(_)), "{error}");
     assert!(!error.may_have_been_sent());
-    for url in [
-        "mcp",
-        "ftp://localhost/",
-        "http://u:p@localhost/",
-        "http://169.254.169.254/",
+    for (url, shown) in [
+        ("mcp?key=secret", "`mcp`"),
+        ("ftp://localhost/", "`ftp://localhost/`"),
+        ("http://u:secret@localhost/?secret", "`http://localhost/`"),
+        ("http://169.254.169.254/", "`http://169.254.169.254/`"),
     ] {
         let error = HttpWire::new(url, HttpWireConfig::default()).unwrap_err();
-        assert!(error.to_string().contains(url), "{error}");
+        assert!(error.to_string().contains(shown), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
     let mut config = HttpWireConfig::default();
     config.answer_timeout = Duration::ZERO;
@@ -452,4 +453,7 @@ fn secrets_are_not_shown() {
     let secret = HeaderValue::from_static("secret");
     config.headers.insert(header::AUTHORIZATION, secret);
     assert!(!format!("{config:?}").contains("secret"));
+    let wire = wire("http://localhost/mcp?key=secret");
+    assert!(!format!("{wire:?}").contains("secret"));
+    assert!(wire.url().contains("secret"), "it is sent all the same");
 }
