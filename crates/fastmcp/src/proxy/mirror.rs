@@ -71,7 +71,11 @@ pub(super) async fn components(upstream: &Arc<Upstream>) -> Result<Vec<Component
     let (client, has) = (&upstream.client, upstream.client.server_capabilities());
     let mut definitions = Vec::new();
     if has.tools.is_some() {
-        definitions.extend(client.list_tools().await?.into_iter().map(Definition::Tool));
+        definitions.extend(client.list_tools().await?.into_iter().map(|mut tool| {
+            // Calls are forwarded as they are; a task of the upstream is not one of ours.
+            tool.execution = None;
+            Definition::Tool(tool)
+        }));
     }
     if has.resources.is_some() {
         let resources = client.list_resources().await?;
