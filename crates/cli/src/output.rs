@@ -3,10 +3,12 @@
 use std::{
     error::Error,
     fmt::Write as _,
-    io::{self, Write as _},
+    fs::File,
+    io::{self, Read as _, Write as _},
+    path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 /// Writes `text` and a new line to stdout.
@@ -60,6 +62,23 @@ fn with_cause(told: String, cause: &(dyn Error + 'static)) -> String {
     } else {
         format!("{told}: {cause}")
     }
+}
+
+/// A file of at most `most` bytes.
+pub(crate) fn read_small(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("`{}` cannot be read", path.display()))?;
+    if bytes.len() as u64 > most {
+        bail!("`{}` is larger than {most} bytes", path.display());
+    }
+    Ok(bytes)
+}
+
+/// A text on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Columns for people, each as wide as its widest cell.

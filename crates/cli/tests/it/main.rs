@@ -17,6 +17,7 @@ mod cli_doctor;
 mod cli_help;
 mod cli_operations;
 mod cli_policy;
+mod cli_policy_change;
 mod cli_serve;
 mod cli_token;
 mod gateway_audit;
