@@ -15,6 +15,7 @@ use aws_lc_rs::hmac;
 use fastmcp_audit::{AuditError, Draft, Health, Log, Phase, Status};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, Timestamp};
+use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     error::{Code, Error},
     limit::Slot,
     policy::{Decided, Permit},
-    state::operation::OperationId,
+    state::operation::{OperationId, Report},
 };
 
 /// Refusals at the door that are recorded in a second; the others are counted.
@@ -307,6 +308,16 @@ impl Record {
     pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
         self.decision(permit.decided());
         self.draft.request_hash = Some(audit.digest(b"", &permit.args().digest_input()));
+    }
+
+    /// Names what a person decides on: the operation, the tool and the exact arguments that the person was shown.
+    pub fn approval(&mut self, audit: &Audit, report: &Report, args: &Args, details: Value) {
+        self.operation(&report.operation_id);
+        self.draft.resource_id = Some(report.operation_id.as_str().to_owned());
+        self.draft.tool_id = Some(report.binding.tool_id.as_str().to_owned());
+        self.draft.request_hash = Some(audit.digest(b"", &args.digest_input()));
+        self.draft.policy_version = Some(report.binding.policy_version.clone());
+        self.draft.details = Some(object(details));
     }
 
     /// Names the limit.

@@ -127,14 +127,8 @@ impl Consents {
         call: &Call,
         binding: &Binding,
     ) -> Result<Held, Error> {
-        if permit
-            .decision()
-            .confirmation()
-            .is_some_and(|level| level != ConsentLevel::Client)
-        {
-            return Err(Error::denied(
-                "policy demands the approval of a person, which cannot be given here yet",
-            ));
+        if let Some(level) = approval(permit) {
+            return self.submit(permit, call, binding, level).await;
         }
         if !call.can_confirm {
             return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
@@ -153,9 +147,94 @@ impl Consents {
             )
             .await
         {
-            Ok(issued) => Ok(Held::Pending(pending(permit, &issued, earlier.as_ref()))),
+            Ok(issued) => {
+                let pending = pending(permit, &issued, earlier.as_ref());
+                Ok(Held::Pending(pending))
+            }
             Err(refusal) => self.refused(call, refusal).await,
         }
+    }
+
+    /// A call that a person has to approve. Its caller may repeat it without its ticket: it is found again, by its key or
+    /// by what it is, and runs once it is approved.
+    async fn submit(
+        &self,
+        permit: &Permit,
+        call: &Call,
+        binding: &Binding,
+        level: ConsentLevel,
+    ) -> Result<Held, Error> {
+        let key = call.idempotency_key.as_ref();
+        let waiting = match key {
+            Some(_) => None,
+            None => self.ledger.waiting(binding).await.map_err(away)?,
+        };
+        let again = match waiting {
+            Some(report) => self.confirm.again(&report.operation_id, binding).await,
+            None => Ok(None),
+        };
+        let (issued, earlier) = match again {
+            Ok(Some(issued)) => (issued, None),
+            Ok(None) => {
+                let earlier = match key {
+                    Some(_) => None,
+                    None => self.earlier(call, binding).await?,
+                };
+                let arguments = permit.args().canonical();
+                match self.confirm.submit(binding, &arguments, key).await {
+                    Ok(issued) => (issued, earlier),
+                    Err(refusal) => return self.refused(call, refusal).await,
+                }
+            }
+            Err(refusal) => return self.refused(call, refusal).await,
+        };
+        if issued.reused {
+            let redemption = Redemption {
+                presented: binding,
+                idempotency_key: None,
+                consent: consent(permit),
+            };
+            let id = &issued.operation_id;
+            match self.confirm.redeem_approved(id, &redemption).await {
+                Ok(ticket) => return Ok(Held::Go(Hold::Ticket(ticket))),
+                Err(Refusal::AwaitsApproval { .. }) => {}
+                // A rival of the same caller was faster: what it did is this call's answer.
+                Err(Refusal::Used { report, .. }) => {
+                    let idempotent_replay = true;
+                    let used = Refusal::Used {
+                        report,
+                        idempotent_replay,
+                    };
+                    return self.refused(call, used).await;
+                }
+                Err(refusal) => return self.refused(call, refusal).await,
+            }
+        }
+        let mut pending = pending(permit, &issued, earlier.as_ref());
+        pending.approval = Some(level);
+        Ok(Held::Pending(pending))
+    }
+
+    /// What a caller hears who presents a ticket too early, where the answer can carry the ticket again.
+    async fn still_waiting(
+        &self,
+        permit: &Permit,
+        (id, token): (&OperationId, &str),
+    ) -> Result<Held, Error> {
+        let report = self
+            .ledger
+            .report(permit.tenant(), id)
+            .await
+            .map_err(away)?;
+        let report = report.ok_or_else(|| refused(Refusal::Unknown))?;
+        Ok(Held::Pending(Pending {
+            operation_id: id.clone(),
+            action_token: token.to_owned(),
+            expires_at: rfc3339(report.expires_at),
+            summary: summary(permit),
+            done_before: None,
+            approval: approval(permit),
+        }))
     }
 
     /// The same call of the same caller a short while ago: a client whose stream broke repeats the
@@ -216,15 +295,10 @@ impl Consents {
     }
 
     async fn redeem(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
-        let consent = match permit.decision().confirmation() {
-            Some(ConsentLevel::Person) => Consent::Person,
-            Some(ConsentLevel::OtherPerson) => Consent::OtherPerson,
-            _ => Consent::Client,
-        };
         let redemption = Redemption {
             presented: binding,
             idempotency_key: call.idempotency_key.as_ref(),
-            consent,
+            consent: consent(permit),
         };
         let redeemed = match &call.presented {
             Presented::Operation(id, token) => {
@@ -233,9 +307,12 @@ impl Consents {
             Presented::Token(token) => self.confirm.redeem(token, &redemption).await,
             Presented::Nothing => return Err(Error::internal("nothing is presented")),
         };
-        match redeemed {
-            Ok(ticket) => Ok(Held::Go(Hold::Ticket(ticket))),
-            Err(refusal) => self.refused(call, refusal).await,
+        match (redeemed, &call.presented) {
+            (Ok(ticket), _) => Ok(Held::Go(Hold::Ticket(ticket))),
+            (Err(Refusal::AwaitsApproval { .. }), Presented::Operation(id, token)) => {
+                self.still_waiting(permit, (id, token)).await
+            }
+            (Err(refusal), _) => self.refused(call, refusal).await,
         }
     }
 
@@ -384,13 +461,14 @@ fn refused(refusal: Refusal) -> Error {
 
 /// What became of an operation that takes no confirmation any more.
 fn settled(report: &Report) -> Error {
-    Error::new(
-        Code::Conflict,
-        format!("Confirmation was used: operation is {}", report.status),
-    )
-    .with_detail("operation_id", report.operation_id.as_str())
-    .with_detail("status", report.status.as_str())
-    .with_detail("result", kept_result(report).unwrap_or(Value::Null))
+    let message = match (report.status, &report.detail) {
+        (Status::Declined, Some(detail)) => format!("Confirmation was refused: {detail}"),
+        (status, _) => format!("Confirmation was used: operation is {status}"),
+    };
+    Error::new(Code::Conflict, message)
+        .with_detail("operation_id", report.operation_id.as_str())
+        .with_detail("status", report.status.as_str())
+        .with_detail("result", kept_result(report).unwrap_or(Value::Null))
 }
 
 fn in_progress(report: &Report) -> Error {
@@ -409,6 +487,28 @@ fn unknown_outcome(operation_id: &OperationId) -> Error {
     .with_detail("reason", "unknown_outcome")
     .with_detail("operation_id", operation_id.as_str())
     .with_detail("status", "unknown")
+}
+
+/// The consent that policy demands.
+fn consent(permit: &Permit) -> Consent {
+    match permit.decision().confirmation() {
+        None | Some(ConsentLevel::Client) => Consent::Client,
+        Some(ConsentLevel::Person) => Consent::Person,
+        // What may come after four eyes is at least that strong.
+        Some(_) => Consent::OtherPerson,
+    }
+}
+
+/// Which person has to approve, where one has to.
+fn approval(permit: &Permit) -> Option<ConsentLevel> {
+    let level = permit.decision().confirmation()?;
+    (level != ConsentLevel::Client).then_some(level)
+}
+
+fn summary(permit: &Permit) -> String {
+    let manifest = permit.target().manifest();
+    let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
+    format!("{} ({}) with {arguments}", manifest.name, manifest.tool_id)
 }
 
 fn binding(permit: &Permit, call: &Call) -> Binding {
@@ -433,8 +533,6 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
 }
 
 fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pending {
-    let manifest = permit.target().manifest();
-    let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
     let again = earlier.map_or_else(String::new, |report| {
         format!(
             " AGAIN: exactly this was done at {} already (operation {})",
@@ -446,11 +544,9 @@ fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pendin
         operation_id: issued.operation_id.clone(),
         action_token: issued.action_token.expose().to_owned(),
         expires_at: rfc3339(issued.expires_at),
-        summary: format!(
-            "{} ({}) with {arguments}{again}",
-            manifest.name, manifest.tool_id
-        ),
+        summary: format!("{}{again}", summary(permit)),
         done_before: earlier.map(|report| report.operation_id.clone()),
+        approval: None,
     }
 }
 

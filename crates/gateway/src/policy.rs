@@ -250,7 +250,9 @@ impl Policy {
             return Err(Error::denied(format!("missing scope `{APPROVE}`")));
         }
         match roles.iter().find(|role| !subject.roles.contains(*role)) {
-            Some(role) => Err(Error::denied(format!("it takes a holder of the role `{role}`"))),
+            Some(role) => Err(Error::denied(format!(
+                "it takes a holder of the role `{role}`"
+            ))),
             None => Ok(()),
         }
     }

@@ -424,3 +424,14 @@ async fn a_proof_that_cannot_be_made_is_refused_with_what_it_takes() {
         "{complaint}"
     );
 }
+
+#[tokio::test]
+async fn the_guides_expectations_hold() {
+    let guide = include_str!("../../../../docs/policy.md");
+    let (_, rest) = guide.split_once("```yml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let home = Home::new();
+    fs::write(home.folder().join("guide.yml"), example).unwrap();
+    let (code, said, complaint) = run(&home, &["test", "guide.yml"]).await;
+    assert_eq!(code, Some(0), "{said}{complaint}");
+}

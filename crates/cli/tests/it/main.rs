@@ -20,6 +20,7 @@ mod cli_policy;
 mod cli_policy_change;
 mod cli_serve;
 mod cli_token;
+mod gateway_approvals;
 mod gateway_audit;
 mod gateway_bounds;
 mod gateway_confirmation_flow;
