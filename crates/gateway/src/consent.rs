@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value};
 
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
@@ -20,9 +19,15 @@ use crate::{
     state::{
         ledger::Ledger,
         machine::{Effect as Happened, Status},
-        operation::{Binding, OperationId, Report, Stored},
-        ticket::{Acting, Lost, Ticket},
+        operation::{Binding, OperationId, Report},
+        ticket::{Acting, Ticket},
     },
+};
+
+mod answer;
+
+use answer::{
+    away, failed_before, in_progress, keep, lost, refused, replay, settled, unknown_outcome,
 };
 
 /// How long a repeated call waits for one that is being done, over MCP.
@@ -61,14 +66,6 @@ pub enum Held {
     Done(Completed),
     /// It waits for a confirmation.
     Pending(Pending),
-}
-
-/// A result as stored for replays.
-#[derive(Deserialize, Serialize)]
-struct Kept<'a> {
-    #[serde(borrow)]
-    result: &'a RawValue,
-    token_meta: Map<String, Value>,
 }
 
 impl Consents {
@@ -433,62 +430,6 @@ impl Act {
     }
 }
 
-/// A refusal to hand out or redeem a ticket, in the words of the contract.
-fn refused(refusal: Refusal) -> Error {
-    let conflict = |message: String| Error::new(Code::Conflict, message);
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::Unknown | Refusal::ChangedArguments => {
-            Error::new(Code::Unauthorized, format!("Invalid token: {text}"))
-        }
-        Refusal::OtherCaller => Error::denied(text),
-        Refusal::Expired { operation_id } => conflict(format!("Confirmation has expired: {text}"))
-            .with_detail("operation_id", operation_id.as_str())
-            .with_detail("status", "expired"),
-        Refusal::AwaitsApproval { operation_id } => conflict(text)
-            .with_detail("operation_id", operation_id.as_str())
-            .with_detail("reason", "awaits_approval"),
-        Refusal::KeyConflict { operation_id } => conflict(KEY_CONFLICT.to_owned())
-            .with_detail("operation_id", operation_id.as_str())
-            .with_detail("reason", "idempotency_conflict"),
-        Refusal::TooManyPending { .. } => {
-            Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60))
-        }
-        Refusal::State(error) => away(error),
-        _ => conflict(text),
-    }
-}
-
-/// What became of an operation that takes no confirmation any more.
-fn settled(report: &Report) -> Error {
-    let message = match (report.status, &report.detail) {
-        (Status::Declined, Some(detail)) => format!("Confirmation was refused: {detail}"),
-        (status, _) => format!("Confirmation was used: operation is {status}"),
-    };
-    Error::new(Code::Conflict, message)
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str())
-        .with_detail("result", kept_result(report).unwrap_or(Value::Null))
-}
-
-fn in_progress(report: &Report) -> Error {
-    Error::new(Code::Conflict, IN_PROGRESS)
-        .with_detail("reason", "in_progress")
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str())
-        .with_retry_after(Duration::from_secs(1))
-}
-
-fn unknown_outcome(operation_id: &OperationId) -> Error {
-    Error::new(
-        Code::Conflict,
-        "Nobody knows whether this call was done; it is refused until that is settled",
-    )
-    .with_detail("reason", "unknown_outcome")
-    .with_detail("operation_id", operation_id.as_str())
-    .with_detail("status", "unknown")
-}
-
 /// The consent that policy demands.
 fn consent(permit: &Permit) -> Consent {
     match permit.decision().confirmation() {
@@ -547,62 +488,5 @@ fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pendin
         summary: format!("{}{again}", summary(permit)),
         done_before: earlier.map(|report| report.operation_id.clone()),
         approval: None,
-    }
-}
-
-fn keep(result: &Raw, token_meta: &Map<String, Value>) -> Result<Vec<u8>, serde_json::Error> {
-    let result: &RawValue = serde_json::from_str(result.as_str())?;
-    serde_json::to_vec(&Kept {
-        result,
-        token_meta: token_meta.clone(),
-    })
-}
-
-fn replay(report: &Report) -> Result<Completed, Error> {
-    let bytes = match &report.result {
-        Some(Stored::Bytes(bytes)) => bytes,
-        kept => {
-            let message = match kept {
-                None => "The call was settled as done by an operator; its result is not known",
-                Some(_) => "The call was done, but its result is too large to be kept",
-            };
-            return Err(Error::new(Code::Conflict, message)
-                .with_detail("operation_id", report.operation_id.as_str())
-                .with_detail("status", report.status.as_str()));
-        }
-    };
-    let kept: Kept<'_> = serde_json::from_slice(bytes).map_err(Error::internal)?;
-    Ok(Completed {
-        result: Raw::parse(kept.result.get().to_owned()).map_err(Error::internal)?,
-        token_meta: kept.token_meta,
-        replay: true,
-        operation_id: Some(report.operation_id.clone()),
-    })
-}
-
-fn kept_result(report: &Report) -> Option<Value> {
-    let kept: Kept<'_> = serde_json::from_slice(report.result.as_ref()?.bytes()?).ok()?;
-    serde_json::from_str(kept.result.get()).ok()
-}
-
-fn failed_before(report: &Report) -> Error {
-    Error::new(Code::FailedDependency, "Provider invocation failed")
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str())
-        .with_detail("detail", json!(report.detail))
-}
-
-fn away(error: crate::state::StateError) -> Error {
-    Error::unavailable("State is unavailable; nothing was done", error)
-}
-
-fn lost(lost: Lost) -> Error {
-    match lost {
-        Lost::State(error) => away(error),
-        other => Error::new(
-            Code::Conflict,
-            "The operation is not held any more; nothing was done",
-        )
-        .with_log(other),
     }
 }
