@@ -35,6 +35,7 @@ impl<T: Clone> Ack<T> {
             if let Some(result) = &state.result {
                 return result.clone();
             }
+            state.blocks = true;
             state = self
                 .slot
                 .done
@@ -96,6 +97,7 @@ pub(crate) fn pair<T>() -> (Completer<T>, Ack<T>) {
         state: Mutex::new(State {
             result: None,
             waker: None,
+            blocks: false,
         }),
         done: Condvar::new(),
     });
@@ -113,6 +115,8 @@ struct Slot<T> {
 struct State<T> {
     result: Option<Result<T, AuditError>>,
     waker: Option<Waker>,
+    /// Whether a thread waits: telling a condition variable is a system call even if nobody does.
+    blocks: bool,
 }
 
 impl<T> Slot<T> {
@@ -122,15 +126,17 @@ impl<T> Slot<T> {
 
     /// Keeps the first answer and wakes whoever waits.
     fn fill(&self, result: Result<T, AuditError>) {
-        let waker = {
+        let (waker, blocks) = {
             let mut state = self.lock();
             if state.result.is_some() {
                 return;
             }
             state.result = Some(result);
-            state.waker.take()
+            (state.waker.take(), state.blocks)
         };
-        self.done.notify_all();
+        if blocks {
+            self.done.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -5,18 +5,14 @@ mod prove;
 mod row;
 mod verify;
 
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fastmcp_audit::{Report, VerifierKey};
 use fastmcp_gateway::keys::VERIFIER_FILE;
 
-use crate::{Outcome, place::Place};
+use crate::{Outcome, output, place::Place};
 
 /// The longest key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4_096;
@@ -104,25 +100,13 @@ impl Which {
 }
 
 fn read_key(path: &Path) -> anyhow::Result<VerifierKey> {
-    let text = read_small(path, MAX_KEY_BYTES)?;
+    let text = output::read_small(path, MAX_KEY_BYTES)?;
     let text = String::from_utf8(text)
         .ok()
         .with_context(|| format!("key `{}` is not text", path.display()))?;
     text.trim()
         .parse()
         .with_context(|| format!("key `{}`", path.display()))
-}
-
-/// A file of at most `most` bytes.
-fn read_small(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("`{}` cannot be read", path.display()))?;
-    if bytes.len() as u64 > most {
-        bail!("`{}` is larger than {most} bytes", path.display());
-    }
-    Ok(bytes)
 }
 
 /// Verifies the log in `folder`, with the public key in the file `key` if that is there.

@@ -3,6 +3,7 @@
 //! Each command is a module that takes its arguments and says whether it passed. What a command is about goes to
 //! stdout, everything else to stderr. This is the one place that reads the process's environment.
 
+mod approvals;
 mod audit;
 mod doctor;
 mod logging;
@@ -42,6 +43,7 @@ enum Command {
     Serve(serve::Serve),
     Token(token::Token),
     Audit(audit::Audit),
+    Approvals(approvals::Approvals),
     Operations(operations::Operations),
     Policy(policy::Policy),
     Doctor(doctor::Doctor),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
+        Command::Approvals(approvals) => approvals.run(),
         Command::Operations(operations) => operations.run(),
         Command::Policy(policy) => policy.run(),
         Command::Doctor(doctor) => doctor.run(),

@@ -6,6 +6,8 @@ mod row;
 mod settle;
 mod show;
 
+pub(crate) use opened::Opened;
+
 use clap::{Args, Subcommand};
 use fastmcp_gateway::state::operation::OperationId;
 

@@ -3,10 +3,12 @@
 use std::{
     error::Error,
     fmt::Write as _,
-    io::{self, Write as _},
+    fs::File,
+    io::{self, Read as _, Write as _},
+    path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 /// Writes `text` and a new line to stdout.
@@ -62,6 +64,23 @@ fn with_cause(told: String, cause: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// A file of at most `most` bytes.
+pub(crate) fn read_small(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("`{}` cannot be read", path.display()))?;
+    if bytes.len() as u64 > most {
+        bail!("`{}` is larger than {most} bytes", path.display());
+    }
+    Ok(bytes)
+}
+
+/// A text on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Columns for people, each as wide as its widest cell.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -101,6 +120,23 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Text that somebody decides on: as [`printable`], and what turns the direction of text or shows nothing is written as its
+/// number, since it could make the text look like another one.
+pub(crate) fn unmistakable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hides = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}');
+        if hides || c.is_control() {
+            // Writing to a string cannot fail.
+            let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +159,9 @@ mod tests {
     #[test]
     fn a_terminal_is_not_steered_by_what_is_shown() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(
+            unmistakable("to \u{202e}ecila\n"),
+            "to \\u{202e}ecila\\u{a}"
+        );
     }
 }

@@ -36,6 +36,11 @@ impl Place {
     }
 }
 
+/// A variable that a command alone reads, and no gateway.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// The variables of the process. What is not UTF-8 shows as such where it is used, and fails to be a value there.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| {

@@ -1,7 +1,12 @@
 //! `fastmcp policy`: what the rules say, without a gateway.
 
+mod expected;
 mod explain;
+mod matrix;
+mod prove;
 mod sandbox;
+mod simulate;
+mod test;
 
 use std::path::PathBuf;
 
@@ -13,7 +18,7 @@ use serde_json::json;
 
 use crate::{Outcome, output, place::Place};
 
-/// Check policies and explain their decisions
+/// Check policies, explain and test their decisions, and see what a change would do
 #[derive(Debug, Args)]
 pub(crate) struct Policy {
     #[command(subcommand)]
@@ -24,6 +29,10 @@ pub(crate) struct Policy {
 enum PolicyCommand {
     Check(Check),
     Explain(Box<explain::Explain>),
+    Test(test::Test),
+    Matrix(matrix::Matrix),
+    Simulate(simulate::Simulate),
+    Prove(prove::Prove),
 }
 
 impl Policy {
@@ -31,6 +40,10 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(check) => check.run(),
             PolicyCommand::Explain(explain) => explain.run(),
+            PolicyCommand::Test(test) => test.run(),
+            PolicyCommand::Matrix(matrix) => matrix.run(),
+            PolicyCommand::Simulate(simulate) => simulate.run(),
+            PolicyCommand::Prove(prove) => prove.run(),
         }
     }
 }

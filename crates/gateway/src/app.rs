@@ -163,6 +163,7 @@ impl App {
         telemetry.count_tools(catalog.all().len());
         let confirmations = confirm::Config {
             ttl: config.confirm_ttl,
+            approval_ttl: config.approval_ttl,
             token_bytes: config.action_token,
             ..confirm::Config::default()
         };

@@ -3,15 +3,19 @@
 //! A writing call leaves two records: the intent, durable before anything happens, and the outcome.
 //! A call that only reads leaves one. Refusals at the door are recorded too, sampled above a rate.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aws_lc_rs::hmac;
 use fastmcp_audit::{AuditError, Draft, Health, Log, Phase, Status};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, Timestamp};
+use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -20,12 +24,14 @@ use crate::{
     catalog::Target,
     error::{Code, Error},
     limit::Slot,
-    policy::Permit,
-    state::operation::OperationId,
+    policy::{Decided, Permit},
+    state::operation::{OperationId, Report},
 };
 
 /// Refusals at the door that are recorded in a second; the others are counted.
 const DOOR_RECORDS_PER_SECOND: u64 = 10;
+/// The longest claim that is recorded, in bytes of its texts.
+const MAX_CLAIM_BYTES: usize = 1_024;
 
 /// Writes records.
 #[derive(Clone, Debug)]
@@ -260,28 +266,58 @@ impl Record {
         self.draft.operation_id = Some(id.as_str().to_owned());
     }
 
-    /// Names the decision of the policy.
-    pub fn decision(&mut self, decision: &fastmcp_policy::Decision) {
+    /// Names the decision of the policy, and what rules read.
+    pub fn decision(&mut self, decided: &Decided) {
+        let Decided {
+            decision,
+            subject,
+            resource,
+            client,
+            claims,
+        } = decided;
         self.draft.policy_decision = Some(decision.effect.to_string());
         self.draft.policy_ids.clone_from(&decision.policy_ids);
         self.draft.policy_version = Some(decision.version.to_string());
-    }
-
-    /// Names the permit: the digest of the exact arguments, and what rules read.
-    pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
-        self.decision(permit.decision());
-        self.draft.request_hash = Some(audit.digest(b"", &permit.args().digest_input()));
-        let (subject, resource) = (&permit.attributes().subject, &permit.attributes().resource);
-        self.draft.details = Some(object(json!({"attributes": {
+        let claims: Map<_, _> = claims
+            .iter()
+            .filter(|(_, seen)| is_recordable(seen.as_ref()))
+            .map(|(path, seen)| (path.clone(), json!(seen)))
+            .collect();
+        let mut attributes = object(json!({
             "roles": subject.roles,
             "scopes": subject.scopes,
-            "provider_id": resource.provider_id,
-            "resource_tenant": resource.tenant,
-            "safety_tags": resource.safety_tags,
-            "required_scopes": resource.required_scopes,
-            "classification": resource.classification,
-            "read_only": resource.read_only,
-        }})));
+            "claims": claims,
+            "client": client.as_deref().map(bounded),
+        }));
+        if let Some(resource) = resource {
+            attributes.extend(object(json!({
+                "provider_id": resource.provider_id,
+                "resource_tenant": resource.tenant,
+                "safety_tags": resource.safety_tags,
+                "required_scopes": resource.required_scopes,
+                "classification": resource.classification,
+                "read_only": resource.read_only,
+            })));
+        }
+        let details = self.draft.details.get_or_insert_default();
+        details.insert("attributes".to_owned(), attributes.into());
+        details.insert("obligations".to_owned(), json!(decision.obligations));
+    }
+
+    /// Names the permit: its decision, and the digest of the exact arguments.
+    pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
+        self.decision(permit.decided());
+        self.draft.request_hash = Some(audit.digest(b"", &permit.args().digest_input()));
+    }
+
+    /// Names what a person decides on: the operation, the tool and the exact arguments that the person was shown.
+    pub fn approval(&mut self, audit: &Audit, report: &Report, args: &Args, details: Value) {
+        self.operation(&report.operation_id);
+        self.draft.resource_id = Some(report.operation_id.as_str().to_owned());
+        self.draft.tool_id = Some(report.binding.tool_id.as_str().to_owned());
+        self.draft.request_hash = Some(audit.digest(b"", &args.digest_input()));
+        self.draft.policy_version = Some(report.binding.policy_version.clone());
+        self.draft.details = Some(object(details));
     }
 
     /// Names the limit.
@@ -322,6 +358,12 @@ fn status_of(error: &Error) -> Status {
         }
         _ => Status::Failed,
     }
+}
+
+/// Whether a claim is small enough for the record. One that is not is left out, as if it had not been read.
+fn is_recordable(seen: Option<&BTreeSet<String>>) -> bool {
+    let bytes = seen.map_or(0, |texts| texts.iter().map(String::len).sum());
+    bytes <= MAX_CLAIM_BYTES
 }
 
 /// Texts from outside, cut to what a record takes.

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use fastmcp_auth::Caller;
 use fastmcp_guard::random::Random;
+use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -129,4 +130,6 @@ pub struct Pending {
     pub summary: String,
     /// The same call of a short while ago, where there is one.
     pub done_before: Option<OperationId>,
+    /// Which person has to approve it, where the client's own confirmation is not enough.
+    pub approval: Option<ConsentLevel>,
 }

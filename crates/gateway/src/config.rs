@@ -59,6 +59,8 @@ pub struct Config {
     pub jwt: Jwt,
     /// `CONFIRM_TTL_SEC`: how long a confirmation may take.
     pub confirm_ttl: Duration,
+    /// `APPROVAL_TTL_SEC`: how long a call waits for a person's approval, and an approved one for its caller.
+    pub approval_ttl: Duration,
     /// `ACTION_TOKEN_BYTES`: how many random bytes an action token has.
     pub action_token: TokenBytes,
     /// `IDEMPOTENCY_TTL_SEC`: how long a result is replayed.

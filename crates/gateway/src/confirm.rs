@@ -21,6 +21,8 @@ pub mod approval;
 pub mod token;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 #[expect(
     clippy::too_many_lines,
     reason = "a test tells its story from beginning to end"
@@ -34,6 +36,8 @@ use token::{ActionToken, TokenBytes};
 pub struct Config {
     /// How long a ticket can be redeemed (CONFIRM_TTL_SEC); 1 second to 7 days. Default 300 s.
     pub ttl: Duration,
+    /// How long a call can be approved by a person, and then run (APPROVAL_TTL_SEC); 1 second to 7 days. Default 3,600 s.
+    pub approval_ttl: Duration,
     /// How many random bytes a token has (ACTION_TOKEN_BYTES). Default 24.
     pub token_bytes: TokenBytes,
     /// How many operations of one tenant and subject may wait for consent; at least 1. Default 100.
@@ -44,6 +48,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(300),
+            approval_ttl: Duration::from_secs(3_600),
             token_bytes: TokenBytes::default(),
             max_pending_per_subject: 100,
         }
@@ -170,9 +175,14 @@ impl Confirm {
     ///
     /// [`InvalidConfig`] names the setting that is out of its range.
     pub fn new(ledger: Ledger, config: Config) -> Result<Self, InvalidConfig> {
-        if config.ttl < Duration::from_secs(1) || config.ttl > MAX_TTL {
+        let times = [
+            ("CONFIRM_TTL_SEC", config.ttl),
+            ("APPROVAL_TTL_SEC", config.approval_ttl),
+        ];
+        let fits = |ttl: Duration| (Duration::from_secs(1)..=MAX_TTL).contains(&ttl);
+        if let Some((field, _)) = times.into_iter().find(|(_, ttl)| !fits(*ttl)) {
             return Err(InvalidConfig {
-                field: "CONFIRM_TTL_SEC",
+                field,
                 range: "1 to 604800 seconds",
             });
         }
@@ -204,6 +214,57 @@ impl Confirm {
         arguments: &[u8],
         key: Option<&IdempotencyKey>,
     ) -> Result<Issued, Refusal> {
+        self.reserve_until(binding, arguments, key, self.config.ttl)
+            .await
+    }
+
+    /// As [`Confirm::reserve`], for a call that a person has to approve: it waits longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Confirm::reserve`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Confirm::reserve`].
+    pub async fn submit(
+        &self,
+        binding: &Binding,
+        arguments: &[u8],
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Issued, Refusal> {
+        self.reserve_until(binding, arguments, key, self.config.approval_ttl)
+            .await
+    }
+
+    /// The ticket of an operation that waits already, for a caller who repeats its call; `None` when it cannot be
+    /// redeemed by this call any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Confirm::reserve`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may have put the operation out of the way, if it could not be redeemed.
+    pub async fn again(
+        &self,
+        operation_id: &OperationId,
+        binding: &Binding,
+    ) -> Result<Option<Issued>, Refusal> {
+        match self.ledger.row(operation_id).await? {
+            Some(row) if row.binding.same_caller(binding) => self.reissue(row, binding).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn reserve_until(
+        &self,
+        binding: &Binding,
+        arguments: &[u8],
+        key: Option<&IdempotencyKey>,
+        ttl: Duration,
+    ) -> Result<Issued, Refusal> {
         if arguments.len() > MAX_ARGUMENT_BYTES {
             return Err(StateError::TooLarge {
                 field: "arguments",
@@ -214,7 +275,7 @@ impl Confirm {
         for _ in 0..ATTEMPTS {
             let action_token =
                 ActionToken::generate(self.config.token_bytes, self.ledger.random())?;
-            let expires_at = self.ledger.now().saturating_add(self.config.ttl);
+            let expires_at = self.ledger.now().saturating_add(ttl);
             let draft = Draft {
                 binding,
                 machine: Machine::reserved(expires_at),

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value};
 
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
@@ -20,9 +19,15 @@ use crate::{
     state::{
         ledger::Ledger,
         machine::{Effect as Happened, Status},
-        operation::{Binding, OperationId, Report, Stored},
-        ticket::{Acting, Lost, Ticket},
+        operation::{Binding, OperationId, Report},
+        ticket::{Acting, Ticket},
     },
+};
+
+mod answer;
+
+use answer::{
+    away, failed_before, in_progress, keep, lost, refused, replay, settled, unknown_outcome,
 };
 
 /// How long a repeated call waits for one that is being done, over MCP.
@@ -61,14 +66,6 @@ pub enum Held {
     Done(Completed),
     /// It waits for a confirmation.
     Pending(Pending),
-}
-
-/// A result as stored for replays.
-#[derive(Deserialize, Serialize)]
-struct Kept<'a> {
-    #[serde(borrow)]
-    result: &'a RawValue,
-    token_meta: Map<String, Value>,
 }
 
 impl Consents {
@@ -127,14 +124,8 @@ impl Consents {
         call: &Call,
         binding: &Binding,
     ) -> Result<Held, Error> {
-        if permit
-            .decision()
-            .confirmation()
-            .is_some_and(|level| level != ConsentLevel::Client)
-        {
-            return Err(Error::denied(
-                "policy demands the approval of a person, which cannot be given here yet",
-            ));
+        if let Some(level) = approval(permit) {
+            return self.submit(permit, call, binding, level).await;
         }
         if !call.can_confirm {
             return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
@@ -153,9 +144,94 @@ impl Consents {
             )
             .await
         {
-            Ok(issued) => Ok(Held::Pending(pending(permit, &issued, earlier.as_ref()))),
+            Ok(issued) => {
+                let pending = pending(permit, &issued, earlier.as_ref());
+                Ok(Held::Pending(pending))
+            }
             Err(refusal) => self.refused(call, refusal).await,
         }
+    }
+
+    /// A call that a person has to approve. Its caller may repeat it without its ticket: it is found again, by its key or
+    /// by what it is, and runs once it is approved.
+    async fn submit(
+        &self,
+        permit: &Permit,
+        call: &Call,
+        binding: &Binding,
+        level: ConsentLevel,
+    ) -> Result<Held, Error> {
+        let key = call.idempotency_key.as_ref();
+        let waiting = match key {
+            Some(_) => None,
+            None => self.ledger.waiting(binding).await.map_err(away)?,
+        };
+        let again = match waiting {
+            Some(report) => self.confirm.again(&report.operation_id, binding).await,
+            None => Ok(None),
+        };
+        let (issued, earlier) = match again {
+            Ok(Some(issued)) => (issued, None),
+            Ok(None) => {
+                let earlier = match key {
+                    Some(_) => None,
+                    None => self.earlier(call, binding).await?,
+                };
+                let arguments = permit.args().canonical();
+                match self.confirm.submit(binding, &arguments, key).await {
+                    Ok(issued) => (issued, earlier),
+                    Err(refusal) => return self.refused(call, refusal).await,
+                }
+            }
+            Err(refusal) => return self.refused(call, refusal).await,
+        };
+        if issued.reused {
+            let redemption = Redemption {
+                presented: binding,
+                idempotency_key: None,
+                consent: consent(permit),
+            };
+            let id = &issued.operation_id;
+            match self.confirm.redeem_approved(id, &redemption).await {
+                Ok(ticket) => return Ok(Held::Go(Hold::Ticket(ticket))),
+                Err(Refusal::AwaitsApproval { .. }) => {}
+                // A rival of the same caller was faster: what it did is this call's answer.
+                Err(Refusal::Used { report, .. }) => {
+                    let idempotent_replay = true;
+                    let used = Refusal::Used {
+                        report,
+                        idempotent_replay,
+                    };
+                    return self.refused(call, used).await;
+                }
+                Err(refusal) => return self.refused(call, refusal).await,
+            }
+        }
+        let mut pending = pending(permit, &issued, earlier.as_ref());
+        pending.approval = Some(level);
+        Ok(Held::Pending(pending))
+    }
+
+    /// What a caller hears who presents a ticket too early, where the answer can carry the ticket again.
+    async fn still_waiting(
+        &self,
+        permit: &Permit,
+        (id, token): (&OperationId, &str),
+    ) -> Result<Held, Error> {
+        let report = self
+            .ledger
+            .report(permit.tenant(), id)
+            .await
+            .map_err(away)?;
+        let report = report.ok_or_else(|| refused(Refusal::Unknown))?;
+        Ok(Held::Pending(Pending {
+            operation_id: id.clone(),
+            action_token: token.to_owned(),
+            expires_at: rfc3339(report.expires_at),
+            summary: summary(permit),
+            done_before: None,
+            approval: approval(permit),
+        }))
     }
 
     /// The same call of the same caller a short while ago: a client whose stream broke repeats the
@@ -216,15 +292,10 @@ impl Consents {
     }
 
     async fn redeem(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
-        let consent = match permit.decision().confirmation() {
-            Some(ConsentLevel::Person) => Consent::Person,
-            Some(ConsentLevel::OtherPerson) => Consent::OtherPerson,
-            _ => Consent::Client,
-        };
         let redemption = Redemption {
             presented: binding,
             idempotency_key: call.idempotency_key.as_ref(),
-            consent,
+            consent: consent(permit),
         };
         let redeemed = match &call.presented {
             Presented::Operation(id, token) => {
@@ -233,9 +304,12 @@ impl Consents {
             Presented::Token(token) => self.confirm.redeem(token, &redemption).await,
             Presented::Nothing => return Err(Error::internal("nothing is presented")),
         };
-        match redeemed {
-            Ok(ticket) => Ok(Held::Go(Hold::Ticket(ticket))),
-            Err(refusal) => self.refused(call, refusal).await,
+        match (redeemed, &call.presented) {
+            (Ok(ticket), _) => Ok(Held::Go(Hold::Ticket(ticket))),
+            (Err(Refusal::AwaitsApproval { .. }), Presented::Operation(id, token)) => {
+                self.still_waiting(permit, (id, token)).await
+            }
+            (Err(refusal), _) => self.refused(call, refusal).await,
         }
     }
 
@@ -356,59 +430,26 @@ impl Act {
     }
 }
 
-/// A refusal to hand out or redeem a ticket, in the words of the contract.
-fn refused(refusal: Refusal) -> Error {
-    let conflict = |message: String| Error::new(Code::Conflict, message);
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::Unknown | Refusal::ChangedArguments => {
-            Error::new(Code::Unauthorized, format!("Invalid token: {text}"))
-        }
-        Refusal::OtherCaller => Error::denied(text),
-        Refusal::Expired { operation_id } => conflict(format!("Confirmation has expired: {text}"))
-            .with_detail("operation_id", operation_id.as_str())
-            .with_detail("status", "expired"),
-        Refusal::AwaitsApproval { operation_id } => conflict(text)
-            .with_detail("operation_id", operation_id.as_str())
-            .with_detail("reason", "awaits_approval"),
-        Refusal::KeyConflict { operation_id } => conflict(KEY_CONFLICT.to_owned())
-            .with_detail("operation_id", operation_id.as_str())
-            .with_detail("reason", "idempotency_conflict"),
-        Refusal::TooManyPending { .. } => {
-            Error::new(Code::RateLimited, text).with_retry_after(Duration::from_secs(60))
-        }
-        Refusal::State(error) => away(error),
-        _ => conflict(text),
+/// The consent that policy demands.
+fn consent(permit: &Permit) -> Consent {
+    match permit.decision().confirmation() {
+        None | Some(ConsentLevel::Client) => Consent::Client,
+        Some(ConsentLevel::Person) => Consent::Person,
+        // What may come after four eyes is at least that strong.
+        Some(_) => Consent::OtherPerson,
     }
 }
 
-/// What became of an operation that takes no confirmation any more.
-fn settled(report: &Report) -> Error {
-    Error::new(
-        Code::Conflict,
-        format!("Confirmation was used: operation is {}", report.status),
-    )
-    .with_detail("operation_id", report.operation_id.as_str())
-    .with_detail("status", report.status.as_str())
-    .with_detail("result", kept_result(report).unwrap_or(Value::Null))
+/// Which person has to approve, where one has to.
+fn approval(permit: &Permit) -> Option<ConsentLevel> {
+    let level = permit.decision().confirmation()?;
+    (level != ConsentLevel::Client).then_some(level)
 }
 
-fn in_progress(report: &Report) -> Error {
-    Error::new(Code::Conflict, IN_PROGRESS)
-        .with_detail("reason", "in_progress")
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str())
-        .with_retry_after(Duration::from_secs(1))
-}
-
-fn unknown_outcome(operation_id: &OperationId) -> Error {
-    Error::new(
-        Code::Conflict,
-        "Nobody knows whether this call was done; it is refused until that is settled",
-    )
-    .with_detail("reason", "unknown_outcome")
-    .with_detail("operation_id", operation_id.as_str())
-    .with_detail("status", "unknown")
+fn summary(permit: &Permit) -> String {
+    let manifest = permit.target().manifest();
+    let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
+    format!("{} ({}) with {arguments}", manifest.name, manifest.tool_id)
 }
 
 fn binding(permit: &Permit, call: &Call) -> Binding {
@@ -433,8 +474,6 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
 }
 
 fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pending {
-    let manifest = permit.target().manifest();
-    let arguments = String::from_utf8_lossy(&permit.args().canonical()).into_owned();
     let again = earlier.map_or_else(String::new, |report| {
         format!(
             " AGAIN: exactly this was done at {} already (operation {})",
@@ -446,67 +485,8 @@ fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pendin
         operation_id: issued.operation_id.clone(),
         action_token: issued.action_token.expose().to_owned(),
         expires_at: rfc3339(issued.expires_at),
-        summary: format!(
-            "{} ({}) with {arguments}{again}",
-            manifest.name, manifest.tool_id
-        ),
+        summary: format!("{}{again}", summary(permit)),
         done_before: earlier.map(|report| report.operation_id.clone()),
-    }
-}
-
-fn keep(result: &Raw, token_meta: &Map<String, Value>) -> Result<Vec<u8>, serde_json::Error> {
-    let result: &RawValue = serde_json::from_str(result.as_str())?;
-    serde_json::to_vec(&Kept {
-        result,
-        token_meta: token_meta.clone(),
-    })
-}
-
-fn replay(report: &Report) -> Result<Completed, Error> {
-    let bytes = match &report.result {
-        Some(Stored::Bytes(bytes)) => bytes,
-        kept => {
-            let message = match kept {
-                None => "The call was settled as done by an operator; its result is not known",
-                Some(_) => "The call was done, but its result is too large to be kept",
-            };
-            return Err(Error::new(Code::Conflict, message)
-                .with_detail("operation_id", report.operation_id.as_str())
-                .with_detail("status", report.status.as_str()));
-        }
-    };
-    let kept: Kept<'_> = serde_json::from_slice(bytes).map_err(Error::internal)?;
-    Ok(Completed {
-        result: Raw::parse(kept.result.get().to_owned()).map_err(Error::internal)?,
-        token_meta: kept.token_meta,
-        replay: true,
-        operation_id: Some(report.operation_id.clone()),
-    })
-}
-
-fn kept_result(report: &Report) -> Option<Value> {
-    let kept: Kept<'_> = serde_json::from_slice(report.result.as_ref()?.bytes()?).ok()?;
-    serde_json::from_str(kept.result.get()).ok()
-}
-
-fn failed_before(report: &Report) -> Error {
-    Error::new(Code::FailedDependency, "Provider invocation failed")
-        .with_detail("operation_id", report.operation_id.as_str())
-        .with_detail("status", report.status.as_str())
-        .with_detail("detail", json!(report.detail))
-}
-
-fn away(error: crate::state::StateError) -> Error {
-    Error::unavailable("State is unavailable; nothing was done", error)
-}
-
-fn lost(lost: Lost) -> Error {
-    match lost {
-        Lost::State(error) => away(error),
-        other => Error::new(
-            Code::Conflict,
-            "The operation is not held any more; nothing was done",
-        )
-        .with_log(other),
+        approval: None,
     }
 }

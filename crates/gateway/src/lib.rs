@@ -4,6 +4,7 @@
 //! proves is a type that only it can make, so that no stage can be left out by mistake.
 
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod broker;
 pub mod call;

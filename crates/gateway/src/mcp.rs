@@ -11,6 +11,7 @@ use fastmcp::{
 };
 use fastmcp_auth::Caller;
 use fastmcp_guard::random::Random;
+use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::{
     Raw,
     content::Meta,
@@ -247,8 +248,30 @@ impl Governed {
         }
         match self.pipeline.invoke(&call).await? {
             Done::Complete(done) => completed(&done),
-            Done::Pending(pending) => ask(&pending),
+            Done::Pending(pending) if call.can_confirm => ask(&pending),
+            Done::Pending(pending) => Err(awaits_approval(&pending)),
         }
+    }
+}
+
+/// The answer to a client that cannot be asked and so cannot carry a ticket: it repeats its call.
+fn awaits_approval(pending: &Pending) -> Error {
+    let message = format!(
+        "Awaits approval by {}, until {}: nothing was done yet; repeat exactly this call once operation `{}` is approved",
+        approver(pending.approval),
+        pending.expires_at,
+        pending.operation_id
+    );
+    Error::new(Code::Conflict, message)
+        .with_detail("reason", "awaits_approval")
+        .with_detail("operation_id", pending.operation_id.as_str())
+        .with_detail("expires_at", pending.expires_at.as_str())
+}
+
+fn approver(level: Option<ConsentLevel>) -> &'static str {
+    match level {
+        Some(ConsentLevel::OtherPerson) => "another person",
+        _ => "a person",
     }
 }
 
@@ -303,10 +326,15 @@ fn ask(pending: &Pending) -> Result<Outcome, Error> {
         "required": [CONFIRM],
     }))
     .map_err(Error::internal)?;
-    let message = format!(
-        "Confirm: {}. Valid until {}.",
-        pending.summary, pending.expires_at
-    );
+    let (summary, until) = (&pending.summary, &pending.expires_at);
+    let message = match pending.approval {
+        None => format!("Confirm: {summary}. Valid until {until}."),
+        level => format!(
+            "Awaits approval by {}, as operation {}: {summary}. Accept once it is approved. Valid until {until}.",
+            approver(level),
+            pending.operation_id
+        ),
+    };
     let mut asks = Asks::default();
     asks.requests.set(
         CONFIRM,

@@ -93,7 +93,7 @@ impl Pipeline {
         let (args, demands) =
             fitting.map_err(|unfit| match self.policy.hidden(call, target.entry()) {
                 Some(denial) => {
-                    record.decision(&denial.decision);
+                    record.decision(&denial.decided);
                     denial.error
                 }
                 None => unfit,
@@ -103,7 +103,7 @@ impl Pipeline {
             .policy
             .permit(call, target, args, demands)
             .map_err(|denial| {
-                record.decision(&denial.decision);
+                record.decision(&denial.decided);
                 denial.error
             })?;
         record.permit(&self.audit, &permit);
@@ -249,7 +249,7 @@ impl Pipeline {
         let listed = match admitted.map_err(|error| (error, None)).and_then(|()| {
             self.policy
                 .permit_listing(call)
-                .map_err(|d| (d.error, Some(d.decision)))
+                .map_err(|d| (d.error, Some(d.decided)))
         }) {
             Ok(decision) => {
                 record.decision(&decision);
@@ -313,9 +313,9 @@ impl Pipeline {
         self.limit.admit_request(&call.caller)?;
         let decision = self
             .policy
-            .permit_registration(call, &catalog::resource(&manifest))
+            .permit_registration(call, catalog::resource(&manifest))
             .map_err(|denial| {
-                record.decision(&denial.decision);
+                record.decision(&denial.decided);
                 denial.error
             })?;
         record.decision(&decision);

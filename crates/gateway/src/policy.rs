@@ -1,8 +1,11 @@
 //! Whether this caller may do that, and what it must do first.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -21,6 +24,9 @@ use crate::{
     provider::Demands,
 };
 
+/// The scope of those who decide on what others asked for.
+pub const APPROVE: &str = "approvals.decide";
+
 /// Proof that policy permits this caller to call that tool with these arguments. Only this room
 /// makes one.
 #[derive(Clone, Debug)]
@@ -28,18 +34,24 @@ pub struct Permit {
     caller: Caller,
     target: Target,
     args: Args,
-    decision: Decision,
+    decided: Decided,
     scopes: Vec<String>,
-    attributes: Attributes,
+    writes: bool,
 }
 
-/// What rules read, for the record, so that another policy can be asked the same question later.
+/// A decision, and what rules read of the question, for the record: another policy can be asked the same later.
 #[derive(Clone, Debug)]
-pub struct Attributes {
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
     /// The caller.
     pub subject: Subject,
-    /// The tool, with what the arguments added.
-    pub resource: Resource,
+    /// The tool, with what the arguments added; `None` for actions that have none.
+    pub resource: Option<Resource>,
+    /// The client program.
+    pub client: Option<String>,
+    /// The claims that some rule reads, as rules see them.
+    pub claims: Vec<(String, Option<BTreeSet<String>>)>,
 }
 
 impl Permit {
@@ -64,7 +76,7 @@ impl Permit {
     /// Why, and under which obligations.
     #[must_use]
     pub const fn decision(&self) -> &Decision {
-        &self.decision
+        &self.decided.decision
     }
 
     /// The scopes that the call needs, all of which the caller has.
@@ -76,13 +88,13 @@ impl Permit {
     /// Whether the call may change something: then it needs a durable intent.
     #[must_use]
     pub const fn writes(&self) -> bool {
-        !self.attributes.resource.read_only
+        self.writes
     }
 
-    /// What rules read.
+    /// The decision with what rules read.
     #[must_use]
-    pub const fn attributes(&self) -> &Attributes {
-        &self.attributes
+    pub const fn decided(&self) -> &Decided {
+        &self.decided
     }
 
     /// The caller's tenant.
@@ -94,7 +106,7 @@ impl Permit {
     /// The obligations in canonical form.
     #[must_use]
     pub fn obligations(&self) -> String {
-        self.decision
+        self.decision()
             .obligations
             .iter()
             .map(ToString::to_string)
@@ -103,21 +115,22 @@ impl Permit {
     }
 }
 
-/// What is asked for.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    action: Action,
-    resource: Option<&'a Resource>,
-    arguments: Option<&'a Value>,
-}
-
 /// A denial with its decision, for the record.
 #[derive(Debug)]
 pub struct Denial {
     /// For the caller.
     pub error: Error,
     /// For the record.
-    pub decision: Box<Decision>,
+    pub decided: Box<Decided>,
+}
+
+impl Denial {
+    fn of(decided: Decided) -> Self {
+        Self {
+            error: Error::denied(&decided.decision.reason),
+            decided: Box::new(decided),
+        }
+    }
 }
 
 /// The policies in force.
@@ -178,23 +191,10 @@ impl Policy {
         resource.safety_tags.extend(demands.safety_tags);
         resource.required_scopes.extend(demands.scopes);
         resource.read_only = resource.read_only && !demands.writes;
-        let subject = subject(&call.caller);
+        let scopes = resource.required_scopes.iter().cloned().collect();
+        let writes = !resource.read_only;
         let arguments = args.to_value();
-        let decision = self.decide(
-            call,
-            &subject,
-            Asked {
-                action: Action::ToolsInvoke,
-                resource: Some(&resource),
-                arguments: Some(&arguments),
-            },
-        );
-        if !decision.is_allowed() {
-            return Err(Denial {
-                error: Error::denied(&decision.reason),
-                decision: Box::new(decision),
-            });
-        }
+        let decided = self.allowed(call, Action::ToolsInvoke, Some(resource), Some(&arguments))?;
         if target.manifest().manual_review_required {
             let error = Error::new(
                 Code::Forbidden,
@@ -202,18 +202,16 @@ impl Policy {
             );
             return Err(Denial {
                 error,
-                decision: Box::new(decision),
+                decided: Box::new(decided),
             });
         }
-        let scopes = resource.required_scopes.iter().cloned().collect();
-        let attributes = Attributes { subject, resource };
         Ok(Permit {
             caller: call.caller.clone(),
             target,
             args,
-            decision,
+            decided,
             scopes,
-            attributes,
+            writes,
         })
     }
 
@@ -222,28 +220,8 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit_registration(
-        &self,
-        call: &Call,
-        resource: &Resource,
-    ) -> Result<Decision, Denial> {
-        let subject = subject(&call.caller);
-        let decision = self.decide(
-            call,
-            &subject,
-            Asked {
-                action: Action::ManifestsRegister,
-                resource: Some(resource),
-                arguments: None,
-            },
-        );
-        if decision.is_allowed() {
-            return Ok(decision);
-        }
-        Err(Denial {
-            error: Error::denied(&decision.reason),
-            decision: Box::new(decision),
-        })
+    pub fn permit_registration(&self, call: &Call, resource: Resource) -> Result<Decided, Denial> {
+        self.allowed(call, Action::ManifestsRegister, Some(resource), None)
     }
 
     /// Permits a look at the catalogue or says why not.
@@ -251,23 +229,32 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit_listing(&self, call: &Call) -> Result<Decision, Denial> {
-        let decision = self.decide(
-            call,
-            &subject(&call.caller),
-            Asked {
-                action: Action::CatalogList,
-                resource: None,
-                arguments: None,
-            },
-        );
-        if decision.is_allowed() {
-            return Ok(decision);
+    pub fn permit_listing(&self, call: &Call) -> Result<Decided, Denial> {
+        self.allowed(call, Action::CatalogList, None, None)
+    }
+
+    /// Permits somebody to decide on what others asked for: a holder of the scope [`APPROVE`] who has all of `roles`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Forbidden`] names what is missing.
+    pub fn permit_approval(&self, caller: &Caller, roles: &[String]) -> Result<(), Error> {
+        let subject = subject(caller);
+        if let Some(actor) = caller.actors().first() {
+            return Err(Error::denied(format!(
+                "approvals are given in person, and by this token `{}` acts for somebody",
+                actor.subject()
+            )));
         }
-        Err(Denial {
-            error: Error::denied(&decision.reason),
-            decision: Box::new(decision),
-        })
+        if !self.set.load().holds_scope(&subject, APPROVE) {
+            return Err(Error::denied(format!("missing scope `{APPROVE}`")));
+        }
+        match roles.iter().find(|role| !subject.roles.contains(*role)) {
+            Some(role) => Err(Error::denied(format!(
+                "it takes a holder of the role `{role}`"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Whether the caller's catalogue shows the tool.
@@ -290,22 +277,34 @@ impl Policy {
         if self.shows(&call.caller, entry) {
             return None;
         }
-        let decision = self.decide(
-            call,
-            &subject(&call.caller),
-            Asked {
-                action: Action::ToolsInvoke,
-                resource: Some(entry.resource()),
-                arguments: None,
-            },
-        );
-        Some(Denial {
-            error: Error::denied(&decision.reason),
-            decision: Box::new(decision),
-        })
+        let resource = Some(entry.resource().clone());
+        let decided = self.decide(call, Action::ToolsInvoke, resource, None);
+        Some(Denial::of(decided))
     }
 
-    fn decide(&self, call: &Call, subject: &Subject, asked: Asked<'_>) -> Decision {
+    fn allowed(
+        &self,
+        call: &Call,
+        action: Action,
+        resource: Option<Resource>,
+        arguments: Option<&Value>,
+    ) -> Result<Decided, Denial> {
+        let decided = self.decide(call, action, resource, arguments);
+        if decided.decision.is_allowed() {
+            Ok(decided)
+        } else {
+            Err(Denial::of(decided))
+        }
+    }
+
+    fn decide(
+        &self,
+        call: &Call,
+        action: Action,
+        resource: Option<Resource>,
+        arguments: Option<&Value>,
+    ) -> Decided {
+        let subject = subject(&call.caller);
         let mut context = Context::at(self.now()).corr_id(call.corr_id.as_str());
         if let Some(client) = &call.client {
             context = context.client(client);
@@ -313,15 +312,23 @@ impl Policy {
         if let Some(ip) = call.caller.client_address() {
             context = context.ip(ip);
         }
-        if let Some(arguments) = asked.arguments {
+        if let Some(arguments) = arguments {
             context = context.arguments(arguments);
         }
-        self.set.load().decide(&Request {
-            action: asked.action,
-            subject,
-            resource: asked.resource,
+        let set = self.set.load();
+        let decision = set.decide(&Request {
+            action,
+            subject: &subject,
+            resource: resource.as_ref(),
             context: &context,
-        })
+        });
+        Decided {
+            claims: set.claims_seen(&subject),
+            decision,
+            subject,
+            resource,
+            client: call.client.clone(),
+        }
     }
 
     fn now(&self) -> jiff::Timestamp {

@@ -1,5 +1,6 @@
 //! The REST door, exactly as the contract has it.
 
+mod approvals;
 mod describe;
 mod reply;
 
@@ -88,6 +89,11 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .route("/tools/{tool_id}/invoke", post(invoke))
         .route("/tools/{tool_id}/confirm", post(confirm))
         .route("/manifests/register", post(register))
+        .route("/approvals", get(approvals::list))
+        .route(
+            "/approvals/{operation_id}",
+            get(approvals::show).post(approvals::decide),
+        )
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -399,8 +405,27 @@ fn answer(call: &Call, done: Done) -> Result<Response, Error> {
                 "expires_at": pending.expires_at,
                 "operation_id": pending.operation_id.as_str(),
             });
-            if let (Some(body), Some(earlier)) = (body.as_object_mut(), &pending.done_before) {
-                body.insert("done_before".to_owned(), json!(earlier.as_str()));
+            let members = [
+                (
+                    "done_before",
+                    pending.done_before.as_ref().map(|id| json!(id.as_str())),
+                ),
+                (
+                    "requires_approval",
+                    pending.approval.map(|level| json!(level.name())),
+                ),
+                (
+                    "approval",
+                    pending
+                        .approval
+                        .map(|_| json!(format!("/approvals/{}", pending.operation_id))),
+                ),
+            ];
+            if let Some(body) = body.as_object_mut() {
+                let there = members
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+                body.extend(there);
             }
             Ok(reply::json(StatusCode::ACCEPTED, &body))
         }

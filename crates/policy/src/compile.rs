@@ -70,6 +70,8 @@ pub(crate) struct Clause {
     pub(crate) presence: Option<String>,
     /// The Cedar expression that is evaluated.
     pub(crate) expression: String,
+    /// What it reads.
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 /// One compiled policy and what has to be known of it.
@@ -224,6 +226,7 @@ fn reads(rule: &Rule) -> Reads {
                 Attribute::Argument(path) => reads.arguments.insert(path.clone()),
                 _ => false,
             };
+            reads.sub |= *attribute == Attribute::Sub;
         }
         if let (Attribute::Scopes, Test::AnyOf(values) | Test::NoneOf(values)) =
             (&condition.attribute, &condition.test)
@@ -250,6 +253,7 @@ fn clause(condition: &Condition, missing: Missing) -> Clause {
         text: condition.to_string(),
         presence,
         expression,
+        attributes: condition.attributes().cloned().collect(),
     }
 }
 

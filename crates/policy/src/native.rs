@@ -106,7 +106,8 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
     let json = policy.to_json().map_err(|error| Fault::Cedar {
         message: one_line(&error.to_string()),
     })?;
-    let survey = survey(json.get("conditions").unwrap_or(&Value::Null));
+    let mut survey = survey(json.get("conditions").unwrap_or(&Value::Null));
+    survey.reads.sub |= matches!(policy.principal_constraint(), PrincipalConstraint::Eq(_));
     if survey.computed_tag {
         return Err(Fault::ComputedTag);
     }

@@ -57,7 +57,7 @@ pub enum Obligation {
         /// The weakest consent that will do.
         level: ConsentLevel,
     },
-    /// The confirmation must come from a holder of this role. Several roles mean several approvals.
+    /// The confirmation must come from a holder of this role. Of several roles the one who confirms holds all.
     Approver {
         /// The role, as `policies.yml` defines it.
         role: String,

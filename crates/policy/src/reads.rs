@@ -9,6 +9,8 @@ use crate::schema::ARGUMENT_KINDS;
 /// What one policy reads, or several together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
+    /// The caller's name.
+    pub(crate) sub: bool,
     /// Attributes of the context, `arguments` among them.
     pub(crate) context: BTreeSet<String>,
     /// Paths under `context.arguments`.
@@ -33,6 +35,7 @@ impl Reads {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
+        self.sub |= other.sub;
         self.context.extend(other.context.iter().cloned());
         self.arguments.extend(other.arguments.iter().cloned());
         self.claims.extend(other.claims.iter().cloned());
@@ -122,7 +125,10 @@ impl Walk {
     /// A variable that is not merely the left side of an access: everything of it may be read.
     fn visit_variable(&mut self, name: &Value) {
         match name.as_str() {
-            Some("principal") => self.survey.names_principal = true,
+            Some("principal") => {
+                self.survey.names_principal = true;
+                self.survey.reads.sub = true;
+            }
             Some("context") => {
                 let all = [
                     "time",
@@ -151,6 +157,10 @@ impl Walk {
         match (left.and_then(variable), first) {
             (Some("context"), Some(first)) => {
                 self.survey.reads.context.insert(first.to_owned());
+            }
+            (Some("principal"), Some(first)) => {
+                self.survey.names_principal = true;
+                self.survey.reads.sub |= first == "sub";
             }
             _ => left.iter().for_each(|left| self.visit(left)),
         }
@@ -181,7 +191,10 @@ impl Walk {
             }
             None => {}
         }
-        left.iter().for_each(|left| self.visit(left));
+        match left.and_then(variable) {
+            Some("principal") => self.survey.names_principal = true,
+            _ => left.iter().for_each(|left| self.visit(left)),
+        }
     }
 }
 

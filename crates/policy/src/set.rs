@@ -15,6 +15,7 @@ use crate::error::{Fault, LoadError, Problem};
 use crate::explain::{self, Explanation};
 use crate::native;
 use crate::obligation::join;
+use crate::outlook::{self, Outlook, Unknown};
 use crate::prepare::{Kept, Prepared, PreparedKey, Question, claims};
 use crate::reads::Reads;
 use crate::request::{Request, Subject};
@@ -159,6 +160,36 @@ impl PolicySet {
             rules,
             others,
         }
+    }
+
+    /// Says what may be decided of a request of which some parts are not known.
+    #[must_use]
+    pub fn outlook(&self, request: &Request<'_>, unknown: &Unknown) -> Outlook {
+        let looked = || {
+            let kept = self.prepare(request)?;
+            let question = kept.1.question(request)?;
+            let lacks_scopes = !kept.1.missing_scopes.is_empty();
+            let units = &kept.1.cut.1.units;
+            Ok::<_, Reason>(outlook::outlook(
+                &self.authorizer,
+                units,
+                &question,
+                unknown,
+                lacks_scopes,
+            ))
+        };
+        looked().unwrap_or_else(|_| Outlook::denied(BTreeSet::new()))
+    }
+
+    /// Returns the paths of the claims that some rule reads, sorted.
+    pub fn claims_read(&self) -> impl Iterator<Item = &str> {
+        self.reads.claims.iter().map(String::as_str)
+    }
+
+    /// Returns the claims of this caller that some rule reads, each as rules see it: a set of texts, or nothing.
+    #[must_use]
+    pub fn claims_seen(&self, subject: &Subject) -> Vec<(String, Option<BTreeSet<String>>)> {
+        claims(subject, &self.reads.claims)
     }
 
     /// Returns what the caller's roles give, as far as its token leaves it, wildcards as they are written.

@@ -239,7 +239,8 @@ pub(crate) const ROOMS: &[Rooms] = &[
         floor: &["error", "manifest", "telemetry"],
         order: &[
             "state", "call", "provider", "catalog", "policy", "limit", "confirm", "once", "broker",
-            "audit", "consent", "pipeline", "door", "mcp", "rest", "keys", "config", "app",
+            "audit", "consent", "pipeline",
+            "approvals", "door", "mcp", "rest", "keys", "config", "app",
         ],
         sees_all: &["lib"],
     },

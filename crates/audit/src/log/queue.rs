@@ -45,6 +45,10 @@ struct Queue {
     bytes: usize,
     refused: u64,
     closed: bool,
+    /// Whether the writer waits for work. While it is at work it looks again by itself, and need not be told.
+    idle: bool,
+    /// Callers that wait for room.
+    waiting: usize,
 }
 
 impl Job {
@@ -75,12 +79,14 @@ impl Shared {
             queue.jobs.len() >= self.max_records || queue.bytes + bytes > self.max_bytes
         };
         let mut queue = self.queue();
-        if !wait.is_zero() {
+        if !wait.is_zero() && full(&queue) {
+            queue.waiting += 1;
             queue = self
                 .room
                 .wait_timeout_while(queue, wait, |queue| !queue.closed && full(queue))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            queue.waiting -= 1;
         }
         if queue.closed {
             return Err(AuditError::Closed);
@@ -92,14 +98,21 @@ impl Shared {
         }
         queue.bytes += bytes;
         queue.jobs.push_back(job);
+        // One who tells the writer is enough.
+        let idle = std::mem::take(&mut queue.idle);
         drop(queue);
-        self.work.notify_one();
+        if idle {
+            self.work.notify_one();
+        }
         Ok(())
     }
 
     /// Waits for jobs, or for `idle` to pass, and takes at most `max` records.
     pub(super) fn take(&self, max: usize, idle: Option<Duration>) -> Batch {
-        let nothing = |queue: &mut Queue| queue.jobs.is_empty() && !queue.closed;
+        let nothing = |queue: &mut Queue| {
+            queue.idle = queue.jobs.is_empty() && !queue.closed;
+            queue.idle
+        };
         let queue = self.queue();
         let mut queue = match idle {
             Some(idle) => {
@@ -113,6 +126,7 @@ impl Shared {
                 .wait_while(queue, nothing)
                 .unwrap_or_else(PoisonError::into_inner),
         };
+        queue.idle = false;
         let mut batch = Batch::default();
         while batch.appends.len() < max {
             // A checkpoint covers what came before it, so no record after it joins its batch.
@@ -130,8 +144,11 @@ impl Shared {
             }
         }
         batch.last = queue.closed && queue.jobs.is_empty();
+        let waiting = queue.waiting > 0;
         drop(queue);
-        self.room.notify_all();
+        if waiting {
+            self.room.notify_all();
+        }
         batch
     }
 

@@ -11,7 +11,7 @@ use fastmcp_audit::{Checkpoint, prove, verify_proof};
 use fastmcp_gateway::keys::VERIFIER_FILE;
 use serde_json::json;
 
-use super::{Which, read_key, read_small, row, verify::MAX_CHECKPOINT_BYTES};
+use super::{Which, read_key, row, verify::MAX_CHECKPOINT_BYTES};
 use crate::{Outcome, output, place::Place};
 
 /// The longest proof file, in bytes. Source: docs/audit-format.md, "Proof files".
@@ -71,7 +71,7 @@ impl VerifyProof {
         };
         let key =
             read_key(&vkey).context("the log's public key is needed; name its file with --vkey")?;
-        let proof = read_small(&self.file, MAX_PROOF_BYTES)?;
+        let proof = output::read_small(&self.file, MAX_PROOF_BYTES)?;
         let proved = verify_proof(&proof, &key)
             .with_context(|| format!("`{}` proves nothing", self.file.display()))?;
         let Checkpoint { origin, size, .. } = &proved.checkpoint;
@@ -105,7 +105,7 @@ impl PrintCheckpoint {
                 "a checkpoint is worth keeping only if its signature is good; name the log's public key with --vkey"
             );
         };
-        let note = read_small(&folder.join(CHECKPOINT_FILE), MAX_CHECKPOINT_BYTES)?;
+        let note = output::read_small(&folder.join(CHECKPOINT_FILE), MAX_CHECKPOINT_BYTES)?;
         let checkpoint = Checkpoint::open(&note, &key)
             .with_context(|| format!("checkpoint in `{}`", folder.display()))?;
         deliver(&checkpoint.note, self.output.as_deref())?;
@@ -115,7 +115,7 @@ impl PrintCheckpoint {
 
 /// How many records the checkpoint beside the log says that it covers.
 pub(super) fn covered(folder: &Path) -> Option<u64> {
-    let note = read_small(&folder.join(CHECKPOINT_FILE), MAX_CHECKPOINT_BYTES).ok()?;
+    let note = output::read_small(&folder.join(CHECKPOINT_FILE), MAX_CHECKPOINT_BYTES).ok()?;
     Checkpoint::open_unverified(&note)
         .ok()
         .map(|checkpoint| checkpoint.size)

@@ -7,7 +7,7 @@ use clap::Args;
 use fastmcp_audit::{Checkpoint, Fault, Report, VerifierKey, VerifyError, verify, verify_against};
 use serde_json::{Value, json};
 
-use super::{Which, read_small};
+use super::Which;
 use crate::{Outcome, output};
 
 /// How often a log is looked at that is being written to, before a torn line counts as one.
@@ -73,7 +73,7 @@ impl Verify {
             );
         };
         let open = |path: &PathBuf| {
-            let note = read_small(path, MAX_CHECKPOINT_BYTES)?;
+            let note = output::read_small(path, MAX_CHECKPOINT_BYTES)?;
             Checkpoint::open(&note, key).with_context(|| format!("checkpoint `{}`", path.display()))
         };
         self.kept.iter().map(open).collect()

@@ -6,17 +6,19 @@ use anyhow::{Context as _, bail};
 use fastmcp_gateway::{
     config::Config,
     keys::Keys,
+    manifest::Manifest,
     state::{
         Location, Options, State,
         ledger::Ledger,
         machine::Status,
+        manifest::After,
         operation::{Filter, Report},
     },
 };
 use tokio::runtime::Runtime;
 
 use super::Which;
-use crate::{Outcome, place::Place};
+use crate::place::Place;
 
 /// The most operations that one question to the state answers. Source: [`Filter::limit`].
 pub(super) const MOST: u32 = 500;
@@ -24,7 +26,7 @@ pub(super) const MOST: u32 = 500;
 const KEYS: [&str; 3] = ["seal.key", "audit-signing.p8", "audit-salt.key"];
 
 /// The open state, with what it was opened by.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     runtime: Runtime,
     state: State,
     pub(super) config: Config,
@@ -33,10 +35,10 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Opens the state, works with it and closes it.
-    pub(super) fn with(
+    pub(crate) fn with<T>(
         place: &Place,
-        work: impl FnOnce(&Self) -> anyhow::Result<Outcome>,
-    ) -> anyhow::Result<Outcome> {
+        work: impl FnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let opened = Self::open(place)?;
         let ended = work(&opened);
         opened.wait(opened.state.close());
@@ -102,6 +104,22 @@ impl Opened {
             status,
             limit,
         }))?)
+    }
+
+    /// Every registered manifest, of all tenants.
+    pub(crate) fn manifests(&self) -> anyhow::Result<Vec<Manifest>> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.wait(self.state.manifests().page(after.take(), MOST))?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            after = Some(After {
+                tenant: last.manifest.tenant.clone(),
+                tool_id: last.manifest.tool_id.clone(),
+            });
+            all.extend(page.into_iter().map(|registered| registered.manifest));
+        }
     }
 
     /// The report on an operation, with what time has done to it since it last moved.

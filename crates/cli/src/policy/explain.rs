@@ -130,10 +130,8 @@ impl Explain {
     }
 
     fn resource(&self, tool: &str, args: Option<&ToolArgs>) -> anyhow::Result<Resource> {
-        let mut resource = self.built_in(tool, args)?.unwrap_or_else(|| {
-            let provider = tool.split_once(':').map_or(tool, |(provider, _)| provider);
-            Resource::new(tool, provider).tenant(Resource::PUBLIC)
-        });
+        let built_in = Sandbox::open()?.resource(tool, args)?;
+        let mut resource = built_in.unwrap_or_else(|| unknown_tool(tool));
         if let Some(provider) = &self.provider {
             resource.provider_id.clone_from(provider);
         }
@@ -145,35 +143,12 @@ impl Explain {
         resource.read_only |= self.read_only;
         Ok(resource)
     }
+}
 
-    fn built_in(&self, tool: &str, args: Option<&ToolArgs>) -> anyhow::Result<Option<Resource>> {
-        let sandbox = Sandbox::open()?;
-        let Some(manifest) = sandbox.manifest(tool) else {
-            return Ok(None);
-        };
-        let demands = args
-            .map(|args| sandbox.demands(&manifest, args))
-            .transpose()?
-            .unwrap_or_default();
-        let scopes = manifest
-            .required_scopes
-            .iter()
-            .cloned()
-            .chain(demands.scopes);
-        let tags = manifest
-            .safety_tags
-            .iter()
-            .cloned()
-            .chain(demands.safety_tags);
-        Ok(Some(
-            Resource::new(tool, &manifest.provider_id)
-                .tenant(&manifest.tenant)
-                .required_scopes(scopes)
-                .safety_tags(tags)
-                .classification(manifest.classification.as_str())
-                .read_only(manifest.read_only && !demands.writes),
-        ))
-    }
+/// A tool of which nothing is known but its id: a public one that writes.
+pub(super) fn unknown_tool(tool: &str) -> Resource {
+    let provider = tool.split_once(':').map_or(tool, |(provider, _)| provider);
+    Resource::new(tool, provider).tenant(Resource::PUBLIC)
 }
 
 fn parse_args(text: &str) -> anyhow::Result<ToolArgs> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fastmcp_gateway::{
+    catalog,
     manifest::Manifest,
     provider::{
         Adapters, Demands,
@@ -16,6 +17,7 @@ use fastmcp_gateway::{
     },
 };
 use fastmcp_guard::random::OsRandom;
+use fastmcp_policy::Resource;
 use fastmcp_protocol::args::Args;
 use tempfile::TempDir;
 
@@ -50,22 +52,47 @@ impl Sandbox {
         })
     }
 
+    /// Every manifest of the built-in tools, ordered by id.
+    pub(super) fn manifests(&self) -> Vec<Manifest> {
+        let mut all: Vec<_> = self.adapters.iter().flat_map(|a| a.manifests()).collect();
+        all.sort_by(|a, b| a.tool_id.cmp(&b.tool_id));
+        all
+    }
+
+    /// A built-in tool as policy sees it, with what these arguments demand beyond the manifest.
+    pub(super) fn resource(
+        &self,
+        tool: &str,
+        args: Option<&Args>,
+    ) -> anyhow::Result<Option<Resource>> {
+        let Some(manifest) = self.manifest(tool) else {
+            return Ok(None);
+        };
+        let mut resource = catalog::resource(&manifest);
+        if let Some(args) = args {
+            let demands = self.demands(&manifest, args)?;
+            resource.required_scopes.extend(demands.scopes);
+            resource.safety_tags.extend(demands.safety_tags);
+            resource.read_only &= !demands.writes;
+        }
+        Ok(Some(resource))
+    }
+
     /// The manifest of a built-in tool.
-    pub(super) fn manifest(&self, tool: &str) -> Option<Manifest> {
+    fn manifest(&self, tool: &str) -> Option<Manifest> {
         self.adapters
             .iter()
             .flat_map(|adapter| adapter.manifests())
             .find(|manifest| manifest.tool_id.as_str() == tool)
     }
 
-    /// What these arguments demand beyond the manifest.
-    pub(super) fn demands(&self, manifest: &Manifest, args: &Args) -> anyhow::Result<Demands> {
+    fn demands(&self, manifest: &Manifest, args: &Args) -> anyhow::Result<Demands> {
         let adapter = self
             .adapters
             .get(&manifest.provider_id)
             .context("no such provider")?;
         adapter
             .demands(manifest.tool_id.endpoint(), args)
-            .context("`--args` are not what the tool takes")
+            .context("the arguments are not what the tool takes")
     }
 }

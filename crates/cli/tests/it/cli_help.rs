@@ -26,8 +26,9 @@ async fn the_first_page_teaches_the_first_steps() {
       serve       Start the gateway: MCP and REST over one set of governed tools
       token       Make tokens for development
       audit       Read the audit log and prove that it is whole
+      approvals   Decide on calls that wait for a person's approval
       operations  Look at operations, and settle those of unknown outcome
-      policy      Check policies and explain their decisions
+      policy      Check policies, explain and test their decisions, and see what a change would do
       doctor      Look for what is wrong with a set-up; changes nothing
       help        Print this message or the help of the given subcommand(s)
 

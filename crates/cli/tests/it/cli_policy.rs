@@ -157,7 +157,7 @@ async fn tools_that_are_not_built_in_are_described() {
                 "--args",
                 "{\"query\": \"not SQL\"}",
             ],
-            "`--args` are not what the tool takes",
+            "the arguments are not what the tool takes",
         ),
     ] {
         let output = home

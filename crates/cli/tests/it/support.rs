@@ -268,7 +268,7 @@ impl Banner {
 /// A running gateway. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     child: Child,
     banner: Banner,
     log: PathBuf,

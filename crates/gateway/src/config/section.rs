@@ -56,6 +56,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         log_format: log_format?,
         jwt: jwt?,
         confirm_ttl: calls.confirm_ttl,
+        approval_ttl: calls.approval_ttl,
         action_token: calls.action_token,
         idempotency_ttl: calls.idempotency_ttl,
         rate: calls.rate,
@@ -168,6 +169,7 @@ fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {
 
 struct Calls {
     confirm_ttl: std::time::Duration,
+    approval_ttl: std::time::Duration,
     action_token: TokenBytes,
     idempotency_ttl: std::time::Duration,
     rate: Rate,
@@ -178,6 +180,7 @@ struct Calls {
 
 fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
     let confirm_ttl = reader.read("CONFIRM_TTL_SEC", seconds(1..=604_800));
+    let approval_ttl = reader.read("APPROVAL_TTL_SEC", seconds(1..=604_800));
     let action_token = reader.read("ACTION_TOKEN_BYTES", |text| {
         TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
     });
@@ -191,6 +194,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
     let tenant = reader.read("CATALOG_TENANT_DEFAULT", printable(128));
     Some(Calls {
         confirm_ttl: confirm_ttl?,
+        approval_ttl: approval_ttl?,
         action_token: action_token?,
         idempotency_ttl: idempotency_ttl?,
         rate: Rate {

@@ -121,6 +121,7 @@ pub const VARIABLES: &[Variable] = &[
         "tokens are checked with public keys; see JWT_JWKS_URL and JWT_JWKS_FILE",
     )),
     with_default("CONFIRM_TTL_SEC", "1 to 604800 seconds", "300"),
+    with_default("APPROVAL_TTL_SEC", "1 to 604800 seconds", "3600"),
     with_default("ACTION_TOKEN_BYTES", "16 to 64 bytes", "24"),
     with_default("IDEMPOTENCY_TTL_SEC", "1 to 31536000 seconds", "86400"),
     with_default(

@@ -1,15 +1,19 @@
 //! Work that blocks, off the runtime: bounded in number, bounded in time, stopped when nobody waits.
 
 use std::{
+    collections::VecDeque,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    thread,
     time::Duration,
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 
@@ -66,27 +70,128 @@ impl Deadline {
     }
 }
 
-/// Stops the work when the future that waits for it is dropped.
-struct StopOnDrop(Arc<AtomicBool>);
+/// The most pieces of work that wait for a place.
+const MAX_WAITING: usize = 10_000;
+
+/// Where a piece of work is.
+const WAITS: u8 = 0;
+const BEGUN: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// Whether a piece of work has begun: it and its caller agree on that once.
+#[derive(Clone, Debug, Default)]
+struct Stage(Arc<AtomicU8>);
+
+impl Stage {
+    fn begin(&self) -> bool {
+        self.leave(BEGUN)
+    }
+
+    /// Whether it was still waiting, and so will never begin.
+    fn withdraw(&self) -> bool {
+        self.leave(WITHDRAWN)
+    }
+
+    fn leave(&self, to: u8) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.compare_exchange(WAITS, to, success, failure).is_ok()
+    }
+}
+
+/// Takes the work back, or stops it, when the future that waits for it is dropped.
+struct StopOnDrop(Arc<AtomicBool>, Stage);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+        self.1.withdraw();
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What waits, and the threads that do it.
+///
+/// Threads of their own, and not the runtime's: while there is work they take one piece after the other, and nobody has
+/// to wake them for it.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    work: VecDeque<Work>,
+    threads: usize,
+    /// Threads that wait for work.
+    idle: usize,
+    /// Of those, threads that were told of some and have not come back yet.
+    told: usize,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what there is to do, until the workers are gone.
+    fn serve(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.work.pop_front() {
+                drop(state);
+                work();
+                state = self.lock();
+            } else if state.closed {
+                return;
+            } else {
+                state.idle += 1;
+                state = self
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+                state.told = state.told.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Lets the threads end with the last of the workers.
+struct Owner(Arc<Queue>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.work.notify_all();
     }
 }
 
 /// Places at which blocking work is done.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Workers {
-    places: Arc<Semaphore>,
+    owner: Arc<Owner>,
+    places: usize,
     what: &'static str,
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("what", &self.what)
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Workers {
     /// `count` places for work on `what`.
     pub(super) fn new(what: &'static str, count: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS))),
+            owner: Arc::new(Owner(Arc::default())),
+            places: count.max(1),
             what,
         }
     }
@@ -101,7 +206,8 @@ impl Workers {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the work is told to stop through its [`Deadline`]; its place is free when it did.
+    /// Dropped, work that has begun is told to stop through its [`Deadline`], its place is free when it did; other work
+    /// is never begun.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         timeout: Duration,
@@ -110,28 +216,74 @@ impl Workers {
     ) -> Result<T, ProviderError> {
         let what = self.what;
         let deadline = Deadline::after(timeout);
-        let place = timeout_at(deadline.at, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            let message = format!("{what} is busy: no place became free in time; try again later");
-            return Err(ProviderError::failed(Effect::None, message));
-        };
-        let _stop = StopOnDrop(Arc::clone(&deadline.stop));
-        let inner = deadline.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            work(&inner)
-        });
-        match timeout_at(deadline.at + GRACE, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => {
-                let message = format!("{what} failed internally");
-                Err(ProviderError::failed(late, message).with_detail(error.to_string()))
+        let stage = Stage::default();
+        let _stop = StopOnDrop(Arc::clone(&deadline.stop), stage.clone());
+        let (done, mut answer) = oneshot::channel();
+        let (inner, begins) = (deadline.clone(), stage.clone());
+        let queued = self.push(Box::new(move || {
+            if begins.begin() {
+                let ended = catch_unwind(AssertUnwindSafe(|| work(&inner)));
+                // Nobody may be waiting any more.
+                let _ = done.send(ended);
             }
-            Err(_) => {
-                let message = format!("{what} did not answer in time");
-                Err(ProviderError::failed(late, message))
+        }));
+        if let Err(cause) = queued {
+            let message = format!("{what} is busy: no place became free in time; try again later");
+            return Err(ProviderError::failed(Effect::None, message).with_detail(cause));
+        }
+        let mut answered = timeout_at(deadline.at, &mut answer).await;
+        if answered.is_err() {
+            if stage.withdraw() {
+                let message =
+                    format!("{what} is busy: no place became free in time; try again later");
+                return Err(ProviderError::failed(Effect::None, message));
+            }
+            answered = timeout_at(deadline.at + GRACE, &mut answer).await;
+        }
+        match answered {
+            Ok(Ok(Ok(result))) => result,
+            Ok(_) => Err(ProviderError::failed(
+                late,
+                format!("{what} failed internally"),
+            )),
+            Err(_) => Err(ProviderError::failed(
+                late,
+                format!("{what} did not answer in time"),
+            )),
+        }
+    }
+
+    /// Puts work into the queue, and sees to it that a thread takes it.
+    fn push(&self, work: Work) -> Result<(), String> {
+        let queue = &self.owner.0;
+        let mut state = queue.lock();
+        if state.work.len() >= MAX_WAITING {
+            return Err(format!("{MAX_WAITING} calls wait already"));
+        }
+        state.work.push_back(work);
+        if state.idle > state.told {
+            state.told += 1;
+            drop(state);
+            queue.work.notify_one();
+            return Ok(());
+        }
+        if state.threads == self.places {
+            return Ok(());
+        }
+        let serving = Arc::clone(queue);
+        match thread::Builder::new()
+            .name(format!("fastmcp {}", self.what))
+            .spawn(move || serving.serve())
+        {
+            Ok(_) => state.threads += 1,
+            // Those that there are will come to it.
+            Err(_) if state.threads > 0 => {}
+            Err(error) => {
+                state.work.pop_back();
+                return Err(error.to_string());
             }
         }
+        Ok(())
     }
 }
 
@@ -166,13 +318,78 @@ mod tests {
     #[tokio::test]
     async fn a_full_house_refuses_in_time_and_nothing_happened() {
         let workers = Workers::new("the test", 1);
-        let _all = Arc::clone(&workers.places).acquire_owned().await.unwrap();
-        let error = workers
-            .run(Duration::from_millis(1), Effect::Maybe, |_| Ok(()))
+        let (started, has_started) = oneshot::channel();
+        let (end, may_end) = mpsc::channel::<()>();
+        let first = workers.run(Duration::from_secs(60), Effect::None, move |_| {
+            started.send(()).unwrap();
+            may_end.recv().unwrap();
+            Ok(())
+        });
+        let second = async {
+            has_started.await.unwrap();
+            let begun = Arc::new(AtomicBool::new(false));
+            let begins = Arc::clone(&begun);
+            let late = workers.run(Duration::from_millis(1), Effect::Maybe, move |_| {
+                begins.store(true, Ordering::Relaxed);
+                Ok(())
+            });
+            let error = late.await.unwrap_err();
+            assert_eq!(error.effect, Effect::None);
+            assert!(error.message.starts_with("the test is busy"), "{error}");
+            end.send(()).unwrap();
+            // What was withdrawn is not done when its turn comes.
+            let next = workers.run(Duration::from_secs(60), Effect::None, |_| Ok(()));
+            next.await.unwrap();
+            assert!(!begun.load(Ordering::Relaxed));
+        };
+        let (first, ()) = futures_util::future::join(first, second).await;
+        first.unwrap();
+    }
+
+    #[tokio::test]
+    async fn many_calls_share_few_threads() {
+        let workers = Workers::new("the test", 3);
+        let names = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        let calls = (0..500_u32).map(|call| {
+            let (workers, names) = (workers.clone(), Arc::clone(&names));
+            tokio::spawn(async move {
+                let work = move |_: &Deadline| {
+                    names.lock().unwrap().insert(thread::current().id());
+                    Ok(call)
+                };
+                workers
+                    .run(Duration::from_secs(60), Effect::None, work)
+                    .await
+                    .unwrap()
+            })
+        });
+        for (call, done) in futures_util::future::join_all(calls)
             .await
-            .unwrap_err();
-        assert_eq!(error.effect, Effect::None);
-        assert!(error.message.starts_with("the test is busy"), "{error}");
+            .into_iter()
+            .enumerate()
+        {
+            assert_eq!(done.unwrap() as usize, call);
+        }
+        assert!((1..=3).contains(&names.lock().unwrap().len()));
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_workers() {
+        let workers = Workers::new("the test", 1);
+        let queue = Arc::downgrade(&workers.owner.0);
+        workers
+            .run(Duration::from_secs(60), Effect::None, |_| Ok(()))
+            .await
+            .unwrap();
+        drop(workers);
+        let ended = async {
+            while queue.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

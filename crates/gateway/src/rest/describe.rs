@@ -24,6 +24,9 @@ pub struct OpenApiDocument {
         super::invoke,
         super::confirm,
         super::register,
+        super::approvals::list,
+        super::approvals::show,
+        super::approvals::decide,
         super::health,
         super::ready,
         super::metrics

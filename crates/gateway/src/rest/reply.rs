@@ -16,7 +16,7 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Response {
     text(status, body.to_string())
 }
 
-fn text(status: StatusCode, body: String) -> Response {
+pub(super) fn text(status: StatusCode, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(

@@ -238,6 +238,43 @@ impl Ledger {
         }
     }
 
+    /// Finds the newest open operation of the same caller, tool and arguments, however old it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn waiting(&self, binding: &Binding) -> Result<Option<Report>, StateError> {
+        let query = Recent {
+            binding: binding.clone(),
+            now: self.now(),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let row = self.inner.store.waiting(query).await?;
+        row.map(|row| self.report_of(row)).transpose()
+    }
+
+    /// Lists what awaits a person's approval in `tenant`, the newest first; at most `limit`, 1 to 500.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn approvals(&self, tenant: &str, limit: u32) -> Result<Vec<Report>, StateError> {
+        let rows = self
+            .inner
+            .store
+            .approvals(tenant.to_owned(), self.now(), limit)
+            .await?;
+        rows.into_iter().map(|row| self.report_of(row)).collect()
+    }
+
     /// Lists operations, the one that moved last first, without their results.
     ///
     /// # Errors

@@ -348,6 +348,18 @@ pub trait OperationStore: fmt::Debug + Send + Sync + 'static {
     /// the client asked once more since must not hide it.
     fn recent(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>>;
 
+    /// Finds the newest open operation of a call.
+    fn waiting(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>>;
+
+    /// Lists what awaits a person's approval in `tenant` at `now`, the newest first, at most `limit` (1 to 500), without
+    /// arguments.
+    fn approvals(
+        &self,
+        tenant: String,
+        now: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StateError>>;
+
     /// Lists operations without their results and arguments.
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Row>, StateError>>;
 

@@ -9,7 +9,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 
 /// A request that owns its parts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Question {
     pub(crate) action: Action,
     pub(crate) subject: Subject,

@@ -78,7 +78,7 @@ fn with_reader<T: Serialize>(
         .reader()
         .map_err(|error| failed("the database cannot be opened", &error))?;
     let answer = InForce::begin(&reader.connection, None, deadline)
-        .and_then(|_in_force| work(&reader.connection))
+        .and_then(|_in_force| in_one_transaction(&reader.connection, work))
         .map_err(|error| of_statement(&error, None, deadline.total()))?;
     pool.give_back(reader);
     let json = serde_json::to_string(&answer).map_err(|error| {
@@ -93,6 +93,18 @@ fn with_reader<T: Serialize>(
         return Err(ProviderError::failed(Effect::None, message));
     }
     Ok(json)
+}
+
+/// Statement by statement SQLite would lock the file, look for a journal and let go of it again.
+fn in_one_transaction<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    // Dropped, it is rolled back, which for a reader is the same as an end.
+    let transaction = connection.unchecked_transaction()?;
+    let answer = work(&transaction)?;
+    transaction.commit()?;
+    Ok(answer)
 }
 
 /// The tables and views with their numbers of rows, by name.
@@ -116,7 +128,7 @@ pub(super) fn list_tables(pool: &Pool, deadline: &Deadline) -> Result<String, Pr
 }
 
 fn names(connection: &Connection) -> rusqlite::Result<Vec<ListedTable>> {
-    let mut statement = connection.prepare(
+    let mut statement = connection.prepare_cached(
         "SELECT name, type FROM pragma_table_list
          WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
          ORDER BY name",
@@ -134,9 +146,9 @@ fn names(connection: &Connection) -> rusqlite::Result<Vec<ListedTable>> {
 /// The number of rows of `table`; `None` when it cannot be told (in time).
 fn count(connection: &Connection, table: &str) -> rusqlite::Result<Option<u64>> {
     let quoted = table.replace('"', "\"\"");
-    let counted = connection.query_row(&format!("SELECT count(*) FROM \"{quoted}\""), [], |row| {
-        row.get::<_, i64>(0)
-    });
+    let counted = connection
+        .prepare_cached(&format!("SELECT count(*) FROM \"{quoted}\""))
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)));
     match counted {
         Ok(count) => Ok(u64::try_from(count).ok()),
         // Too long, or a virtual table whose module is not here: the name is worth telling all the same.
@@ -198,7 +210,7 @@ fn table_schema(connection: &Connection, name: &str) -> rusqlite::Result<Option<
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
     // `hidden` is 2 or 3 for generated columns. Source: <https://www.sqlite.org/pragma.html#pragma_table_xinfo>.
-    let mut statement = connection.prepare(
+    let mut statement = connection.prepare_cached(
         "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1, 'main') WHERE hidden <> 1 ORDER BY cid",
     )?;
     let rows = statement.query_map([table], |row| {
@@ -215,7 +227,7 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
 }
 
 fn foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
-    let mut statement = connection.prepare(
+    let mut statement = connection.prepare_cached(
         "SELECT id, \"from\", \"table\", \"to\", on_update, on_delete FROM pragma_foreign_key_list(?1, 'main') ORDER BY id, seq",
     )?;
     let mut rows = statement.query([table])?;
@@ -252,10 +264,11 @@ impl ForeignKey {
 }
 
 fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Index>> {
-    let mut statement = connection
-        .prepare("SELECT name, \"unique\" FROM pragma_index_list(?1, 'main') ORDER BY name")?;
-    let mut of_index =
-        connection.prepare("SELECT name FROM pragma_index_info(?1, 'main') ORDER BY seqno")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT name, \"unique\" FROM pragma_index_list(?1, 'main') ORDER BY name",
+    )?;
+    let mut of_index = connection
+        .prepare_cached("SELECT name FROM pragma_index_info(?1, 'main') ORDER BY seqno")?;
     let mut rows = statement.query([table])?;
     let mut indexes = Vec::new();
     while let Some(row) = rows.next()? {

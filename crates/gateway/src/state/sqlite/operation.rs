@@ -26,8 +26,8 @@ mod sql;
 mod step;
 
 use sql::{
-    ACTED, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, LIST, OPEN,
-    PENDING, PURGE, RECOVER, UNKNOWN,
+    ACTED, APPROVALS, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, LIST,
+    OPEN, PENDING, PURGE, RECOVER, UNKNOWN,
 };
 
 /// Where a key is unique.
@@ -169,6 +169,27 @@ async fn insert(row: &Row, connection: &mut SqliteConnection) -> Result<(), Stat
         .map_err(writing)
 }
 
+/// The newest operation of a call, of those that `sql` looks for.
+async fn newest(
+    sql: &'static str,
+    query: &Recent,
+    connection: &mut SqliteConnection,
+) -> Result<Option<Row>, StateError> {
+    sqlx::query(sql)
+        .bind(query.binding.tenant.as_str())
+        .bind(query.binding.subject.as_str())
+        .bind(query.binding.tool_id.as_str())
+        .bind(query.binding.args_digest.as_slice())
+        .bind(query.binding.client.as_deref())
+        .bind(millis(query.since))
+        .bind(millis(query.now))
+        .fetch_optional(connection)
+        .await
+        .map_err(reading)?
+        .map(|row| row::operation(&row))
+        .transpose()
+}
+
 /// Work on many rows at once, none of which anybody waits for.
 struct Sweep {
     sql: &'static str,
@@ -253,22 +274,37 @@ impl OperationStore for Sqlite {
         Box::pin(async move {
             let mut reader = self.reader().await?;
             for sql in [UNKNOWN, ACTED, OPEN] {
-                let row = sqlx::query(sql)
-                    .bind(query.binding.tenant.as_str())
-                    .bind(query.binding.subject.as_str())
-                    .bind(query.binding.tool_id.as_str())
-                    .bind(query.binding.args_digest.as_slice())
-                    .bind(query.binding.client.as_deref())
-                    .bind(millis(query.since))
-                    .bind(millis(query.now))
-                    .fetch_optional(reader.connection())
-                    .await
-                    .map_err(reading)?;
-                if let Some(row) = row {
-                    return row::operation(&row).map(Some);
+                let found = newest(sql, &query, reader.connection()).await?;
+                if found.is_some() {
+                    return Ok(found);
                 }
             }
             Ok(None)
+        })
+    }
+
+    fn waiting(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            newest(OPEN, &query, reader.connection()).await
+        })
+    }
+
+    fn approvals(
+        &self,
+        tenant: String,
+        now: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Row>, StateError>> {
+        Box::pin(async move {
+            let rows = sqlx::query(APPROVALS)
+                .bind(tenant)
+                .bind(millis(now))
+                .bind(i64::from(limit.clamp(1, 500)))
+                .fetch_all(self.reader().await?.connection())
+                .await
+                .map_err(reading)?;
+            rows.iter().map(row::operation).collect()
         })
     }
 

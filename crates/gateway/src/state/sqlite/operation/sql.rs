@@ -78,6 +78,13 @@ pub(super) const LIST: &str = select!(brief
     "INDEXED BY operations_by_state WHERE o.state = ?1 AND (?2 IS NULL OR o.tenant = ?2) ORDER BY o.updated_at DESC LIMIT ?3"
 );
 
+/// What awaits a person's approval, the newest first. Source of the words: `fastmcp_policy::Obligation`.
+pub(super) const APPROVALS: &str = select!(brief
+    "INDEXED BY operations_by_state WHERE o.state = 'reserved' AND o.tenant = ?1 AND o.expires_at > ?2 \
+             AND (o.obligations LIKE '%confirm:person%' OR o.obligations LIKE '%confirm:other_person%') \
+             ORDER BY o.updated_at DESC LIMIT ?3"
+);
+
 /// Recovery of what has no time left.
 pub(super) const RECOVER: &str = "UPDATE operations SET state = CASE state WHEN 'claimed' THEN 'confirmed' ELSE 'unknown' END, \
     owner = CASE state WHEN 'claimed' THEN NULL ELSE owner END, lease_until = NULL, updated_at = ?1 \
@@ -152,7 +159,7 @@ mod tests {
         ];
         let queries = [
             HOLDER, FREE_KEY, PENDING, BY_TOKEN, BY_ID, HAS_KEY, UNKNOWN, ACTED, OPEN, LIST,
-            RECOVER, EXPIRE, PURGE,
+            APPROVALS, RECOVER, EXPIRE, PURGE,
         ];
         let mut reader = sqlite.reader().await.unwrap();
         for sql in queries.into_iter().chain(events.iter().map(statement)) {
