@@ -14,7 +14,9 @@ mod tool;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use fastmcp::{FastMcp, transport::http::HttpConfig};
+use fastmcp::{
+    FastMcp, Proxy, Server, ToolError, protocol::ProtocolVersion, transport::http::HttpConfig,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,6 +32,41 @@ struct Options {
     /// Serve standard input and output instead.
     #[arg(long, conflicts_with = "bind")]
     stdio: bool,
+    /// Stand in front of the server at this URL instead of having fixtures: the suite must see no
+    /// difference, whichever revision is spoken behind.
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// The revision that is spoken with the upstream; the newest that it knows where absent.
+    #[arg(long, value_name = "REVISION", requires = "upstream")]
+    upstream_revision: Option<String>,
+}
+
+/// The server with every fixture.
+fn fixtures(base: FastMcp) -> fastmcp::Result<Server> {
+    let server = base.instructions("Fixtures of the official conformance suite.");
+    let server = tool::add(server);
+    let server = ask::add(server);
+    let server = task::add(server);
+    let server = resource::add(server);
+    let server = prompt::add(server);
+    let server = app::add(server);
+    skill::add(server)?.build()
+}
+
+/// The server in front of `upstream`.
+async fn in_front(
+    base: FastMcp,
+    upstream: &str,
+    revision: Option<&str>,
+) -> fastmcp::Result<Server> {
+    let proxy = Proxy::new();
+    let mut client = proxy.client();
+    if let Some(revision) = revision {
+        let known = ProtocolVersion::parse(revision);
+        let unknown = || ToolError::new(format!("revision `{revision}` is not known"));
+        client = client.revision(known.ok_or_else(unknown)?);
+    }
+    proxy.serve(client.connect_url(upstream).await?, base).await
 }
 
 #[tokio::main]
@@ -38,16 +75,11 @@ async fn main() -> fastmcp::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
-    let server = FastMcp::new("fastmcp-conformance")
-        .version(env!("CARGO_PKG_VERSION"))
-        .instructions("Fixtures of the official conformance suite.");
-    let server = tool::add(server);
-    let server = ask::add(server);
-    let server = task::add(server);
-    let server = resource::add(server);
-    let server = prompt::add(server);
-    let server = app::add(server);
-    let server = skill::add(server)?.build()?;
+    let base = FastMcp::new("fastmcp-conformance").version(env!("CARGO_PKG_VERSION"));
+    let server = match &options.upstream {
+        Some(upstream) => in_front(base, upstream, options.upstream_revision.as_deref()).await?,
+        None => fixtures(base)?,
+    };
 
     if options.stdio {
         return server.serve_stdio().await;

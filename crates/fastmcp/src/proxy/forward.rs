@@ -121,15 +121,15 @@ impl Upstream {
 
     /// Runs a call until it is over or asks.
     async fn drive(&self, mut running: Running, context: &Context) -> Result<Outcome> {
-        loop {
-            match advance(&mut running, context).await? {
-                Stop::Step(step) => return self.outcome(step.map_err(own)?, context),
-                Stop::Asked(questions) => {
-                    let questions = answerable(questions, context);
-                    if !questions.is_empty() {
-                        return self.wait(running, questions);
-                    }
+        match advance(&mut running, context).await? {
+            Stop::Step(step) => return self.outcome(step.map_err(own)?, context),
+            Stop::Asked(questions) => {
+                // The upstream was told that everything can be asked; whether this client can be,
+                // only its call tells. Given up here, the call is cancelled upstream.
+                for question in &questions {
+                    require(context.client_capabilities(), &question.request)?;
                 }
+                return self.wait(running, questions);
             }
         }
     }
@@ -202,18 +202,6 @@ async fn pass(event: Event, context: &Context) -> Option<Question> {
         }
         Event::Asks(question) => Some(question),
     }
-}
-
-/// The questions that the client can answer; the others are refused at once.
-fn answerable(questions: Vec<Question>, context: &Context) -> Vec<Question> {
-    let mut able = Vec::new();
-    for question in questions {
-        match require(context.client_capabilities(), &question.request) {
-            Ok(()) => able.push(question),
-            Err(error) => drop(question.answer.send(Err(error))),
-        }
-    }
-    able
 }
 
 /// What the upstream is told of a call: what its client can be asked, and what it wants to hear.
