@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Memory;
 use crate::{
-    door::{Door, Reply, What},
+    door::{Door, Reply},
     exchange::{Exchange, Step},
     wire::{Incoming, Outgoing, Wire, WireError, WireKind},
 };
@@ -63,8 +63,6 @@ impl<D: Door> Wire for Memory<D> {
             if self.closed.is_cancelled() {
                 return;
             }
-            let mut exchange = self.exchange(What::Terminate, CancellationToken::new());
-            while let Step::Frame(_) = exchange.next().await {}
             self.closed.cancel();
             Self::close(self).await;
         })
@@ -168,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        door::{Call, Denied, Inbound},
+        door::{Call, Denied, Inbound, What},
         outlet::Frame,
         peer::Peer,
     };

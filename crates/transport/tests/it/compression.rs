@@ -7,7 +7,7 @@ use fastmcp_transport::http::{Compression, HttpConfig};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 
-use crate::support::{Running, message, said, soon};
+use crate::support::{Running, message, soon};
 
 async fn compressing() -> Running {
     let config = HttpConfig {
@@ -133,4 +133,10 @@ async fn a_frame_arrives_before_the_next_is_made() {
             running.frames.send(next.to_owned()).await.unwrap();
         }
     }
+}
+
+/// A text as the JSON text of a reply has it.
+fn said(body: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(body).unwrap();
+    value["result"]["said"].as_str().unwrap().into()
 }
