@@ -8,4 +8,5 @@ mod keep;
 mod live;
 mod page;
 mod patience;
+mod task;
 mod watch;
