@@ -6,6 +6,7 @@ mod child;
 mod fake;
 mod keep;
 mod live;
+mod older;
 mod page;
 mod patience;
 mod task;
