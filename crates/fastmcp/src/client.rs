@@ -32,6 +32,7 @@ mod relay;
 mod result;
 mod round;
 mod subscription;
+mod task;
 
 use std::{fmt, sync::Arc};
 

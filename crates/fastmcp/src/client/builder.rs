@@ -27,7 +27,7 @@ use fastmcp_transport::{
     memory::Memory,
 };
 use http::{HeaderValue, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Client,
@@ -164,6 +164,13 @@ impl ClientBuilder {
             .get_or_insert_default()
             .insert(id.into(), settings);
         self
+    }
+
+    /// Lets servers answer tool calls later: a call that becomes a task is looked at until it has
+    /// ended, its questions are answered like others, and it is called off when the call is dropped.
+    /// A task may take 24 hours; [`Self::max_time`] is about one message.
+    pub fn tasks(self) -> Self {
+        self.extension(fastmcp_protocol::task::EXTENSION, json!({}))
     }
 
     /// Wants log messages from `level` on, and tells `listener` of each. It runs between two

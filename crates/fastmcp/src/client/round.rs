@@ -18,6 +18,7 @@ use super::{
     call::{Call, CallOptions},
     connect::{self, Remedy},
     link::Link,
+    task::is_task,
 };
 use crate::error::{Error, Result};
 
@@ -80,6 +81,9 @@ impl Link {
                 ResultKind::Complete => return Ok((result, round > 0)),
                 ResultKind::InputRequired if may_ask(method) => {}
                 ResultKind::InputRequired => return Err(unknown_result(method, "input_required")),
+                ResultKind::Other(kind) if is_task(self, method, kind) => {
+                    return Ok((Box::pin(self.finish_task(&result)).await?, true));
+                }
                 ResultKind::Other(other) => return Err(unknown_result(method, other)),
                 _ => return Err(unknown_result(method, "of a later kind")),
             }

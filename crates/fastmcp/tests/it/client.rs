@@ -6,6 +6,8 @@ mod child;
 mod fake;
 mod keep;
 mod live;
+mod older;
 mod page;
 mod patience;
+mod task;
 mod watch;

@@ -1,7 +1,5 @@
 //! Servers that are processes of their own.
 
-use std::path::PathBuf;
-
 use fastmcp::{
     Client,
     protocol::ProtocolVersion,
@@ -11,7 +9,7 @@ use serde_json::json;
 
 /// The example `demo`, which Cargo builds with the tests.
 fn demo() -> StdioWireConfig {
-    let mut path = PathBuf::from(std::env::current_exe().unwrap());
+    let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     path.push("examples");

@@ -45,14 +45,16 @@ impl Sent {
     }
 
     pub(super) fn response(&self, result: Value) -> Value {
-        json!({"jsonrpc": "2.0", "id": self.message["id"], "result": result})
+        let mut response = json!({"jsonrpc": "2.0", "id": self.message["id"]});
+        response["result"] = result;
+        response
     }
 
     pub(super) fn error(&self, code: i32, data: Value) -> Answer {
-        let error = json!({"code": code, "message": "no", "data": data});
-        Answer::Messages(vec![
-            json!({"jsonrpc": "2.0", "id": self.message["id"], "error": error}),
-        ])
+        let mut response = json!({"jsonrpc": "2.0", "id": self.message["id"]});
+        response["error"] = json!({"code": code, "message": "no"});
+        response["error"]["data"] = data;
+        Answer::Messages(vec![response])
     }
 
     /// What a server of the newest revision says of itself.
@@ -79,7 +81,7 @@ pub(super) enum Answer {
     /// Sends what comes, until the sender is dropped.
     Stream(mpsc::Receiver<Value>),
     /// Answers with a status of its own and these headers.
-    With(u16, HeaderMap, Box<Answer>),
+    With(u16, HeaderMap, Box<Self>),
     /// Never answers.
     Silence,
     /// Fails.

@@ -118,6 +118,12 @@ async fn use_everything(client: &Client, revision: ProtocolVersion) {
     assert_eq!(sum.data::<i64>().unwrap(), 8);
     let city = client.call_tool("visit", json!({})).await.unwrap();
     assert_eq!(city.data::<String>().unwrap(), "Rome");
+    read_and_render(client).await;
+    client.ping().await.unwrap();
+    client.discover().await.unwrap();
+}
+
+async fn read_and_render(client: &Client) {
     let read = client.read_resource("note://one").await.unwrap();
     assert_eq!(read.contents.len(), 1);
     let missing = client.read_resource("note://two").await.unwrap_err();
@@ -138,8 +144,6 @@ async fn use_everything(client: &Client, revision: ProtocolVersion) {
     };
     let completed = client.complete(reference, "name", "A", None).await.unwrap();
     assert_eq!(completed.values, ["Ann"]);
-    client.ping().await.unwrap();
-    client.discover().await.unwrap();
 }
 
 #[tokio::test]

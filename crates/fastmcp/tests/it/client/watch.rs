@@ -19,14 +19,15 @@ fn wanted() -> SubscriptionFilter {
 }
 
 fn change(method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "method": format!("notifications/{method}"), "params": params})
+    let mut change = json!({"jsonrpc": "2.0", "method": format!("notifications/{method}")});
+    change["params"] = params;
+    change
 }
 
 fn acknowledged(honoured: Value) -> Value {
-    change(
-        "subscriptions/acknowledged",
-        json!({"notifications": honoured, "_meta": {"io.modelcontextprotocol/subscriptionId": 2}}),
-    )
+    let mut params = json!({"_meta": {"io.modelcontextprotocol/subscriptionId": 2}});
+    params["notifications"] = honoured;
+    change("subscriptions/acknowledged", params)
 }
 
 /// A server whose streams are these, one after the other; then it refuses.
