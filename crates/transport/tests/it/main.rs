@@ -5,7 +5,8 @@
 mod body;
 #[cfg(test)]
 mod bounds;
-#[cfg(all(test, feature = "compression"))]
+#[cfg(test)]
+#[cfg(feature = "compression")]
 mod compression;
 #[cfg(test)]
 mod fuzzed;

@@ -78,12 +78,9 @@ impl Door for Led {
                 }
                 "stream" => {
                     let mut frames = frames.lock().await;
-                    while let Some(frame) = frames.recv().await {
-                        if frame.is_empty()
-                            || inbound.outlet.send(Frame::message(frame)).await.is_err()
-                        {
-                            break;
-                        }
+                    let mut open = true;
+                    while let Some(frame) = frames.recv().await.filter(|f| open && !f.is_empty()) {
+                        open = inbound.outlet.send(Frame::message(frame)).await.is_ok();
                     }
                 }
                 "wait" => {
