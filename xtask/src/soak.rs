@@ -1,7 +1,9 @@
 //! What idle clients cost: sessions that nobody uses and streams on which nothing happens.
 //!
 //! Opens them against a server that runs as it is built, reads the server's memory from `/proc`,
-//! closes them, and opens them again: what was not given back shows in the second round.
+//! closes them, and opens them again, twice: what was not given back shows in the last round. The
+//! allocator keeps most of what is freed instead of handing it to the system, so it is the use of it
+//! that is looked at, not the size of the process after closing.
 
 mod client;
 
@@ -51,10 +53,9 @@ impl Default for Arguments {
     }
 }
 
-/// How much more the second round may take than the first: what the allocator scatters.
+/// How much more the third round may take than the second: what the allocator scatters. The second
+/// takes more than the first, which finds memory that nothing has cut up.
 const GROWTH_PER_CENT: u64 = 10;
-/// What the server may keep of all that it took for the first round once that is closed.
-const KEPT_PER_CENT: u64 = 50;
 /// How long the server may take to notice that streams were closed.
 const NOTICE: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
@@ -71,7 +72,7 @@ struct Round {
     after: u64,
 }
 
-/// Opens, measures, closes, twice.
+/// Opens, measures, closes, three times.
 ///
 /// # Errors
 ///
@@ -97,9 +98,15 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<()> {
     round(&server, WARM, WARM)?;
     let first = round(&server, arguments.sessions, arguments.streams)?;
     let second = round(&server, arguments.sessions, arguments.streams)?;
+    let third = round(&server, arguments.sessions, arguments.streams)?;
     let per_session = each(first.before, first.sessions, arguments.sessions);
     let per_stream = each(first.sessions, first.streams, arguments.streams);
-    let report = report(arguments, &first, &second, per_session, per_stream);
+    let report = report(
+        arguments,
+        [&first, &second, &third],
+        per_session,
+        per_stream,
+    );
     say(&report);
     say(&format!("took {} s", watch.elapsed().as_secs()));
     if arguments.record {
@@ -115,21 +122,11 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<()> {
         "a stream takes {per_stream} bytes, at most {} are allowed",
         arguments.stream_bytes
     );
-    let (took, kept) = (
-        first.streams.saturating_sub(first.before),
-        first.after.saturating_sub(first.before),
-    );
     ensure!(
-        kept * 100 <= took * KEPT_PER_CENT,
-        "{} of {} stay after everything is closed, at most {KEPT_PER_CENT} % may",
-        mebibytes(kept),
-        mebibytes(took)
-    );
-    ensure!(
-        second.streams * 100 <= first.streams * (100 + GROWTH_PER_CENT),
-        "the second round takes {} where the first took {}: something is not given back",
-        mebibytes(second.streams),
-        mebibytes(first.streams)
+        third.streams * 100 <= second.streams * (100 + GROWTH_PER_CENT),
+        "the third round takes {} where the second took {}: something is not given back",
+        mebibytes(third.streams),
+        mebibytes(second.streams)
     );
     Ok(())
 }
@@ -207,22 +204,13 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
-fn report(
-    arguments: &Arguments,
-    first: &Round,
-    second: &Round,
-    per_session: u64,
-    per_stream: u64,
-) -> String {
+fn report(arguments: &Arguments, rounds: [&Round; 3], per_session: u64, per_stream: u64) -> String {
     let Arguments {
         sessions, streams, ..
     } = arguments;
     let row = |what: &str, bytes: fn(&Round) -> u64| {
-        format!(
-            "| {what} | {} | {} |\n",
-            mebibytes(bytes(first)),
-            mebibytes(bytes(second))
-        )
+        let [first, second, third] = rounds.map(|round| mebibytes(bytes(round)));
+        format!("| {what} | {first} | {second} | {third} |\n")
     };
     [
         format!(
@@ -231,7 +219,7 @@ fn report(
              - memory of a session: **{per_session} bytes**, at most {} wanted\n- memory of a stream with its connection: **{per_stream} bytes**, at most {} wanted\n\n",
             arguments.session_bytes, arguments.stream_bytes
         ),
-        "| resident | first round | second round |\n| --- | ---: | ---: |\n".to_owned(),
+        "| resident | first round | second round | third round |\n| --- | ---: | ---: | ---: |\n".to_owned(),
         row("before", |round| round.before),
         row(&format!("with {sessions} sessions"), |round| round.sessions),
         row(&format!("and {streams} streams"), |round| round.streams),

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use fastmcp_protocol::Message;
 use fastmcp_transport::{
     Call, Denied, Door, Frame, Inbound, Peer, Reply, What,
@@ -77,10 +78,9 @@ impl Door for Led {
                 }
                 "stream" => {
                     let mut frames = frames.lock().await;
-                    while let Some(frame) = frames.recv().await
-                        && !frame.is_empty()
-                        && inbound.outlet.send(Frame::message(frame)).await.is_ok()
-                    {
+                    let mut open = true;
+                    while let Some(frame) = frames.recv().await.filter(|f| open && !f.is_empty()) {
+                        open = inbound.outlet.send(Frame::message(frame)).await.is_ok();
                     }
                 }
                 "wait" => {
@@ -263,4 +263,10 @@ pub(crate) fn status(response: &str) -> u16 {
         .unwrap_or_else(|| panic!("no response: {response:?}"))
         .parse()
         .unwrap()
+}
+
+/// A text as the JSON text of a reply has it.
+pub(crate) fn said(body: &str) -> ByteString {
+    let value: serde_json::Value = serde_json::from_str(body).unwrap();
+    value["result"]["said"].as_str().unwrap().into()
 }
