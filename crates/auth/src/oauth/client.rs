@@ -315,7 +315,7 @@ impl Inner {
         match renewed {
             Ok(Some(tokens)) => Ok(Some(self.keep(tokens).await)),
             Ok(None) => Ok((!due.is_over(now)).then_some(due)),
-            Err(error) if error.is_token_error("invalid_grant") && due.refresh_token.is_some() => {
+            Err(error) if error.is_final() && due.refresh_token.is_some() => {
                 tracing::info!(%error, "the refresh token is no longer good");
                 self.drop_tokens(&due).await;
                 Ok(None)

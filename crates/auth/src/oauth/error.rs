@@ -216,6 +216,20 @@ impl OAuthError {
     pub fn is_token_error(&self, code: &str) -> bool {
         matches!(self, Self::TokenRefused { says, .. } if says.error() == code)
     }
+
+    /// Whether the authorization server will refuse the same refresh token again. What is only out of order today
+    /// (a status of 500 and more, `temporarily_unavailable`) must not cost the tokens.
+    pub(crate) fn is_final(&self) -> bool {
+        const FINAL: [&str; 6] = [
+            "invalid_client",
+            "invalid_grant",
+            "invalid_scope",
+            "invalid_target",
+            "unauthorized_client",
+            "unsupported_grant_type",
+        ];
+        FINAL.iter().any(|code| self.is_token_error(code))
+    }
 }
 
 /// What an authorization server says about its refusal (RFC 6749, sections 4.1.2.1 and 5.2; RFC 7591, section 3.2.2).

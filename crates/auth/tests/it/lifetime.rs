@@ -152,6 +152,23 @@ async fn a_token_that_is_still_good_outlives_a_failed_renewal() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_out_of_order_costs_no_refresh_token() {
+    let world = World::start(Rules::default(), resource::Rules::default()).await;
+    let client = world.client();
+    world.ask(&client, "tools/list").await.unwrap();
+    world.server.revoke();
+    world.pass(60);
+    world
+        .server
+        .change(|rules| rules.token_error = Some("temporarily_unavailable"));
+    let error = world.ask(&client, "tools/list").await.unwrap_err();
+    assert!(error.is_token_error("temporarily_unavailable"), "{error}");
+    world.server.change(|rules| rules.token_error = None);
+    assert_eq!(world.ask(&client, "tools/list").await.unwrap(), 200);
+    assert_eq!(world.authorizations(), 1);
+}
+
+#[tokio::test]
 async fn without_a_refresh_token_a_person_is_asked_again() {
     let server = Rules {
         refresh_tokens: false,

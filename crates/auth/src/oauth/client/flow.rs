@@ -99,7 +99,7 @@ impl OAuthClient {
                     Ok(true)
                 }
                 Ok(None) => Ok(false),
-                Err(error @ OAuthError::TokenRefused { .. }) => {
+                Err(error) if error.is_final() => {
                     tracing::info!(%error, "the refresh token is no longer good");
                     inner.drop_tokens(&held).await;
                     Ok(false)
