@@ -128,6 +128,7 @@ async fn a_task_names_its_operation_and_what_was_left_begun_is_said() {
             Ok(1)
         };
         tokio::select! {
+            biased;
             number = ctx.once("order", never) => return number,
             () = std::future::ready(()) => {}
         }
