@@ -5,10 +5,10 @@ pub(crate) mod task;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use fastmcp_auth::Caller;
+use fastmcp_auth::{Authenticator, Caller, Connection, ResourceMetadata};
 use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
-    Method, ProtocolVersion, RpcError, app,
+    ErrorCode, Method, ProtocolVersion, RpcError, app,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
     completion::{CompleteParams, CompleteResult, Reference},
     content::JsonObject,
@@ -20,6 +20,7 @@ use fastmcp_protocol::{
 };
 use fastmcp_transport::{Denied, Peer};
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -82,6 +83,33 @@ pub type Admission = std::result::Result<Caller, Denied>;
 pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
     /// Who is calling.
     fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission>;
+
+    /// The challenge for a caller whose token lacks one of `needed`. Without one it is told in the
+    /// result of its call.
+    fn step_up(&self, needed: &[String]) -> Option<HeaderValue> {
+        let _ = needed;
+        None
+    }
+}
+
+impl Authenticate for Authenticator {
+    fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission> {
+        Box::pin(async move {
+            let admitted = self.authenticate(&peer.headers).await;
+            let caller = admitted.map_err(|refused| Denied {
+                status: refused.status().as_u16(),
+                challenge: self.challenge(&refused),
+                error: RpcError::new(ErrorCode::INVALID_REQUEST, refused.description()),
+            })?;
+            let agent = peer.header("user-agent");
+            Ok(caller.with_connection(Connection::new(peer.address.map(|a| a.ip()), agent)))
+        })
+    }
+
+    fn step_up(&self, needed: &[String]) -> Option<HeaderValue> {
+        let why = "the token lacks a scope that is needed here";
+        Some(self.challenger().insufficient_scope(needed, why))
+    }
 }
 
 /// What stands behind the doors of one server; a [`Door`](fastmcp_transport::Door) itself.
@@ -91,6 +119,7 @@ pub struct Engine {
     pub(crate) registry: Registry,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) metadata: Option<ResourceMetadata>,
     pub(crate) completer: Option<Arc<dyn Complete>>,
     pub(crate) key_ring: KeyRing,
     pub(crate) clock: Arc<dyn Clock>,
@@ -123,6 +152,15 @@ impl Engine {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// What a caller over HTTP is told whose token lacks a scope.
+    pub(crate) fn step_up(&self, error: &Error) -> Option<HeaderValue> {
+        let needed = error.needed_scopes();
+        if needed.is_empty() {
+            return None;
+        }
+        self.authenticate.as_ref()?.step_up(needed)
     }
 
     /// What clients are told that the server can do: what it has.

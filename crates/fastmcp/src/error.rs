@@ -29,6 +29,8 @@ pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
     data: Option<Box<Value>>,
+    /// All scopes that the caller needs, where it lacks one.
+    scopes: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -64,6 +66,7 @@ impl Error {
             kind,
             message: message.into(),
             data: None,
+            scopes: Vec::new(),
             source: None,
         }
     }
@@ -86,6 +89,27 @@ impl Error {
     /// The caller may not.
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::of(ErrorKind::Forbidden, message)
+    }
+
+    /// The caller lacks one of `needed`, the scopes of what it wants to do. Over HTTP it is told them
+    /// all, so that it can get a token that has them.
+    ///
+    /// Source: MCP 2026-07-28, basic/authorization, "Scope Challenge Handling".
+    #[must_use]
+    pub fn insufficient_scope(needed: &[String]) -> Self {
+        Self {
+            scopes: needed.to_vec(),
+            ..Self::of(
+                ErrorKind::Forbidden,
+                format!("scope `{}` is needed", needed.join(" ")),
+            )
+        }
+    }
+
+    /// The scopes of [`Self::insufficient_scope`].
+    #[must_use]
+    pub fn needed_scopes(&self) -> &[String] {
+        &self.scopes
     }
 
     /// The request is not wanted any more.

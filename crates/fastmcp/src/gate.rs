@@ -141,7 +141,7 @@ impl Gate for DefaultGate {
             .caller()
             .missing_scopes(target.component().required_scopes());
         if !missing.is_empty() {
-            let error = Error::forbidden(format!("scope `{}` is needed", missing.join(" ")));
+            let error = Error::insufficient_scope(target.component().required_scopes());
             return Box::pin(async move { Err(error) });
         }
         // Never dropped half-way: a handler that is worth stopping early watches its cancellation.

@@ -18,6 +18,7 @@ use fastmcp_protocol::{
     wire::{CacheHint, ResultWriter},
 };
 use fastmcp_transport::Reply;
+use http::HeaderValue;
 use serde::Serialize;
 use serde_json::json;
 
@@ -228,6 +229,15 @@ impl Answer<'_> {
             }
         };
         Ok(Reply::ok(body))
+    }
+
+    /// The caller's token lacks a scope; `challenge` says which ones it takes.
+    pub(crate) fn denied(&self, challenge: HeaderValue, error: &Error) -> Reply {
+        let error = RpcError::new(ErrorCode::INVALID_REQUEST, error.message().to_owned());
+        Reply::Denied {
+            challenge,
+            body: encode_error(Some(self.id), &error).into(),
+        }
     }
 
     /// An error of a call that addressed `target`.

@@ -125,16 +125,27 @@ fn unknown(what: &str, name: &str) -> Error {
     Error::not_found(format!("unknown {what} `{shown}`"))
 }
 
+/// Who looks at a list.
+pub(crate) struct Viewer<'a, F> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) version: ProtocolVersion,
+    /// Whether the client shows documents of MCP Apps; rarely asked.
+    pub(crate) shows_apps: F,
+}
+
 /// One page of a list, encoded. Tools for documents of MCP Apps alone are listed for clients that show
 /// such documents: others would hand them to their model.
 pub(crate) fn list(
     engine: &Engine,
-    caller: &Caller,
+    viewer: Viewer<'_, impl FnOnce() -> bool>,
     kind: Kind,
-    version: ProtocolVersion,
     request: &Request,
-    shows_apps: impl FnOnce() -> bool,
 ) -> Result<ByteString> {
+    let Viewer {
+        caller,
+        version,
+        shows_apps,
+    } = viewer;
     let p: PaginatedParams<'_> =
         Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
     let offset = registry::offset(p.cursor.as_deref()).map_err(Error::protocol)?;

@@ -1,6 +1,7 @@
 //! The server: what it has, who may come in, how it runs.
 
 mod builder;
+mod metadata;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::{error::Result, registry::Registry, session};
 
 pub use crate::engine::{Admission, Authenticate, Engine, task::TaskLimits};
 pub use builder::FastMcp;
+use metadata::WithMetadata;
 
 /// How long calls and tasks may take to finish once the server ends.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
@@ -125,7 +127,7 @@ impl Server {
     /// Dropped, it stops accepting; calls go on.
     pub async fn serve_http(&self, listener: TcpListener, config: HttpConfig) -> Result<()> {
         let limits = config.limits.clone();
-        let service = self.http_service(config);
+        let service = WithMetadata::new(self.http_service(config), self.engine.metadata.as_ref());
         let serve = Serve::new(
             limits,
             self.engine.shutdown.clone(),
@@ -133,7 +135,7 @@ impl Server {
         );
         if !serve
             .run(listener, |address: SocketAddr| {
-                service.from_address(address)
+                service.on_connection_from(address)
             })
             .await?
         {

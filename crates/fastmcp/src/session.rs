@@ -8,6 +8,7 @@ mod task;
 
 use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
+use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{http::Route, meta::Peek};
 use fastmcp_transport::{Inbound, Outlet, Peer, Reply, What};
@@ -20,6 +21,7 @@ use crate::{
     context::{Asking, Context, Origin},
     engine::{Engine, task::Record},
     error::{Error, Result},
+    respond::Answer,
     router::Resolved,
 };
 
@@ -52,6 +54,20 @@ pub(crate) async fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound
         }
         What::Listen { last_event_id } => legacy::listen(&engine, exchange, last_event_id).await,
         What::Terminate => legacy::terminate(&engine, &exchange),
+    }
+}
+
+/// The answer to a call that failed. Over HTTP, who lacks a scope is challenged to get it.
+fn failed(
+    engine: &Engine,
+    over_http: bool,
+    answer: Answer<'_>,
+    target: Option<&ByteString>,
+    error: &Error,
+) -> Reply {
+    match engine.step_up(error).filter(|_| over_http) {
+        Some(challenge) => answer.denied(challenge, error),
+        None => answer.error(target, error),
     }
 }
 

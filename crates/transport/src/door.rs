@@ -68,6 +68,14 @@ pub enum Reply {
         /// The id of a session that was opened.
         session: Option<ByteString>,
     },
+    /// The caller may not, with the token that it has. Other doors than HTTP, and streams that have
+    /// begun, give the body alone.
+    Denied {
+        /// The `WWW-Authenticate` header, which says what it takes.
+        challenge: HeaderValue,
+        /// The response.
+        body: ByteString,
+    },
     /// Taken note of: 202, no body.
     Accepted,
     /// Nothing to say: the status alone, or the end of a stream.

@@ -288,7 +288,9 @@ async fn pump(
         match exchange.next().await {
             Step::Frame(frame) if frame.data.is_empty() => {}
             Step::Frame(frame) => write(lines, frame.data).await,
-            Step::Done(Reply::Message { body, .. }) if !cancel.is_cancelled() => {
+            Step::Done(Reply::Message { body, .. } | Reply::Denied { body, .. })
+                if !cancel.is_cancelled() =>
+            {
                 return write(lines, body).await;
             }
             Step::Done(_) => return,

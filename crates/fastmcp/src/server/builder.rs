@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use fastmcp_auth::ResourceMetadata;
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
 use fastmcp_store::{KeyValueStore, MemoryLimits, MemoryStore};
@@ -47,6 +48,7 @@ pub struct FastMcp {
     components: Vec<Result<Component>>,
     gate: Arc<dyn Gate>,
     authenticate: Option<Arc<dyn Authenticate>>,
+    metadata: Option<ResourceMetadata>,
     completer: Option<Arc<dyn Complete>>,
     key_ring: Option<KeyRing>,
     clock: Arc<dyn Clock>,
@@ -72,6 +74,7 @@ impl FastMcp {
             components: Vec::new(),
             gate: Arc::new(DefaultGate),
             authenticate: None,
+            metadata: None,
             completer: None,
             key_ring: None,
             clock: Arc::new(SystemClock),
@@ -207,6 +210,17 @@ impl FastMcp {
         self
     }
 
+    /// Serves the metadata of the protected resource at its well-known address, which challenges name,
+    /// to everybody who asks. Only [`Server::serve_http`] does; a router of one's own serves it at
+    /// [`ResourceMetadata::path`].
+    ///
+    /// Source: RFC 9728.
+    #[must_use]
+    pub fn resource_metadata(mut self, metadata: ResourceMetadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
     /// Seals what clients carry between rounds. Default: a key that is forgotten with the process;
     /// several replicas need one that they share.
     #[must_use]
@@ -338,6 +352,7 @@ impl FastMcp {
                 registry: Registry::new(components)?,
                 gate: self.gate,
                 authenticate: self.authenticate,
+                metadata: self.metadata,
                 completer: self.completer,
                 key_ring,
                 clock: self.clock,

@@ -33,7 +33,7 @@ use crate::{
     },
     error::{Error, Result},
     respond::Answer,
-    router,
+    router::{self, Viewer},
     session::{self, Exchange, Round},
 };
 
@@ -127,7 +127,7 @@ async fn call(
     let work = dispatch(engine, exchange, session, &request, answer);
     let reply = match session::survive(work).await {
         Ok(reply) => reply,
-        Err(error) => answer.error(target.as_ref(), &error),
+        Err(error) => session::failed(engine, over_http, answer, target.as_ref(), &error),
     };
     if over_http {
         settle(&outlet, &cancel, reply).await
@@ -226,8 +226,12 @@ async fn dispatch(
                 .as_ref()
                 .is_some_and(|s| app::shows_apps(&s.capabilities))
         };
-        router::list(engine, &caller, kind, answer.version, request, shows_apps)
-            .map(|body| answer.encoded(&body, None))
+        let viewer = Viewer {
+            caller: &caller,
+            version: answer.version,
+            shows_apps,
+        };
+        router::list(engine, viewer, kind, request).map(|body| answer.encoded(&body, None))
     };
     let Some(method) = answer.method else {
         return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));

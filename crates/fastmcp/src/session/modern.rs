@@ -18,7 +18,7 @@ use crate::{
     engine::{Engine, task::Family},
     error::{Error, Result},
     respond::Answer,
-    router::{self, Resolved},
+    router::{self, Resolved, Viewer},
     session::{
         self, Exchange, Round, listen, state,
         task::{self, Plan},
@@ -51,9 +51,10 @@ pub(super) async fn answer(
         mask: engine.mask,
     };
     let target = exchange.peek.target.clone();
+    let over_http = exchange.peer.kind == PeerKind::Http;
     match session::survive(dispatch(engine, exchange, &request, answer)).await {
         Ok(reply) => reply,
-        Err(error) => answer.error(target.as_ref(), &error),
+        Err(error) => session::failed(engine, over_http, answer, target.as_ref(), &error),
     }
 }
 
@@ -70,8 +71,12 @@ async fn dispatch(
                 .and_then(|raw| raw.decode().ok())
                 .is_some_and(|client| app::shows_apps(&client))
         };
-        let (caller, version) = (&exchange.caller, answer.version);
-        router::list(engine, caller, kind, version, request, shows_apps)
+        let viewer = Viewer {
+            caller: &exchange.caller,
+            version: answer.version,
+            shows_apps,
+        };
+        router::list(engine, viewer, kind, request)
             .map(|body| answer.encoded(&body, Some(engine.cache_hints.of(kind))))
     };
     let Some(method) = answer.method else {

@@ -368,3 +368,149 @@ pub(crate) async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted
         seen.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
     }
 }
+
+#[tokio::test]
+async fn every_header_that_is_missing_is_named() {
+    /// Looks somewhere.
+    #[tool]
+    async fn look(#[schemars(extend("x-mcp-header" = "Region"))] region: String) -> String {
+        region
+    }
+    let server = FastMcp::new("headers")
+        .tool(look)
+        .prompt(fastmcp::PromptBuilder::new(
+            "greet",
+            |(), _: Context| async { "hi" },
+        ))
+        .resource(fastmcp::ResourceBuilder::new(
+            "data://x",
+            "x",
+            |(), _: Context| async { "x" },
+        ))
+        .build()
+        .unwrap();
+    let running = Running::start(server, HttpConfig::default()).await;
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let cases = [
+        (
+            "tools/call",
+            json!({"name": "look", "arguments": {"region": "eu"}}),
+            vec!["Mcp-Name: look", "Mcp-Param-Region: eu"],
+        ),
+        (
+            "prompts/get",
+            json!({"name": "greet"}),
+            vec!["Mcp-Name: greet"],
+        ),
+        (
+            "resources/read",
+            json!({"uri": "data://x"}),
+            vec!["Mcp-Name: data://x"],
+        ),
+        ("tools/list", json!({}), vec![]),
+    ];
+    for (method, mut params, own) in cases {
+        params["_meta"] = meta.clone();
+        let body =
+            json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
+        let named = format!("Mcp-Method: {method}");
+        let mut all = vec!["MCP-Protocol-Version: 2026-07-28", &named];
+        all.extend(own);
+        let head = |headers: &[&str]| format!("{POST}\r\n{}", headers.join("\r\n"));
+        assert_eq!(running.send(&head(&all), &body).await.0, 200, "{method}");
+        for missing in 0..all.len() {
+            let mut headers = all.clone();
+            let name = headers.remove(missing).split(':').next().unwrap();
+            let (status, response) = running.send(&head(&headers), &body).await;
+            assert_eq!(status, 400, "{method} without {name}: {response}");
+            assert!(
+                response.contains(r#""code":-32020"#)
+                    && response.contains(r#""id":7"#)
+                    && response.to_lowercase().contains(&name.to_lowercase()),
+                "{method} without {name}: {response}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_stream_is_kept_open_by_comments() {
+    let mut config = HttpConfig::default();
+    config.limits.keep_alive = Duration::from_millis(1);
+    let running = Running::start(server(), config).await;
+    let listen = json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"notifications": {}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+    }}})
+    .to_string();
+    let head =
+        format!("{POST}\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen");
+    let mut stream = TcpStream::connect(("127.0.0.1", running.port))
+        .await
+        .unwrap();
+    stream
+        .write_all(running.request(&head, &listen).as_bytes())
+        .await
+        .unwrap();
+    let mut seen = String::new();
+    for _ in 0..3 {
+        let before = seen.matches(": keep-alive\n\n").count();
+        while seen.matches(": keep-alive\n\n").count() == before {
+            let mut chunk = [0; 256];
+            let read = stream.read(&mut chunk).await.unwrap();
+            assert!(read > 0, "{seen}");
+            seen.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+        }
+    }
+    assert_eq!(
+        seen.matches("data: ").count(),
+        1,
+        "the acknowledgement alone: {seen}"
+    );
+}
+
+#[tokio::test]
+async fn one_endpoint_serves_both_eras_in_any_order() {
+    let running = Running::start(server(), HttpConfig::default()).await;
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}).to_string();
+    let (_, opened) = running.send(POST, &hello).await;
+    let session = opened
+        .lines()
+        .find(|l| l.starts_with("mcp-session-id: "))
+        .unwrap()
+        .trim();
+    let older = format!("{POST}\r\n{session}\r\nMCP-Protocol-Version: 2025-11-25");
+    let add = json!({"a": 1, "b": 2});
+    let plain = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "add", "arguments": add}}).to_string();
+    for _ in 0..2 {
+        let (_, response) = running.send(&older, &plain).await;
+        assert!(!response.contains("resultType"), "{response}");
+        // A modern request on a session's headers is modern all the same, and echoes no session.
+        let head = format!("{}\r\n{session}\r\nLast-Event-ID: 0-0", modern("add"));
+        let (status, response) = running.send(&head, &call("add", &add)).await;
+        assert_eq!(status, 200);
+        assert!(
+            response.contains(r#""resultType":"complete""#),
+            "{response}"
+        );
+        assert!(!response.contains("mcp-session-id"), "{response}");
+    }
+    // What claims one era and is sent as the other is refused, not guessed.
+    let mixed = older.replace("2025-11-25", "2026-07-28");
+    let (status, response) = running.send(&mixed, &plain).await;
+    assert!(
+        status == 400 && response.contains(r#""code":-32602"#),
+        "{response}"
+    );
+    let (status, response) = running.send(&older, &call("add", &add)).await;
+    assert!(
+        status == 400 && response.contains(r#""code":-32020"#),
+        "{response}"
+    );
+    let (status, response) = running.send(&mixed, &hello).await;
+    assert!(
+        status == 400 && response.contains(r#""code":-32020"#),
+        "{response}"
+    );
+    let batch = format!("[{plain}]");
+    assert_eq!(running.send(&older, &batch).await.0, 400);
+}

@@ -1,6 +1,8 @@
 //! Whole paths over the in-memory transport and over sockets.
 
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod ask;
 #[cfg(test)]
 mod bounds;

@@ -102,7 +102,9 @@ impl Events {
                 Step::Done(reply) => {
                     self.done = true;
                     match reply {
-                        Reply::Message { body, .. } => Some(event(&Frame::message(body))),
+                        Reply::Message { body, .. } | Reply::Denied { body, .. } => {
+                            Some(event(&Frame::message(body)))
+                        }
                         Reply::Accepted | Reply::Status(_) => None,
                     }
                 }

@@ -390,6 +390,12 @@ fn plain(reply: Reply) -> Response<Body> {
             }
             response
         }
+        Reply::Denied { challenge, body } => {
+            let mut response = json(403, body);
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+            response
+        }
         Reply::Accepted => status_only(202),
         Reply::Status(405) => not_allowed(),
         Reply::Status(status) => status_only(status),

@@ -98,6 +98,7 @@ fn incoming(
             return Err(refused(*status, ""));
         }
         Some(Step::Done(Reply::Status(status) | Reply::Message { status, .. })) => *status,
+        Some(Step::Done(Reply::Denied { .. })) => 403,
         Some(Step::Done(Reply::Accepted)) => 202,
         Some(Step::Frame(_)) | None => 200,
     };
@@ -130,7 +131,9 @@ fn messages(
                 match step {
                     Step::Frame(frame) if frame.data.is_empty() => {}
                     Step::Frame(frame) => return Some((Ok(frame.data), Some((None, exchange)))),
-                    Step::Done(Reply::Message { body, .. }) => return Some((Ok(body), None)),
+                    Step::Done(Reply::Message { body, .. } | Reply::Denied { body, .. }) => {
+                        return Some((Ok(body), None));
+                    }
                     Step::Done(Reply::Accepted | Reply::Status(_)) => return None,
                 }
             }
