@@ -8,7 +8,7 @@ use crate::{
     ci::{
         Run,
         node::Peers,
-        process::{exists, run},
+        process::{Stopwatch, exists, run},
         suite,
     },
     house::{cargo, say},
@@ -108,8 +108,8 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage(
         "e2e",
-        "Inspector and the TypeScript client against `fastmcp serve`",
-        120,
+        "real peers: Inspector, the TypeScript and the Rust SDK, well-known servers",
+        300,
         e2e,
     ),
     stage("bench", "instructions for each request", 400, bench),
@@ -311,8 +311,21 @@ fn soaked(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 fn e2e(ci: &Run<'_>) -> anyhow::Result<Outcome> {
     let peers = Peers::install(ci)?;
     let binary = built(ci, "fastmcp")?;
-    for script in ["inspector.mjs", "typescript-client.mjs"] {
-        run(peers.script(script).arg("--binary").arg(&binary), ci.limit)?;
+    let fixtures = built(ci, "conformance-server")?;
+    // The stage `examples` made it, or cargo does now.
+    with_cargo(
+        ci,
+        &["build", "--locked", "-p", "fastmcp", "--example", "demo"],
+    )?;
+    let demo = ci.house.target().join("debug/examples/demo");
+    for script in ["inspector.mjs", "mcpdo.mjs", "typescript-client.mjs"] {
+        let watch = Stopwatch::start();
+        let mut command = peers.script(script);
+        command.arg("--binary").arg(&binary);
+        command.arg("--conformance-server").arg(&fixtures);
+        command.arg("--stdio-server").arg(&demo);
+        run(&mut command, ci.limit)?;
+        say(&format!("{script}: {:.1} s", watch.elapsed().as_secs_f64()));
     }
     Ok(Outcome::Passed)
 }
