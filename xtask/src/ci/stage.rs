@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use crate::{
     ci::{
         Run,
-        node::Peers,
-        process::{Stopwatch, exists, run},
+        peer::{Ours, peers},
+        process::{exists, run},
         suite,
     },
     house::{cargo, say},
@@ -79,8 +79,8 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("clippy", "the lints, on all targets", 600, clippy),
     stage("tidy", "arrows, sizes, words", 60, tidied),
     stage("test", "unit and integration tests", 900, test),
-    stage("doctest", "the examples in documentation", 300, doctest),
-    stage("doc", "the documentation's links", 240, doc),
+    stage("doctest", "the examples in documentation", 240, doctest),
+    stage("doc", "the documentation's links", 180, doc),
     stage("examples", "every example builds", 180, examples),
     stage(
         "deny",
@@ -96,7 +96,7 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage(
         "conformance",
-        "the official suite, both revisions",
+        "the official suite, both revisions, server and client",
         120,
         conformance,
     ),
@@ -108,7 +108,7 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage(
         "e2e",
-        "real peers: Inspector, the TypeScript and the Rust SDK, well-known servers",
+        "real peers: Inspector, the TypeScript and the Rust SDK, known servers",
         300,
         e2e,
     ),
@@ -309,24 +309,18 @@ fn soaked(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn e2e(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    let peers = Peers::install(ci)?;
-    let binary = built(ci, "fastmcp")?;
-    let fixtures = built(ci, "conformance-server")?;
     // The stage `examples` made it, or cargo does now.
     with_cargo(
         ci,
         &["build", "--locked", "-p", "fastmcp", "--example", "demo"],
     )?;
-    let demo = ci.house.target().join("debug/examples/demo");
-    for script in ["inspector.mjs", "mcpdo.mjs", "typescript-client.mjs"] {
-        let watch = Stopwatch::start();
-        let mut command = peers.script(script);
-        command.arg("--binary").arg(&binary);
-        command.arg("--conformance-server").arg(&fixtures);
-        command.arg("--stdio-server").arg(&demo);
-        run(&mut command, ci.limit)?;
-        say(&format!("{script}: {:.1} s", watch.elapsed().as_secs_f64()));
-    }
+    let ours = Ours {
+        fastmcp: built(ci, "fastmcp")?,
+        conformance_server: built(ci, "conformance-server")?,
+        peer_client: built(ci, "peer-client")?,
+        demo: ci.house.target().join("debug/examples/demo"),
+    };
+    peers(ci, &ours)?;
     Ok(Outcome::Passed)
 }
 

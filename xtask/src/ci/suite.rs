@@ -132,7 +132,7 @@ const BESIDE: &[Beside] = &[
     beside(
         Leg::Server,
         "2026-07-28",
-        Standing::Open("the tasks extension is not served"),
+        Standing::Held,
         &[
             "tasks-capability-negotiation",
             "tasks-dispatch-and-envelope",
@@ -154,7 +154,7 @@ const BESIDE: &[Beside] = &[
     beside(
         Leg::Server,
         "2026-07-28",
-        Standing::Open("the skills extension is not served"),
+        Standing::Held,
         &[
             "sep-2640-skills-directory",
             "sep-2640-skills-enumeration",
