@@ -175,7 +175,7 @@ const BESIDE: &[Beside] = &[
     beside(
         Leg::Client,
         "2026-07-28",
-        Standing::Held,
+        Standing::Open("the client has no skills yet"),
         &[
             "sep-2640-client-no-prefetch",
             "sep-2640-client-verify-digest",

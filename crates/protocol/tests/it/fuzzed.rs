@@ -150,20 +150,26 @@ pub(crate) fn mirror(bytes: &[u8]) {
         .collect();
     let sent = |name: &str| {
         let values = own.iter().filter(|(header, _)| *header == name);
-        values.filter_map(|(_, value)| value.as_deref().map(Some)).collect()
+        values
+            .filter_map(|(_, value)| value.as_deref().map(Some))
+            .collect()
     };
     // Fractions and very large numbers have no header; they are refused for their type.
     let fits = marked.iter().zip(&own).all(|(param, (_, value))| {
-        let argument = param.path().iter().try_fold(&Value::Object(args.clone()), |at, name| {
-            at.get(name)
-        }).is_some_and(|argument| argument.is_number());
+        let argument = param
+            .path()
+            .iter()
+            .try_fold(&Value::Object(args.clone()), |at, name| at.get(name))
+            .is_some_and(|argument| argument.is_number());
         !argument || value.is_some()
     });
     let checked = header::check_params(&marked, Some(&raw), sent);
     assert!(!fits || checked.is_ok(), "{checked:?}: {input}");
     let foreign = lines.next();
     if let Err(error) = header::check_params(&marked, Some(&raw), |_| vec![foreign]) {
-        let named = marked.iter().any(|param| error.message.contains(param.header()));
+        let named = marked
+            .iter()
+            .any(|param| error.message.contains(param.header()));
         assert!(named, "{error:?}");
     }
 }
