@@ -157,6 +157,20 @@ async function fixturesIn(era, server) {
   });
 }
 
+async function extensionsIn(era, server) {
+  const target = Target.http(server, era, undefined);
+  await step(`http, ${era}: skills are what their digests say`, async () => {
+    const outcome = await target.run("skills/list", "--verify", "--require-digests");
+    check(outcome.code === EXIT.ok, "expected every skill to be verified", outcome);
+    check(outcome.stdout.includes("code-review"), "expected a report on `code-review`", outcome);
+  });
+  await step(`http, ${era}: an app's document is found by its tool`, async () => {
+    const outcome = await target.run("tools/call", "--tool-name", "test_show_weather", "--app-info", "--advertise-apps");
+    check(outcome.code === EXIT.ok, "expected the tool to have an app", outcome);
+    check(outcome.stdout.includes("ui://weather/view.html"), "expected the document's URI", outcome);
+  });
+}
+
 async function stdioIn(era, folder, program) {
   const target = new Target(folder, era, program);
   await step(`stdio, ${era}: the handshake names the server`, () => handshake(target));
@@ -177,6 +191,7 @@ await main("inspector", async () => {
   });
   await withProgram(fixtures(conformance), async (server) => {
     for (const era of ERAS) await fixturesIn(era, server);
+    for (const era of ["modern", "legacy"]) await extensionsIn(era, server);
   });
   const home = mkdtempSync(join(tmpdir(), "fastmcp-e2e-"));
   try {

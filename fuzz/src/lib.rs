@@ -22,6 +22,11 @@ pub fn sentinel(bytes: &[u8]) {
     protocol::sentinel(bytes);
 }
 
+/// Headers that mirror arguments.
+pub fn mirror(bytes: &[u8]) {
+    protocol::mirror(bytes);
+}
+
 /// Exact arguments and their canonical form.
 pub fn arguments(bytes: &[u8]) {
     protocol::arguments(bytes);

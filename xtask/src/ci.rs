@@ -3,6 +3,7 @@
 //! Continuous integration calls only this command, so that what it does can be done at a desk.
 
 mod node;
+mod peer;
 pub(crate) mod process;
 pub(crate) mod server;
 mod stage;

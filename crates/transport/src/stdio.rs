@@ -15,7 +15,7 @@ use std::{
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Message, RequestId, RpcError,
+    Message, Method, RequestId, RpcError,
     http::{Mirror, Route, route},
     jsonrpc::{Notification, encode_error},
 };
@@ -38,6 +38,8 @@ use crate::{
 const WAITING_LINES: usize = 64;
 /// How long calls may take to finish once input has ended.
 const GRACE: Duration = Duration::from_secs(10);
+/// The call that never ends by itself. Source: MCP 2026-07-28, basic/patterns/subscriptions.
+const LISTEN: &str = Method::SubscriptionsListen.as_str();
 
 /// Serves one peer on a pair of byte streams.
 pub struct Stdio<D: Door> {
@@ -51,6 +53,8 @@ struct Shared<D: Door> {
     peer: Arc<Peer>,
     calls: Arc<Semaphore>,
     under_way: Mutex<HashMap<RequestId, CancellationToken>>,
+    /// Ends the streams that would otherwise last as long as the input does.
+    ended: CancellationToken,
     tracker: TaskTracker,
 }
 
@@ -74,13 +78,14 @@ impl<D: Door> Stdio<D> {
                 limits,
                 peer: Arc::new(Peer::connected(PeerKind::Stdio)),
                 under_way: Mutex::default(),
+                ended: CancellationToken::new(),
                 tracker: TaskTracker::new(),
             }),
         }
     }
 
-    /// Serves until `input` ends or `shutdown` fires; then lets calls finish for up to 10 s, cancels
-    /// the rest, and returns once everything is written.
+    /// Serves until `input` ends, which ends subscriptions, or `shutdown` fires; then lets calls
+    /// finish for up to 10 s, cancels the rest, and returns once everything is written.
     ///
     /// # Errors
     ///
@@ -108,7 +113,10 @@ impl<D: Door> Stdio<D> {
                 read = read_line(&mut input, &mut line, self.shared.limits.message_bytes) => read,
             };
             match read {
-                Ok(Line::End) => break Ok(()),
+                Ok(Line::End) => {
+                    self.shared.ended.cancel();
+                    break Ok(());
+                }
                 Ok(Line::Text) => self.shared.take(&line, &lines).await,
                 Ok(Line::TooLong) => {
                     let limit = self.shared.limits.message_bytes;
@@ -173,9 +181,12 @@ impl<D: Door> Shared<D> {
         route: Route,
         lines: &mpsc::Sender<ByteString>,
     ) {
-        let id = match &message {
-            Message::Request(request) => Some(request.id.clone()),
-            _ => None,
+        let (id, cancel) = match &message {
+            Message::Request(request) if request.method == LISTEN => {
+                (Some(request.id.clone()), self.ended.child_token())
+            }
+            Message::Request(request) => (Some(request.id.clone()), CancellationToken::new()),
+            _ => (None, CancellationToken::new()),
         };
         let Ok(permit) = Arc::clone(&self.calls).try_acquire_owned() else {
             if let Some(id) = id {
@@ -184,7 +195,6 @@ impl<D: Door> Shared<D> {
             }
             return;
         };
-        let cancel = CancellationToken::new();
         if let Some(id) = &id
             && !self.enter(id, &cancel)
         {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use crate::{
     ci::{
         Run,
-        node::Peers,
+        peer::{Ours, peers},
         process::{exists, run},
         suite,
     },
@@ -79,8 +79,8 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("clippy", "the lints, on all targets", 600, clippy),
     stage("tidy", "arrows, sizes, words", 60, tidied),
     stage("test", "unit and integration tests", 900, test),
-    stage("doctest", "the examples in documentation", 300, doctest),
-    stage("doc", "the documentation's links", 240, doc),
+    stage("doctest", "the examples in documentation", 240, doctest),
+    stage("doc", "the documentation's links", 180, doc),
     stage("examples", "every example builds", 180, examples),
     stage(
         "deny",
@@ -96,7 +96,7 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage(
         "conformance",
-        "the official suite, both revisions",
+        "the official suite, both revisions, server and client",
         120,
         conformance,
     ),
@@ -108,8 +108,8 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage(
         "e2e",
-        "Inspector and the TypeScript client against `fastmcp serve`",
-        120,
+        "real peers: Inspector, the TypeScript and the Rust SDK, known servers",
+        300,
         e2e,
     ),
     stage("bench", "instructions for each request", 400, bench),
@@ -309,11 +309,18 @@ fn soaked(ci: &Run<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn e2e(ci: &Run<'_>) -> anyhow::Result<Outcome> {
-    let peers = Peers::install(ci)?;
-    let binary = built(ci, "fastmcp")?;
-    for script in ["inspector.mjs", "typescript-client.mjs"] {
-        run(peers.script(script).arg("--binary").arg(&binary), ci.limit)?;
-    }
+    // The stage `examples` made it, or cargo does now.
+    with_cargo(
+        ci,
+        &["build", "--locked", "-p", "fastmcp", "--example", "demo"],
+    )?;
+    let ours = Ours {
+        fastmcp: built(ci, "fastmcp")?,
+        conformance_server: built(ci, "conformance-server")?,
+        peer_client: built(ci, "peer-client")?,
+        demo: ci.house.target().join("debug/examples/demo"),
+    };
+    peers(ci, &ours)?;
     Ok(Outcome::Passed)
 }
 

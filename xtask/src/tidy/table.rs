@@ -195,7 +195,7 @@ pub(crate) const CRATES: &[Crate] = &[
 ];
 
 /// Folders with a workspace and a lock of their own; their manifests obey other rules.
-pub(crate) const OTHER_WORKSPACES: &[&str] = &["bench/", "fuzz/"];
+pub(crate) const OTHER_WORKSPACES: &[&str] = &["bench/", "fuzz/", "peers/"];
 
 /// The order of the rooms inside one crate.
 #[derive(Debug)]

@@ -11,7 +11,10 @@ use fastmcp_transport::{Outgoing, WireError};
 use futures_util::StreamExt as _;
 use http::HeaderMap;
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     connect,
@@ -181,7 +184,8 @@ impl Link {
         attending: Attending<'_>,
     ) -> Result<Answered, WireError> {
         let id = outgoing.id.clone();
-        let mut deadline = Deadline::new(self, patience);
+        let following = self.follow(id.as_ref(), attending.progress);
+        let mut deadline = Deadline::new(self, &following.under_way.news, patience);
         let incoming = deadline.wait(self.wire.request(outgoing)).await??;
         let (status, headers, mut messages) =
             (incoming.status, incoming.headers, incoming.messages);
@@ -216,16 +220,19 @@ impl Link {
 /// When an answer is waited for no longer.
 struct Deadline<'a> {
     link: &'a Link,
+    /// Progress that was heard elsewhere.
+    news: &'a Notify,
     patience: Patience,
     idle: Instant,
     last: Instant,
 }
 
 impl<'a> Deadline<'a> {
-    fn new(link: &'a Link, patience: Patience) -> Self {
+    fn new(link: &'a Link, news: &'a Notify, patience: Patience) -> Self {
         let now = Instant::now();
         Self {
             link,
+            news,
             patience,
             idle: after(now, patience.idle),
             last: after(now, patience.most),
@@ -240,8 +247,15 @@ impl<'a> Deadline<'a> {
         let mut future = pin!(future);
         loop {
             let until = self.idle.min(self.last);
-            if let Ok(output) = timeout_at(until, &mut future).await {
-                return Ok(output);
+            tokio::select! {
+                biased;
+                outcome = timeout_at(until, &mut future) => if let Ok(output) = outcome {
+                    return Ok(output);
+                },
+                () = self.news.notified() => {
+                    self.extend();
+                    continue;
+                }
             }
             if Instant::now() >= self.last {
                 return Err(WireError::Timeout(self.patience.most));

@@ -19,7 +19,7 @@ use fastmcp_protocol::{
     meta::Implementation,
 };
 use fastmcp_transport::Wire;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -28,7 +28,7 @@ use super::{
     connect::Agreed,
     handler::Handlers,
     mirror::Tools,
-    notice::{Change, Notices, progress_of},
+    notice::{Change, Notices, OnProgress, progress_of},
 };
 
 /// Questions of a server that are answered at once.
@@ -74,7 +74,31 @@ pub(super) struct Link {
     handlers: Mutex<Handlers>,
     level: Mutex<Option<LoggingLevel>>,
     questions: Mutex<HashMap<RequestId, CancellationToken>>,
+    /// Requests without an answer yet: on some wires their progress comes by another way.
+    under_way: Mutex<HashMap<RequestId, Arc<UnderWay>>>,
     next_id: AtomicI64,
+}
+
+/// A request that has no answer yet.
+pub(super) struct UnderWay {
+    on_progress: Option<OnProgress>,
+    /// Told of progress that did not come on the request's own stream.
+    pub(super) news: Notify,
+}
+
+/// Forgets a request when it is dropped.
+pub(super) struct Following {
+    link: Arc<Link>,
+    id: Option<RequestId>,
+    pub(super) under_way: Arc<UnderWay>,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            lock(&self.link.under_way).remove(id);
+        }
+    }
 }
 
 impl Link {
@@ -100,6 +124,7 @@ impl Link {
             handlers: Mutex::new(handlers),
             level: Mutex::new(config.level),
             questions: Mutex::default(),
+            under_way: Mutex::default(),
             next_id: AtomicI64::new(1),
             config,
         })
@@ -140,6 +165,11 @@ impl Link {
             ours = id == Some(&token);
             if let (true, Some(on_progress)) = (ours, attending.progress) {
                 on_progress(&progress);
+            } else if let (false, Some(call)) = (ours, self.follows(&token)) {
+                if let Some(on_progress) = &call.on_progress {
+                    on_progress(&progress);
+                }
+                call.news.notify_one();
             }
             self.notices.tell_progress(&progress);
         } else if let Some(change) = Change::of(notification) {
@@ -162,6 +192,30 @@ impl Link {
         }
         self.notices.tell(notification);
         ours
+    }
+
+    fn follows(&self, token: &RequestId) -> Option<Arc<UnderWay>> {
+        lock(&self.under_way).get(token).cloned()
+    }
+
+    /// Brings the progress of the request `id` to it, wherever it is heard, until that is dropped.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        id: Option<&RequestId>,
+        on_progress: Option<&OnProgress>,
+    ) -> Following {
+        let under_way = Arc::new(UnderWay {
+            on_progress: on_progress.cloned(),
+            news: Notify::new(),
+        });
+        if let Some(id) = id {
+            lock(&self.under_way).insert(id.clone(), Arc::clone(&under_way));
+        }
+        Following {
+            link: Arc::clone(self),
+            id: id.cloned(),
+            under_way,
+        }
     }
 
     /// Whether a question of the server waits for its answer, or a login for its person: the time of people does not

@@ -70,6 +70,25 @@ async fn both_eras_on_one_stream_until_it_ends() {
 }
 
 #[tokio::test]
+async fn a_subscription_does_not_outlast_the_input() {
+    let (running, stream) = start(Limits::default());
+    let (read, mut write) = split(stream);
+    let mut lines = BufReader::new(read).lines();
+    let listen = json!({"jsonrpc": "2.0", "id": "s", "method": "subscriptions/listen", "params": {"notifications": {"toolsListChanged": true}, "_meta": meta()}});
+    write
+        .write_all(format!("{listen}\n").as_bytes())
+        .await
+        .unwrap();
+    let first: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    write.shutdown().await.unwrap();
+    // Half of what calls are given to finish.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), running).await;
+    ended.unwrap().unwrap().unwrap();
+    assert_eq!(lines.next_line().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_cancelled_call_gets_no_answer() {
     let (_running, stream) = start(Limits::default());
     let (read, mut write) = split(stream);

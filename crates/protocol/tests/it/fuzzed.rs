@@ -5,11 +5,12 @@ use std::str;
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Era, Message,
+    Era, Message, Raw,
     args::{Args, ArgsLimits, ArgsReason, DIGEST_DOMAIN},
     header,
     http::{self, Headers, Mirror, Route},
     jsonrpc::{DEFAULT_DEPTH, Malformed, encode_call, encode_error, encode_result},
+    tool::JsonSchema,
 };
 use serde_json::{Map, Value};
 
@@ -118,6 +119,61 @@ fn comes_back(text: &str) {
     assert_eq!(header::decode(&encoded).as_deref(), Ok(text));
 }
 
+/// Headers that mirror arguments agree with them; headers of any other kind are refused without a
+/// panic, and the refusal names one.
+///
+/// The input is a schema, a newline, arguments, a newline and the value of every header.
+pub(crate) fn mirror(bytes: &[u8]) {
+    let Ok(input) = str::from_utf8(bytes) else {
+        return;
+    };
+    let mut lines = input.splitn(3, '\n');
+    let (Some(schema), Some(text)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let Ok(Ok(schema)) = serde_json::from_str(schema).map(|value| JsonSchema::from_value(&value))
+    else {
+        return;
+    };
+    let (Ok(marked), Ok(args)) = (
+        header::mirrored_params(&schema),
+        serde_json::from_str::<Map<String, Value>>(text),
+    ) else {
+        return;
+    };
+    let Ok(raw) = Raw::of(&args) else {
+        return;
+    };
+    let own: Vec<_> = marked
+        .iter()
+        .map(|param| (param.header(), param.mirror(&args)))
+        .collect();
+    let sent = |name: &str| {
+        let values = own.iter().filter(|(header, _)| *header == name);
+        values
+            .filter_map(|(_, value)| value.as_deref().map(Some))
+            .collect()
+    };
+    // Fractions and very large numbers have no header; they are refused for their type.
+    let fits = marked.iter().zip(&own).all(|(param, (_, value))| {
+        let argument = param
+            .path()
+            .iter()
+            .try_fold(&Value::Object(args.clone()), |at, name| at.get(name))
+            .is_some_and(|argument| argument.is_number());
+        !argument || value.is_some()
+    });
+    let checked = header::check_params(&marked, Some(&raw), sent);
+    assert!(!fits || checked.is_ok(), "{checked:?}: {input}");
+    let foreign = lines.next();
+    if let Err(error) = header::check_params(&marked, Some(&raw), |_| vec![foreign]) {
+        let named = marked
+            .iter()
+            .any(|param| error.message.contains(param.header()));
+        assert!(named, "{error:?}");
+    }
+}
+
 /// The canonical form is a fixed point, says what serde_json reads, and nothing that serde_json
 /// reads is called malformed.
 pub(crate) fn arguments(bytes: &[u8]) {
@@ -201,5 +257,6 @@ mod tests {
         over("envelope", super::envelope);
         over("sentinel", super::sentinel);
         over("arguments", super::arguments);
+        over("mirror", super::mirror);
     }
 }

@@ -57,19 +57,19 @@ fn text<'a>(check: &'a Value, key: &str) -> &'a str {
     check.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Reads every report of a leg below a folder.
+/// Reads every report below a folder whose name begins with `prefix`.
 ///
 /// # Errors
 ///
 /// When a folder or a report cannot be read.
-pub(crate) fn reports(folder: &Path, leg: &str) -> anyhow::Result<Vec<Report>> {
+pub(crate) fn reports(folder: &Path, prefix: &str) -> anyhow::Result<Vec<Report>> {
     let mut found = Vec::new();
-    gather(folder, folder, leg, &mut found)?;
+    gather(folder, folder, prefix, &mut found)?;
     found.sort_by(|a, b| a.scenario.cmp(&b.scenario));
     Ok(found)
 }
 
-fn gather(top: &Path, folder: &Path, leg: &str, found: &mut Vec<Report>) -> anyhow::Result<()> {
+fn gather(top: &Path, folder: &Path, prefix: &str, found: &mut Vec<Report>) -> anyhow::Result<()> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
     for entry in entries {
@@ -77,10 +77,10 @@ fn gather(top: &Path, folder: &Path, leg: &str, found: &mut Vec<Report>) -> anyh
             .with_context(|| format!("cannot read `{}`", folder.display()))?
             .path();
         if path.is_dir() {
-            gather(top, &path, leg, found)?;
+            gather(top, &path, prefix, found)?;
         } else if path.ends_with("checks.json") {
             let name = folder.strip_prefix(top).unwrap_or(folder).to_string_lossy();
-            let Some(scenario) = scenario(&name, leg) else {
+            let Some(scenario) = scenario(&name, prefix) else {
                 continue;
             };
             let text = fs::read_to_string(&path)
@@ -96,9 +96,9 @@ fn gather(top: &Path, folder: &Path, leg: &str, found: &mut Vec<Report>) -> anyh
     Ok(())
 }
 
-/// The scenario in a folder's name: between the leg and the time.
-fn scenario<'a>(folder: &'a str, leg: &str) -> Option<&'a str> {
-    let rest = folder.strip_prefix(leg)?.strip_prefix('-')?;
+/// The scenario in a folder's name: between the prefix and the time.
+fn scenario<'a>(folder: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = folder.strip_prefix(prefix)?;
     rest.get(..rest.len().checked_sub(STAMP)?)
 }
 
@@ -111,16 +111,20 @@ mod tests {
     #[test]
     fn scenarios_stand_in_the_names_of_folders() {
         let time = "2026-11-21T10-13-29-767Z";
-        let named = |name: &str| scenario(&format!("{name}-{time}"), "client").map(str::to_owned);
-        assert_eq!(named("client-auth/dpop").as_deref(), Some("auth/dpop"));
-        assert_eq!(named("server-ping"), None);
-        assert_eq!(scenario("client-short", "client"), None);
+        let named = |prefix, name: &str| {
+            let folder = format!("{name}-{time}");
+            scenario(&folder, prefix).map(str::to_owned)
+        };
+        assert_eq!(named("", "auth/dpop").as_deref(), Some("auth/dpop"));
+        assert_eq!(named("server-", "server-ping").as_deref(), Some("ping"));
+        assert_eq!(named("server-", "ping"), None);
+        assert_eq!(scenario("short", ""), None);
     }
 
     #[test]
     fn reports_are_found_in_folders_of_folders() {
         let top = tempfile::tempdir().expect("a folder");
-        for name in ["client-auth/dpop", "client-tools_call", "server-ping"] {
+        for name in ["server-a/b", "server-ping", "initialize"] {
             let folder = top.path().join(format!("{name}-2026-11-21T10-13-29-767Z"));
             fs::create_dir_all(&folder).expect("a folder");
             fs::write(
@@ -129,9 +133,9 @@ mod tests {
             )
             .expect("a report");
         }
-        let found = reports(top.path(), "client").expect("reports");
+        let found = reports(top.path(), "server-").expect("reports");
         let names: Vec<_> = found.iter().map(|one| one.scenario.as_str()).collect();
-        assert_eq!(names, ["auth/dpop", "tools_call"]);
+        assert_eq!(names, ["a/b", "ping"]);
         assert!(found.iter().all(|report| report.fault().is_none()));
     }
 }

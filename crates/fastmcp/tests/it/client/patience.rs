@@ -103,6 +103,41 @@ async fn progress_gains_time_but_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn progress_gains_time_where_one_stream_is_for_everything_too() {
+    let (fake, sender) = speaking(WireKind::Stdio, false);
+    let unasked = fake.speaks();
+    let client = fake.connect(Client::builder().timeout(S(5))).await.unwrap();
+    let (seen, mut progress) = mpsc::channel(64);
+    let options = CallOptions::new().on_progress(move |p| seen.try_send(p.progress).unwrap());
+    let talking = async {
+        let call = fake.until("tools/call", 1).await;
+        let token = &call[0].params()["_meta"]["progressToken"];
+        for step in [1, 2, 3] {
+            tokio::time::sleep(S(4)).await;
+            for about in [json!("another"), token.clone()] {
+                let params = json!({"progressToken": about, "progress": step});
+                let message =
+                    json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+                unasked.send(message).await.unwrap();
+            }
+        }
+        tokio::time::sleep(S(4)).await;
+        let done = call[0].response(json!({"resultType": "complete", "content": []}));
+        sender.send(done).await.unwrap();
+    };
+    let arguments = json!({});
+    let call = client.call_tool_with("t", arguments, &options);
+    let (result, ()) = tokio::join!(call, talking);
+    result.unwrap();
+    drop(options);
+    let mut all = Vec::new();
+    while let Some(step) = progress.recv().await {
+        all.push(step);
+    }
+    assert_eq!(all, [1.0, 2.0, 3.0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_of_other_calls_gains_nothing() {
     let (fake, sender) = speaking(WireKind::Http, false);
     let client = fake.connect(Client::builder().timeout(S(5))).await.unwrap();
