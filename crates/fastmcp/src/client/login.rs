@@ -18,7 +18,7 @@ type Show = Arc<dyn Fn(&str) + Send + Sync>;
 ///     client::BrowserLogin,
 /// };
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example() -> fastmcp::Result<()> {
 /// let url = "https://mcp.example.com/mcp";
 /// let login = BrowserLogin::new().on_url(|url| tracing::info!(url, "log in here"));
 /// let oauth = OAuthClient::new(OAuthConfig::new(url, Grant::Person(Arc::new(login))))?;
