@@ -8,6 +8,7 @@ mod tokens;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fastmcp_guard::clock::Timestamp;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
@@ -312,6 +313,16 @@ impl Inner {
             Grant::Person(_) => self.refresh(&due).await,
             _ => self.again(&due).await.map(Some),
         };
+        self.settle(due, renewed, now).await
+    }
+
+    /// What serves after an attempt to renew `due`.
+    async fn settle(
+        &self,
+        due: Arc<Tokens>,
+        renewed: Result<Option<Tokens>, OAuthError>,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Tokens>>, OAuthError> {
         match renewed {
             Ok(Some(tokens)) => Ok(Some(self.keep(tokens).await)),
             Ok(None) => Ok((!due.is_over(now)).then_some(due)),
