@@ -89,7 +89,7 @@ impl Proxy {
         let server = server.build()?;
         if let Some(changes) = changes {
             let (followed, ends) = (server.clone(), server.shutdown().clone());
-            tokio::spawn(async move {
+            server.spawn(async move {
                 tokio::select! {
                     () = mirror::follow(&upstream, &followed, changes) => {}
                     () = ends.cancelled() => {}

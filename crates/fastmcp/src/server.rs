@@ -31,6 +31,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Runs `work` beside the server; whoever waits for the server to end waits for it too.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.engine.tracker.spawn(work));
+    }
+
     /// Its components, for changes while it runs.
     #[must_use]
     pub fn registry(&self) -> &Registry {

@@ -122,14 +122,14 @@ impl Upstream {
     /// Runs a call until it is over or asks.
     async fn drive(&self, mut running: Running, context: &Context) -> Result<Outcome> {
         match advance(&mut running, context).await? {
-            Stop::Step(step) => return self.outcome(step.map_err(own)?, context),
+            Stop::Step(step) => self.outcome(step.map_err(own)?, context),
             Stop::Asked(questions) => {
                 // The upstream was told that everything can be asked; whether this client can be,
                 // only its call tells. Given up here, the call is cancelled upstream.
                 for question in &questions {
                     require(context.client_capabilities(), &question.request)?;
                 }
-                return self.wait(running, questions);
+                self.wait(running, questions)
             }
         }
     }

@@ -14,7 +14,7 @@ use fastmcp_protocol::{
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::DropGuard;
+use tokio_util::{sync::DropGuard, task::TaskTracker};
 
 use super::Ended;
 use crate::{
@@ -73,6 +73,8 @@ impl Parked {
 pub(super) struct Parking {
     parked: Mutex<HashMap<String, Parked>>,
     under_way: Mutex<Calls>,
+    /// What forgets calls that nobody comes back to.
+    tasks: TaskTracker,
 }
 
 #[derive(Default)]
@@ -157,7 +159,7 @@ impl Parking {
             all.insert(id.clone(), parked);
         }
         let (parking, name) = (Arc::clone(self), id.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             tokio::select! {
                 () = given_up.cancelled() => {}
                 () = tokio::time::sleep(within) => {
