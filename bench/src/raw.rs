@@ -395,10 +395,7 @@ fn agreed(
             _ => Ok(false),
         };
     };
-    if !meta
-        .capabilities
-        .is_some_and(|c| c.get().starts_with('{'))
-    {
+    if !meta.capabilities.is_some_and(|c| c.get().starts_with('{')) {
         return Err(bad_params("params._meta lacks the client's capabilities"));
     }
     let version = version.ok_or(mismatch("header MCP-Protocol-Version is missing"))?;

@@ -15,11 +15,15 @@ use futures_util::future::BoxFuture;
 
 /// The list is what is measured: a call says that it came.
 fn called(_: Context, _: Input) -> BoxFuture<'static, Result<Outcome>> {
-    Box::pin(async { Ok(Outcome::Complete(Payload::Tool(CallToolResult::text("called")))) })
+    Box::pin(async {
+        Ok(Outcome::Complete(Payload::Tool(CallToolResult::text(
+            "called",
+        ))))
+    })
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<()> {
     let mut server = FastMcp::new("bench");
     for entry in catalogue::entries() {
         let tool = Tool::new(entry.name, JsonSchema::parse(entry.schema)?)
