@@ -75,8 +75,8 @@ impl Server {
     }
 }
 
-fn older(id: i64, method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+fn older(id: i64, method: &str, params: impl Into<Value>) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params.into()})
 }
 
 fn newer(id: i64, method: &str, mut params: Value) -> Value {

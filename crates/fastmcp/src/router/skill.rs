@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
-    Era, Method, ProtocolVersion, Raw, Request, RpcError,
+    Method, Raw, Request, RpcError,
     discover::PaginatedParams,
-    legacy, resource,
+    resource,
     resource::Resource,
     skill::{
         DIRECTORY, GetSkillParams, GetSkillResult, ListSkillsResult, ReadDirectoryParams,
@@ -28,13 +28,14 @@ const SKILLS: usize = 50;
 /// Entries of one page of a folder.
 const ENTRIES: usize = 500;
 
-/// Answers `skills/list`, `skills/get` and `resources/directory/read`.
+/// Answers `skills/list`, `skills/get` and `resources/directory/read`; `render` makes entries of folders
+/// what the client's revision knows.
 pub(crate) fn answer(
     engine: &Engine,
     caller: &Caller,
     method: Method,
-    version: ProtocolVersion,
     request: &Request,
+    render: impl Fn(&mut Resource),
 ) -> Result<String> {
     let params = request.params.as_ref();
     let text = match method {
@@ -49,11 +50,7 @@ pub(crate) fn answer(
         _ => {
             let p: ReadDirectoryParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
             let mut result = directory(engine, caller, &p.uri, p.cursor.as_deref())?;
-            if version.era() == Era::Legacy {
-                for resource in &mut result.resources {
-                    *resource = legacy::resource(resource, version).into_owned();
-                }
-            }
+            result.resources.iter_mut().for_each(render);
             serde_json::to_string(&result)
         }
     };

@@ -19,7 +19,7 @@ use fastmcp_protocol::{
     legacy,
     logging::{CancelledParams, SetLevelParams},
     resource,
-    resource::SubscribeParams,
+    resource::{Resource, SubscribeParams},
 };
 use fastmcp_transport::{Outlet, Reply};
 use tokio_util::sync::CancellationToken;
@@ -254,7 +254,10 @@ async fn dispatch(
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
-            let body = router::skill::answer(engine, &caller, method, answer.version, request)?;
+            let render = |entry: &mut Resource| {
+                *entry = legacy::resource(entry, answer.version).into_owned();
+            };
+            let body = router::skill::answer(engine, &caller, method, request, render)?;
             Ok(answer.encoded(&body, None))
         }
         Method::Complete => {

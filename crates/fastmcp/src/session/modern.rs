@@ -92,8 +92,7 @@ async fn dispatch(
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
-            let body =
-                router::skill::answer(engine, &exchange.caller, method, answer.version, request)?;
+            let body = router::skill::answer(engine, &exchange.caller, method, request, |_| {})?;
             Ok(answer.encoded(&body, Some(engine.cache_hints.of(Kind::Resource))))
         }
         Method::Complete => {

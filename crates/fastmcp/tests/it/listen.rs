@@ -55,8 +55,8 @@ fn server() -> FastMcp {
     FastMcp::new("listen").resource(open).resource(closed)
 }
 
-fn listen(memory: &Memory<Engine>, wanted: Value) -> Exchange {
-    let params = json!({"notifications": wanted});
+fn listen(memory: &Memory<Engine>, wanted: impl Into<Value>) -> Exchange {
+    let params = json!({"notifications": wanted.into()});
     let message = modern("subscriptions/listen", params, &json!({}));
     memory.send(&message.to_string().into())
 }

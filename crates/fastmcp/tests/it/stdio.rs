@@ -151,8 +151,8 @@ async fn a_line_over_the_limit_is_refused_and_the_next_is_served() {
 /// Fails in a way that nobody foresaw.
 #[tool]
 async fn explodes() -> &'static str {
-    let nothing: Option<&'static str> = None;
-    nothing.expect("there is something")
+    let nothing: Vec<&'static str> = Vec::new();
+    nothing[0]
 }
 
 fn call(id: i64, tool: &str) -> String {
