@@ -38,7 +38,9 @@ impl Place {
 
 /// A variable that a command alone reads, and no gateway.
 pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    environment()
+        .find(|(found, value)| found == name && !value.is_empty())
+        .map(|(_, value)| value)
 }
 
 /// The variables of the process. What is not UTF-8 shows as such where it is used, and fails to be a value there.

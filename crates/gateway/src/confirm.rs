@@ -21,6 +21,10 @@ pub mod approval;
 pub mod token;
 
 #[cfg(test)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a test tells its story from beginning to end"
+)]
 mod model_tests;
 #[cfg(test)]
 #[expect(

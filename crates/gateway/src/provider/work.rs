@@ -350,25 +350,16 @@ mod tests {
     async fn many_calls_share_few_threads() {
         let workers = Workers::new("the test", 3);
         let names = Arc::new(Mutex::new(std::collections::HashSet::new()));
-        let calls = (0..500_u32).map(|call| {
-            let (workers, names) = (workers.clone(), Arc::clone(&names));
-            tokio::spawn(async move {
-                let work = move |_: &Deadline| {
-                    names.lock().unwrap().insert(thread::current().id());
-                    Ok(call)
-                };
-                workers
-                    .run(Duration::from_secs(60), Effect::None, work)
-                    .await
-                    .unwrap()
+        let call = |number: u32| {
+            let names = Arc::clone(&names);
+            workers.run(Duration::from_secs(60), Effect::None, move |_| {
+                names.lock().unwrap().insert(thread::current().id());
+                Ok(number)
             })
-        });
-        for (call, done) in futures_util::future::join_all(calls)
-            .await
-            .into_iter()
-            .enumerate()
-        {
-            assert_eq!(done.unwrap() as usize, call);
+        };
+        let done = futures_util::future::join_all((0..500).map(call)).await;
+        for (number, done) in (0..500).zip(done) {
+            assert_eq!(done.unwrap(), number);
         }
         assert!((1..=3).contains(&names.lock().unwrap().len()));
     }
