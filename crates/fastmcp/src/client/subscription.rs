@@ -173,6 +173,22 @@ async fn open_stream(link: &Arc<Link>, filter: &SubscriptionFilter) -> Result<Op
     }
 }
 
+/// Says that everything may have changed while the stream was broken; whether anybody listens.
+async fn missed(
+    link: &Link,
+    honoured: &SubscriptionFilter,
+    changes: &mpsc::Sender<Change>,
+) -> bool {
+    for change in Change::all(honoured) {
+        link.shelf.changed(&change);
+        link.notices.tell_change(change.clone());
+        if changes.send(change).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 /// Passes changes on, and opens the stream again when it breaks, until the server refuses that.
 async fn follow(
     link: &Arc<Link>,
@@ -191,21 +207,19 @@ async fn follow(
             }
             None => match Box::pin(open_stream(link, filter)).await {
                 Ok(open) => {
-                    for change in Change::all(&open.honoured) {
-                        link.shelf.changed(&change);
-                        link.notices.tell_change(change.clone());
-                        if changes.send(change).await.is_err() {
-                            return;
-                        }
+                    if !missed(link, &open.honoured, changes).await {
+                        return;
                     }
                     stream = Some(open);
                     continue;
                 }
-                Err(error) if is_final(&error) => {
-                    tracing::warn!(%error, "the server does not tell of changes any more");
-                    return;
+                Err(error) => {
+                    let last = is_final(&error);
+                    tracing::warn!(%error, last, "the subscription is broken");
+                    if last {
+                        return;
+                    }
                 }
-                Err(error) => tracing::debug!(%error, "the subscription is still broken"),
             },
         }
         tokio::time::sleep(link.backoff(attempts)).await;

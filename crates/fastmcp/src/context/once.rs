@@ -117,29 +117,14 @@ impl Deed<'_> {
 
     /// Writes down how it ended. What cannot be written counts as begun, so that it is not done again.
     async fn record(&self, collection: &Collection, key: &Key, version: Version, note: &Note) {
-        let new = match serde_json::to_vec(note) {
-            Ok(text) if text.len() <= MAX_RESULT_BYTES => Put {
-                value: text.into(),
-                ttl: Some(TTL),
-            },
-            Ok(text) => {
-                tracing::warn!(
-                    key = self.key,
-                    bytes = text.len(),
-                    "result is too large to record"
-                );
-                return;
+        let recorded = match written(note) {
+            Ok(new) => {
+                let swap = self.store.compare_and_swap(collection, key, version, new);
+                swap.await.map(drop).map_err(Error::from)
             }
-            Err(error) => {
-                tracing::warn!(key = self.key, %error, "result cannot be recorded");
-                return;
-            }
+            Err(error) => Err(error),
         };
-        if let Err(error) = self
-            .store
-            .compare_and_swap(collection, key, version, new)
-            .await
-        {
+        if let Err(error) = recorded {
             tracing::warn!(key = self.key, %error, "result could not be recorded");
         }
     }
@@ -161,4 +146,19 @@ fn hex(bytes: &[u8]) -> String {
             let _infallible = write!(text, "{byte:02x}");
             text
         })
+}
+
+/// What stands in the store for `note`.
+fn written(note: &Note) -> Result<Put> {
+    let text = serde_json::to_vec(note)?;
+    if text.len() > MAX_RESULT_BYTES {
+        return Err(Error::internal(format!(
+            "the result has {} bytes, and {MAX_RESULT_BYTES} can be recorded",
+            text.len()
+        )));
+    }
+    Ok(Put {
+        value: text.into(),
+        ttl: Some(TTL),
+    })
 }

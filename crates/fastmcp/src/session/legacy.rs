@@ -261,9 +261,8 @@ async fn dispatch(
             Ok(answer.encoded(&body, None))
         }
         Method::Complete => {
-            let result = engine
-                .complete(&caller, router::completion(request)?)
-                .await?;
+            let result = engine.complete(&caller, router::completion(request)?);
+            let result = Box::pin(result).await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         _ => {
@@ -274,7 +273,7 @@ async fn dispatch(
             let session = session.as_ref();
             if method.is_of_tasks() {
                 let params = request.params.as_ref();
-                return task::answer(engine, &exchange, session, params, answer).await;
+                return Box::pin(task::answer(engine, &exchange, session, params, answer)).await;
             }
             invoke(engine, exchange, session, request, answer).await
         }
@@ -344,7 +343,12 @@ async fn invoke(
             _ => None,
         };
         let round = match plan {
-            Some(plan) => session::task::invoke(engine, origin, asking, resolved, plan).await?,
+            Some(plan) => {
+                Box::pin(session::task::invoke(
+                    engine, origin, asking, resolved, plan,
+                ))
+                .await?
+            }
             None => session::invoke(engine, origin, asking, resolved).await?,
         };
         match round {
@@ -354,10 +358,9 @@ async fn invoke(
                 let session = session.ok_or_else(|| {
                     Error::tool("this call asks for input, which needs a session; initialize first")
                 })?;
+                let asked = ask::OnStream::new(session, &exchange, engine);
                 earlier = Earlier {
-                    answers: ask::OnStream::new(session, &exchange, engine)
-                        .all(requests)
-                        .await?,
+                    answers: Box::pin(asked.all(requests)).await?,
                     gate: state,
                     remembered,
                 };

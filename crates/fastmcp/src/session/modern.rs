@@ -96,17 +96,18 @@ async fn dispatch(
             Ok(answer.encoded(&body, Some(engine.cache_hints.of(Kind::Resource))))
         }
         Method::Complete => {
-            let result = engine
-                .complete(&exchange.caller, router::completion(request)?)
-                .await?;
+            let result = engine.complete(&exchange.caller, router::completion(request)?);
+            let result = Box::pin(result).await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         Method::SubscriptionsListen => {
             let params = Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
-            Ok(listen::modern(engine, exchange, &request.id, params, answer).await)
+            let listening = listen::modern(engine, exchange, &request.id, params, answer);
+            Ok(Box::pin(listening).await)
         }
         Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
-            task::answer(engine, &exchange, method, request.params.as_ref(), answer).await
+            let params = request.params.as_ref();
+            Box::pin(task::answer(engine, &exchange, method, params, answer)).await
         }
         _ => invoke(engine, exchange, method, request, answer).await,
     }
@@ -145,7 +146,8 @@ async fn invoke(
     origin.operation.clone_from(&earlier.operation);
     let asking = Asking::Replay(replay);
     let round = match plan {
-        Some(plan) => task::invoke(engine, origin, asking, resolved, plan).await?,
+        // What few calls need stands in a box of its own, lest every call carries it.
+        Some(plan) => Box::pin(task::invoke(engine, origin, asking, resolved, plan)).await?,
         None => session::invoke(engine, origin, asking, resolved).await?,
     };
     match round {

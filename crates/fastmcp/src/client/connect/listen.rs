@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use bytestring::ByteString;
 use fastmcp_protocol::{Message, jsonrpc::DEFAULT_DEPTH};
 use fastmcp_transport::{Incoming, WireError, WireKind};
 use futures_util::StreamExt as _;
@@ -43,23 +44,29 @@ async fn listen(link: &Arc<Link>) {
                     attempts = 0;
                 }
             }
-            Err(WireError::Status { status, .. }) if status < 500 => {
-                // 405: there is no such stream. 404: the session is over, and the next request opens
-                // another.
-                tracing::debug!(status, "the server does not speak unasked");
-                return;
+            Err(error) => {
+                let last = is_final(&error);
+                tracing::debug!(%error, last, "the server cannot be listened to");
+                if last {
+                    return;
+                }
             }
-            Err(error @ (WireError::Closed(_) | WireError::Unauthorized(_))) => {
-                tracing::debug!(%error, "the server is not listened to any more");
-                return;
-            }
-            Err(error) => tracing::debug!(%error, "the server cannot be listened to"),
         }
         if link.wire.kind() != WireKind::Http {
             return;
         }
         tokio::time::sleep(link.backoff(attempts)).await;
         attempts = attempts.saturating_add(1);
+    }
+}
+
+/// Whether there is nothing to listen to. 405: the server has no such stream. 404: the session is
+/// over, and the next request opens another.
+const fn is_final(error: &WireError) -> bool {
+    match error {
+        WireError::Status { status, .. } => *status < 500,
+        WireError::Closed(_) | WireError::Unauthorized(_) => true,
+        _ => false,
     }
 }
 
@@ -88,18 +95,23 @@ async fn read(link: &Arc<Link>, mut incoming: Incoming) -> bool {
             }
         };
         came = true;
-        match Message::parse(&text, DEFAULT_DEPTH) {
-            Ok(Message::Notification(notification)) => {
-                link.heard(&notification, None, Attending::default());
-            }
-            Ok(Message::Request(request)) => asked(link, request, None),
-            Ok(Message::Response(response)) => {
-                tracing::debug!(id = ?response.id, "an answer to nothing is passed over");
-            }
-            Err(error) => tracing::debug!(%error, "a message cannot be read"),
-        }
+        hear(link, &text);
     }
     came
+}
+
+/// Takes one message that belongs to no request.
+fn hear(link: &Arc<Link>, text: &ByteString) {
+    match Message::parse(text, DEFAULT_DEPTH) {
+        Ok(Message::Notification(notification)) => {
+            link.heard(&notification, None, Attending::default());
+        }
+        Ok(Message::Request(request)) => asked(link, request, None),
+        Ok(Message::Response(response)) => {
+            tracing::debug!(id = ?response.id, "an answer to nothing is passed over");
+        }
+        Err(error) => tracing::debug!(%error, "a message cannot be read"),
+    }
 }
 
 /// Says that everything may have changed.

@@ -153,7 +153,7 @@ async fn probe(link: &Arc<Link>, older: bool) -> Result<Probed, Failed> {
         let common = choose(link, &supported);
         match (common, described) {
             (Some(common), Some(described)) if common.era() == Era::Modern => {
-                let agreed = Agreed::discovered(common, described);
+                let agreed = Agreed::discovered(common, *described);
                 return Ok(Probed::Agreed(Arc::new(agreed)));
             }
             // Named in the error: asked again, though it may be what was asked with.
@@ -169,7 +169,7 @@ async fn probe(link: &Arc<Link>, older: bool) -> Result<Probed, Failed> {
 
 /// What a server said to `server/discover`.
 enum Said {
-    Described(DiscoverResult),
+    Described(Box<DiscoverResult>),
     Supports(Vec<String>),
     Other(Error),
 }
@@ -177,7 +177,7 @@ enum Said {
 fn said(answered: Answered) -> Result<Said, Failed> {
     let error = match answered.outcome {
         Ok(result) => match result.decode::<DiscoverResult>() {
-            Ok(described) => return Ok(Said::Described(described)),
+            Ok(described) => return Ok(Said::Described(Box::new(described))),
             Err(error) => return Ok(Said::Other(error.into())),
         },
         Err(error) => error,
