@@ -38,7 +38,7 @@ pub(crate) fn client(scenario: &str, url: &str, context: &Value) -> Result<OAuth
             config.grant = Grant::Workload(statement(context, "valid_jwt")?);
         }
         _ => {
-            let person = Headless::new(REDIRECT, &network).map_err(refused)?;
+            let person = Headless::new(REDIRECT, &network).map_err(|e| refused(&e))?;
             config.grant = Grant::Person(Arc::new(person));
             config.metadata_document = Some(DOCUMENT.to_owned());
             if context.get("client_id").is_some() {
@@ -47,7 +47,7 @@ pub(crate) fn client(scenario: &str, url: &str, context: &Value) -> Result<OAuth
         }
     }
     config.network = network;
-    OAuthClient::new(config).map_err(refused)
+    OAuthClient::new(config).map_err(|e| refused(&e))
 }
 
 fn with_secret(context: &Value) -> Result<RegisteredClient> {
@@ -62,10 +62,10 @@ fn with_secret(context: &Value) -> Result<RegisteredClient> {
 fn with_key(context: &Value) -> Result<RegisteredClient> {
     let algorithm: Algorithm = text(context, "signing_algorithm")?
         .parse()
-        .map_err(|error| refused(OAuthError::Config(error)))?;
+        .map_err(|error| refused(&OAuthError::Config(error)))?;
     let pem = Secret::from(text(context, "private_key_pem")?);
     let key = AssertionKey::from_pem(&pem, algorithm)
-        .map_err(|error| refused(OAuthError::Config(error)))?;
+        .map_err(|error| refused(&OAuthError::Config(error)))?;
     let client = RegisteredClient::of_any_issuer(text(context, "client_id")?);
     Ok(client.with_key(Arc::new(key)))
 }
@@ -87,6 +87,6 @@ fn text<'a>(context: &'a Value, name: &str) -> Result<&'a str> {
     found.ok_or_else(|| Error::validation(format!("`--context`: `{name}` is missing")))
 }
 
-fn refused(error: OAuthError) -> Error {
+fn refused(error: &OAuthError) -> Error {
     Error::validation(error.to_string())
 }

@@ -92,6 +92,11 @@ impl Handlers {
         }
     }
 
+    /// Whether there is something that answers any question.
+    pub(super) const fn answers_anything(&self) -> bool {
+        self.has_roots() || self.elicit.is_some() || self.sample.is_some()
+    }
+
     /// Whether there is something that answers `request`.
     pub(super) const fn answers(&self, request: &InputRequest) -> bool {
         if self.any.is_some() {

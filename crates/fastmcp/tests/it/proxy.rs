@@ -309,9 +309,13 @@ async fn a_call_that_is_given_up_is_given_up_upstream() {
         let upstream = FastMcp::new("upstream").tool(wait).build().unwrap();
         let server = front(&upstream, behind).await;
         let client = Client::connect(&server).await.unwrap();
-        let call = tokio::spawn(async move { client.call_tool("wait", json!({})).await });
-        begun.notified().await;
-        call.abort();
+        {
+            let mut call = std::pin::pin!(client.call_tool("wait", json!({})));
+            tokio::select! {
+                ended = &mut call => panic!("{ended:?}"),
+                () = begun.notified() => {}
+            }
+        }
         ended.notified().await;
     }
 }

@@ -21,7 +21,7 @@ use fastmcp::{
         tool::TaskSupport,
     },
     store::{KeyValueStore, MemoryLimits, MemoryStore},
-    transport::{Door, Reply, Step, memory::Memory},
+    transport::{Door, Exchange, Reply, Step, memory::Memory},
 };
 use fastmcp_guard::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use serde_json::Value;
@@ -172,12 +172,20 @@ async fn status<D: Door>(memory: &Memory<D>, id: &str, wanted: &str) -> Value {
     until(|| get(memory, id), |task| task["status"] == wanted).await
 }
 
+/// What a stream says next.
+async fn told(stream: &mut Exchange) -> Value {
+    let Step::Frame(frame) = stream.next().await else {
+        panic!("the stream ended")
+    };
+    serde_json::from_str(&frame.data).unwrap()
+}
+
 fn accept(content: &Value) -> Value {
     json!({"action": "accept", "content": content})
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_is_a_task_for_who_knows_tasks_and_a_call_for_who_does_not() {
+async fn a_call_is_a_task_for_who_knows_tasks() {
     let server = FastMcp::new("tasks").tool(add).tool(job).build().unwrap();
     let memory = connect(&server, "alice");
     let discovered = send(&memory, knowing("server/discover", json!({}))).await;
@@ -228,6 +236,18 @@ async fn a_call_is_a_task_for_who_knows_tasks_and_a_call_for_who_does_not() {
         "the tool failed, the call did not"
     );
 
+    for removed in ["tasks/list", "tasks/result"] {
+        assert_eq!(on_task(&memory, removed, id).await["error"]["code"], -32601);
+    }
+    let none = FastMcp::new("none").tool(plain).build().unwrap().memory();
+    assert_eq!(get(&none, "x").await["error"]["code"], -32601);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_a_call_for_who_does_not_know_tasks() {
+    let server = FastMcp::new("tasks").tool(add).tool(job).build().unwrap();
+    let memory = connect(&server, "alice");
+    let id = begin(&memory, "add", json!({"a": 1, "b": 2})).await;
     let stranger = json!({});
     let params = json!({"name": "add", "arguments": {"a": 1, "b": 2}, "task": {"ttl": 5}});
     let at_once = send(&memory, declaring("tools/call", params, &stranger)).await;
@@ -248,11 +268,6 @@ async fn a_call_is_a_task_for_who_knows_tasks_and_a_call_for_who_does_not() {
         assert_eq!(refused["error"]["code"], -32021, "{method}: {refused}");
         assert_eq!(refused["error"]["data"], missing);
     }
-    for removed in ["tasks/list", "tasks/result"] {
-        assert_eq!(on_task(&memory, removed, id).await["error"]["code"], -32601);
-    }
-    let none = FastMcp::new("none").tool(plain).build().unwrap().memory();
-    assert_eq!(get(&none, "x").await["error"]["code"], -32601);
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,34 +312,20 @@ async fn a_task_asks_and_is_told_of() {
 
     let listen = json!({"notifications": {"taskIds": [id]}});
     let mut stream = memory.send(&knowing("subscriptions/listen", listen).to_string().into());
-    let mut told = Vec::new();
-    for _ in 0..2 {
-        let Step::Frame(frame) = stream.next().await else {
-            panic!("the stream ended")
-        };
-        told.push(serde_json::from_str::<Value>(&frame.data).unwrap());
-    }
-    assert_eq!(told[0]["params"]["notifications"], json!({"taskIds": [id]}));
-    assert_eq!(told[1]["method"], "notifications/tasks");
-    assert_eq!(told[1]["params"]["status"], "input_required");
-    assert_eq!(
-        told[1]["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
-        1
-    );
+    let first = told(&mut stream).await;
+    assert_eq!(first["params"]["notifications"], json!({"taskIds": [id]}));
+    let second = told(&mut stream).await;
+    assert_eq!(second["method"], "notifications/tasks");
+    assert_eq!(second["params"]["status"], "input_required");
+    let tag = &second["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
+    assert_eq!(tag, 1);
 
-    let misfit = update(
-        &memory,
-        &id,
-        json!({"nod": accept(&json!({"ok": "yes"})), "name": accept(&json!({"name": "A"}))}),
-    )
-    .await;
+    let answers =
+        json!({"nod": accept(&json!({"ok": "yes"})), "name": accept(&json!({"name": "A"}))});
+    let misfit = update(&memory, &id, answers).await;
     assert_eq!(misfit["error"]["code"], -32602);
-    assert!(
-        misfit["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("`inputResponses.nod`")
-    );
+    let message = misfit["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`inputResponses.nod`"), "{message}");
     let ignored = update(&memory, &id, json!({"never": {}})).await;
     assert_eq!(ignored["result"]["resultType"], "complete");
     assert_eq!(ignored["result"].get("taskId"), None);
@@ -357,10 +358,7 @@ async fn a_task_asks_and_is_told_of() {
 
     let mut last = Value::Null;
     while last["params"]["status"] != "completed" {
-        let Step::Frame(frame) = stream.next().await else {
-            panic!("the stream ended")
-        };
-        last = serde_json::from_str(&frame.data).unwrap();
+        last = told(&mut stream).await;
         assert_eq!(last["method"], "notifications/tasks");
     }
     assert_eq!(

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use fastmcp_protocol::Message;
 use fastmcp_transport::{
     Call, Denied, Door, Frame, Inbound, Peer, Reply, What,
@@ -263,10 +262,4 @@ pub(crate) fn status(response: &str) -> u16 {
         .unwrap_or_else(|| panic!("no response: {response:?}"))
         .parse()
         .unwrap()
-}
-
-/// A text as the JSON text of a reply has it.
-pub(crate) fn said(body: &str) -> ByteString {
-    let value: serde_json::Value = serde_json::from_str(body).unwrap();
-    value["result"]["said"].as_str().unwrap().into()
 }

@@ -1,6 +1,9 @@
 //! The stream on which a server speaks without being asked.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytestring::ByteString;
 use fastmcp_protocol::{Message, jsonrpc::DEFAULT_DEPTH};
@@ -70,15 +73,27 @@ const fn is_final(error: &WireError) -> bool {
     }
 }
 
-/// Waits until the stream is open, or it is known that there is none: what happens from then on is
-/// heard of.
+/// How long a server may keep the head of its stream back before the first call is made all the same.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// Waits until the server can ask on the stream, where somebody is there to answer: a server may ask
+/// there as soon as it has a call.
+pub(super) async fn ready(link: &Link) {
+    if link.wire.kind() == WireKind::Http && link.handlers().answers_anything() {
+        known(link, READY_WITHIN).await;
+    }
+}
+
+/// Waits until what happens at the server is heard of.
 pub(in crate::client) async fn listens(link: &Link) {
-    let mut known = link.heard_out.subscribe();
-    let wait = known.wait_for(|known| *known);
-    if tokio::time::timeout(link.config.timeout, wait)
-        .await
-        .is_err()
-    {
+    known(link, link.config.timeout).await;
+}
+
+/// Waits until the stream is open, or it is known that there is none.
+async fn known(link: &Link, within: Duration) {
+    let mut heard_out = link.heard_out.subscribe();
+    let wait = heard_out.wait_for(|known| *known);
+    if tokio::time::timeout(within, wait).await.is_err() {
         tracing::debug!("it is not known whether the server speaks unasked");
     }
 }

@@ -309,6 +309,7 @@ async fn greet(link: &Arc<Link>) -> Result<(), Greeted> {
         .map_err(|_| other(Error::timeout()))?
         .map_err(|e| other(failure(e)))?;
     listen::start(link);
+    listen::ready(link).await;
     watch::restore_level(link).await;
     Ok(())
 }
