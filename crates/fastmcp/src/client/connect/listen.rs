@@ -18,6 +18,7 @@ pub(super) fn start(link: &Arc<Link>) {
     if link.listening.swap(true, Ordering::AcqRel) {
         return;
     }
+    link.heard_out.send_replace(false);
     let listening = Arc::clone(link);
     link.tasks.spawn(async move {
         tokio::select! {
