@@ -20,7 +20,7 @@ use fastmcp_protocol::{
     jsonrpc::encode_call,
     logging::{LogMessageParams, LoggingLevel},
     meta::{IDEMPOTENCY_KEY, Implementation, RequestMeta},
-    mrtr::InputRequest,
+    mrtr::{InputRequest, InputResponses},
     roots::{ListRootsResult, Root},
     sampling::{CreateMessageParams, CreateMessageResult},
     wire,
@@ -527,6 +527,11 @@ impl Context {
     #[must_use]
     pub fn gate_state(&self) -> Option<Value> {
         self.0.asking.gate_state()
+    }
+
+    /// Every answer that came with the request.
+    pub(crate) fn input_responses(&self) -> &InputResponses {
+        self.0.asking.answers()
     }
 
     pub(crate) fn asking(&self) -> &Asking {

@@ -58,12 +58,12 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// Changes the components and tells subscribers.
+    /// Changes the components and tells subscribers; whether anything is not what it was.
     ///
     /// # Errors
     ///
     /// As [`Self::new`]; then nothing is changed.
-    pub fn edit(&self, change: impl FnOnce(&mut Vec<Arc<Component>>)) -> Result<()> {
+    pub fn edit(&self, change: impl FnOnce(&mut Vec<Arc<Component>>)) -> Result<bool> {
         let guard = self.edit.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot.load_full();
         let mut components = before.components.clone();
@@ -71,12 +71,14 @@ impl Registry {
         let after = Arc::new(Snapshot::new(components)?);
         self.snapshot.store(Arc::clone(&after));
         drop(guard);
+        let mut changed = false;
         for kind in [Kind::Tool, Kind::Resource, Kind::Template, Kind::Prompt] {
             if before.hashes(kind).ne(after.hashes(kind)) {
+                changed = true;
                 self.notify(Change::List(kind));
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Tells subscribers of a change.

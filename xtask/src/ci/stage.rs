@@ -298,7 +298,7 @@ fn built(ci: &Run<'_>, program: &str) -> anyhow::Result<PathBuf> {
 
 fn conformance(ci: &Run<'_>) -> anyhow::Result<Outcome> {
     let client = ci.house.target().join(BUILT).join("conformance-client");
-    suite::conformance(ci, built(ci, "conformance-server")?, &client)?;
+    suite::conformance(ci, &built(ci, "conformance-server")?, &client)?;
     Ok(Outcome::Passed)
 }
 

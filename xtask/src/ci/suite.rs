@@ -65,6 +65,19 @@ struct Set {
     revision: &'static str,
     /// How many scenarios the revision froze at its release: fewer reports mean a broken run.
     required: usize,
+    /// The revision that a proxy speaks with the server behind it; the server itself where absent.
+    behind: Option<&'static str>,
+}
+
+impl Set {
+    /// What the set is called.
+    fn name(&self) -> String {
+        let name = format!("{}-{}", self.leg.name(), self.revision);
+        match self.behind {
+            Some(behind) => format!("{name}-before-{behind}"),
+            None => name,
+        }
+    }
 }
 
 const fn set(leg: Leg, revision: &'static str, required: usize) -> Set {
@@ -72,6 +85,16 @@ const fn set(leg: Leg, revision: &'static str, required: usize) -> Set {
         leg,
         revision,
         required,
+        behind: None,
+    }
+}
+
+const fn proxied(revision: &'static str, behind: &'static str, required: usize) -> Set {
+    Set {
+        leg: Leg::Server,
+        revision,
+        required,
+        behind: Some(behind),
     }
 }
 
@@ -80,6 +103,11 @@ const SETS: &[Set] = &[
     set(Leg::Server, "2025-11-25", 30),
     set(Leg::Client, "2026-07-28", 32),
     set(Leg::Client, "2025-11-25", 18),
+    proxied("2026-07-28", "2026-07-28", 37),
+    proxied("2025-11-25", "2026-07-28", 30),
+    // The newer set in front of the older revision stays out: questions have no keys there, and what a
+    // client can do is said once, not with each call.
+    proxied("2025-11-25", "2025-11-25", 30),
 ];
 
 /// How a scenario that no revision requires stands with us.
@@ -211,35 +239,46 @@ fn besides(set: &Set) -> Vec<(&'static str, Standing)> {
 /// # Errors
 ///
 /// When a scenario does not hold, when one was not run, or when the table above is not true.
-pub(crate) fn conformance(ci: &Run<'_>, server: PathBuf, client: &Path) -> anyhow::Result<()> {
+pub(crate) fn conformance(ci: &Run<'_>, program: &Path, client: &Path) -> anyhow::Result<()> {
     let peers = Peers::install(ci)?;
     let results = ci.house.target().join("conformance");
-    let mut command = Command::new(server);
-    command
-        .args(["--bind", "127.0.0.1:0"])
-        .current_dir(ci.house.root());
-    let server = Server::start(&mut command, results.join("server.log"))?;
+    let start = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command
+            .args(["--bind", "127.0.0.1:0"])
+            .args(arguments)
+            .current_dir(ci.house.root());
+        Server::start(&mut command, results.join(format!("{name}.log")))
+    };
+    let server = start("server", &[])?;
     // The suite's check of DNS rebinding asks for this name.
-    let url = format!("http://localhost:{}/mcp", server.port());
+    let url = |server: &Server| format!("http://localhost:{}/mcp", server.port());
+    let upstream = url(&server);
     let mut faults = Vec::new();
     for set in SETS
         .iter()
         .filter(|set| CLIENT_LEG || set.leg == Leg::Server)
     {
         let watch = Stopwatch::start();
+        let proxy = match set.behind {
+            Some(behind) => {
+                let flags = ["--upstream", &upstream, "--upstream-revision", behind];
+                Some(start(&set.name(), &flags)?)
+            }
+            None => None,
+        };
         let side = Side {
             ci,
             peers: &peers,
             set,
-            url: &url,
+            url: &proxy.as_ref().map_or_else(|| upstream.clone(), url),
             client,
-            folder: results.join(format!("{}-{}", set.leg.name(), set.revision)),
+            folder: results.join(set.name()),
         };
         let found = side.run()?;
         say(&format!(
-            "{} {}: {} faults, {:.1} s",
-            set.leg.name(),
-            set.revision,
+            "{}: {} faults, {:.1} s",
+            set.name(),
             found.len(),
             watch.elapsed().as_secs_f64()
         ));
@@ -269,7 +308,12 @@ struct Side<'a> {
 impl Side<'_> {
     /// Runs the set and what was not run along with it; returns what is wrong.
     fn run(&self) -> anyhow::Result<Vec<String>> {
-        let Set { leg, revision, .. } = *self.set;
+        let Set {
+            leg,
+            revision,
+            behind,
+            ..
+        } = *self.set;
         if self.folder.exists() {
             // Reports carry the time in their names: old ones would be read again.
             fs::remove_dir_all(&self.folder)
@@ -279,10 +323,22 @@ impl Side<'_> {
         suite.args(["--requirements", revision]);
         let mut faults: Vec<_> = run(&mut suite, self.ci.limit)
             .err()
-            .map(|error| format!("{} {revision}: {error:#}", leg.name()))
+            .map(|error| format!("{}: {error:#}", self.set.name()))
             .into_iter()
             .collect();
         let besides = besides(self.set);
+        if behind.is_some() {
+            // Extensions are between a client and the server that has them.
+            let mut reports = reports(&self.folder, leg.prefix())?;
+            reports.retain(|report| besides.iter().all(|(name, _)| report.scenario != *name));
+            let judged = judged(self.set, &reports, &[]);
+            faults.extend(
+                judged
+                    .into_iter()
+                    .map(|fault| format!("{}: {fault}", self.set.name())),
+            );
+            return Ok(faults);
+        }
         let ran = reports(&self.folder, leg.prefix())?;
         let alone = besides
             .iter()
@@ -301,7 +357,7 @@ impl Side<'_> {
         faults.extend(
             judged
                 .into_iter()
-                .map(|fault| format!("{} {revision}: {fault}", leg.name())),
+                .map(|fault| format!("{}: {fault}", self.set.name())),
         );
         Ok(faults)
     }

@@ -130,6 +130,10 @@ impl Asking {
         }
     }
 
+    pub(super) fn answers(&self) -> &InputResponses {
+        &self.replay().earlier.answers
+    }
+
     pub(super) fn answer(&self, key: &str) -> Option<Raw> {
         self.replay().earlier.answers.get(key).cloned()
     }

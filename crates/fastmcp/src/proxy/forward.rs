@@ -77,7 +77,14 @@ impl Upstream {
                 answers(&mut params, &context, upstream, &asked)?;
                 self.begin(method, params, &context)
             }
-            None => self.begin(method, params, &context),
+            None => {
+                // Answers without a state: the upstream says whether it takes them.
+                let given = context.input_responses();
+                if !given.is_empty() {
+                    params.insert("inputResponses".to_owned(), serde_json::to_value(given)?);
+                }
+                self.begin(method, params, &context)
+            }
         };
         self.drive(running, &context).await
     }

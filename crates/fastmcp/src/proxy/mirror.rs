@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 use super::{forward::Upstream, lists};
 use crate::{
     call::{Input, Outcome},
-    client::Subscription,
+    client::{self, Subscription},
     component::{Component, Definition, UriTemplate},
     context::Context,
     error::Result,
-    registry::Kind,
+    registry::{Change, Kind},
     server::{FastMcp, Server},
 };
 
@@ -52,7 +52,7 @@ pub(super) async fn changes(upstream: &Upstream) -> Option<Subscription> {
 
 /// Reads the upstream's lists anew whenever they change.
 pub(super) async fn follow(upstream: &Arc<Upstream>, server: &Server, mut changes: Subscription) {
-    while changes.next().await.is_some() {
+    while let Some(change) = changes.next().await {
         upstream.client.forget_answers();
         let read = components(upstream).await;
         let changed = read.and_then(|components| {
@@ -60,9 +60,26 @@ pub(super) async fn follow(upstream: &Arc<Upstream>, server: &Server, mut change
                 *shown = components.into_iter().map(Arc::new).collect();
             })
         });
-        if let Err(error) = changed {
-            tracing::warn!(%error, "the upstream's lists cannot be read; the last ones stay");
+        match changed {
+            Ok(true) => {}
+            // The upstream says that something changed: its clients hear it, whatever it was.
+            Ok(false) => told(server, &change),
+            Err(error) => {
+                tracing::warn!(%error, "the upstream's lists cannot be read; the last ones stay");
+            }
         }
+    }
+}
+
+fn told(server: &Server, change: &client::Change) {
+    let kinds: &[Kind] = match change {
+        client::Change::Tools => &[Kind::Tool],
+        client::Change::Prompts => &[Kind::Prompt],
+        client::Change::Resources => &[Kind::Resource],
+        client::Change::Resource(_) => &[],
+    };
+    for kind in kinds {
+        server.registry().notify(Change::List(*kind));
     }
 }
 
