@@ -6,7 +6,13 @@ mod modern;
 mod state;
 mod task;
 
-use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
@@ -71,8 +77,9 @@ fn failed(
     }
 }
 
-/// Awaits `work`; a panic in it is its failure, so that the others who are served go on.
-async fn survive<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Awaits `work`; a panic in it is its failure, so that the others who are served go on. It is pinned
+/// where it was made: futures of calls are large, and every move copies one.
+async fn survive<T>(work: Pin<&mut (impl Future<Output = Result<T>> + Send)>) -> Result<T> {
     AssertUnwindSafe(work)
         .catch_unwind()
         .await

@@ -6,7 +6,7 @@ mod ask;
 mod stream;
 mod task;
 
-use std::{collections::hash_map::Entry, sync::Arc};
+use std::{collections::hash_map::Entry, pin::pin, sync::Arc};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
@@ -124,7 +124,7 @@ async fn call(
         exchange.outlet = session.replay.stream(reader, is_primed(version));
     }
     let (outlet, cancel) = (exchange.outlet.clone(), exchange.cancel.clone());
-    let work = dispatch(engine, exchange, session, &request, answer);
+    let work = pin!(dispatch(engine, exchange, session, &request, answer));
     let reply = match session::survive(work).await {
         Ok(reply) => reply,
         Err(error) => session::failed(engine, over_http, answer, target.as_ref(), &error),

@@ -1,6 +1,6 @@
 //! 2026-07-28 and later: every request stands alone.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use fastmcp_protocol::{
     Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, app, header,
@@ -52,7 +52,8 @@ pub(super) async fn answer(
     };
     let target = exchange.peek.target.clone();
     let over_http = exchange.peer.kind == PeerKind::Http;
-    match session::survive(dispatch(engine, exchange, &request, answer)).await {
+    let work = pin!(dispatch(engine, exchange, &request, answer));
+    match session::survive(work).await {
         Ok(reply) => reply,
         Err(error) => session::failed(engine, over_http, answer, target.as_ref(), &error),
     }
