@@ -96,7 +96,8 @@ impl Upstream {
         params: Map<String, Value>,
         context: &Context,
     ) -> Running {
-        let (sender, events, under_way) = self.parking.enter();
+        let principal = context.caller().principal();
+        let (sender, events, under_way) = self.parking.enter(principal.as_str());
         let options = options(context, &sender);
         let call = self.client.clone().relay(method, params, options);
         Running {

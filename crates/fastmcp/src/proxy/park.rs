@@ -81,6 +81,27 @@ pub(super) struct Parking {
 struct Calls {
     next: u64,
     open: HashMap<u64, mpsc::Sender<Event>>,
+    callers: Callers,
+}
+
+/// Who called so far.
+#[derive(Default)]
+enum Callers {
+    #[default]
+    Nobody,
+    /// One alone: a question that names no call can only be about a call of theirs.
+    One(String),
+    Several,
+}
+
+impl Callers {
+    fn note(&mut self, principal: &str) {
+        match self {
+            Self::Nobody => *self = Self::One(principal.to_owned()),
+            Self::One(known) if known != principal => *self = Self::Several,
+            Self::One(_) | Self::Several => {}
+        }
+    }
 }
 
 /// One call among those that may be asked.
@@ -96,12 +117,14 @@ impl Drop for UnderWay {
 }
 
 impl Parking {
-    /// A channel for the events of one more call.
+    /// A channel for the events of one more call, of `principal`.
     pub(super) fn enter(
         self: &Arc<Self>,
+        principal: &str,
     ) -> (mpsc::Sender<Event>, mpsc::Receiver<Event>, UnderWay) {
         let (sender, events) = mpsc::channel(EVENTS);
         let mut calls = lock(&self.under_way);
+        calls.callers.note(principal);
         calls.next += 1;
         let number = calls.next;
         calls.open.insert(number, sender.clone());
@@ -113,7 +136,8 @@ impl Parking {
     }
 
     /// Asks a question that came outside of any call's stream: of the one call that is under way.
-    /// Where there are several, nobody can tell whose it is, and nobody is asked.
+    /// Where there are several, or where somebody else called before, whose late question it may be,
+    /// nobody can tell whose it is, and nobody is asked.
     pub(super) async fn ask_the_only_call(
         &self,
         key: String,
@@ -122,8 +146,8 @@ impl Parking {
         let events = {
             let calls = lock(&self.under_way);
             let mut open = calls.open.values();
-            match (open.next(), open.next()) {
-                (Some(only), None) => only.clone(),
+            match (&calls.callers, open.next(), open.next()) {
+                (Callers::One(_), Some(only), None) => only.clone(),
                 _ => {
                     return Err(Error::declined(
                         "the proxy cannot tell which of its calls this question belongs to",
@@ -208,4 +232,35 @@ pub(super) async fn ask(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(parking: &Arc<Parking>, events: &mut mpsc::Receiver<Event>) -> bool {
+        let asking = parking.ask_the_only_call("1".to_owned(), InputRequest::ListRoots);
+        tokio::select! {
+            refused = asking => { assert!(refused.is_err()); false }
+            event = events.recv() => matches!(event, Some(Event::Asks(_))),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_without_a_call_is_asked_of_nobody_else() {
+        let parking = Arc::new(Parking::default());
+        let (_sender, mut events, first) = parking.enter("alice");
+        assert!(asked(&parking, &mut events).await, "it can only be hers");
+        let (_sender, _events, second) = parking.enter("alice");
+        assert!(
+            !asked(&parking, &mut events).await,
+            "which of hers, nobody knows"
+        );
+        drop((first, second));
+        let (_sender, mut events, _third) = parking.enter("bob");
+        assert!(
+            !asked(&parking, &mut events).await,
+            "it may be a late one of alice's"
+        );
+    }
 }
