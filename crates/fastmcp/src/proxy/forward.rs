@@ -124,7 +124,7 @@ impl Upstream {
         if open.is_empty() {
             return Ok(Ok(parked.running));
         }
-        self.wait(parked.running, open).map(Err)
+        self.wait(parked.running, open, context).map(Err)
     }
 
     /// Runs a call until it is over or asks.
@@ -137,13 +137,16 @@ impl Upstream {
                 for question in &questions {
                     require(context.client_capabilities(), &question.request)?;
                 }
-                self.wait(running, questions)
+                self.wait(running, questions, context)
             }
         }
     }
 
-    fn wait(&self, running: Running, open: Vec<Question>) -> Result<Outcome> {
-        let (id, requests) = self.parking.park(running, open, ANSWER_WITHIN)?;
+    fn wait(&self, running: Running, open: Vec<Question>, context: &Context) -> Result<Outcome> {
+        let principal = context.caller().principal();
+        let (id, requests) = self
+            .parking
+            .park(principal.as_str(), running, open, ANSWER_WITHIN)?;
         Ok(Outcome::InputRequired(Asks {
             requests,
             state: Some(serde_json::to_value(Way::Parked(id))?),

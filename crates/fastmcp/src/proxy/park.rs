@@ -23,8 +23,9 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Calls that may wait at once.
+/// Calls that may wait at once, and those of one caller: nobody fills the place of all others.
 const MAX_PARKED: usize = 1_024;
+const MAX_PARKED_PER_CALLER: usize = 64;
 /// Events of one call that wait to be passed on.
 const EVENTS: usize = 64;
 
@@ -54,6 +55,7 @@ pub(super) struct Running {
 pub(super) struct Parked {
     pub(super) running: Running,
     pub(super) open: Vec<Question>,
+    principal: String,
     _kept: DropGuard,
 }
 
@@ -158,9 +160,10 @@ impl Parking {
         ask(&events, key, request).await
     }
 
-    /// Lets a call wait for `within`, and gives the id by which it is found again.
+    /// Lets a call of `principal` wait for `within`, and gives the id by which it is found again.
     pub(super) fn park(
         self: &Arc<Self>,
+        principal: &str,
         running: Running,
         open: Vec<Question>,
         within: Duration,
@@ -170,12 +173,14 @@ impl Parking {
         let parked = Parked {
             running,
             open,
+            principal: principal.to_owned(),
             _kept: given_up.clone().drop_guard(),
         };
         let requests = parked.requests();
         {
             let mut all = lock(&self.parked);
-            if all.len() >= MAX_PARKED {
+            let own = all.values().filter(|p| p.principal == principal).count();
+            if all.len() >= MAX_PARKED || own >= MAX_PARKED_PER_CALLER {
                 return Err(Error::tool(
                     "too many calls wait for their clients; try again later",
                 ));
@@ -262,5 +267,26 @@ mod tests {
             !asked(&parking, &mut events).await,
             "it may be a late one of alice's"
         );
+    }
+
+    #[tokio::test]
+    async fn one_caller_does_not_fill_the_place_of_others() {
+        let parking = Arc::new(Parking::default());
+        let park = |principal: &str| {
+            let (_sender, events, under_way) = parking.enter(principal);
+            let running = Running {
+                call: Box::pin(std::future::pending()),
+                events,
+                _under_way: under_way,
+            };
+            parking.park(principal, running, Vec::new(), Duration::from_secs(60))
+        };
+        for _ in 0..MAX_PARKED_PER_CALLER {
+            park("alice").unwrap();
+        }
+        assert!(park("alice").is_err());
+        let (id, _) = park("bob").unwrap();
+        assert!(parking.take(&id).is_some());
+        assert!(parking.take(&id).is_none(), "once");
     }
 }
