@@ -26,10 +26,11 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    call::Kind,
+    call::{Input, Kind, Outcome},
     component::Complete,
+    context::Context,
     error::{Error, Result},
-    gate::Gate,
+    gate::{Gate, Leaf, Target},
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
@@ -148,6 +149,17 @@ impl fmt::Debug for Engine {
 impl Engine {
     pub(crate) fn gate(&self) -> &dyn Gate {
         &*self.gate
+    }
+
+    /// Puts a resolved call through the gate: the one way from a session to a handler.
+    pub(crate) fn invoke(
+        &self,
+        context: Context,
+        target: Target,
+        input: Input,
+        leaf: Leaf,
+    ) -> BoxFuture<'_, Result<Outcome>> {
+        self.gate.invoke(context, target, input, leaf)
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -111,7 +111,7 @@ async fn invoke(
         input,
         ..
     } = resolved;
-    let mut call = pin!(engine.gate().invoke(context.clone(), target, input, leaf));
+    let mut call = pin!(engine.invoke(context.clone(), target, input, leaf));
     let outcome = poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         // Questions that were joined are all open by now, so they go out together.
