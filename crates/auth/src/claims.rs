@@ -40,7 +40,7 @@ impl ClaimName {
         Ok(Self(name.to_owned()))
     }
 
-    fn plain(name: &str) -> Self {
+    pub(crate) fn plain(name: &str) -> Self {
         Self(name.to_owned())
     }
 

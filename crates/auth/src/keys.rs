@@ -8,10 +8,11 @@ use crate::algorithm::Algorithm;
 use crate::jwks::{JwkSet, Unselected, VerifyingKey};
 
 mod fetch;
+mod metadata;
 mod remote;
 
-pub use fetch::{Fetch, FetchError};
-pub use remote::{RemoteKeys, RemoteKeysConfig, RemoteKeysStatus};
+pub use fetch::{Fetch, FetchError, IssuerFetch};
+pub use remote::{KeysAt, RemoteKeys, RemoteKeysConfig, RemoteKeysStatus};
 
 /// Keys that whoever configures the server hands over: out of a file, out of a configuration, freshly generated.
 ///

@@ -35,6 +35,7 @@ pub mod testing;
 pub mod token;
 pub mod verifier;
 
+mod basic;
 mod digest;
 mod endpoint;
 mod signing;
@@ -50,5 +51,6 @@ pub use keys::{Fetch, KeySource, RemoteKeys, StaticKeys};
 pub use metadata::ResourceMetadata;
 pub use token::AccessToken;
 pub use verifier::{
-    CachedVerifier, LookupVerifier, StaticTokenVerifier, TokenVerifier, VerifierChain, VerifyError,
+    CachedVerifier, Introspection, IntrospectionConfig, LookupVerifier, StaticTokenVerifier,
+    TokenVerifier, VerifierChain, VerifyError,
 };

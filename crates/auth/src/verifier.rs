@@ -10,17 +10,19 @@ use crate::claims::ClaimError;
 mod cached;
 mod chain;
 mod fixed;
+mod introspection;
 mod lookup;
 
 pub use cached::{CacheConfig, CachedVerifier};
 pub use chain::VerifierChain;
 pub use fixed::{StaticIdentity, StaticTokenVerifier, StaticTokens};
+pub use introspection::{Introspection, IntrospectionConfig};
 pub use lookup::{LookupConfig, LookupVerifier, TokenLookup};
 
 /// What turns a token into a [`Caller`], or refuses it.
 ///
 /// A `Caller` can only be minted by the verifiers of this crate: [`JwtVerifier`](crate::jwt::JwtVerifier),
-/// [`StaticTokenVerifier`], and [`LookupVerifier`] around a [`TokenLookup`] of your own. An implementation of this trait
+/// [`StaticTokenVerifier`], and [`LookupVerifier`] around [`Introspection`] or a [`TokenLookup`] of your own. An implementation of this trait
 /// elsewhere picks among them, or adds a check before or after.
 pub trait TokenVerifier: Send + Sync {
     /// Verifies `token`.

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use fastmcp_guard::http::UrlFetcher;
+use fastmcp_guard::http::{Config, UrlFetcher};
 use futures_core::future::BoxFuture;
 use http::StatusCode;
 use url::Url;
@@ -52,11 +52,42 @@ impl Fetch for UrlFetcher {
     }
 }
 
+/// Gets documents of one issuer that the configuration names: at its own host, wherever that is, and, since an issuer may
+/// keep its keys elsewhere, at public hosts over `https`.
+#[derive(Clone, Debug)]
+pub struct IssuerFetch {
+    own: UrlFetcher,
+    public: UrlFetcher,
+}
+
+impl IssuerFetch {
+    /// For the issuer at `url`, or the one whose keys are there.
+    ///
+    /// # Errors
+    /// If the URL names no host.
+    pub fn new(url: &Url) -> Result<Self, fastmcp_guard::http::FetchError> {
+        Ok(Self {
+            own: UrlFetcher::new(&Config::upstream(url)?)?,
+            public: UrlFetcher::new(&Config::public())?,
+        })
+    }
+}
+
+impl Fetch for IssuerFetch {
+    fn get<'a>(&'a self, url: &'a Url) -> BoxFuture<'a, Result<Bytes, FetchError>> {
+        if self.own.check(url).is_ok() {
+            Fetch::get(&self.own, url)
+        } else {
+            Fetch::get(&self.public, url)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use fastmcp_guard::http::{AllowedHost, Config};
+    use fastmcp_guard::http::AllowedHost;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::metadata::{Metadata, MetadataError};
 use super::{Fetch, FetchError, NoKey};
 use crate::algorithm::Algorithm;
 use crate::endpoint;
@@ -24,11 +25,22 @@ use crate::jwks::{JwkSet, JwksError, Unselected, VerifyingKey};
 /// Between two fetches while there are no keys at all.
 const RETRY_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
+/// Where an issuer's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeysAt {
+    /// At this address.
+    Url(String),
+    /// Where the metadata of this issuer says, which is looked up anew with each fetch. The identifier is compared
+    /// exactly with the one in the metadata.
+    Issuer(String),
+}
+
 /// How [`RemoteKeys`] fetch and keep keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKeysConfig {
     /// Where the JWK Set is: `https://`, or `http://` to this machine.
-    pub url: String,
+    pub at: KeysAt,
     /// After how long the keys are fetched again. Default 15 minutes; 1 minute to 24 hours.
     pub refresh_after: Duration,
     /// The shortest time between two fetches. Default 30 seconds; 1 second to 1 hour.
@@ -40,11 +52,23 @@ pub struct RemoteKeysConfig {
 }
 
 impl RemoteKeysConfig {
-    /// The defaults, for `url`.
+    /// The defaults, for a JWK Set at `url`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
+        Self::at(KeysAt::Url(url.into()))
+    }
+
+    /// The defaults, for the keys that the metadata of `issuer` names.
+    ///
+    /// Source: OpenID Connect Discovery 1.0, section 4; RFC 8414, section 3.
+    #[must_use]
+    pub fn discover(issuer: impl Into<String>) -> Self {
+        Self::at(KeysAt::Issuer(issuer.into()))
+    }
+
+    const fn at(at: KeysAt) -> Self {
         Self {
-            url: url.into(),
+            at,
             refresh_after: Duration::from_secs(15 * 60),
             min_interval: Duration::from_secs(30),
             stale_limit: Duration::from_secs(24 * 60 * 60),
@@ -52,7 +76,7 @@ impl RemoteKeysConfig {
         }
     }
 
-    fn check(&self) -> Result<Url, ConfigError> {
+    fn check(&self) -> Result<Source, ConfigError> {
         const DAY: u64 = 24 * 60 * 60;
         let refresh = self.refresh_after.as_secs();
         ConfigError::unless_outside("jwks refresh_after (seconds)", refresh, 60..=DAY)?;
@@ -62,7 +86,10 @@ impl RemoteKeysConfig {
         ConfigError::unless_outside("jwks stale_limit (seconds)", stale, refresh..=7 * DAY)?;
         let wait = u64::try_from(self.fetch_timeout.as_millis()).unwrap_or(u64::MAX);
         ConfigError::unless_outside("jwks fetch_timeout (milliseconds)", wait, 100..=60_000)?;
-        endpoint::parse("jwks url", &self.url)
+        match &self.at {
+            KeysAt::Url(url) => endpoint::parse("jwks url", url).map(Source::Url),
+            KeysAt::Issuer(issuer) => Metadata::of(issuer).map(Source::Issuer),
+        }
     }
 }
 
@@ -72,12 +99,27 @@ impl RemoteKeysConfig {
 /// no request waits.
 pub struct RemoteKeys {
     config: RemoteKeysConfig,
-    url: Url,
+    source: Source,
     fetch: Arc<dyn Fetch>,
     current: ArcSwapOption<Loaded>,
     /// One fetch at a time; whoever waits here looks again afterwards.
     flight: Semaphore,
     attempts: Mutex<Attempts>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Url(Url),
+    Issuer(Metadata),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Issuer(metadata) => metadata.issuer().fmt(f),
+        }
+    }
 }
 
 struct Loaded {
@@ -106,6 +148,8 @@ pub struct RemoteKeysStatus {
 enum RefreshError {
     #[error("fetching it failed")]
     Fetch(#[from] FetchError),
+    #[error("the metadata of the issuer cannot be used")]
+    Metadata(#[from] MetadataError),
     #[error("it cannot be used")]
     Set(#[from] JwksError),
     #[error("there was no answer in time")]
@@ -118,10 +162,10 @@ impl RemoteKeys {
     /// # Errors
     /// If the URL or a duration is not allowed.
     pub fn new(config: RemoteKeysConfig, fetch: Arc<dyn Fetch>) -> Result<Self, ConfigError> {
-        let url = config.check()?;
+        let source = config.check()?;
         Ok(Self {
             config,
-            url,
+            source,
             fetch,
             current: ArcSwapOption::empty(),
             flight: Semaphore::new(1),
@@ -213,7 +257,7 @@ impl RemoteKeys {
         }
         match self.load().await {
             Ok(keys) => {
-                tracing::debug!(url = %self.url, keys = keys.len(), "key set loaded");
+                tracing::debug!(source = %self.source, keys = keys.len(), "key set loaded");
                 let at = Instant::now();
                 self.current.store(Some(Arc::new(Loaded { keys, at })));
                 self.note(None);
@@ -221,15 +265,25 @@ impl RemoteKeys {
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 let cause = cause.unwrap_or_default();
-                tracing::warn!(url = %self.url, %error, cause, "key set not refreshed");
+                tracing::warn!(source = %self.source, %error, cause, "key set not refreshed");
                 self.note(Some(format!("{error}: {cause}")));
             }
         }
     }
 
     async fn load(&self) -> Result<JwkSet, RefreshError> {
-        let answer = timeout(self.config.fetch_timeout, self.fetch.get(&self.url)).await;
-        let body: Bytes = answer.map_err(|_elapsed| RefreshError::Timeout)??;
+        let get = async {
+            let body = match &self.source {
+                Source::Url(url) => self.fetch.get(url).await?,
+                Source::Issuer(metadata) => {
+                    let url = metadata.jwks_uri(&*self.fetch).await?;
+                    self.fetch.get(&url).await?
+                }
+            };
+            Ok::<Bytes, RefreshError>(body)
+        };
+        let answer = timeout(self.config.fetch_timeout, get).await;
+        let body = answer.map_err(|_elapsed| RefreshError::Timeout)??;
         Ok(JwkSet::parse(&body)?)
     }
 

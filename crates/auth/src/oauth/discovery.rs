@@ -283,7 +283,7 @@ fn has(list: &[String], value: &str) -> bool {
 }
 
 /// Where the metadata of an issuer may be, in the order to look.
-fn well_known_server(issuer: &str) -> Vec<String> {
+pub(crate) fn well_known_server(issuer: &str) -> Vec<String> {
     let (origin, path) = split_origin(issuer);
     // A final `/` is removed before anything is inserted or appended (RFC 8414, section 3.1).
     let path = path.strip_suffix('/').unwrap_or(path);

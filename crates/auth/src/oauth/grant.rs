@@ -3,8 +3,6 @@
 //! Source: RFC 6749, sections 2.3.1, 4.1.3, 4.4.2, 5 and 6; RFC 7523, section 2.2; RFC 8707, section 2.2; RFC 9449,
 //! sections 5 and 8.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fastmcp_guard::clock::Clock;
 use fastmcp_guard::http::Response;
@@ -20,6 +18,7 @@ use super::error::{OAuthError, quoted};
 use super::network::Network;
 use super::registration::{self, Client, Proof};
 use super::scope::Scopes;
+use crate::basic;
 use crate::bearer::MAX_TOKEN_BYTES;
 
 /// The grant that a signed statement is (RFC 7523, section 2.1).
@@ -177,19 +176,11 @@ impl TokenRequest<'_> {
     }
 }
 
-/// Source: RFC 6749, section 2.3.1: both parts are form-encoded first.
 fn basic(id: &str, secret: &SecretString) -> Result<HeaderValue, OAuthError> {
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!("{}:{}", encoded(id), encoded(secret.expose_secret()));
-    let mut value =
-        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).map_err(|_| {
-            OAuthError::Key {
-                what: "the client's secret",
-                reason: "it cannot be sent",
-            }
-        })?;
-    value.set_sensitive(true);
-    Ok(value)
+    basic::authorization(id, secret).ok_or(OAuthError::Key {
+        what: "the client's secret",
+        reason: "it cannot be sent",
+    })
 }
 
 #[derive(Deserialize)]
@@ -260,6 +251,9 @@ fn read(url: &str, answer: &Response) -> Result<Granted, OAuthError> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]

@@ -16,6 +16,7 @@ mod authorization_server;
 mod discovery;
 mod grants;
 mod host;
+mod introspection;
 mod lifetime;
 mod proofs;
 mod registration;

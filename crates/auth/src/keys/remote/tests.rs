@@ -216,10 +216,79 @@ fn the_configuration_is_checked() {
         RemoteKeys::new(config, Arc::new(Issuer::default())).map(|_| ())
     };
     assert_eq!(with(|_| {}), Ok(()));
-    assert!(with(|c| c.url = "http://idp.example/jwks".to_owned()).is_err());
+    assert!(with(|c| c.at = KeysAt::Url("http://idp.example/jwks".to_owned())).is_err());
     assert!(with(|c| c.refresh_after = Duration::ZERO).is_err());
     assert!(with(|c| c.min_interval = Duration::ZERO).is_err());
     assert!(with(|c| c.stale_limit = Duration::from_secs(60)).is_err());
     assert!(with(|c| c.stale_limit = Duration::MAX).is_err());
     assert!(with(|c| c.fetch_timeout = Duration::MAX).is_err());
+}
+
+/// An issuer whose metadata is at the last of the places where it may be, and its keys on another host.
+struct Described {
+    issuer: &'static str,
+    jwks_uri: &'static str,
+    keys: String,
+}
+
+impl Fetch for Described {
+    fn get<'a>(&'a self, url: &'a Url) -> BoxFuture<'a, Result<Bytes, FetchError>> {
+        let answer = match url.as_str() {
+            "https://idp.example/.well-known/oauth-authorization-server/t1" => {
+                Ok("<html>".to_owned())
+            }
+            "https://idp.example/t1/.well-known/openid-configuration" => Ok(serde_json::json!({
+                "issuer": self.issuer, "jwks_uri": self.jwks_uri,
+            })
+            .to_string()),
+            "https://keys.example/set" => Ok(self.keys.clone()),
+            _ => Err(FetchError::Status { status: 404 }),
+        };
+        Box::pin(async move { answer.map(Bytes::from) })
+    }
+}
+
+async fn discovered(
+    issuer: &'static str,
+    jwks_uri: &'static str,
+) -> (Result<(), NoKey>, Option<String>) {
+    let set = serde_json::json!({"keys": [SigningKey::ec("a").jwk()]}).to_string();
+    let described = Described {
+        issuer,
+        jwks_uri,
+        keys: set,
+    };
+    let config = RemoteKeysConfig::discover("https://idp.example/t1");
+    let keys = RemoteKeys::new(config, Arc::new(described)).unwrap();
+    (found(&keys, "a").await, keys.status().last_error)
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_where_the_metadata_of_their_issuer_says() {
+    let good = "https://keys.example/set";
+    assert_eq!(
+        discovered("https://idp.example/t1", good).await,
+        (Ok(()), None)
+    );
+    for (issuer, jwks_uri, why) in [
+        ("https://idp.example/t2", good, "another issuer"),
+        ("https://idp.example/t1/", good, "another issuer"),
+        (
+            "https://idp.example/t1",
+            "http://keys.example/set",
+            "https://",
+        ),
+        ("https://idp.example/t1", "file:///etc/passwd", "jwks_uri"),
+    ] {
+        let (found, error) = discovered(issuer, jwks_uri).await;
+        assert_eq!(found, Err(NoKey::Unavailable), "{issuer} {jwks_uri}");
+        assert!(error.as_ref().unwrap().contains(why), "{error:?}");
+    }
+    for wrong in ["http://idp.example", "https://idp.example?a=b", "idp"] {
+        let config = RemoteKeysConfig::discover(wrong);
+        assert!(
+            RemoteKeys::new(config, Arc::new(Issuer::default())).is_err(),
+            "{wrong}"
+        );
+    }
 }
