@@ -52,5 +52,5 @@ pub use metadata::ResourceMetadata;
 pub use token::AccessToken;
 pub use verifier::{
     CachedVerifier, Introspection, IntrospectionConfig, LookupVerifier, StaticTokenVerifier,
-    TokenVerifier, VerifierChain, VerifyError,
+    TenantVerifier, TokenVerifier, VerifierChain, VerifyError,
 };

@@ -12,12 +12,14 @@ mod chain;
 mod fixed;
 mod introspection;
 mod lookup;
+mod tenants;
 
 pub use cached::{CacheConfig, CachedVerifier};
 pub use chain::VerifierChain;
 pub use fixed::{StaticIdentity, StaticTokenVerifier, StaticTokens};
 pub use introspection::{Introspection, IntrospectionConfig};
 pub use lookup::{LookupConfig, LookupVerifier, TokenLookup};
+pub use tenants::TenantVerifier;
 
 /// What turns a token into a [`Caller`], or refuses it.
 ///
@@ -86,6 +88,9 @@ pub enum VerifyError {
     /// The signature does not match.
     #[error("the signature does not match")]
     Signature,
+    /// The token names a tenant that its issuer does not speak for.
+    #[error("the token names a tenant that its issuer does not speak for")]
+    Tenant,
     /// The token is too long.
     #[error("the token has {given} bytes, more than {most}")]
     TooLong {
@@ -131,6 +136,7 @@ impl VerifyError {
             Self::NoTenant => "no_tenant",
             Self::NotYetValid => "not_yet_valid",
             Self::Signature => "signature",
+            Self::Tenant => "tenant",
             Self::TooLong { .. } => "too_long",
             Self::Type => "type",
             Self::Unavailable(_) => "unavailable",

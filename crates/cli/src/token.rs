@@ -65,6 +65,11 @@ impl MintToken {
     fn run(self) -> anyhow::Result<Outcome> {
         let jwt = self.place.load(None)?;
         let (data_dir, jwt) = (jwt.config.data_dir, jwt.config.jwt);
+        if jwt.keys == JwtKeys::None {
+            bail!(
+                "tokens for this gateway come from the issuers in JWT_ISSUERS_FILE; unset it to use development keys"
+            );
+        }
         if jwt.keys != JwtKeys::Development {
             bail!(
                 "tokens for this gateway come from `{}`: JWT_JWKS_FILE or JWT_JWKS_URL is set; unset it to use development keys",

@@ -2,6 +2,7 @@
 
 mod open;
 mod policies;
+mod verifier;
 
 use std::{
     convert::Infallible,
@@ -121,7 +122,7 @@ pub struct App {
     reloading: Mutex<()>,
     state: State,
     verifier: Arc<dyn TokenVerifier>,
-    remote_keys: Option<Arc<RemoteKeys>>,
+    remote_keys: Vec<Arc<RemoteKeys>>,
     key_ring: Keys,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -169,7 +170,7 @@ impl App {
         };
         let consents = Consents::new(state.ledger().clone(), confirmations)
             .map_err(Error::part("confirmations"))?;
-        let (verifier, remote_keys) = open::verifier(config, &clock).await?;
+        let (verifier, remote_keys) = verifier::verifier(config, &clock).await?;
         let pipeline = Pipeline {
             audit,
             catalog,
@@ -480,7 +481,7 @@ impl App {
                 }
             }
         });
-        if let Some(keys) = self.remote_keys.clone() {
+        for keys in self.remote_keys.clone() {
             let token = shutdown.clone();
             self.tracker.spawn(async move { keys.run(token).await });
         }

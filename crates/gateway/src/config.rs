@@ -7,6 +7,7 @@
 
 mod error;
 mod instance;
+mod issuer;
 mod layer;
 mod parse;
 mod policy;
@@ -24,6 +25,7 @@ use fastmcp_guard::random::{OsRandom, Random};
 
 pub use self::{
     error::{Errors, Problem},
+    issuer::{Claims, Issuer, Proof},
     layer::{Setting, Source},
     policy::{PolicyFileError, policy_sources},
 };
@@ -139,8 +141,10 @@ pub struct Jwt {
     pub ttl: Duration,
     /// `JWT_LEEWAY_SEC`: how far the clocks of issuer and gateway may differ.
     pub leeway: Duration,
-    /// `JWT_JWKS_FILE` or `JWT_JWKS_URL`: the keys that check signatures.
+    /// `JWT_JWKS_FILE` or `JWT_JWKS_URL`: the keys that check signatures of `JWT_ISSUER`.
     pub keys: JwtKeys,
+    /// `JWT_ISSUERS_FILE`: the issuers beside it.
+    pub issuers: Vec<Issuer>,
 }
 
 /// Where the keys come from that check signatures.
@@ -152,6 +156,8 @@ pub enum JwtKeys {
     File(PathBuf),
     /// A JWK Set at an address.
     Url(url::Url),
+    /// None: the issuers of `JWT_ISSUERS_FILE` are all that there are.
+    None,
 }
 
 /// What the command line says; it beats everything else.

@@ -13,6 +13,7 @@ use futures_core::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Uri, header};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use url::form_urlencoded;
 
@@ -43,6 +44,11 @@ pub struct IntrospectionConfig {
     /// The names of this server as an audience, compared exactly: a token must be for one of them. Without one, a token
     /// that the same server issued for another resource would be accepted, so at least one is needed.
     pub audiences: Vec<String>,
+    /// Whether tokens that look like JSON Web Tokens are asked about too. Default no: beside verifiers of such tokens, this
+    /// server would be shown those of other issuers.
+    pub jwts: bool,
+    /// How many questions may be open at a time; more wait. Default 64; 1 to 10,000.
+    pub concurrency: usize,
     /// How long an answer may take. Default 5 s; 100 ms to 1 minute.
     pub timeout: Duration,
     /// Whose certificates are trusted. Default Mozilla's roots.
@@ -65,6 +71,8 @@ impl IntrospectionConfig {
             client_secret,
             issuer: None,
             audiences: vec![audience.into()],
+            jwts: false,
+            concurrency: 64,
             timeout: Duration::from_secs(5),
             trust: Trust::default(),
             tasks: TaskTracker::new(),
@@ -98,6 +106,8 @@ pub struct Introspection {
     authorization: HeaderValue,
     issuer: Option<String>,
     audiences: Vec<String>,
+    jwts: bool,
+    open: Semaphore,
     fetcher: UrlFetcher,
     clock: Arc<dyn Clock>,
 }
@@ -115,6 +125,8 @@ impl Introspection {
         ConfigError::unless_empty("introspection audiences", any_empty)?;
         let wait = u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX);
         ConfigError::unless_outside("introspection timeout (milliseconds)", wait, 100..=60_000)?;
+        let open = u64::try_from(config.concurrency).unwrap_or(u64::MAX);
+        ConfigError::unless_outside("introspection concurrency", open, 1..=10_000)?;
         let unsendable = ConfigError::UnfitSecret {
             field: SECRET,
             problem: "cannot be sent",
@@ -141,12 +153,19 @@ impl Introspection {
             authorization: authorization.ok_or(unsendable)?,
             issuer: config.issuer,
             audiences: config.audiences,
+            jwts: config.jwts,
+            open: Semaphore::new(config.concurrency),
             fetcher: UrlFetcher::new(&outbound).map_err(unfit)?,
             clock,
         })
     }
 
     async fn ask(&self, token: &str) -> Result<Option<AccessToken>, VerifyError> {
+        if !self.jwts && is_jwt(token) {
+            return Ok(None);
+        }
+        let closed = |_| VerifyError::Unavailable("the server ends".into());
+        let _open = self.open.acquire().await.map_err(closed)?;
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("token", token)
             .append_pair("token_type_hint", "access_token")
@@ -216,6 +235,11 @@ impl Introspection {
         }
         Ok(Some(known.with_claims(said)))
     }
+}
+
+/// Whether a token has the form of a signed or encrypted JWT, whose header is a JSON object.
+fn is_jwt(token: &str) -> bool {
+    token.starts_with("eyJ") && token.contains('.')
 }
 
 /// A member that is a text, where it is there.

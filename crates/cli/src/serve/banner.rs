@@ -51,10 +51,14 @@ impl Banner<'_> {
     fn token(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let jwt = &self.config.jwt;
         if jwt.keys != JwtKeys::Development {
+            let own = (jwt.keys != JwtKeys::None).then_some(jwt.issuer.as_str());
+            let others = jwt.issuers.iter().map(|other| other.issuer.as_str());
+            let issuers: Vec<_> = own.into_iter().chain(others).collect();
             return writeln!(
                 f,
                 "\nGet a token from {} for the audience `{}`:\n  TOKEN=...",
-                jwt.issuer, jwt.audience
+                issuers.join(" or "),
+                jwt.audience
             );
         }
         writeln!(

@@ -26,6 +26,7 @@ mod gateway_bounds;
 mod gateway_confirmation_flow;
 mod gateway_happy_path;
 mod gateway_idempotency;
+mod gateway_issuers;
 mod gateway_legacy;
 mod gateway_manifest;
 mod gateway_modern;

@@ -3,22 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use fastmcp_audit::Log;
-use fastmcp_auth::{
-    JwkSet, JwtConfig, JwtVerifier, KeySource, RemoteKeys, TokenVerifier,
-    keys::RemoteKeysConfig,
-    verifier::{CacheConfig, CachedVerifier},
-};
-use fastmcp_guard::{
-    clock::Clock,
-    http::{AllowedHost, UrlFetcher},
-    random::Random,
-};
+use fastmcp_guard::{clock::Clock, random::Random};
 
 use super::Error;
 use crate::{
     audit::Audit,
-    config::{Config, JwtKeys},
-    keys::{Development, Keys},
+    config::Config,
+    keys::Keys,
     provider::{
         Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
         filesystem::FilesystemProvider,
@@ -113,51 +104,4 @@ pub(super) fn open_adapters(config: &Config, random: &Arc<dyn Random>) -> Result
     adapters.register_adapter(Arc::new(files));
     adapters.register_adapter(Arc::new(ads));
     Ok(adapters)
-}
-
-pub(super) type Verification = (Arc<dyn TokenVerifier>, Option<Arc<RemoteKeys>>);
-
-pub(super) async fn verifier(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<Verification, Error> {
-    let mut jwt = JwtConfig::new(&config.jwt.issuer, &config.jwt.audience);
-    jwt.algorithms.clone_from(&config.jwt.algorithms);
-    jwt.leeway = config.jwt.leeway;
-    jwt.require_tenant = true;
-    let mut remote = None;
-    let keys = match &config.jwt.keys {
-        JwtKeys::Development => {
-            let development = blocking(&config.data_dir, Development::open_or_generate)
-                .await?
-                .map_err(Error::part("development keys"))?;
-            KeySource::from(development.jwks())
-        }
-        JwtKeys::File(path) => {
-            let bytes = std::fs::read(path).map_err(|source| Error::File {
-                path: path.display().to_string(),
-                source,
-            })?;
-            KeySource::from(JwkSet::parse(&bytes).map_err(Error::part("JWT_JWKS_FILE"))?)
-        }
-        JwtKeys::Url(url) => {
-            let allowed = AllowedHost::of_url(url).map_err(Error::part("JWT_JWKS_URL"))?;
-            let fetcher = UrlFetcher::new(&fastmcp_guard::http::Config::configured(vec![allowed]))
-                .map_err(Error::part("JWT_JWKS_URL"))?;
-            let keys = RemoteKeys::new(RemoteKeysConfig::new(url.as_str()), Arc::new(fetcher))
-                .map_err(Error::part("JWT_JWKS_URL"))?;
-            let keys = Arc::new(keys);
-            remote = Some(Arc::clone(&keys));
-            KeySource::from(keys)
-        }
-    };
-    let verifier =
-        JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part("JWT settings"))?;
-    let cached = CachedVerifier::new(
-        Arc::new(verifier),
-        Arc::clone(clock),
-        &CacheConfig::default(),
-    )
-    .map_err(Error::part("JWT settings"))?;
-    Ok((Arc::new(cached), remote))
 }

@@ -234,7 +234,7 @@ fn env_file_fault(text: &str, error: &dotenvy::Error) -> String {
     format!("{place}expected NAME=value, with quotes that close and `$` written as `\\$`")
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?
         .take(MAX_FILE_BYTES + 1)

@@ -6,7 +6,7 @@ use fastmcp_auth::Algorithm;
 use fastmcp_guard::files::Limits;
 
 use super::{
-    Config, Jwt, JwtKeys, Place, instance,
+    Config, Issuer, Jwt, JwtKeys, Place, instance, issuer,
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
 };
@@ -132,7 +132,9 @@ fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {
     let leeway = reader.read("JWT_LEEWAY_SEC", seconds(0..=900));
     let file = reader.read_if_set("JWT_JWKS_FILE", |text| Ok(std::path::PathBuf::from(text)));
     let url = reader.read_if_set("JWT_JWKS_URL", parse::jwks_url);
+    let issuers = issuers(reader);
     let keys = match (file?, url?) {
+        (None, None) if reader.is_set("JWT_ISSUERS_FILE") => JwtKeys::None,
         (None, None) => JwtKeys::Development,
         (None, Some(url)) => JwtKeys::Url(url),
         (Some(file), None) => {
@@ -164,7 +166,23 @@ fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {
         ttl: ttl?,
         leeway: leeway?,
         keys,
+        issuers: issuers?,
     })
+}
+
+fn issuers(reader: &mut Reader<'_>) -> Option<Vec<Issuer>> {
+    const NAME: &str = "JWT_ISSUERS_FILE";
+    let file = reader.read_if_set(NAME, |text| Ok(std::path::PathBuf::from(text)))?;
+    let Some(file) = file else {
+        return Some(Vec::new());
+    };
+    match issuer::read(&reader.resolve(&file)) {
+        Ok(issuers) => Some(issuers),
+        Err(fault) => {
+            reader.problem(NAME, fault);
+            None
+        }
+    }
 }
 
 struct Calls {

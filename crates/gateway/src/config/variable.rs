@@ -111,6 +111,10 @@ pub const VARIABLES: &[Variable] = &[
     with_default("JWT_LEEWAY_SEC", "0 to 900 seconds", "300"),
     without_default("JWT_JWKS_FILE", "a file that holds a JWK Set"),
     without_default(
+        "JWT_ISSUERS_FILE",
+        "a YAML file that lists issuers, each with its tenants",
+    ),
+    without_default(
         "JWT_JWKS_URL",
         "an https address, or http on loopback, without user name and password",
     ),

@@ -1,0 +1,159 @@
+//! Who is believed about callers: one verifier for each issuer.
+
+use std::{path::Path, sync::Arc};
+
+use fastmcp_auth::{
+    Introspection, IntrospectionConfig, JwkSet, JwtConfig, JwtVerifier, KeySource, LookupVerifier,
+    RemoteKeys, TenantVerifier, TokenVerifier, VerifierChain,
+    keys::{IssuerFetch, RemoteKeysConfig},
+    verifier::{CacheConfig, CachedVerifier, LookupConfig},
+};
+use fastmcp_guard::clock::Clock;
+
+use super::{Error, open::blocking};
+use crate::{
+    config::{Config, Issuer, JwtKeys, Proof},
+    keys::Development,
+};
+
+/// What verifies tokens, and the key sets that are kept fresh for it.
+pub(super) type Verification = (Arc<dyn TokenVerifier>, Vec<Arc<RemoteKeys>>);
+
+/// One verifier for each issuer, and a cache in front of them.
+pub(super) async fn verifier(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Verification, Error> {
+    let mut remote = Vec::new();
+    let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
+    if let Some(keys) = own_keys(config, &mut remote).await? {
+        let jwt = JwtConfig {
+            require_tenant: true,
+            leeway: config.jwt.leeway,
+            algorithms: config.jwt.algorithms.clone(),
+            ..JwtConfig::new(&config.jwt.issuer, &config.jwt.audience)
+        };
+        let verifier = JwtVerifier::new(jwt, keys, Arc::clone(clock));
+        verifiers.push(Arc::new(verifier.map_err(Error::part("JWT settings"))?));
+    }
+    for issuer in &config.jwt.issuers {
+        let verifier = issuer_verifier(config, issuer, clock, &mut remote)?;
+        verifiers.push(match &issuer.tenants {
+            None => verifier,
+            Some(tenants) => {
+                let bound = TenantVerifier::new(verifier, tenants.iter().cloned());
+                Arc::new(bound.map_err(Error::part("JWT_ISSUERS_FILE"))?)
+            }
+        });
+    }
+    let chain = VerifierChain::new(verifiers).map_err(Error::part("JWT settings"))?;
+    let cached = CachedVerifier::new(Arc::new(chain), Arc::clone(clock), &CacheConfig::default())
+        .map_err(Error::part("JWT settings"))?;
+    Ok((Arc::new(cached), remote))
+}
+
+/// The keys of `JWT_ISSUER`.
+async fn own_keys(
+    config: &Config,
+    remote: &mut Vec<Arc<RemoteKeys>>,
+) -> Result<Option<KeySource>, Error> {
+    Ok(Some(match &config.jwt.keys {
+        JwtKeys::None => return Ok(None),
+        JwtKeys::Development => {
+            let development = blocking(&config.data_dir, Development::open_or_generate)
+                .await?
+                .map_err(Error::part("development keys"))?;
+            KeySource::from(development.jwks())
+        }
+        JwtKeys::File(path) => key_file(path, "JWT_JWKS_FILE")?,
+        JwtKeys::Url(url) => {
+            let settings = RemoteKeysConfig::new(url.as_str());
+            remote_keys(settings, url, "JWT_JWKS_URL", remote)?
+        }
+    }))
+}
+
+fn issuer_verifier(
+    config: &Config,
+    issuer: &Issuer,
+    clock: &Arc<dyn Clock>,
+    remote: &mut Vec<Arc<RemoteKeys>>,
+) -> Result<Arc<dyn TokenVerifier>, Error> {
+    const PART: &str = "JWT_ISSUERS_FILE";
+    let audience = issuer.audience.as_ref().unwrap_or(&config.jwt.audience);
+    let keys = match &issuer.proof {
+        Proof::Introspection {
+            url,
+            client_id,
+            client_secret_file,
+        } => {
+            let secret = secret_file(client_secret_file)?;
+            let mut asked = IntrospectionConfig::new(url, client_id, secret, audience);
+            asked.issuer = Some(issuer.issuer.clone());
+            let tokens = Introspection::new(asked, Arc::clone(clock)).map_err(Error::part(PART))?;
+            let lookup = LookupConfig {
+                issuer: Some(issuer.issuer.clone()),
+                claims: issuer.claims.clone(),
+                require_tenant: true,
+                ..LookupConfig::default()
+            };
+            return Ok(Arc::new(LookupVerifier::new(
+                tokens,
+                lookup,
+                Arc::clone(clock),
+            )));
+        }
+        Proof::File(path) => key_file(path, PART)?,
+        Proof::Url(url) => remote_keys(RemoteKeysConfig::new(url.as_str()), url, PART, remote)?,
+        Proof::Discovered => {
+            let url = url::Url::parse(&issuer.issuer).map_err(Error::part(PART))?;
+            remote_keys(
+                RemoteKeysConfig::discover(&issuer.issuer),
+                &url,
+                PART,
+                remote,
+            )?
+        }
+    };
+    let algorithms = issuer.algorithms.as_ref();
+    let jwt = JwtConfig {
+        require_tenant: true,
+        leeway: config.jwt.leeway,
+        algorithms: algorithms.unwrap_or(&config.jwt.algorithms).clone(),
+        claims: issuer.claims.clone(),
+        ..JwtConfig::new(&issuer.issuer, audience)
+    };
+    let verifier = JwtVerifier::new(jwt, keys, Arc::clone(clock)).map_err(Error::part(PART))?;
+    Ok(Arc::new(verifier))
+}
+
+fn key_file(path: &Path, part: &'static str) -> Result<KeySource, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::File {
+        path: path.display().to_string(),
+        source,
+    })?;
+    let keys = JwkSet::parse(&bytes).map_err(Error::part(part))?;
+    Ok(KeySource::from(keys))
+}
+
+fn remote_keys(
+    settings: RemoteKeysConfig,
+    url: &url::Url,
+    part: &'static str,
+    remote: &mut Vec<Arc<RemoteKeys>>,
+) -> Result<KeySource, Error> {
+    let fetch = IssuerFetch::new(url).map_err(Error::part(part))?;
+    let keys = RemoteKeys::new(settings, Arc::new(fetch)).map_err(Error::part(part))?;
+    let keys = Arc::new(keys);
+    remote.push(Arc::clone(&keys));
+    Ok(KeySource::from(keys))
+}
+
+/// A secret in a file of its own; white space around it is not part of it.
+fn secret_file(path: &Path) -> Result<secrecy::SecretString, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::File {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok(text.trim().to_owned().into())
+}
