@@ -33,6 +33,10 @@ pub(crate) async fn play(
         "json-schema-2020-12-preservation" => echo_schema(builder, url).await,
         "json-schema-ref-no-deref" => list(builder, url).await,
         "sep-2322-client-request-state" => answer_in_rounds(builder, url).await,
+        "sep-2640-client-no-prefetch" => list_skills(builder, url).await,
+        "sep-2640-client-verify-digest"
+        | "sep-2640-client-verify-frontmatter"
+        | "sep-2640-client-verify-size" => load_skills(builder, url).await,
         _ => list_and_call(builder, url).await,
     }
 }
@@ -183,6 +187,30 @@ async fn answer_in_rounds(builder: ClientBuilder, url: &str) -> Result<()> {
     client
         .call_tool_raw("test_mrtr_no_result_type", json!({}))
         .await?;
+    client.close().await;
+    Ok(())
+}
+
+/// Lists skills, and loads none.
+async fn list_skills(builder: ClientBuilder, url: &str) -> Result<()> {
+    let client = builder.connect_url(url).await?;
+    let list = client.list_skills().await?;
+    if list.skills.is_empty() {
+        return Err(Error::internal("the server has no skill that may be used"));
+    }
+    client.close().await;
+    Ok(())
+}
+
+/// Loads every skill, and reads its files.
+async fn load_skills(builder: ClientBuilder, url: &str) -> Result<()> {
+    let client = builder.connect_url(url).await?;
+    for skill in client.list_skills().await?.skills {
+        skill.load().await?;
+        for (path, _) in skill.files() {
+            skill.read(path).await?;
+        }
+    }
     client.close().await;
     Ok(())
 }

@@ -31,6 +31,7 @@ mod page;
 mod relay;
 mod result;
 mod round;
+mod skill;
 mod subscription;
 mod task;
 
@@ -74,6 +75,7 @@ pub use login::BrowserLogin;
 pub use notice::{Change, Notified, Progress};
 pub(crate) use relay::Step;
 pub use result::CallResult;
+pub use skill::{RefusedSkill, RemoteSkill, SkillError, SkillList};
 pub use subscription::Subscription;
 
 use link::Link;

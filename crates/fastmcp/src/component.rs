@@ -38,6 +38,7 @@ pub use completion::{Complete, CompletionOutput};
 pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
 pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;
+pub(crate) use template::percent_decode;
 pub use tool::{Image, IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
 
 /// The code of a component.

@@ -182,6 +182,13 @@ impl Error {
         self
     }
 
+    /// Says where it went wrong, before what it says already.
+    #[must_use]
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message).into();
+        self
+    }
+
     /// The error behind this one.
     #[must_use]
     pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {

@@ -15,7 +15,7 @@
 //! Source: SEP-2640, the extension `io.modelcontextprotocol/skills`.
 
 mod folder;
-mod frontmatter;
+pub(crate) mod frontmatter;
 mod media;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
@@ -243,7 +243,8 @@ fn size(content: &Bytes) -> u64 {
     u64::try_from(content.len()).unwrap_or(u64::MAX)
 }
 
-fn sha256(content: &[u8]) -> String {
+/// The digest of a file, as lists of files have it.
+pub(crate) fn sha256(content: &[u8]) -> String {
     let mut text = "sha256:".to_owned();
     for byte in digest(&SHA256, content).as_ref() {
         let _infallible = write!(text, "{byte:02x}");
@@ -253,17 +254,7 @@ fn sha256(content: &[u8]) -> String {
 
 /// Refuses paths that lead elsewhere or that no address can hold.
 fn check_path(path: &str) -> Result<()> {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
-            && !part.contains('\\')
-            && !part.chars().any(char::is_control)
-    };
-    let fits = path.len() <= MAX_PATH
-        && path.split('/').count() <= MAX_DEPTH
-        && path.split('/').all(plain);
-    if fits {
+    if is_path(path, MAX_DEPTH) {
         return Ok(());
     }
     let shown: String = path.chars().take(128).collect();
@@ -273,10 +264,22 @@ fn check_path(path: &str) -> Result<()> {
     )))
 }
 
+/// Whether `path` leads to a place beneath where it begins, through `depth` names at most.
+pub(crate) fn is_path(path: &str, depth: usize) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.contains('\\')
+            && !part.chars().any(char::is_control)
+    };
+    path.len() <= MAX_PATH && path.split('/').count() <= depth && path.split('/').all(plain)
+}
+
 /// A path as it stands in an address.
 ///
 /// Source: RFC 3986, section 2.3.
-fn escaped(path: &str) -> String {
+pub(crate) fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {

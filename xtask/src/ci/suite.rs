@@ -116,6 +116,13 @@ enum Standing {
     /// It must hold as those that are required.
     Held,
     /// What it asks for is not served, and why.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "everything is served now; the next release of the suite may bring more"
+        )
+    )]
     Open(&'static str),
     /// It checks nothing, whatever the other side does, and why.
     Void(&'static str),
@@ -203,7 +210,7 @@ const BESIDE: &[Beside] = &[
     beside(
         Leg::Client,
         "2026-07-28",
-        Standing::Open("the client has no skills yet"),
+        Standing::Held,
         &[
             "sep-2640-client-no-prefetch",
             "sep-2640-client-verify-digest",

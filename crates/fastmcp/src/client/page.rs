@@ -41,14 +41,28 @@ impl Link {
         P: DeserializeOwned,
         T: Send,
     {
+        self.pages_of(method, &Map::new(), split).await
+    }
+
+    /// As [`Self::pages`], of a list that `params` tell from others.
+    pub(super) async fn pages_of<P, T>(
+        self: &Arc<Self>,
+        method: &str,
+        params: &Map<String, Value>,
+        split: impl Fn(P) -> (Vec<T>, Option<String>) + Send + Sync,
+    ) -> Result<Vec<T>>
+    where
+        P: DeserializeOwned,
+        T: Send,
+    {
         let mut read = 0;
-        match self.read_pages(method, &split, &mut read).await {
+        match self.read_pages(method, params, &split, &mut read).await {
             Err(error)
                 if read > 0 && error.kind() == ErrorKind::Protocol(ErrorCode::INVALID_PARAMS) =>
             {
                 tracing::debug!(method, %error, "the list is read again");
                 self.shelf.forget(method);
-                self.read_pages(method, &split, &mut 0).await
+                self.read_pages(method, params, &split, &mut 0).await
             }
             other => other,
         }
@@ -57,6 +71,7 @@ impl Link {
     async fn read_pages<P, T>(
         self: &Arc<Self>,
         method: &str,
+        params: &Map<String, Value>,
         split: &(impl Fn(P) -> (Vec<T>, Option<String>) + Send + Sync),
         read: &mut usize,
     ) -> Result<Vec<T>>
@@ -64,7 +79,7 @@ impl Link {
         P: DeserializeOwned,
         T: Send,
     {
-        let (mut all, mut params) = (Vec::new(), Map::new());
+        let (mut all, mut params) = (Vec::new(), params.clone());
         let mut cursors = HashSet::new();
         let options = CallOptions::default();
         while *read < MAX_PAGES {

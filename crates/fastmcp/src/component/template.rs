@@ -145,7 +145,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Decodes `%XX`; `None` where that is malformed or not UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());
     }

@@ -17,7 +17,7 @@ const NODES_MAX: usize = 10_000;
 
 /// Reads the frontmatter as JSON. Duplicate keys, merge keys and unknown tags are errors, since
 /// readers disagree about them.
-pub(super) fn read(manifest: &str) -> Result<JsonObject> {
+pub(crate) fn read(manifest: &str) -> Result<JsonObject> {
     let unfit = |why: &dyn std::fmt::Display| Error::internal(format!("{MANIFEST}: {why}"));
     let Some((yaml, _)) = split_manifest(manifest) else {
         return Err(unfit(

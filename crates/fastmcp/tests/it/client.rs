@@ -9,5 +9,6 @@ mod live;
 mod older;
 mod page;
 mod patience;
+mod skill;
 mod task;
 mod watch;
