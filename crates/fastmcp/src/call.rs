@@ -23,6 +23,15 @@ pub enum Kind {
 impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::Template, Self::Prompt];
+
+    /// What people are told of: a template is a resource to whoever reads there.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Resource | Self::Template => "resource",
+            Self::Prompt => "prompt",
+        }
+    }
 }
 
 /// What changed in a server while it runs.

@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     call::{Input, Outcome},
-    context::Context,
+    context::{Context, Needs},
     error::{Error, Result},
 };
 
@@ -84,6 +84,7 @@ pub struct Component {
     skill: SkillPart,
     listed: bool,
     app_only: bool,
+    needs: Needs,
 }
 
 /// What a resource is to a skill.
@@ -123,6 +124,7 @@ impl Component {
             begins_task: false,
             skill: SkillPart::None,
             listed: true,
+            needs: Needs::default(),
         }
     }
 
@@ -157,6 +159,19 @@ impl Component {
     pub fn with_tags(mut self, tags: impl IntoIterator<Item = String>) -> Self {
         self.tags.extend(tags);
         self
+    }
+
+    /// Names the values that the handler must be handed by the server.
+    #[must_use]
+    pub fn with_needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    /// The values that the handler must be handed by the server.
+    #[must_use]
+    pub const fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     /// Attaches a value of the source of this component, for its gate.

@@ -1,8 +1,13 @@
 //! What a handler may know and do during one request.
 
 mod ask;
+mod current;
+mod home;
+mod inject;
 mod once;
+mod rare;
 mod task;
+mod value;
 
 use std::{
     collections::HashMap,
@@ -25,12 +30,10 @@ use fastmcp_protocol::{
     sampling::{CreateMessageParams, CreateMessageResult},
     wire,
 };
-use fastmcp_store::KeyValueStore;
 use fastmcp_transport::{Frame, Outlet, Peer};
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,11 +43,20 @@ use crate::{
 
 pub use ask::Elicited;
 pub(crate) use ask::{Asker, Asking, Earlier, Replay, fits, require};
+pub use current::get_context;
+pub(crate) use current::with;
+pub(crate) use home::Home;
+pub use inject::{Depends, FromContext, State};
+use rare::Rare;
 pub(crate) use task::{Begin, Promotion, Running};
+pub(crate) use value::Shelf;
+pub use value::{Needs, Values};
 
 /// Handed to every handler that asks for it. Cheap to clone; lives for one request.
+///
+/// The second part is a server within the one that was called, where the handler belongs to such.
 #[derive(Clone)]
-pub struct Context(Arc<Inner>);
+pub struct Context(Arc<Inner>, Option<Arc<dyn Home>>);
 
 struct Inner {
     origin: Origin,
@@ -53,6 +65,7 @@ struct Inner {
     progress: Mutex<f64>,
     asking: Asking,
     promotion: Option<Promotion>,
+    rare: OnceLock<Box<Rare>>,
 }
 
 /// Where a request comes from: what a session room knows of it.
@@ -70,28 +83,44 @@ pub(crate) struct Origin {
     pub(crate) session_id: Option<String>,
     pub(crate) outlet: Outlet,
     pub(crate) cancel: CancellationToken,
-    /// Where changes are told to whoever subscribed.
-    pub(crate) changes: broadcast::Sender<Change>,
+    /// The server that was called.
+    pub(crate) home: Arc<dyn Home>,
     /// What is called: the name or URI, as sent.
     pub(crate) target: Option<ByteString>,
     /// The arguments, as sent.
     pub(crate) args: Option<Raw>,
-    /// Where notes are kept of what must not be done twice.
-    pub(crate) store: Arc<dyn KeyValueStore>,
     /// The id that an earlier round of this call gave it.
     pub(crate) operation: Option<String>,
 }
 
 impl Context {
     pub(crate) fn new(origin: Origin, asking: Asking, promotion: Option<Promotion>) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             origin,
             capabilities: OnceLock::new(),
             state: Mutex::default(),
             progress: Mutex::new(f64::NEG_INFINITY),
             asking,
             promotion,
-        }))
+            rare: OnceLock::new(),
+        };
+        Self(Arc::new(inner), None)
+    }
+
+    /// The same request, for a handler of `home`: a server within the one that was called.
+    #[must_use]
+    pub(crate) fn at(&self, home: Arc<dyn Home>) -> Self {
+        Self(Arc::clone(&self.0), Some(home))
+    }
+
+    /// The server that the handler belongs to.
+    pub(crate) fn home(&self) -> &Arc<dyn Home> {
+        self.1.as_ref().unwrap_or(&self.0.origin.home)
+    }
+
+    /// What few requests need.
+    fn rare(&self) -> &Rare {
+        self.0.rare.get_or_init(Box::default)
     }
 
     /// The id of the JSON-RPC request; absent for calls that came through another door.
@@ -457,7 +486,7 @@ impl Context {
                 ))
             })?;
         let deed = once::Deed {
-            store: &origin.store,
+            store: self.home().store(),
             principal: origin.caller.principal().as_str(),
             target: origin.target.as_deref().unwrap_or_default(),
             operation: &operation,
@@ -505,7 +534,7 @@ impl Context {
     /// tells it by itself; this is for the contents of resources, and for lists that are made elsewhere.
     pub fn notify(&self, change: Change) {
         // Nobody listening is no failure.
-        let _listeners = self.0.origin.changes.send(change);
+        let _listeners = self.home().changes().send(change);
     }
 
     /// Asks the client, by whatever its era and session provide.

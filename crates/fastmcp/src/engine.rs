@@ -1,5 +1,6 @@
 //! What stands behind the doors of one server.
 
+mod home;
 pub(crate) mod session;
 pub(crate) mod task;
 
@@ -28,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     call::{Input, Kind, Outcome},
     component::Complete,
-    context::Context,
+    context::{Context, Shelf},
     error::{Error, Result},
     gate::{Gate, Leaf, Target},
     registry::Registry,
@@ -132,6 +133,10 @@ pub struct Engine {
     pub(crate) answer_within: Duration,
     pub(crate) sessions: session::Sessions,
     pub(crate) tasks: task::Tasks,
+    /// What its handlers are handed.
+    pub(crate) values: Shelf,
+    /// Whether arguments must have the types of the schema as they are.
+    pub(crate) strict_input: bool,
     pub(crate) subscriptions: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,

@@ -44,7 +44,7 @@ pub use component::{
     Component, Image, IntoPrompt, IntoResource, IntoTool, Json, PromptBuilder, ResourceBuilder,
     ToolBuilder, ToolOutput, ToolResult,
 };
-pub use context::{Context, Elicited};
+pub use context::{Context, Depends, Elicited, FromContext, Needs, State, Values, get_context};
 pub use error::{Error, Result, ToolError};
 pub use fastmcp_auth as auth;
 pub use fastmcp_macros::{prompt, resource, tool};
@@ -59,8 +59,8 @@ pub use skill::Skill;
 /// What most servers need.
 pub mod prelude {
     pub use crate::{
-        Client, Context, Elicited, Error, FastMcp, Image, Json, Result, Server, ToolError,
-        ToolResult, prompt, resource, tool,
+        Client, Context, Depends, Elicited, Error, FastMcp, FromContext, Image, Json, Result,
+        Server, State, ToolError, ToolResult, prompt, resource, tool,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 mod builder;
 mod metadata;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_auth::Caller;
 use fastmcp_transport::{
@@ -15,7 +15,12 @@ use fastmcp_transport::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Result, registry::Registry, session};
+use crate::{
+    context::{Context, Home, Values},
+    error::{Error, Result},
+    registry::Registry,
+    session,
+};
 
 pub use crate::engine::{Admission, Authenticate, Engine, task::TaskLimits};
 pub use builder::FastMcp;
@@ -46,6 +51,12 @@ impl Server {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.engine.identity.info().name
+    }
+
+    /// Gives handlers values that are there while the server runs, in place of those that it was given so
+    /// before; [`Values::new`](crate::Values::new) takes them away. What it was built with stays.
+    pub fn give_state(&self, values: Values) {
+        self.engine.values.run_with(values);
     }
 
     /// Ends streams and servers of this server when it fires.
@@ -147,6 +158,27 @@ impl Server {
             tracing::warn!("some calls did not finish in time");
         }
         Ok(())
+    }
+}
+
+impl Context {
+    /// The server that the handler belongs to.
+    ///
+    /// # Errors
+    ///
+    /// When the context was not made by a server.
+    pub fn server(&self) -> Result<Server> {
+        let home: Arc<dyn Any + Send + Sync> = Arc::clone(self.home()) as _;
+        let engine = home.downcast().map_err(|_| {
+            Error::internal("this context was made by hand and belongs to no server")
+        })?;
+        Ok(Server { engine })
+    }
+
+    /// The same request, as a handler of `server` sees it: that server's state, components and strictness.
+    #[must_use]
+    pub fn within(&self, server: &Server) -> Self {
+        self.at(Arc::clone(&server.engine) as Arc<dyn Home>)
     }
 }
 

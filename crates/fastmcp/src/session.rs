@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Asks, Outcome, Payload},
-    context::{Asking, Context, Origin},
+    context::{self, Asking, Context, Origin},
     engine::{Engine, task::Record},
     error::{Error, Result},
     respond::Answer,
@@ -112,12 +112,15 @@ async fn invoke(
         ..
     } = resolved;
     let mut call = pin!(engine.invoke(context.clone(), target, input, leaf));
-    let outcome = poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        // Questions that were joined are all open by now, so they go out together.
-        Poll::Pending if context.asking().replay().has_open() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
+    let mut current = Some(context.clone());
+    let outcome = poll_fn(
+        |cx| match context::with(&mut current, || call.as_mut().poll(cx)) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            // Questions that were joined are all open by now, so they go out together.
+            Poll::Pending if context.asking().replay().has_open() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        },
+    )
     .await;
     let replay = context.asking().replay();
     let asks = match outcome.transpose()? {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::{
     call::{Input, Outcome},
     component::{self, Component, Definition},
-    context::Context,
+    context::{Context, Needs},
     error::{Error, Result},
     schema,
 };
@@ -32,6 +32,7 @@ pub struct PromptBuilder {
     call: Result<Call>,
     scopes: Vec<String>,
     tags: Vec<String>,
+    needs: Needs,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -60,6 +61,7 @@ impl PromptBuilder {
             call,
             scopes: Vec::new(),
             tags: Vec::new(),
+            needs: Needs::default(),
         }
     }
 
@@ -91,6 +93,14 @@ impl PromptBuilder {
         self
     }
 
+    /// Names the values that the function must be handed by the server, which then cannot be built
+    /// without them. The attributes name them by themselves.
+    #[must_use]
+    pub fn needs(mut self, name: impl FnOnce(&mut Needs)) -> Self {
+        name(&mut self.needs);
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
@@ -114,7 +124,8 @@ impl PromptBuilder {
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
         Ok(Component::new(Definition::Prompt(self.prompt), call)
             .with_required_scopes(self.scopes)
-            .with_tags(self.tags))
+            .with_tags(self.tags)
+            .with_needs(self.needs))
     }
 }
 

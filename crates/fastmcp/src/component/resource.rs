@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::{
     call::{Input, Outcome, Payload},
     component::{self, Component, Definition, Json, UriTemplate, template},
-    context::Context,
+    context::{Context, Needs},
     error::{Error, Result},
     schema,
 };
@@ -42,6 +42,7 @@ pub struct ResourceBuilder {
     ui: Option<ResourceUi>,
     scopes: Vec<String>,
     tags: Vec<String>,
+    needs: Needs,
     call: Result<(Option<UriTemplate>, Call)>,
 }
 
@@ -76,6 +77,7 @@ impl ResourceBuilder {
             ui: None,
             scopes: Vec::new(),
             tags: Vec::new(),
+            needs: Needs::default(),
             call,
         }
     }
@@ -149,6 +151,14 @@ impl ResourceBuilder {
         self
     }
 
+    /// Names the values that the function must be handed by the server, which then cannot be built
+    /// without them. The attributes name them by themselves.
+    #[must_use]
+    pub fn needs(mut self, name: impl FnOnce(&mut Needs)) -> Self {
+        name(&mut self.needs);
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
@@ -215,7 +225,8 @@ impl ResourceBuilder {
         })
         .with_required_scopes(self.scopes)
         .with_cache_hint(self.cache_hint)
-        .with_tags(self.tags);
+        .with_tags(self.tags)
+        .with_needs(self.needs);
         Ok(match template {
             Some(template) => component.with_template(template),
             None => component,

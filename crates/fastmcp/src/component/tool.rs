@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     call::{Input, Outcome, Payload},
     component::{self, Component, Definition},
-    context::Context,
+    context::{Context, Needs},
     error::{Error, Result},
     schema,
 };
@@ -41,6 +41,7 @@ pub struct ToolBuilder {
     ui: Option<ToolUi>,
     scopes: Vec<String>,
     tags: Vec<String>,
+    needs: Needs,
     begins_task: bool,
 }
 
@@ -109,6 +110,7 @@ impl ToolBuilder {
             ui: None,
             scopes: Vec::new(),
             tags: Vec::new(),
+            needs: Needs::default(),
             begins_task: false,
         }
     }
@@ -190,6 +192,14 @@ impl ToolBuilder {
         self
     }
 
+    /// Names the values that the function must be handed by the server, which then cannot be built
+    /// without them. The attributes name them by themselves.
+    #[must_use]
+    pub fn needs(mut self, name: impl FnOnce(&mut Needs)) -> Self {
+        name(&mut self.needs);
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
@@ -247,7 +257,8 @@ impl ToolBuilder {
         Ok(Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
             .with_begins_task(self.begins_task)
-            .with_tags(self.tags))
+            .with_tags(self.tags)
+            .with_needs(self.needs))
     }
 }
 

@@ -14,12 +14,13 @@ use super::{Authenticate, Engine, Server};
 use crate::{
     call::Kind,
     component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, check_icons},
+    context::{Shelf, Values},
     engine::{
         CacheHints,
         session::Sessions,
         task::{TaskLimits, Tasks},
     },
-    error::Result,
+    error::{Error, Result},
     gate::{DefaultGate, Gate},
     registry::Registry,
     respond::Identity,
@@ -56,6 +57,9 @@ pub struct FastMcp {
     page_size: Option<usize>,
     cache_hints: CacheHints,
     answer_within: Duration,
+    values: Values,
+    promised: Vec<fn(&mut Shelf)>,
+    strict_input: bool,
     store: Option<Arc<dyn KeyValueStore>>,
     tasks: TaskLimits,
     max_sessions: usize,
@@ -82,6 +86,9 @@ impl FastMcp {
             page_size: None,
             cache_hints: CacheHints::default(),
             answer_within: Duration::from_secs(600),
+            values: Values::new(),
+            promised: Vec::new(),
+            strict_input: false,
             store: None,
             tasks: TaskLimits::default(),
             max_sessions: 10_000,
@@ -318,6 +325,39 @@ impl FastMcp {
         self
     }
 
+    /// Gives handlers a value by its type: a connection pool, a client, settings. Handlers take it as
+    /// [`State<T>`](crate::State), and a server whose handlers take one that it was not given cannot be
+    /// built. There is one value of each type.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if self.values.insert(value) {
+            let name = std::any::type_name::<T>();
+            self.components.push(Err(Error::internal(format!(
+                "the server was given two values of type `{name}`; wrap one in a type of its own"
+            ))));
+        }
+        self
+    }
+
+    /// Says that a `T` for handlers comes once the server is built and before its first call: see
+    /// [`Server::give_state`].
+    #[must_use]
+    pub fn state_later<T: Send + Sync + 'static>(mut self) -> Self {
+        self.promised.push(Shelf::promise::<T>);
+        self
+    }
+
+    /// Whether arguments must have the types of the schema as they are. Default: not quite: what does
+    /// not fit is looked at once more, and text that is the JSON of what is wanted there (`"10"` for a
+    /// number, `"true"` for a boolean, `"[1, 2]"` for a list, `"{...}"` for an object) is taken for it,
+    /// since models write such. Text is never taken where text is wanted, nothing is rounded, and the
+    /// constraints of the schema hold for what was taken.
+    #[must_use]
+    pub const fn strict_input(mut self, strict: bool) -> Self {
+        self.strict_input = strict;
+        self
+    }
+
     /// Ends the server when `shutdown` fires.
     #[must_use]
     pub fn shutdown(mut self, shutdown: CancellationToken) -> Self {
@@ -333,6 +373,7 @@ impl FastMcp {
     pub fn build(self) -> Result<Server> {
         check_icons(self.info.icons.as_deref())?;
         let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
+        let values = shelf(self.values, &self.promised, &components)?;
         let key_ring = match self.key_ring {
             Some(key_ring) => key_ring,
             None => KeyRing::ephemeral()?,
@@ -360,6 +401,8 @@ impl FastMcp {
                 page_size: self.page_size,
                 cache_hints: self.cache_hints,
                 answer_within: self.answer_within,
+                values,
+                strict_input: self.strict_input,
                 tasks,
                 sessions: Sessions::new(self.max_sessions, self.session_idle, self.replay),
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
@@ -397,6 +440,22 @@ impl FastMcp {
             .serve_http(listener, HttpConfig::default())
             .await
     }
+}
+
+/// The values of the server, once it is sure that its handlers get what they need.
+fn shelf(values: Values, promised: &[fn(&mut Shelf)], components: &[Component]) -> Result<Shelf> {
+    let mut shelf = Shelf::new(values);
+    promised.iter().for_each(|promise| promise(&mut shelf));
+    for component in components {
+        if let Some(lacked) = shelf.lacks(component.needs()) {
+            return Err(Error::internal(format!(
+                "{} `{}` takes `State<{lacked}>`, and the server has no such value; give it one with `FastMcp::state`",
+                component.kind().as_str(),
+                component.key(),
+            )));
+        }
+    }
+    Ok(shelf)
 }
 
 impl fmt::Debug for FastMcp {

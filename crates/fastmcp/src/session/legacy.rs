@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Asks, Kind, Payload},
-    context::{Asking, Earlier, Origin, Replay},
+    context::{Asking, Earlier, Home, Origin, Replay},
     engine::{
         Engine,
         session::{Opening, Session, lock},
@@ -373,7 +373,7 @@ async fn invoke(
 }
 
 fn origin(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     exchange: &Exchange,
     session: Option<&Arc<Session>>,
     id: &RequestId,
@@ -389,10 +389,9 @@ fn origin(
         session_id: session.map(|s| s.id.clone()),
         outlet: exchange.outlet.clone(),
         cancel: exchange.cancel.clone(),
-        changes: engine.registry.changes(),
+        home: Arc::clone(engine) as Arc<dyn Home>,
         target: exchange.peek.target.clone(),
         args: exchange.peek.arguments.clone(),
-        store: Arc::clone(engine.tasks.store()),
         operation: None,
     }
 }

@@ -14,7 +14,7 @@ use fastmcp_transport::{PeerKind, Reply};
 
 use crate::{
     call::{Kind, Payload},
-    context::{Asking, Begin, Earlier, Origin, Replay},
+    context::{Asking, Begin, Earlier, Home, Origin, Replay},
     engine::{Engine, task::Family},
     error::{Error, Result},
     respond::Answer,
@@ -240,7 +240,7 @@ fn input_required(id: &RequestId, requests: InputRequests, sealed: String) -> Re
     )))
 }
 
-fn origin(engine: &Engine, exchange: Exchange, id: &RequestId) -> Result<Origin> {
+fn origin(engine: &Arc<Engine>, exchange: Exchange, id: &RequestId) -> Result<Origin> {
     let unknown = || {
         Error::protocol(RpcError::invalid_params(
             "`_meta` names an unknown log level",
@@ -261,10 +261,9 @@ fn origin(engine: &Engine, exchange: Exchange, id: &RequestId) -> Result<Origin>
         session_id: None,
         outlet: exchange.outlet,
         cancel: exchange.cancel,
-        changes: engine.registry.changes(),
+        home: Arc::clone(engine) as Arc<dyn Home>,
         target: exchange.peek.target,
         args: exchange.peek.arguments,
-        store: Arc::clone(engine.tasks.store()),
         operation: None,
     })
 }

@@ -67,7 +67,8 @@ impl Again {
         let engine = Arc::clone(&self.engine);
         let (target, input) = (self.target.clone(), self.input.clone());
         let leaf = router::leaf(&target);
-        Box::pin(async move { engine.invoke(context, target, input, leaf).await })
+        let current = context.clone();
+        Box::pin(current.scope(async move { engine.invoke(context, target, input, leaf).await }))
     }
 }
 

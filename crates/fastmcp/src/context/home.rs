@@ -1,0 +1,28 @@
+//! What a context needs of the server that it belongs to.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use fastmcp_store::KeyValueStore;
+use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
+
+use super::value::Shelf;
+use crate::call::Change;
+
+/// A server, as its contexts see it.
+pub(crate) trait Home: Any + fmt::Debug + Send + Sync {
+    /// Where changes are told to whoever subscribed.
+    fn changes(&self) -> broadcast::Sender<Change>;
+
+    /// Where notes are kept of what must not be done twice.
+    fn store(&self) -> &Arc<dyn KeyValueStore>;
+
+    /// What its handlers are handed.
+    fn values(&self) -> &Shelf;
+
+    /// Whether arguments must have the types of the schema as they are.
+    fn is_strict(&self) -> bool;
+
+    /// Finishes what goes on after its answer.
+    fn tracker(&self) -> &TaskTracker;
+}
