@@ -30,11 +30,10 @@ use fastmcp_transport::{Frame, Outlet, Peer};
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::Change,
+    call::{Change, Changes},
     error::{Error, Result},
 };
 
@@ -44,7 +43,7 @@ pub(crate) use task::{Begin, Promotion, Running};
 
 /// Handed to every handler that asks for it. Cheap to clone; lives for one request.
 #[derive(Clone)]
-pub struct Context(Arc<Inner>);
+pub struct Context(Arc<Inner>, Option<Changes>);
 
 struct Inner {
     origin: Origin,
@@ -71,7 +70,7 @@ pub(crate) struct Origin {
     pub(crate) outlet: Outlet,
     pub(crate) cancel: CancellationToken,
     /// Where changes are told to whoever subscribed.
-    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) changes: Changes,
     /// What is called: the name or URI, as sent.
     pub(crate) target: Option<ByteString>,
     /// The arguments, as sent.
@@ -84,14 +83,21 @@ pub(crate) struct Origin {
 
 impl Context {
     pub(crate) fn new(origin: Origin, asking: Asking, promotion: Option<Promotion>) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             origin,
             capabilities: OnceLock::new(),
             state: Mutex::default(),
             progress: Mutex::new(f64::NEG_INFINITY),
             asking,
             promotion,
-        }))
+        };
+        Self(Arc::new(inner), None)
+    }
+
+    /// The same request, as a server sees it that another one passed it on to: what changes there is
+    /// told there.
+    pub(crate) fn within(&self, changes: Changes) -> Self {
+        Self(Arc::clone(&self.0), Some(changes))
     }
 
     /// The id of the JSON-RPC request; absent for calls that came through another door.
@@ -504,8 +510,10 @@ impl Context {
     /// Tells whoever subscribed that something changed. For components, [`crate::registry::Registry::edit`]
     /// tells it by itself; this is for the contents of resources, and for lists that are made elsewhere.
     pub fn notify(&self, change: Change) {
-        // Nobody listening is no failure.
-        let _listeners = self.0.origin.changes.send(change);
+        self.1
+            .as_ref()
+            .unwrap_or(&self.0.origin.changes)
+            .tell(change);
     }
 
     /// Asks the client, by whatever its era and session provide.
