@@ -1,11 +1,15 @@
 //! What goes into a call and what comes out of it, whoever makes it.
 
+mod changes;
+
 use bytestring::ByteString;
 use fastmcp_protocol::{
     Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
     resource::ReadResourceResult, tool::CallToolResult,
 };
 use serde_json::Value;
+
+pub(crate) use changes::{Changes, Follow};
 
 /// The kinds of components, each with a list of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! Tools, resources and prompts.
 
+mod behind;
 mod completion;
 pub mod macros;
 pub mod prompt;
@@ -15,6 +16,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     app::{self, ToolUi},
     content::Icon,
@@ -34,6 +36,7 @@ use crate::{
 };
 
 pub use crate::{call::Kind, schema};
+pub(crate) use behind::Behind;
 pub use completion::{Complete, CompletionOutput};
 pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
 pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
@@ -45,6 +48,12 @@ pub use tool::{Image, IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
 pub trait Handler: Send + Sync + 'static {
     /// Handles one call.
     fn call(&self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>>;
+}
+
+impl Handler for Arc<dyn Handler> {
+    fn call(&self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
+        (**self).call(context, input)
+    }
 }
 
 impl<F> Handler for F
@@ -70,6 +79,7 @@ pub enum Definition {
 }
 
 /// A tool, resource, template or prompt with its code.
+#[derive(Clone)]
 pub struct Component {
     definition: Definition,
     handler: Arc<dyn Handler>,
@@ -85,9 +95,12 @@ pub struct Component {
     listed: bool,
     app_only: bool,
     needs: Needs,
+    behind: Option<Arc<dyn Behind>>,
+    imported: bool,
 }
 
 /// What a resource is to a skill.
+#[derive(Clone)]
 enum SkillPart {
     None,
     Manifest(Arc<Skill>),
@@ -125,7 +138,90 @@ impl Component {
             skill: SkillPart::None,
             listed: true,
             needs: Needs::default(),
+            behind: None,
+            imported: false,
         }
+    }
+
+    /// The same component under another definition of its kind: its code, scopes and tags stay.
+    ///
+    /// # Errors
+    ///
+    /// When `definition` is of another kind, or the form of a template cannot be read.
+    pub fn with_definition(&self, definition: Definition) -> Result<Self> {
+        let Self {
+            template,
+            mirrored,
+            app_only,
+            ..
+        } = Self::new(definition.clone(), Arc::clone(&self.handler));
+        let mut component = Self {
+            definition,
+            mirrored,
+            app_only,
+            template,
+            hash: OnceLock::new(),
+            ..self.clone()
+        };
+        if component.kind() != self.kind() {
+            return Err(Error::internal(format!(
+                "`{}` cannot become another kind of component",
+                self.key()
+            )));
+        }
+        if let Definition::Template(template) = &component.definition {
+            component.template = Some(UriTemplate::parse(&template.uri_template)?);
+        }
+        Ok(component)
+    }
+
+    /// The same component with other code.
+    #[must_use]
+    pub fn with_handler(&self, handler: impl Handler) -> Self {
+        Self {
+            handler: Arc::new(handler),
+            ..self.clone()
+        }
+    }
+
+    /// The code, for code that stands around it.
+    #[must_use]
+    pub fn code(&self) -> Arc<dyn Handler> {
+        Arc::clone(&self.handler)
+    }
+
+    /// Says that another server answers for the component.
+    #[must_use]
+    pub(crate) fn with_behind(mut self, behind: Arc<dyn Behind>) -> Self {
+        self.behind = Some(behind);
+        self
+    }
+
+    /// The server that answers for it, where it is another one.
+    pub(crate) fn behind(&self) -> Option<&Arc<dyn Behind>> {
+        self.behind.as_ref()
+    }
+
+    /// Whether the server that answers for it has it for the caller.
+    pub(crate) fn exists_behind(&self, caller: &Caller) -> bool {
+        self.behind.as_ref().is_none_or(|b| b.exists(caller))
+    }
+
+    /// Whether the server that answers for it shows it to the caller.
+    pub(crate) fn is_visible_behind(&self, caller: &Caller) -> bool {
+        self.behind.as_ref().is_none_or(|b| b.visible(caller))
+    }
+
+    /// Marks a copy of another server's component: the next copy of that name replaces it.
+    #[must_use]
+    pub(crate) const fn into_import(mut self) -> Self {
+        self.imported = true;
+        self
+    }
+
+    /// Whether it is a copy of another server's component.
+    pub(crate) const fn is_import(&self) -> bool {
+        self.imported
     }
 
     pub(crate) fn with_template(mut self, template: UriTemplate) -> Self {

@@ -533,8 +533,7 @@ impl Context {
     /// Tells whoever subscribed that something changed. For components, [`crate::registry::Registry::edit`]
     /// tells it by itself; this is for the contents of resources, and for lists that are made elsewhere.
     pub fn notify(&self, change: Change) {
-        // Nobody listening is no failure.
-        let _listeners = self.home().changes().send(change);
+        self.home().changes().tell(change);
     }
 
     /// Asks the client, by whatever its era and session provide.

@@ -11,7 +11,7 @@ use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
     ErrorCode, Method, ProtocolVersion, RpcError, app,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
-    completion::{CompleteParams, CompleteResult, Reference},
+    completion::{CompleteParams, CompleteResult, Completion, Reference},
     content::JsonObject,
     discover::DiscoverResult,
     skill,
@@ -28,10 +28,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::{Input, Kind, Outcome},
-    component::Complete,
+    component::{Complete, Component},
     context::{Context, Shelf},
     error::{Error, Result},
-    gate::{Gate, Leaf, Target},
+    gate::{Class, Gate, Leaf, Target},
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
@@ -156,6 +156,24 @@ impl Engine {
         &*self.gate
     }
 
+    /// Whether the caller's lists show the component.
+    pub(crate) fn visible(&self, caller: &Caller, component: &Component) -> bool {
+        self.gate.visible(caller, component) && component.is_visible_behind(caller)
+    }
+
+    /// Callers of one class see the same lists.
+    pub(crate) fn class(&self, caller: &Caller) -> Class {
+        let own = self.gate.class(caller);
+        let snapshot = self.registry.snapshot();
+        let linked = snapshot.linked();
+        if linked.is_empty() {
+            return own;
+        }
+        let all = std::iter::once(own).chain(linked.iter().map(|link| link.class(caller)));
+        let all: Vec<_> = all.map(|class| class.0.to_string()).collect();
+        Class(json!(all).to_string().into())
+    }
+
     /// Puts a resolved call through the gate: the one way from a session to a handler.
     pub(crate) fn invoke(
         &self,
@@ -194,7 +212,7 @@ impl Engine {
             tools: list(offered.tools_list_changed),
             prompts: list(offered.prompts_list_changed),
             resources,
-            completions: self.completer.is_some().then(serde_json::Map::new),
+            completions: self.completes().then(serde_json::Map::new),
             logging: Some(serde_json::Map::new()),
             extensions: self.extensions(),
             ..ServerCapabilities::default()
@@ -220,9 +238,10 @@ impl Engine {
     fn offered(&self) -> SubscriptionFilter {
         let snapshot = self.registry.snapshot();
         SubscriptionFilter {
-            tools_list_changed: snapshot.has(Kind::Tool),
-            prompts_list_changed: snapshot.has(Kind::Prompt),
-            resources_list_changed: snapshot.has(Kind::Resource) || snapshot.has(Kind::Template),
+            tools_list_changed: snapshot.may_have(Kind::Tool),
+            prompts_list_changed: snapshot.may_have(Kind::Prompt),
+            resources_list_changed: snapshot.may_have(Kind::Resource)
+                || snapshot.may_have(Kind::Template),
             ..SubscriptionFilter::default()
         }
     }
@@ -241,7 +260,7 @@ impl Engine {
 
     /// Whether the method belongs to something that the server has.
     pub(crate) fn serves(&self, method: Method) -> bool {
-        let has = |kind| self.registry.snapshot().has(kind);
+        let has = |kind| self.registry.snapshot().may_have(kind);
         match method {
             Method::ToolsList | Method::ToolsCall => has(Kind::Tool),
             Method::PromptsList | Method::PromptsGet => has(Kind::Prompt),
@@ -250,7 +269,7 @@ impl Engine {
             | Method::ResourcesRead
             | Method::ResourcesSubscribe
             | Method::ResourcesUnsubscribe => has(Kind::Resource) || has(Kind::Template),
-            Method::Complete => self.completer.is_some(),
+            Method::Complete => self.completes(),
             Method::TasksGet
             | Method::TasksUpdate
             | Method::TasksCancel
@@ -261,6 +280,11 @@ impl Engine {
             }
             _ => true,
         }
+    }
+
+    /// Whether arguments of something are completed.
+    pub(crate) fn completes(&self) -> bool {
+        self.completer.is_some() || self.registry.snapshot().completes()
     }
 
     /// Of what a subscriber wants, what it may hear of.
@@ -278,7 +302,7 @@ impl Engine {
             .registry
             .snapshot()
             .find_resource(self.gate(), caller, uri);
-        found.is_some_and(|(component, _)| self.gate().visible(caller, &component))
+        found.is_some_and(|(component, _)| self.visible(caller, &component))
     }
 
     /// Completes an argument of a prompt or template that the caller's lists show.
@@ -287,16 +311,21 @@ impl Engine {
         caller: &Caller,
         params: CompleteParams<'_>,
     ) -> Result<CompleteResult> {
-        let completer = self.completer.as_ref().ok_or_else(|| {
-            Error::protocol(RpcError::method_not_found(Method::Complete.as_str()))
-        })?;
-        self.referenced(caller, &params.reference)?;
-        let completion = completer.complete(caller.clone(), params.into_owned());
-        Ok(completion.await?.into())
+        let component = self.referenced(caller, &params.reference)?;
+        let (caller, params) = (caller.clone(), params.into_owned());
+        if let Some(behind) = component.behind() {
+            // Who answers for it knows it by its own name.
+            return behind.complete(caller, params).await;
+        }
+        match &self.completer {
+            Some(completer) => Ok(completer.complete(caller, params).await?.into()),
+            // Something else here is completed; this is not.
+            None => Ok(Completion::new(Vec::new()).into()),
+        }
     }
 
     /// Refuses references to what the caller does not see: values tell of what they belong to.
-    fn referenced(&self, caller: &Caller, reference: &Reference<'_>) -> Result<()> {
+    fn referenced(&self, caller: &Caller, reference: &Reference<'_>) -> Result<Arc<Component>> {
         let (snapshot, gate) = (self.registry.snapshot(), self.gate());
         let (what, name, component) = match reference {
             Reference::Prompt { name } => (
@@ -317,7 +346,7 @@ impl Engine {
             }
         };
         match component {
-            Some(component) if gate.visible(caller, &component) => Ok(()),
+            Some(component) if self.visible(caller, &component) => Ok(component),
             _ => {
                 let shown: String = name.chars().take(128).collect();
                 let unknown = format!("`params.ref` names the unknown {what} `{shown}`");

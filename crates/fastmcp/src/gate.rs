@@ -68,10 +68,28 @@ impl Target {
 
 /// The component's own code, for one call.
 pub struct Leaf {
-    pub(crate) component: Arc<Component>,
+    component: Arc<Component>,
+    /// Whether a call that may become a task becomes one here, whatever its plan says: the server that
+    /// passed it on did not begin it.
+    begins: bool,
 }
 
 impl Leaf {
+    pub(crate) const fn new(component: Arc<Component>) -> Self {
+        Self {
+            component,
+            begins: false,
+        }
+    }
+
+    /// The leaf of a call that another server passed on.
+    pub(crate) fn passed_on(component: Arc<Component>) -> Self {
+        Self {
+            begins: !component.begins_task(),
+            component,
+        }
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -84,7 +102,7 @@ impl Leaf {
     pub fn run(self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
         let begins = context
             .promotion()
-            .is_some_and(|p| p.begin() == Begin::AtLeaf);
+            .is_some_and(|p| self.begins || p.begin() == Begin::AtLeaf);
         if !begins {
             return self.component.handler().call(context, input);
         }

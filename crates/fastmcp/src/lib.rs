@@ -25,6 +25,7 @@
 mod call;
 pub mod client;
 pub mod component;
+mod compose;
 pub mod context;
 mod engine;
 pub mod error;
@@ -38,6 +39,7 @@ pub mod seal;
 pub mod server;
 mod session;
 pub mod skill;
+pub mod transform;
 
 pub use client::Client;
 pub use component::{

@@ -3,6 +3,8 @@
 //! A snapshot never changes; a change makes a new one and swaps it in. Lists are encoded once per
 //! snapshot, revision and class of callers.
 
+mod source;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -17,12 +19,15 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
 use crate::{
+    call::Changes,
     component::Component,
-    error::{Error, Result},
+    error::Result,
     gate::{Class, Gate},
 };
 
 pub use crate::call::{Change, Kind};
+pub use source::{Duplicates, SourceId};
+pub(crate) use source::{Linked, Sources};
 
 /// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
@@ -32,8 +37,8 @@ const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
-    edit: Mutex<()>,
-    changes: broadcast::Sender<Change>,
+    sources: Mutex<Sources>,
+    changes: Changes,
 }
 
 impl Registry {
@@ -43,12 +48,15 @@ impl Registry {
     ///
     /// When two components of one kind have the same key and no extension tells them apart.
     pub fn new(components: Vec<Component>) -> Result<Self> {
+        Self::of(Sources::own(components, Duplicates::Error))
+    }
+
+    /// Creates a registry of what there is.
+    pub(crate) fn of(mut sources: Sources) -> Result<Self> {
         Ok(Self {
-            snapshot: ArcSwap::from_pointee(Snapshot::new(
-                components.into_iter().map(Arc::new).collect(),
-            )?),
-            edit: Mutex::default(),
-            changes: broadcast::channel(64).0,
+            snapshot: ArcSwap::from_pointee(Snapshot::new(&mut sources)?),
+            sources: Mutex::new(sources),
+            changes: Changes::new(),
         })
     }
 
@@ -58,37 +66,59 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// Changes the components and tells subscribers; whether anything is not what it was.
+    /// Changes the server's own components and tells subscribers; whether anything is not what it was.
     ///
     /// # Errors
     ///
     /// As [`Self::new`]; then nothing is changed.
     pub fn edit(&self, change: impl FnOnce(&mut Vec<Arc<Component>>)) -> Result<bool> {
-        let guard = self.edit.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.snapshot.load_full();
-        let mut components = before.components.clone();
-        change(&mut components);
-        let after = Arc::new(Snapshot::new(components)?);
-        self.snapshot.store(Arc::clone(&after));
+        self.rearrange(|sources| {
+            change(&mut sources.own);
+            Ok(())
+        })
+        .map(|(changed, ())| changed)
+    }
+
+    /// Changes what there is, tells subscribers and whoever shows it; whether anything is not what it was.
+    /// Nothing is changed when something fails.
+    pub(crate) fn rearrange<T>(
+        &self,
+        change: impl FnOnce(&mut Sources) -> Result<T>,
+    ) -> Result<(bool, T)> {
+        let mut guard = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = guard.clone();
+        let made = change(&mut sources)?;
+        let after = Arc::new(Snapshot::new(&mut sources)?);
+        let before = self.snapshot.swap(Arc::clone(&after));
+        *guard = sources;
         drop(guard);
         let mut changed = false;
         for kind in [Kind::Tool, Kind::Resource, Kind::Template, Kind::Prompt] {
             if before.hashes(kind).ne(after.hashes(kind)) {
                 changed = true;
-                self.notify(Change::List(kind));
+                self.changes.tell_here(Change::List(kind));
             }
         }
-        Ok(changed)
+        self.changes.components_changed();
+        Ok((changed, made))
     }
 
     /// Tells subscribers of a change.
     pub fn notify(&self, change: Change) {
-        // Nobody listening is no failure.
-        let _listeners = self.changes.send(change);
+        self.changes.tell(change);
     }
 
-    pub(crate) fn changes(&self) -> broadcast::Sender<Change> {
+    pub(crate) fn changes(&self) -> Changes {
         self.changes.clone()
+    }
+
+    /// Whether what `other` has is shown here, directly or through others, or is what is here.
+    pub(crate) fn shows(&self, other: &Self) -> bool {
+        let linked: Vec<_> = {
+            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.linked().cloned().collect()
+        };
+        std::ptr::eq(self, other) || linked.iter().any(|link| link.registry().shows(other))
     }
 
     /// Hears of changes from now on.
@@ -108,6 +138,10 @@ pub struct Snapshot {
     has_skills: bool,
     has_apps: bool,
     has_app_only: bool,
+    completes: bool,
+    /// Whether components may come that are not there yet.
+    open: bool,
+    linked: Vec<Arc<dyn Linked>>,
     pages: Mutex<Pages>,
 }
 
@@ -172,22 +206,15 @@ pub(crate) struct PageKey {
 }
 
 impl Snapshot {
-    fn new(components: Vec<Arc<Component>>) -> Result<Self> {
+    fn new(sources: &mut Sources) -> Result<Self> {
+        let components = sources.settle()?;
         let mut index = Index::default();
         for component in &components {
-            let same = index
+            index
                 .of_mut(component.kind())
                 .entry(component.key().to_owned())
-                .or_default();
-            // Components of sources with tenants share names; the gate tells whose is whose.
-            if !same.is_empty() && !component.is_extended() {
-                return Err(Error::internal(format!(
-                    "{:?} `{}` is registered twice; rename one of them",
-                    component.kind(),
-                    component.key()
-                )));
-            }
-            same.push(Arc::clone(component));
+                .or_default()
+                .push(Arc::clone(component));
         }
         let tasks = components
             .iter()
@@ -195,6 +222,11 @@ impl Snapshot {
         Ok(Self {
             has_apps: components.iter().any(|c| c.is_of_app()),
             has_app_only: components.iter().any(|c| c.is_app_only()),
+            completes: components
+                .iter()
+                .any(|c| c.behind().is_some_and(|behind| behind.completes())),
+            open: sources.is_open(),
+            linked: sources.linked().cloned().collect(),
             has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
             index,
@@ -212,10 +244,30 @@ impl Snapshot {
         self.components.iter().filter(move |c| c.kind() == kind)
     }
 
+    /// Every component, in the order of their registration.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.iter()
+    }
+
     /// Whether there is a component of `kind`.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
         !self.index.of(kind).is_empty()
+    }
+
+    /// Whether there is a component of `kind`, or there may come one.
+    pub(crate) fn may_have(&self, kind: Kind) -> bool {
+        self.open || self.has(kind)
+    }
+
+    /// Whether another server completes arguments of what is here.
+    pub(crate) const fn completes(&self) -> bool {
+        self.completes
+    }
+
+    /// The servers that stand behind what is here.
+    pub(crate) fn linked(&self) -> &[Arc<dyn Linked>] {
+        &self.linked
     }
 
     /// Whether a tool runs as a task.
@@ -249,7 +301,10 @@ impl Snapshot {
         key: &str,
     ) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
-        named.iter().find(|c| gate.exists(caller, c)).cloned()
+        named
+            .iter()
+            .find(|c| gate.exists(caller, c) && c.exists_behind(caller))
+            .cloned()
     }
 
     /// The resource or template that answers `uri`, with the template's parameters.
@@ -265,7 +320,7 @@ impl Snapshot {
         }
         self.of_kind(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
-            gate.exists(caller, component)
+            (gate.exists(caller, component) && component.exists_behind(caller))
                 .then(|| (Arc::clone(component), params))
         })
     }

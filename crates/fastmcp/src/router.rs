@@ -55,7 +55,7 @@ pub(crate) fn resolve(
         target: Target {
             component: Arc::clone(&component),
         },
-        leaf: Leaf { component },
+        leaf: Leaf::new(component),
         input: Input {
             args: addressed.arguments,
             uri: is_resource.then_some(addressed.target),
@@ -67,9 +67,7 @@ pub(crate) fn resolve(
 
 /// The code of a call that was resolved, for its next round.
 pub(crate) fn leaf(target: &Target) -> Leaf {
-    Leaf {
-        component: Arc::clone(&target.component),
-    }
+    Leaf::new(Arc::clone(&target.component))
 }
 
 /// What a call addresses and brings along.
@@ -154,7 +152,7 @@ pub(crate) fn list(
     let apps = kind == Kind::Tool && snapshot.has_app_only() && shows_apps();
     let key = PageKey {
         kind,
-        class: engine.gate().class(caller),
+        class: engine.class(caller),
         version,
         offset,
         apps,
@@ -163,7 +161,7 @@ pub(crate) fn list(
         let visible: Vec<_> = snapshot
             .of_kind(kind)
             .filter(|c| apps || !c.is_app_only())
-            .filter(|c| c.is_listed() && engine.gate().visible(caller, c))
+            .filter(|c| c.is_listed() && engine.visible(caller, c))
             .collect();
         if offset > 0 && offset >= visible.len() {
             return Err(Error::protocol(RpcError::invalid_params(

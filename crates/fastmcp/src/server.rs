@@ -1,6 +1,7 @@
 //! The server: what it has, who may come in, how it runs.
 
 mod builder;
+mod composition;
 mod metadata;
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};

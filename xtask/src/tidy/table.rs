@@ -226,6 +226,8 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "router",
             "session",
             "middleware",
+            "transform",
+            "compose",
             "provider",
             "server",
             "client",

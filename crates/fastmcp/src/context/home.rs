@@ -3,16 +3,15 @@
 use std::{any::Any, fmt, sync::Arc};
 
 use fastmcp_store::KeyValueStore;
-use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use super::value::Shelf;
-use crate::call::Change;
+use crate::call::Changes;
 
 /// A server, as its contexts see it.
 pub(crate) trait Home: Any + fmt::Debug + Send + Sync {
     /// Where changes are told to whoever subscribed.
-    fn changes(&self) -> broadcast::Sender<Change>;
+    fn changes(&self) -> Changes;
 
     /// Where notes are kept of what must not be done twice.
     fn store(&self) -> &Arc<dyn KeyValueStore>;

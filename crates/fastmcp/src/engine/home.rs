@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use fastmcp_store::KeyValueStore;
-use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use super::Engine;
 use crate::{
-    call::Change,
+    call::Changes,
     context::{Home, Shelf},
 };
 
 impl Home for Engine {
-    fn changes(&self) -> broadcast::Sender<Change> {
+    fn changes(&self) -> Changes {
         self.registry.changes()
     }
 

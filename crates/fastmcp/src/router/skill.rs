@@ -73,7 +73,7 @@ fn get(engine: &Engine, caller: &Caller, uri: &str) -> Result<GetSkillResult> {
         .registry
         .snapshot()
         .find(engine.gate(), caller, Kind::Resource, uri)
-        .filter(|component| engine.gate().visible(caller, component));
+        .filter(|component| engine.visible(caller, component));
     let skill = found.as_ref().and_then(|component| component.skill());
     let skill = skill.ok_or_else(|| Error::protocol(unknown("skill", uri)))?;
     Ok(GetSkillResult {
@@ -129,7 +129,7 @@ fn visible(engine: &Engine, caller: &Caller) -> Vec<Arc<Component>> {
     let files = snapshot
         .of_kind(Kind::Resource)
         .filter(|c| c.is_of_skill() && engine.gate().exists(caller, c))
-        .filter(|c| engine.gate().visible(caller, c));
+        .filter(|c| engine.visible(caller, c));
     files.cloned().collect()
 }
 

@@ -10,7 +10,7 @@ use fastmcp_transport::{ReplayLimits, http::HttpConfig};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Authenticate, Engine, Server};
+use super::{Authenticate, Engine, Server, composition::Composition};
 use crate::{
     call::Kind,
     component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, check_icons},
@@ -46,7 +46,8 @@ use crate::{
 pub struct FastMcp {
     info: Implementation,
     instructions: Option<String>,
-    components: Vec<Result<Component>>,
+    pub(super) components: Vec<Result<Component>>,
+    pub(super) composition: Composition,
     gate: Arc<dyn Gate>,
     authenticate: Option<Arc<dyn Authenticate>>,
     metadata: Option<ResourceMetadata>,
@@ -76,6 +77,7 @@ impl FastMcp {
             info: Implementation::new(name, "0.1.0"),
             instructions: None,
             components: Vec::new(),
+            composition: Composition::default(),
             gate: Arc::new(DefaultGate),
             authenticate: None,
             metadata: None,
@@ -370,7 +372,7 @@ impl FastMcp {
     /// # Errors
     ///
     /// When a component cannot be built or two have one name, and when a limit is out of its range.
-    pub fn build(self) -> Result<Server> {
+    pub fn build(mut self) -> Result<Server> {
         check_icons(self.info.icons.as_deref())?;
         let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
         let values = shelf(self.values, &self.promised, &components)?;
@@ -386,11 +388,12 @@ impl FastMcp {
             )?),
         };
         let tasks = Tasks::new(self.tasks, store, Arc::clone(&self.clock))?;
-        Ok(Server {
+        let sources = self.composition.sources(components);
+        let server = Server {
             engine: Arc::new(Engine {
                 identity: Identity::new(self.info),
                 instructions: self.instructions,
-                registry: Registry::new(components)?,
+                registry: Registry::of(sources)?,
                 gate: self.gate,
                 authenticate: self.authenticate,
                 metadata: self.metadata,
@@ -409,7 +412,9 @@ impl FastMcp {
                 tracker: TaskTracker::new(),
                 shutdown: self.shutdown,
             }),
-        })
+        };
+        self.composition.join(&server)?;
+        Ok(server)
     }
 
     /// Builds the server and serves standard input and output.

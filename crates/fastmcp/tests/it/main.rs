@@ -11,6 +11,8 @@ mod client;
 #[cfg(test)]
 mod completion;
 #[cfg(test)]
+mod compose;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod extension;

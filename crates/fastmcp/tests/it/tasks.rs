@@ -102,7 +102,7 @@ pub(crate) fn request(id: i64, method: &str, params: &Value) -> Value {
 }
 
 /// A request of a client that knows tasks.
-fn knowing(method: &str, params: Value) -> Value {
+pub(crate) fn knowing(method: &str, params: Value) -> Value {
     declaring(
         method,
         params,

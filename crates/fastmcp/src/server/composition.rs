@@ -1,0 +1,236 @@
+//! Servers made of servers, and components that come and go.
+
+use std::sync::Arc;
+
+use super::{FastMcp, Server};
+use crate::{
+    call::Kind,
+    component::{Component, IntoPrompt, IntoResource, IntoTool},
+    compose,
+    error::{Error, Result},
+    registry::{Duplicates, SourceId, Sources},
+    transform::Namespace,
+};
+
+/// What a server is put together from beside its own components.
+#[derive(Debug, Default)]
+pub(super) struct Composition {
+    duplicates: Duplicates,
+    imports: Vec<Component>,
+    mounts: Vec<(Server, Option<Namespace>)>,
+}
+
+impl Composition {
+    /// What the first snapshot is made of.
+    pub(super) fn sources(&mut self, own: Vec<Component>) -> Sources {
+        let imports = std::mem::take(&mut self.imports);
+        Sources::own(own.into_iter().chain(imports).collect(), self.duplicates)
+    }
+
+    /// Adds what is shown live.
+    pub(super) fn join(self, server: &Server) -> Result<()> {
+        for (child, namespace) in self.mounts {
+            compose::mount(&server.engine, &child.engine, namespace)?;
+        }
+        Ok(())
+    }
+}
+
+fn namespace(prefix: Option<&str>) -> Result<Option<Namespace>> {
+    prefix.map(Namespace::parse).transpose()
+}
+
+impl FastMcp {
+    /// What happens when two of the server's own components have one name. Default: [`Duplicates::Error`].
+    #[must_use]
+    pub const fn on_duplicate(mut self, policy: Duplicates) -> Self {
+        self.composition.duplicates = policy;
+        self
+    }
+
+    /// Copies what `server` has now: calls of the copies do not pass its gate and its middleware, and what
+    /// changes there later does not show here. For what is finished, and must be fast.
+    ///
+    /// With a prefix, tools and prompts become `PREFIX_NAME`, and resources and templates
+    /// `SCHEME://PREFIX/REST`. Of two imports that share a name the later one counts; an import and a
+    /// component of the server's own are settled by [`Self::on_duplicate`].
+    ///
+    /// ```
+    /// use fastmcp::prelude::*;
+    ///
+    /// /// Tells the weather.
+    /// #[tool]
+    /// async fn get_forecast(city: String) -> String {
+    ///     format!("Rain in {city}.")
+    /// }
+    ///
+    /// # async fn example() -> Result<()> {
+    /// let weather = FastMcp::new("Weather").tool(get_forecast).build()?;
+    /// let main = FastMcp::new("Main").import_server(&weather, "weather").build()?;
+    /// let client = Client::connect(&main).await?;
+    /// let told = client
+    ///     .call_tool("weather_get_forecast", json!({"city": "Oslo"}))
+    ///     .await?;
+    /// assert_eq!(told.data::<String>()?, "Rain in Oslo.");
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+    /// ```
+    #[must_use]
+    pub fn import_server<'a>(
+        mut self,
+        server: &Server,
+        prefix: impl Into<Option<&'a str>>,
+    ) -> Self {
+        let copies = namespace(prefix.into())
+            .and_then(|namespace| compose::copies(&server.engine, namespace.as_ref()));
+        match copies {
+            Ok(copies) => self.composition.imports.extend(copies),
+            Err(error) => self.components.push(Err(error)),
+        }
+        self
+    }
+
+    /// Shows what `server` has, live: what comes and goes there, comes and goes here at once. Calls pass
+    /// this server's gate and middleware and then those of `server`, with one request context; lists show
+    /// what both show to the caller. Names as in [`Self::import_server`].
+    ///
+    /// Where a name is taken, it stays taken: this server's own components go before those of mounts, and
+    /// an earlier mount before a later one. So nothing that is mounted later can answer for what was there.
+    #[must_use]
+    pub fn mount<'a>(mut self, server: &Server, prefix: impl Into<Option<&'a str>>) -> Self {
+        match namespace(prefix.into()) {
+            Ok(namespace) => self.composition.mounts.push((server.clone(), namespace)),
+            Err(error) => self.components.push(Err(error)),
+        }
+        self
+    }
+}
+
+/// What comes and goes while the server runs. Subscribers are told of every change.
+impl Server {
+    /// As [`FastMcp::mount`], while the server runs.
+    ///
+    /// # Errors
+    ///
+    /// When `prefix` is unfit, or this server is part of `child`.
+    pub fn mount<'a>(&self, child: &Self, prefix: impl Into<Option<&'a str>>) -> Result<SourceId> {
+        compose::mount(&self.engine, &child.engine, namespace(prefix.into())?)
+    }
+
+    /// Shows what was mounted no longer; whether it was there. Calls that are under way go on.
+    ///
+    /// # Errors
+    ///
+    /// When what is left cannot be shown; then nothing is changed.
+    pub fn unmount(&self, mount: SourceId) -> Result<bool> {
+        let detached = self
+            .engine
+            .registry
+            .rearrange(|sources| Ok(sources.detach(mount)));
+        detached.map(|(_, was_there)| was_there)
+    }
+
+    /// As [`FastMcp::import_server`], while the server runs.
+    ///
+    /// # Errors
+    ///
+    /// When `prefix` is unfit, or a name is taken by a component of this server's own and
+    /// [`FastMcp::on_duplicate`] refuses that.
+    pub fn import_server<'a>(
+        &self,
+        server: &Self,
+        prefix: impl Into<Option<&'a str>>,
+    ) -> Result<()> {
+        let copies = compose::copies(&server.engine, namespace(prefix.into())?.as_ref())?;
+        self.add(copies)
+    }
+
+    /// Adds a tool.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built, or its name is taken and [`FastMcp::on_duplicate`] refuses that.
+    pub fn add_tool(&self, tool: impl IntoTool) -> Result<()> {
+        self.add(vec![tool.into_tool().build()?])
+    }
+
+    /// Adds a resource or a template.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_tool`].
+    pub fn add_resource(&self, resource: impl IntoResource) -> Result<()> {
+        self.add(vec![resource.into_resource().build()?])
+    }
+
+    /// Adds a prompt.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_tool`].
+    pub fn add_prompt(&self, prompt: impl IntoPrompt) -> Result<()> {
+        self.add(vec![prompt.into_prompt().build()?])
+    }
+
+    /// Adds a component that was made by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_tool`].
+    pub fn add_component(&self, component: Component) -> Result<()> {
+        self.add(vec![component])
+    }
+
+    /// Takes away a tool of the server's own, in all its versions.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn remove_tool(&self, name: &str) -> Result<()> {
+        self.remove(&[Kind::Tool], name, "tool")
+    }
+
+    /// Takes away a resource of the server's own by its URI, or a template by its form.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn remove_resource(&self, uri: &str) -> Result<()> {
+        self.remove(&[Kind::Resource, Kind::Template], uri, "resource")
+    }
+
+    /// Takes away a prompt of the server's own, in all its versions.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn remove_prompt(&self, name: &str) -> Result<()> {
+        self.remove(&[Kind::Prompt], name, "prompt")
+    }
+
+    fn add(&self, components: Vec<Component>) -> Result<()> {
+        let added = self.engine.registry.edit(|own| {
+            own.extend(components.into_iter().map(Arc::new));
+        });
+        added.map(drop)
+    }
+
+    fn remove(&self, kinds: &[Kind], key: &str, what: &str) -> Result<()> {
+        let removed = self.engine.registry.rearrange(|sources| {
+            let before = sources.own.len();
+            sources
+                .own
+                .retain(|one| one.key() != key || !kinds.contains(&one.kind()));
+            if sources.own.len() < before {
+                return Ok(());
+            }
+            let shown: String = key.chars().take(128).collect();
+            Err(Error::not_found(format!(
+                "server `{}` has no {what} `{shown}` of its own",
+                self.name()
+            )))
+        });
+        removed.map(drop)
+    }
+}
