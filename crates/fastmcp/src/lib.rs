@@ -39,6 +39,8 @@ pub mod seal;
 pub mod server;
 mod session;
 pub mod skill;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transform;
 
 pub use client::Client;

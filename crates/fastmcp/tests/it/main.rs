@@ -39,4 +39,6 @@ mod tasks;
 #[cfg(test)]
 mod tasks_requested;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tools;
