@@ -30,6 +30,7 @@ pub mod context;
 mod engine;
 pub mod error;
 pub mod gate;
+pub mod openapi;
 pub mod proxy;
 pub mod registry;
 mod respond;

@@ -25,6 +25,8 @@ mod listen;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod proxy;
