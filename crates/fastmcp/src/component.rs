@@ -1,10 +1,16 @@
 //! Tools, resources and prompts.
 
 mod behind;
+mod bundle;
+pub mod check;
 mod completion;
 pub mod macros;
+mod mark;
+mod media;
+pub(crate) mod media_type;
 pub mod prompt;
 pub mod resource;
+pub mod source;
 pub(crate) mod template;
 pub mod tool;
 
@@ -13,6 +19,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -37,12 +44,17 @@ use crate::{
 
 pub use crate::{call::Kind, schema};
 pub(crate) use behind::Behind;
+pub use bundle::{Bundle, Tools};
+pub use check::{Invalid, Valid, Validate};
 pub use completion::{Complete, CompletionOutput};
+pub use mark::Deprecation;
+pub(crate) use mark::Marks;
+pub use media::{Audio, File, Image, IntoContent};
 pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
 pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;
 pub(crate) use template::percent_decode;
-pub use tool::{Image, IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
+pub use tool::{IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
 
 /// The code of a component.
 pub trait Handler: Send + Sync + 'static {
@@ -97,6 +109,9 @@ pub struct Component {
     needs: Needs,
     behind: Option<Arc<dyn Behind>>,
     imported: bool,
+    deprecation: Option<Arc<Deprecation>>,
+    feature: Option<String>,
+    timeout: Option<Duration>,
 }
 
 /// What a resource is to a skill.
@@ -140,6 +155,9 @@ impl Component {
             needs: Needs::default(),
             behind: None,
             imported: false,
+            deprecation: None,
+            feature: None,
+            timeout: None,
         }
     }
 
@@ -268,6 +286,44 @@ impl Component {
     #[must_use]
     pub const fn needs(&self) -> &Needs {
         &self.needs
+    }
+
+    pub(crate) fn with_marks(mut self, marks: Marks) -> Self {
+        if let Some(deprecation) = marks.deprecation() {
+            self.handler = Arc::new(mark::Counted {
+                handler: self.handler.clone(),
+                deprecation: Arc::clone(&deprecation),
+                key: self.key().to_owned(),
+            });
+            self.deprecation = Some(deprecation);
+        }
+        self.feature = marks.feature;
+        self
+    }
+
+    /// That the component is on its way out, where it is.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&Deprecation> {
+        self.deprecation.as_deref()
+    }
+
+    /// The feature of which it is a part: it is there on servers that enable this.
+    #[must_use]
+    pub fn feature(&self) -> Option<&str> {
+        self.feature.as_deref()
+    }
+
+    /// Ends calls that take longer, as [`ToolBuilder::timeout`] does.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a call may take, where the component itself says so.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Attaches a value of the source of this component, for its gate.

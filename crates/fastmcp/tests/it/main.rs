@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod arguments;
+#[cfg(test)]
 mod ask;
 #[cfg(test)]
 mod bounds;
@@ -21,19 +23,29 @@ mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod inject;
+#[cfg(test)]
 mod listen;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
+<<<<<<< HEAD
 mod openapi;
+=======
+mod outputs;
+>>>>>>> 9f0b66e (macros: values are handed in, methods of a value are components, arguments have bounds and checks; text that is the JSON of what is wanted is taken for it; timeouts, deprecation and features)
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod reach;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod rounds;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod stdio;
 #[cfg(test)]
