@@ -314,7 +314,7 @@ async fn the_time_in_which_a_user_thinks_does_not_count() {
             let city = json!({"name": "Rome"});
             Ok(ElicitResult::accept(city.as_object().unwrap().clone()))
         })
-        .connect(&server)
+        .connect_server(&server)
         .await
         .unwrap();
     let result = client.call_tool("asks", json!({})).await.unwrap();
