@@ -7,6 +7,7 @@ pub mod prompt;
 pub mod resource;
 pub(crate) mod template;
 pub mod tool;
+mod version;
 
 use std::{
     any::Any,
@@ -28,6 +29,7 @@ use fastmcp_protocol::{
     wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome},
@@ -43,6 +45,7 @@ pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;
 pub(crate) use template::percent_decode;
 pub use tool::{Image, IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
+pub use version::{Version, VersionSpec};
 
 /// The code of a component.
 pub trait Handler: Send + Sync + 'static {
@@ -97,6 +100,7 @@ pub struct Component {
     needs: Needs,
     behind: Option<Arc<dyn Behind>>,
     imported: bool,
+    version: Option<Version>,
 }
 
 /// What a resource is to a skill.
@@ -140,6 +144,7 @@ impl Component {
             needs: Needs::default(),
             behind: None,
             imported: false,
+            version: None,
         }
     }
 
@@ -188,6 +193,47 @@ impl Component {
     #[must_use]
     pub fn code(&self) -> Arc<dyn Handler> {
         Arc::clone(&self.handler)
+    }
+
+    /// Gives the component a version, which clients are told in `_meta.fastmcp.version`. Of several versions
+    /// of one name, lists show the highest and calls reach it, unless they name another one there.
+    #[must_use]
+    pub fn with_version(mut self, version: Version) -> Self {
+        self.tell("version", version.as_str().into());
+        self.version = Some(version);
+        self
+    }
+
+    /// The version.
+    #[must_use]
+    pub const fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
+    /// Tells clients something in `_meta.fastmcp`.
+    pub(crate) fn tell(&mut self, name: &str, value: Value) {
+        let meta = match &mut self.definition {
+            Definition::Tool(definition) => &mut definition.meta,
+            Definition::Resource(definition) => &mut definition.meta,
+            Definition::Template(definition) => &mut definition.meta,
+            Definition::Prompt(definition) => &mut definition.meta,
+        };
+        let told = meta
+            .get_or_insert_default()
+            .0
+            .entry("fastmcp")
+            .or_insert_with(|| json!({}));
+        if let Some(told) = told.as_object_mut() {
+            told.insert(name.to_owned(), value);
+        }
+        self.hash = OnceLock::new();
+    }
+
+    /// The same component with these tags alone.
+    #[must_use]
+    pub(crate) fn replace_tags(mut self, tags: BTreeSet<String>) -> Self {
+        self.tags = tags;
+        self
     }
 
     /// Says that another server answers for the component.
@@ -435,6 +481,14 @@ impl Component {
     pub(crate) fn handler(&self) -> &dyn Handler {
         &*self.handler
     }
+}
+
+/// Gives a component its version, where it has one.
+pub(crate) fn versioned(component: Component, version: Option<String>) -> Result<Component> {
+    Ok(match version {
+        Some(version) => component.with_version(Version::parse(&version)?),
+        None => component,
+    })
 }
 
 /// Refuses icons that clients must not fetch.

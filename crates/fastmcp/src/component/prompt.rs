@@ -33,6 +33,7 @@ pub struct PromptBuilder {
     scopes: Vec<String>,
     tags: Vec<String>,
     needs: Needs,
+    version: Option<String>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -62,6 +63,7 @@ impl PromptBuilder {
             scopes: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
+            version: None,
         }
     }
 
@@ -108,6 +110,13 @@ impl PromptBuilder {
         self
     }
 
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -122,10 +131,12 @@ impl PromptBuilder {
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
         component::check_icons(self.prompt.icons.as_deref())
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
-        Ok(Component::new(Definition::Prompt(self.prompt), call)
+        let component = Component::new(Definition::Prompt(self.prompt), call)
             .with_required_scopes(self.scopes)
             .with_tags(self.tags)
-            .with_needs(self.needs))
+            .with_needs(self.needs);
+        component::versioned(component, self.version)
+            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))
     }
 }
 

@@ -43,6 +43,7 @@ pub struct ResourceBuilder {
     scopes: Vec<String>,
     tags: Vec<String>,
     needs: Needs,
+    version: Option<String>,
     call: Result<(Option<UriTemplate>, Call)>,
 }
 
@@ -78,6 +79,7 @@ impl ResourceBuilder {
             scopes: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
+            version: None,
             call,
         }
     }
@@ -166,6 +168,13 @@ impl ResourceBuilder {
         self
     }
 
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -227,10 +236,13 @@ impl ResourceBuilder {
         .with_cache_hint(self.cache_hint)
         .with_tags(self.tags)
         .with_needs(self.needs);
-        Ok(match template {
+        let component = match template {
             Some(template) => component.with_template(template),
             None => component,
-        })
+        };
+        let key = component.key().to_owned();
+        component::versioned(component, self.version)
+            .map_err(|e| Error::internal(format!("resource `{key}`: {}", e.message())))
     }
 }
 

@@ -42,6 +42,7 @@ pub struct ToolBuilder {
     scopes: Vec<String>,
     tags: Vec<String>,
     needs: Needs,
+    version: Option<String>,
     begins_task: bool,
 }
 
@@ -111,6 +112,7 @@ impl ToolBuilder {
             scopes: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
+            version: None,
             begins_task: false,
         }
     }
@@ -207,6 +209,13 @@ impl ToolBuilder {
         self
     }
 
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -254,11 +263,12 @@ impl ToolBuilder {
                 call,
             );
         }
-        Ok(Component::new(Definition::Tool(tool), call)
+        let component = Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
             .with_begins_task(self.begins_task)
             .with_tags(self.tags)
-            .with_needs(self.needs))
+            .with_needs(self.needs);
+        component::versioned(component, self.version).map_err(|e| wrong(&e))
     }
 }
 

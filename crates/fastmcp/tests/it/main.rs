@@ -44,3 +44,5 @@ mod tasks_requested;
 mod testing;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod transform;
