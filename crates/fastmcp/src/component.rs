@@ -13,6 +13,7 @@ pub mod resource;
 pub mod source;
 pub(crate) mod template;
 pub mod tool;
+mod version;
 
 use std::{
     any::Any,
@@ -35,6 +36,7 @@ use fastmcp_protocol::{
     wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome},
@@ -55,6 +57,7 @@ pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;
 pub(crate) use template::percent_decode;
 pub use tool::{IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
+pub use version::{Version, VersionSpec};
 
 /// The code of a component.
 pub trait Handler: Send + Sync + 'static {
@@ -112,6 +115,7 @@ pub struct Component {
     deprecation: Option<Arc<Deprecation>>,
     feature: Option<String>,
     timeout: Option<Duration>,
+    version: Option<Version>,
 }
 
 /// What a resource is to a skill.
@@ -158,6 +162,7 @@ impl Component {
             deprecation: None,
             feature: None,
             timeout: None,
+            version: None,
         }
     }
 
@@ -206,6 +211,47 @@ impl Component {
     #[must_use]
     pub fn code(&self) -> Arc<dyn Handler> {
         Arc::clone(&self.handler)
+    }
+
+    /// Gives the component a version, which clients are told in `_meta.fastmcp.version`. Of several versions
+    /// of one name, lists show the highest and calls reach it, unless they name another one there.
+    #[must_use]
+    pub fn with_version(mut self, version: Version) -> Self {
+        self.tell("version", version.as_str().into());
+        self.version = Some(version);
+        self
+    }
+
+    /// The version.
+    #[must_use]
+    pub const fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
+    /// Tells clients something in `_meta.fastmcp`.
+    pub(crate) fn tell(&mut self, name: &str, value: Value) {
+        let meta = match &mut self.definition {
+            Definition::Tool(definition) => &mut definition.meta,
+            Definition::Resource(definition) => &mut definition.meta,
+            Definition::Template(definition) => &mut definition.meta,
+            Definition::Prompt(definition) => &mut definition.meta,
+        };
+        let told = meta
+            .get_or_insert_default()
+            .0
+            .entry("fastmcp")
+            .or_insert_with(|| json!({}));
+        if let Some(told) = told.as_object_mut() {
+            told.insert(name.to_owned(), value);
+        }
+        self.hash = OnceLock::new();
+    }
+
+    /// The same component with these tags alone.
+    #[must_use]
+    pub(crate) fn replace_tags(mut self, tags: BTreeSet<String>) -> Self {
+        self.tags = tags;
+        self
     }
 
     /// Says that another server answers for the component.
@@ -491,6 +537,14 @@ impl Component {
     pub(crate) fn handler(&self) -> &dyn Handler {
         &*self.handler
     }
+}
+
+/// Gives a component its version, where it has one.
+pub(crate) fn versioned(component: Component, version: Option<String>) -> Result<Component> {
+    Ok(match version {
+        Some(version) => component.with_version(Version::parse(&version)?),
+        None => component,
+    })
 }
 
 /// Refuses icons that clients must not fetch.

@@ -230,11 +230,8 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "compose",
             "provider",
             "server",
-<<<<<<< HEAD
             "openapi",
-=======
             "dependencies",
->>>>>>> 9f0b66e (macros: values are handed in, methods of a value are components, arguments have bounds and checks; text that is the JSON of what is wanted is taken for it; timeouts, deprecation and features)
             "client",
             "proxy",
             "testing",

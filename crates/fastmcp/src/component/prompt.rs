@@ -34,6 +34,7 @@ pub struct PromptBuilder {
     tags: Vec<String>,
     needs: Needs,
     marks: Marks,
+    version: Option<String>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -64,6 +65,7 @@ impl PromptBuilder {
             tags: Vec::new(),
             needs: Needs::default(),
             marks: Marks::default(),
+            version: None,
         }
     }
 
@@ -126,6 +128,13 @@ impl PromptBuilder {
         self
     }
 
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -143,11 +152,13 @@ impl PromptBuilder {
         let mut prompt = self.prompt;
         self.marks
             .describe(&mut prompt.description, &mut prompt.meta);
-        Ok(Component::new(Definition::Prompt(prompt), call)
+        let component = Component::new(Definition::Prompt(prompt), call)
             .with_required_scopes(self.scopes)
             .with_tags(self.tags)
             .with_needs(self.needs)
-            .with_marks(self.marks))
+            .with_marks(self.marks);
+        component::versioned(component, self.version)
+            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))
     }
 }
 

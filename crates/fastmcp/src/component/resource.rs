@@ -45,6 +45,7 @@ pub struct ResourceBuilder {
     needs: Needs,
     marks: Marks,
     unscreened: Vec<String>,
+    version: Option<String>,
     call: Result<(Option<UriTemplate>, Call)>,
 }
 
@@ -89,6 +90,7 @@ impl ResourceBuilder {
             needs: Needs::default(),
             marks: Marks::default(),
             unscreened: Vec::new(),
+            version: None,
             call,
         }
     }
@@ -208,6 +210,13 @@ impl ResourceBuilder {
         self
     }
 
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -274,10 +283,13 @@ impl ResourceBuilder {
         .with_tags(self.tags)
         .with_needs(self.needs)
         .with_marks(self.marks);
-        Ok(match template {
+        let component = match template {
             Some(template) => component.with_template(template),
             None => component,
-        })
+        };
+        let key = component.key().to_owned();
+        component::versioned(component, self.version)
+            .map_err(|e| Error::internal(format!("resource `{key}`: {}", e.message())))
     }
 }
 

@@ -44,6 +44,7 @@ pub struct ToolBuilder {
     needs: Needs,
     marks: Marks,
     timeout: Option<Duration>,
+    version: Option<String>,
     begins_task: bool,
 }
 
@@ -108,6 +109,7 @@ impl ToolBuilder {
             needs: Needs::default(),
             marks: Marks::default(),
             timeout: None,
+            version: None,
             begins_task: false,
         }
     }
@@ -230,6 +232,13 @@ impl ToolBuilder {
         self
     }
 
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -278,13 +287,14 @@ impl ToolBuilder {
                 call,
             );
         }
-        Ok(Component::new(Definition::Tool(tool), call)
+        let component = Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
             .with_begins_task(self.begins_task)
             .with_tags(self.tags)
             .with_needs(self.needs)
             .with_marks(self.marks)
-            .with_timeout(self.timeout))
+            .with_timeout(self.timeout);
+        component::versioned(component, self.version).map_err(|e| wrong(&e))
     }
 }
 

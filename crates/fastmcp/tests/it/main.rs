@@ -29,11 +29,9 @@ mod listen;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
-<<<<<<< HEAD
 mod openapi;
-=======
+#[cfg(test)]
 mod outputs;
->>>>>>> 9f0b66e (macros: values are handed in, methods of a value are components, arguments have bounds and checks; text that is the JSON of what is wanted is taken for it; timeouts, deprecation and features)
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
@@ -56,3 +54,5 @@ mod tasks_requested;
 mod testing;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod transform;
