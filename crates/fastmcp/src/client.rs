@@ -118,7 +118,7 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn connect(server: &Server) -> Result<Self> {
-        Self::connect_as(server, Caller::local()).await
+        Self::connect_as(server, server.local_caller().clone()).await
     }
 
     /// Connects to `server` as `caller`, and hears of everything.

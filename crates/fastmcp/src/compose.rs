@@ -191,6 +191,10 @@ impl Linked for Mount {
         self.child.class(caller)
     }
 
+    fn is_checked(&self) -> bool {
+        self.child.is_checked(&self.child.registry.snapshot())
+    }
+
     fn registry(&self) -> &Registry {
         &self.child.registry
     }
@@ -206,6 +210,7 @@ impl Handler for Passed {
     fn call(&self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
         let (server, component) = (Arc::clone(&self.server), Arc::clone(&self.component));
         Box::pin(async move {
+            server.life.start(&server.tracker).await?;
             let context = context.at(Arc::clone(&server) as Arc<dyn Home>);
             let target = Target {
                 component: Arc::clone(&component),

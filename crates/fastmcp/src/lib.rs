@@ -35,6 +35,7 @@ pub mod openapi;
 pub mod proxy;
 pub mod registry;
 mod respond;
+pub mod route;
 mod router;
 pub mod schema;
 pub mod seal;
@@ -46,6 +47,7 @@ pub mod testing;
 pub mod transform;
 
 pub use client::Client;
+pub use component::authorize;
 pub use component::{
     Audio, Bundle, Component, File, Image, IntoContent, IntoPrompt, IntoResource, IntoTool,
     Invalid, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult, Tools,
@@ -61,7 +63,8 @@ pub use fastmcp_store as store;
 pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
 pub use proxy::Proxy;
-pub use server::{FastMcp, Server, TaskLimits};
+pub use route::Route;
+pub use server::{FastMcp, Lifespan, Server, TaskLimits, Transport};
 pub use skill::Skill;
 
 /// What most servers need.

@@ -147,6 +147,7 @@ pub struct Snapshot {
     linked: Vec<Arc<dyn Linked>>,
     /// Whether something has a version.
     versions: bool,
+    has_checks: bool,
     pages: Mutex<Pages>,
 }
 
@@ -206,12 +207,14 @@ struct Pages {
 
 impl Pages {
     fn keep(&mut self, key: PageKey, page: ByteString) {
-        if self.encoded.len() >= MAX_PAGES || self.bytes + page.len() > MAX_PAGE_BYTES {
+        let key_bytes = key.allowed.as_ref().map_or(0, Vec::len);
+        let bytes = key_bytes + page.len();
+        if self.encoded.len() >= MAX_PAGES || self.bytes + bytes > MAX_PAGE_BYTES {
             *self = Self::default();
         }
-        self.bytes += page.len();
+        self.bytes += bytes;
         if let Some(before) = self.encoded.insert(key, page) {
-            self.bytes -= before.len();
+            self.bytes -= key_bytes + before.len();
         }
     }
 }
@@ -220,6 +223,9 @@ impl Pages {
 pub(crate) struct PageKey {
     pub(crate) kind: Kind,
     pub(crate) class: Class,
+    /// Which components checks allow the caller, in their order; none where nothing is checked. What a list
+    /// shows follows from this and the class alone, whatever the checks look at.
+    pub(crate) allowed: Option<Vec<bool>>,
     pub(crate) version: ProtocolVersion,
     pub(crate) offset: usize,
     /// Whether the client shows documents of MCP Apps.
@@ -253,6 +259,7 @@ impl Snapshot {
             open: sources.is_open(),
             versions,
             linked: sources.linked().cloned().collect(),
+            has_checks: components.iter().any(|c| !c.checks().is_empty()),
             has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
             index,
@@ -310,6 +317,11 @@ impl Snapshot {
     /// Whether a tool is for documents of MCP Apps alone.
     pub(crate) const fn has_app_only(&self) -> bool {
         self.has_app_only
+    }
+
+    /// Whether a component decides itself who may use it.
+    pub(crate) const fn has_checks(&self) -> bool {
+        self.has_checks
     }
 
     /// Whether one of the resources is the manifest of a skill.
@@ -463,6 +475,7 @@ mod tests {
         let key = |offset| PageKey {
             kind: Kind::Tool,
             class: Class::default(),
+            allowed: None,
             version: ProtocolVersion::LATEST,
             apps: false,
             offset,

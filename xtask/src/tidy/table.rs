@@ -222,6 +222,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "gate",
             "registry",
             "respond",
+            "route",
             "engine",
             "router",
             "session",

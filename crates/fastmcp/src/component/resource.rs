@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     app::{self, ResourceUi},
     content::{Annotations, Icon, Meta, ResourceContents},
@@ -15,7 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Json, Marks, UriTemplate, template},
+    component::{
+        self, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate, template,
+    },
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -41,6 +44,7 @@ pub struct ResourceBuilder {
     cache_hint: CacheHint,
     ui: Option<ResourceUi>,
     scopes: Vec<String>,
+    checks: Vec<SharedCheck>,
     tags: Vec<String>,
     needs: Needs,
     marks: Marks,
@@ -86,6 +90,7 @@ impl ResourceBuilder {
             cache_hint: CacheHint::default(),
             ui: None,
             scopes: Vec::new(),
+            checks: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
             marks: Marks::default(),
@@ -217,6 +222,16 @@ impl ResourceBuilder {
         self
     }
 
+    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
+    #[must_use]
+    pub fn auth<F>(mut self, check: F) -> Self
+    where
+        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
+    {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -279,6 +294,7 @@ impl ResourceBuilder {
             }
         })
         .with_required_scopes(self.scopes)
+        .with_checks(self.checks)
         .with_cache_hint(self.cache_hint)
         .with_tags(self.tags)
         .with_needs(self.needs)

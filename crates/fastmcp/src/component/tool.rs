@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Raw,
     app::{self, ToolUi},
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Marks},
+    component::{self, Component, Decision, Definition, Marks, SharedCheck},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -40,6 +41,7 @@ pub struct ToolBuilder {
     replaced: bool,
     ui: Option<ToolUi>,
     scopes: Vec<String>,
+    checks: Vec<SharedCheck>,
     tags: Vec<String>,
     needs: Needs,
     marks: Marks,
@@ -105,6 +107,7 @@ impl ToolBuilder {
             replaced: false,
             ui: None,
             scopes: Vec::new(),
+            checks: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
             marks: Marks::default(),
@@ -239,6 +242,16 @@ impl ToolBuilder {
         self
     }
 
+    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
+    #[must_use]
+    pub fn auth<F>(mut self, check: F) -> Self
+    where
+        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
+    {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -289,6 +302,7 @@ impl ToolBuilder {
         }
         let component = Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
+            .with_checks(self.checks)
             .with_begins_task(self.begins_task)
             .with_tags(self.tags)
             .with_needs(self.needs)

@@ -40,6 +40,9 @@ pub(crate) trait Linked: fmt::Debug + Send + Sync {
     /// Callers for whom the other server shows the same.
     fn class(&self, caller: &Caller) -> Class;
 
+    /// Whether checks decide on what the other server shows.
+    fn is_checked(&self) -> bool;
+
     /// What the other server has.
     fn registry(&self) -> &Registry;
 }

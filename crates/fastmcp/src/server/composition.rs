@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{FastMcp, Server};
+use super::{FastMcp, Lifespan, Server, Serving};
 use crate::{
     call::Kind,
     component::{Component, IntoPrompt, IntoResource, IntoTool},
     compose,
+    engine::life::Begin,
     error::{Error, Result},
     registry::{Duplicates, Filter, Rules, Shape, SourceId, Sources, Verdict},
     transform::{Host, Namespace, Transform},
@@ -33,6 +34,15 @@ impl Composition {
         });
         Sources::own(own.into_iter().chain(imports).collect(), self.duplicates)
             .with_shapes(shapes.collect(), std::mem::take(&mut self.rules))
+    }
+
+    /// Begins what is shown live with the server, and ends it with it unless something else uses it.
+    pub(super) fn begins(&self) -> Vec<Begin> {
+        let children = self.mounts.iter().map(|(child, _)| child.clone());
+        let begun = children.filter(|child| !child.engine.life.is_plain());
+        let begin =
+            |child: Server| -> Begin { Box::new(|life| Box::pin(child.begin_within(life))) };
+        begun.map(begin).collect()
     }
 
     /// Adds what is shown live.
@@ -161,6 +171,19 @@ impl FastMcp {
             self.components.push(Err(error));
         }
         self
+    }
+}
+
+impl Server {
+    /// Begins as a part of another server, whose `life` ends it unless something else uses it.
+    async fn begin_within(self, life: Lifespan) -> Result<()> {
+        self.start().await?;
+        let serving = Serving::of(&self.engine);
+        life.on_end(move || async move {
+            drop(serving);
+            self.engine.life.end().await;
+        });
+        Ok(())
     }
 }
 

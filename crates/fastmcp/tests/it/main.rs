@@ -7,6 +7,8 @@ mod arguments;
 #[cfg(test)]
 mod ask;
 #[cfg(test)]
+mod authorize;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod client;
@@ -25,6 +27,8 @@ mod http;
 #[cfg(test)]
 mod inject;
 #[cfg(test)]
+mod lifespan;
+#[cfg(test)]
 mod listen;
 #[cfg(test)]
 mod once;
@@ -42,6 +46,8 @@ mod reach;
 mod resume;
 #[cfg(test)]
 mod rounds;
+#[cfg(test)]
+mod routes;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
