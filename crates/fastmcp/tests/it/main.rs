@@ -56,3 +56,5 @@ mod testing;
 mod tools;
 #[cfg(test)]
 mod transform;
+#[cfg(test)]
+mod ui;
