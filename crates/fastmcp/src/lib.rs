@@ -55,7 +55,10 @@ pub use component::{
     source::{BinaryResource, DirectoryResource, FileResource, HttpResource, TextResource},
 };
 pub use context::{Context, Depends, Elicited, FromContext, Needs, State, Values, get_context};
-pub use error::{Error, Result, ToolError};
+pub use error::{
+    DisabledError, Error, ErrorCategory, ErrorSeverity, McpError, NotFoundError, PromptError,
+    ResourceError, Result, ToolError, ValidationError,
+};
 pub use fastmcp_auth as auth;
 pub use fastmcp_macros::{prompt, resource, tool, tools};
 pub use fastmcp_protocol as protocol;

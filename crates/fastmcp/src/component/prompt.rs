@@ -22,6 +22,11 @@ use crate::{
 };
 
 /// Becomes a prompt: what `#[prompt]` makes, and [`PromptBuilder`].
+#[diagnostic::on_unimplemented(
+    message = "this is not a prompt",
+    label = "neither what `#[prompt]` makes nor a `PromptBuilder`",
+    note = "put `#[prompt]` on the function"
+)]
 pub trait IntoPrompt {
     /// The prompt.
     fn into_prompt(self) -> PromptBuilder;
@@ -191,6 +196,7 @@ impl IntoPrompt for PromptBuilder {
 }
 
 /// What an attribute leaves under the function's name: a function that makes the prompt.
+#[diagnostic::do_not_recommend]
 impl<F, C> IntoPrompt for F
 where
     F: FnOnce() -> C,
@@ -258,6 +264,10 @@ fn strings(input: &Input) -> Result<Map<String, Value>> {
 }
 
 /// What a prompt may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a prompt",
+    note = "return `String`, `PromptMessage`, `Vec<PromptMessage>` or `GetPromptResult`"
+)]
 pub trait PromptOutput: Send {
     /// The messages.
     ///

@@ -25,6 +25,11 @@ use crate::{
 };
 
 /// Becomes a resource: what `#[resource]` makes, and [`ResourceBuilder`].
+#[diagnostic::on_unimplemented(
+    message = "this is not a resource",
+    label = "neither what `#[resource]` makes nor a `ResourceBuilder`",
+    note = "put `#[resource(\"data://config\")]` on the function"
+)]
 pub trait IntoResource {
     /// The resource.
     fn into_resource(self) -> ResourceBuilder;
@@ -335,6 +340,7 @@ impl IntoResource for ResourceBuilder {
 }
 
 /// What an attribute leaves under the function's name: a function that makes the resource.
+#[diagnostic::do_not_recommend]
 impl<F, C> IntoResource for F
 where
     F: FnOnce() -> C,
@@ -377,7 +383,7 @@ where
             .as_ref()
             .and_then(|t| t.matches(&uri))
             .unwrap_or_default();
-        let decoded = template::screen(&params, &served.unscreened)
+        let decoded = template::screen_except(&params, &served.unscreened)
             .and_then(|()| schema::from_strings(&schema, params))
             .and_then(|raw| {
                 schema::decode::<P>(Some(&raw))
@@ -406,6 +412,10 @@ fn has_scheme(uri: &str) -> bool {
 }
 
 /// What a resource may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a resource",
+    note = "return `String`, `Vec<u8>`, `Json(value)` or `ReadResourceResult`"
+)]
 pub trait ResourceOutput: Send {
     /// The MIME type that such values have unless the resource says otherwise.
     #[must_use]

@@ -62,3 +62,5 @@ mod testing;
 mod tools;
 #[cfg(test)]
 mod transform;
+#[cfg(test)]
+mod ui;
