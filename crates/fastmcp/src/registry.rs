@@ -29,8 +29,8 @@ use crate::{
 pub use crate::call::{Change, Kind};
 pub use filter::Filter;
 pub(crate) use filter::{Rules, Verdict};
-pub use source::{Duplicates, SourceId};
-pub(crate) use source::{Linked, Shape, Sources};
+pub use source::{Duplicates, ProviderState, ProviderStatus, SourceId};
+pub(crate) use source::{Linked, Shape, Sources, State, without_duplicates};
 
 /// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
@@ -113,6 +113,12 @@ impl Registry {
 
     pub(crate) fn changes(&self) -> Changes {
         self.changes.clone()
+    }
+
+    /// How the sources beside the server's own components are.
+    pub(crate) fn statuses(&self) -> Vec<ProviderStatus> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.statuses()
     }
 
     /// Whether what `other` has is shown here, directly or through others, or is what is here.
