@@ -385,8 +385,7 @@ impl Snapshot {
         &self,
         gate: &dyn Gate,
         caller: &Caller,
-        kind: Kind,
-        key: &str,
+        (kind, key): (Kind, &str),
         version: &Version,
     ) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
@@ -410,7 +409,7 @@ impl Snapshot {
         let (component, params) = self.of_kind(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
             (gate.exists(caller, component) && component.exists_behind(caller))
-                .then(|| (component, params))
+                .then_some((component, params))
         })?;
         if component.version().is_none() {
             return Some((Arc::clone(component), params));
@@ -429,10 +428,10 @@ impl Snapshot {
         uri: &str,
         version: &Version,
     ) -> Option<Arc<Component>> {
-        let resource = self.find_version(gate, caller, Kind::Resource, uri, version);
+        let resource = self.find_version(gate, caller, (Kind::Resource, uri), version);
         resource.or_else(|| {
             let (template, _) = self.find_resource(gate, caller, uri)?;
-            self.find_version(gate, caller, Kind::Template, template.key(), version)
+            self.find_version(gate, caller, (Kind::Template, template.key()), version)
         })
     }
 
