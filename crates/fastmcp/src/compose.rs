@@ -11,6 +11,7 @@ use std::{
 use fastmcp_auth::Caller;
 use fastmcp_protocol::completion::{CompleteParams, CompleteResult, Reference};
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Change, Follow, Input, Kind, Outcome},
@@ -19,7 +20,7 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     gate::{Class, Leaf, Target},
-    registry::{Linked, Registry, SourceId},
+    registry::{Linked, ProviderState, Registry, SourceId, State},
     transform::Namespace,
 };
 
@@ -87,7 +88,12 @@ pub(crate) fn mount(
     child.registry.changes().follow(&follower);
     let (_, id) = parent.registry.rearrange(|sources| {
         let linked: Arc<dyn Linked> = Arc::clone(&mount) as _;
-        let id = sources.attach(Some(linked));
+        let id = sources.attach(
+            &child.identity.info().name,
+            State::new(ProviderState::Ready),
+            CancellationToken::new(),
+            Some(linked),
+        );
         let _first = mount.source.set(id);
         sources.publish(id, mount.components());
         Ok(id)

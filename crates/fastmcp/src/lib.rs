@@ -32,6 +32,7 @@ mod engine;
 pub mod error;
 pub mod gate;
 pub mod openapi;
+pub mod provider;
 pub mod proxy;
 pub mod registry;
 mod respond;

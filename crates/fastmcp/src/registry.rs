@@ -29,8 +29,8 @@ use crate::{
 pub use crate::call::{Change, Kind};
 pub use filter::Filter;
 pub(crate) use filter::{Rules, Verdict};
-pub use source::{Duplicates, SourceId};
-pub(crate) use source::{Linked, Shape, Sources};
+pub use source::{Duplicates, ProviderState, ProviderStatus, SourceId};
+pub(crate) use source::{Linked, Shape, Sources, State, without_duplicates};
 
 /// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
@@ -113,6 +113,12 @@ impl Registry {
 
     pub(crate) fn changes(&self) -> Changes {
         self.changes.clone()
+    }
+
+    /// How the sources beside the server's own components are.
+    pub(crate) fn statuses(&self) -> Vec<ProviderStatus> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.statuses()
     }
 
     /// Whether what `other` has is shown here, directly or through others, or is what is here.
@@ -379,8 +385,7 @@ impl Snapshot {
         &self,
         gate: &dyn Gate,
         caller: &Caller,
-        kind: Kind,
-        key: &str,
+        (kind, key): (Kind, &str),
         version: &Version,
     ) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
@@ -404,7 +409,7 @@ impl Snapshot {
         let (component, params) = self.of_kind(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
             (gate.exists(caller, component) && component.exists_behind(caller))
-                .then(|| (component, params))
+                .then_some((component, params))
         })?;
         if component.version().is_none() {
             return Some((Arc::clone(component), params));
@@ -423,10 +428,10 @@ impl Snapshot {
         uri: &str,
         version: &Version,
     ) -> Option<Arc<Component>> {
-        let resource = self.find_version(gate, caller, Kind::Resource, uri, version);
+        let resource = self.find_version(gate, caller, (Kind::Resource, uri), version);
         resource.or_else(|| {
             let (template, _) = self.find_resource(gate, caller, uri)?;
-            self.find_version(gate, caller, Kind::Template, template.key(), version)
+            self.find_version(gate, caller, (Kind::Template, template.key()), version)
         })
     }
 

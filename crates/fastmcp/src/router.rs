@@ -80,11 +80,11 @@ fn of_version(
     let (what, found) = match method {
         Method::ToolsCall => (
             "tool",
-            snapshot.find_version(gate, caller, Kind::Tool, target, &wanted),
+            snapshot.find_version(gate, caller, (Kind::Tool, target), &wanted),
         ),
         Method::PromptsGet => (
             "prompt",
-            snapshot.find_version(gate, caller, Kind::Prompt, target, &wanted),
+            snapshot.find_version(gate, caller, (Kind::Prompt, target), &wanted),
         ),
         _ => (
             "resource",

@@ -3,6 +3,7 @@
 mod builder;
 mod composition;
 mod front;
+mod providers;
 mod run;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FastMcp, Lifespan, Server, Serving};
+use super::{FastMcp, Lifespan, Server, Serving, providers::Providers};
 use crate::{
     call::Kind,
     component::{Component, IntoPrompt, IntoResource, IntoTool},
@@ -22,6 +22,7 @@ pub(super) struct Composition {
     transforms: Vec<Arc<dyn Transform>>,
     rules: Rules,
     host: Host,
+    pub(super) providers: Providers,
 }
 
 impl Composition {
@@ -46,12 +47,12 @@ impl Composition {
     }
 
     /// Adds what is shown live.
-    pub(super) fn join(self, server: &Server) -> Result<()> {
+    pub(super) fn join(mut self, server: &Server) -> Result<()> {
         self.host.settle(&server.engine);
         for (child, namespace) in self.mounts {
             compose::mount(&server.engine, &child.engine, namespace)?;
         }
-        Ok(())
+        self.providers.attach(&server.engine, &self.host)
     }
 }
 
@@ -167,9 +168,15 @@ impl FastMcp {
     }
 
     fn rule(mut self, add: impl FnOnce(&mut Rules) -> Result<()>) -> Self {
-        if let Err(error) = add(&mut self.composition.rules) {
-            self.components.push(Err(error));
+        match add(&mut self.composition.rules) {
+            Ok(()) => self,
+            Err(error) => self.refused(error),
         }
+    }
+
+    /// The server cannot be built, for this reason.
+    pub(crate) fn refused(mut self, error: Error) -> Self {
+        self.components.push(Err(error));
         self
     }
 }
@@ -208,7 +215,11 @@ impl Server {
             .engine
             .registry
             .rearrange(|sources| Ok(sources.detach(mount)));
-        detached.map(|(_, was_there)| was_there)
+        let (_, was_there) = detached?;
+        if let Some(stop) = &was_there {
+            stop.cancel();
+        }
+        Ok(was_there.is_some())
     }
 
     /// As [`FastMcp::import_server`], while the server runs.

@@ -39,6 +39,8 @@ mod outputs;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod provider;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod reach;
