@@ -30,6 +30,7 @@ pub mod context;
 pub mod dependencies;
 mod engine;
 pub mod error;
+pub mod folder;
 pub mod gate;
 pub mod openapi;
 pub mod provider;

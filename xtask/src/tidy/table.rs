@@ -232,6 +232,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "provider",
             "server",
             "openapi",
+            "folder",
             "dependencies",
             "client",
             "proxy",

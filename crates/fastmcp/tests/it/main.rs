@@ -21,6 +21,8 @@ mod eras;
 #[cfg(test)]
 mod extension;
 #[cfg(test)]
+mod folder;
+#[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod http;
