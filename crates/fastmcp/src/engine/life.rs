@@ -181,6 +181,11 @@ impl Life {
         }
     }
 
+    /// What is handed to whatever begins.
+    pub(crate) const fn lifespan(&self) -> &Lifespan {
+        &self.lifespan
+    }
+
     /// Whether there is nothing to begin and to end.
     pub(crate) const fn is_plain(&self) -> bool {
         self.is_plain

@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{FastMcp, Lifespan, Server, Serving, providers::Providers};
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+use super::{
+    FastMcp, Lifespan, Server, Serving,
+    providers::{Providers, WAIT_WITHIN},
+};
 use crate::{
     call::Kind,
     component::{Component, IntoPrompt, IntoResource, IntoTool},
     compose,
     engine::life::Begin,
     error::{Error, Result},
-    registry::{Duplicates, Filter, Rules, Shape, SourceId, Sources, Verdict},
+    registry::{
+        Duplicates, Filter, ProviderState, ProviderStatus, Rules, Shape, SourceId, Sources, Verdict,
+    },
     transform::{Host, Namespace, Transform},
 };
 
@@ -40,10 +48,12 @@ impl Composition {
     /// Begins what is shown live with the server, and ends it with it unless something else uses it.
     pub(super) fn begins(&self) -> Vec<Begin> {
         let children = self.mounts.iter().map(|(child, _)| child.clone());
-        let begun = children.filter(|child| !child.engine.life.is_plain());
-        let begin =
-            |child: Server| -> Begin { Box::new(|life| Box::pin(child.begin_within(life))) };
-        begun.map(begin).collect()
+        let begun: Vec<_> = children
+            .filter(|child| !child.engine.life.is_plain())
+            .collect();
+        let children = (!begun.is_empty())
+            .then(|| -> Begin { Box::new(|life| Box::pin(begin_together(begun, life))) });
+        children.into_iter().chain(self.providers.begin()).collect()
     }
 
     /// Adds what is shown live.
@@ -181,16 +191,32 @@ impl FastMcp {
     }
 }
 
+/// Begins servers as parts of another one, at the same time. One that fails, or is slow, fails for itself: its
+/// calls say why, or wait.
+async fn begin_together(children: Vec<Server>, life: Lifespan) -> Result<()> {
+    let begun = children
+        .into_iter()
+        .map(|child| child.begin_within(life.clone()));
+    join_all(begun).await;
+    Ok(())
+}
+
 impl Server {
     /// Begins as a part of another server, whose `life` ends it unless something else uses it.
-    async fn begin_within(self, life: Lifespan) -> Result<()> {
-        self.start().await?;
+    async fn begin_within(self, life: Lifespan) {
         let serving = Serving::of(&self.engine);
+        let ends = Arc::clone(&self.engine);
         life.on_end(move || async move {
             drop(serving);
-            self.engine.life.end().await;
+            ends.life.end().await;
         });
-        Ok(())
+        match tokio::time::timeout(WAIT_WITHIN, self.start()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(server = self.name(), %error, "a mounted server did not start");
+            }
+            Err(_) => tracing::warn!(server = self.name(), "a mounted server is slow to start"),
+        }
     }
 }
 
@@ -202,7 +228,14 @@ impl Server {
     ///
     /// When `prefix` is unfit, or this server is part of `child`.
     pub fn mount<'a>(&self, child: &Self, prefix: impl Into<Option<&'a str>>) -> Result<SourceId> {
-        compose::mount(&self.engine, &child.engine, namespace(prefix.into())?)
+        let mount = compose::mount(&self.engine, &child.engine, namespace(prefix.into())?)?;
+        let waits = |one: &ProviderStatus| one.state == ProviderState::Starting;
+        if child.providers().iter().any(waits) && Handle::try_current().is_ok() {
+            // What its providers have, nobody would call before it shows.
+            let starts = child.clone();
+            child.spawn(async move { drop(starts.start().await) });
+        }
+        Ok(mount)
     }
 
     /// Shows what was mounted no longer; whether it was there. Calls that are under way go on.

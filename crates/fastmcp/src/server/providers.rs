@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long the first call waits for providers that are slow to start; they go on starting then.
-const WAIT_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const WAIT_WITHIN: Duration = Duration::from_secs(5);
 
 /// The providers of a server that is not running yet.
 #[derive(Debug, Default)]
