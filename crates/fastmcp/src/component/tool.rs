@@ -32,7 +32,7 @@ pub type ToolResult = CallToolResult;
 #[diagnostic::on_unimplemented(
     message = "this is not a tool",
     label = "neither what `#[tool]` makes nor a `ToolBuilder`",
-    note = "put `#[tool]` on the function, or write `ToolBuilder::new(\"name\", |args: Args, ctx| async { ... })`"
+    note = "put `#[tool]` on the function, or write `ToolBuilder::new(\"name\", |args: Args, ctx| async move {{ ... }})`"
 )]
 pub trait IntoTool {
     /// The tool.

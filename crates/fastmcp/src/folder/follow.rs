@@ -10,13 +10,14 @@ use fastmcp_guard::{
     files::{Entry, EntryKind},
 };
 use tokio::{task::spawn_blocking, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use super::{Contents, Folder, Print, beneath, resource::uri};
 use crate::{
     call::Change,
     component::Component,
     error::Result,
-    registry::{Registry, SourceId},
+    registry::{ProviderState, Registry, SourceId, State},
     server::{Engine, Server},
 };
 
@@ -42,7 +43,8 @@ impl Folder {
         let (print, components) = (contents.print, shared(contents.components));
         let registry = server.registry();
         let (_, id) = registry.rearrange(|sources| {
-            let id = sources.attach(None);
+            let state = State::new(ProviderState::Ready);
+            let id = sources.attach("folder", state, CancellationToken::new(), None);
             sources.publish(id, components);
             Ok(id)
         })?;
