@@ -1,6 +1,7 @@
 //! What stands behind the doors of one server.
 
 mod home;
+mod layered;
 mod own;
 pub(crate) mod session;
 pub(crate) mod task;
@@ -33,6 +34,7 @@ use crate::{
     context::{Context, Shelf},
     error::{Error, Result},
     gate::{Class, Gate, Leaf, Target},
+    middleware::Chains,
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
@@ -121,6 +123,8 @@ pub struct Engine {
     pub(crate) instructions: Option<String>,
     pub(crate) registry: Registry,
     pub(crate) gate: Arc<dyn Gate>,
+    /// The layers by what they are around; none where there are none.
+    pub(crate) layers: Option<Box<Chains>>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) metadata: Option<ResourceMetadata>,
     pub(crate) completer: Option<Arc<dyn Complete>>,
@@ -177,7 +181,7 @@ impl Engine {
         Class(json!(all).to_string().into())
     }
 
-    /// Puts a resolved call through the gate: the one way from a session to a handler.
+    /// Puts a resolved call through the layers and the gate: the one way from a session to a handler.
     pub(crate) fn invoke(
         &self,
         context: Context,
@@ -185,6 +189,11 @@ impl Engine {
         input: Input,
         leaf: Leaf,
     ) -> BoxFuture<'_, Result<Outcome>> {
+        if let Some(layers) = &self.layers
+            && let Some(chain) = layers.call(target.component().kind())
+        {
+            return layered::invoke(self, chain, context, target, (input, leaf));
+        }
         self.gate.invoke(context, target, input, leaf)
     }
 

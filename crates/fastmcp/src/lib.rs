@@ -31,6 +31,7 @@ pub mod dependencies;
 mod engine;
 pub mod error;
 pub mod gate;
+pub mod middleware;
 pub mod openapi;
 pub mod proxy;
 pub mod registry;

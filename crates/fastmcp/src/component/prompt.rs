@@ -1,6 +1,6 @@
 //! Prompts.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use fastmcp_protocol::{
     RpcError,
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome},
-    component::{self, Component, Definition, Marks},
+    component::{self, Around, Component, Definition, Marks},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -35,6 +35,7 @@ pub struct PromptBuilder {
     needs: Needs,
     marks: Marks,
     version: Option<String>,
+    around: Vec<Arc<dyn Around>>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -66,6 +67,7 @@ impl PromptBuilder {
             needs: Needs::default(),
             marks: Marks::default(),
             version: None,
+            around: Vec::new(),
         }
     }
 
@@ -142,6 +144,12 @@ impl PromptBuilder {
         self
     }
 
+    /// Puts code around the handler, within what is around it already.
+    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
+        self.around.push(around);
+        self
+    }
+
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.prompt.name.clone();
         let call = self
@@ -154,6 +162,7 @@ impl PromptBuilder {
             .describe(&mut prompt.description, &mut prompt.meta);
         let component = Component::new(Definition::Prompt(prompt), call)
             .with_required_scopes(self.scopes)
+            .with_around(self.around)
             .with_tags(self.tags)
             .with_needs(self.needs)
             .with_marks(self.marks);

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Json, Marks, UriTemplate, template},
+    component::{self, Around, Component, Definition, Json, Marks, UriTemplate, template},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -47,6 +47,7 @@ pub struct ResourceBuilder {
     unscreened: Vec<String>,
     version: Option<String>,
     call: Result<(Option<UriTemplate>, Call)>,
+    around: Vec<Arc<dyn Around>>,
 }
 
 type Call =
@@ -92,6 +93,7 @@ impl ResourceBuilder {
             unscreened: Vec::new(),
             version: None,
             call,
+            around: Vec::new(),
         }
     }
 
@@ -224,6 +226,12 @@ impl ResourceBuilder {
         self
     }
 
+    /// Puts code around the handler, within what is around it already.
+    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
+        self.around.push(around);
+        self
+    }
+
     pub(crate) fn build(mut self) -> Result<Component> {
         let uri = std::mem::take(&mut self.uri);
         if !has_scheme(&uri) {
@@ -279,6 +287,7 @@ impl ResourceBuilder {
             }
         })
         .with_required_scopes(self.scopes)
+        .with_around(self.around)
         .with_cache_hint(self.cache_hint)
         .with_tags(self.tags)
         .with_needs(self.needs)

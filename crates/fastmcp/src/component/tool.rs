@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Marks},
+    component::{self, Around, Component, Definition, Marks},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -46,6 +46,7 @@ pub struct ToolBuilder {
     timeout: Option<Duration>,
     version: Option<String>,
     begins_task: bool,
+    around: Vec<Arc<dyn Around>>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -111,6 +112,7 @@ impl ToolBuilder {
             timeout: None,
             version: None,
             begins_task: false,
+            around: Vec::new(),
         }
     }
 
@@ -263,6 +265,12 @@ impl ToolBuilder {
         self
     }
 
+    /// Puts code around the handler, within what is around it already.
+    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
+        self.around.push(around);
+        self
+    }
+
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.tool.name.clone();
         let wrong = |why: &dyn std::fmt::Display| Error::internal(format!("tool `{name}`: {why}"));
@@ -290,6 +298,7 @@ impl ToolBuilder {
         let component = Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
             .with_begins_task(self.begins_task)
+            .with_around(self.around)
             .with_tags(self.tags)
             .with_needs(self.needs)
             .with_marks(self.marks)

@@ -22,6 +22,7 @@ use crate::{
     },
     error::{Error, Result},
     gate::{DefaultGate, Gate},
+    middleware::{Chains, IntoLayer, Layer},
     registry::Registry,
     respond::Identity,
     seal::KeyRing,
@@ -49,6 +50,7 @@ pub struct FastMcp {
     pub(super) components: Vec<Result<Component>>,
     pub(super) composition: Composition,
     gate: Arc<dyn Gate>,
+    layers: Vec<Layer>,
     authenticate: Option<Arc<dyn Authenticate>>,
     metadata: Option<ResourceMetadata>,
     completer: Option<Arc<dyn Complete>>,
@@ -81,6 +83,7 @@ impl FastMcp {
             components: Vec::new(),
             composition: Composition::default(),
             gate: Arc::new(DefaultGate),
+            layers: Vec::new(),
             authenticate: None,
             metadata: None,
             completer: None,
@@ -222,6 +225,14 @@ impl FastMcp {
     #[must_use]
     pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
         self.gate = gate;
+        self
+    }
+
+    /// Puts a layer around everything that clients send, within those that were put around before; see
+    /// [`middleware`](crate::middleware).
+    #[must_use]
+    pub fn middleware(mut self, layer: impl IntoLayer) -> Self {
+        self.layers.push(layer.into_layer());
         self
     }
 
@@ -424,6 +435,7 @@ impl FastMcp {
                 instructions: self.instructions,
                 registry: Registry::of(sources)?,
                 gate: self.gate,
+                layers: Chains::of(&self.layers),
                 authenticate: self.authenticate,
                 metadata: self.metadata,
                 completer: self.completer,

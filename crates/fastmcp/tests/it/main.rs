@@ -27,6 +27,8 @@ mod inject;
 #[cfg(test)]
 mod listen;
 #[cfg(test)]
+mod middleware;
+#[cfg(test)]
 mod once;
 #[cfg(test)]
 mod openapi;
