@@ -14,7 +14,7 @@ use fastmcp_protocol::{
 
 use crate::{
     call::{Input, Kind},
-    component::{Component, Version},
+    component::{Component, Definition, Version},
     engine::Engine,
     error::{Error, Result},
     gate::{Leaf, Target},
@@ -209,33 +209,75 @@ pub(crate) fn list(
         apps,
     };
     snapshot.page(key, || {
-        let visible: Vec<_> = snapshot
-            .of_kind(kind)
-            .enumerate()
-            .filter(|(place, c)| match &allowed {
-                Some(allowed) => allowed.get(*place) == Some(&true),
-                None => engine.visible(caller, c),
-            })
-            .map(|(_, component)| component)
-            .filter(|c| c.is_listed() && (apps || !c.is_app_only()))
-            .collect();
-        let visible = snapshot.highest(visible);
-        if offset > 0 && offset >= visible.len() {
-            return Err(Error::protocol(RpcError::invalid_params(
-                "`cursor` is beyond the end of the list",
-            )));
-        }
-        let size = engine.page_size.unwrap_or(usize::MAX);
-        let page: Vec<_> = visible
-            .iter()
-            .skip(offset)
-            .take(size)
-            .map(|c| c.definition())
-            .collect();
-        let end = offset.saturating_add(page.len());
-        let next = (end < visible.len()).then(|| registry::cursor(end));
-        respond::encode_list(kind, version, &page, next)
+        let visible = select(&snapshot, kind, apps, |place, c| match &allowed {
+            Some(allowed) => allowed.get(place) == Some(&true),
+            None => engine.visible(caller, c),
+        });
+        let all: Vec<_> = visible.iter().map(|c| c.definition()).collect();
+        encode(engine, version, kind, offset, &all)
     })
+}
+
+/// What the lists of a caller show.
+pub(crate) fn shown(
+    engine: &Engine,
+    caller: &Caller,
+    kind: Kind,
+    apps: bool,
+) -> Vec<Arc<Component>> {
+    let snapshot = engine.registry.snapshot();
+    let visible = select(&snapshot, kind, apps, |_, c| engine.visible(caller, c));
+    visible.into_iter().cloned().collect()
+}
+
+/// What a list shows to who sees what `sees` says, by the place of a component in the snapshot.
+fn select(
+    snapshot: &Snapshot,
+    kind: Kind,
+    apps: bool,
+    sees: impl Fn(usize, &Arc<Component>) -> bool,
+) -> Vec<&Arc<Component>> {
+    let visible = snapshot
+        .of_kind(kind)
+        .enumerate()
+        .filter(|(place, c)| c.is_listed() && (apps || !c.is_app_only()) && sees(*place, c))
+        .map(|(_, component)| component)
+        .collect();
+    snapshot.highest(visible)
+}
+
+/// The page that a request asks for of a list that is made anew.
+pub(crate) fn page(
+    engine: &Engine,
+    version: ProtocolVersion,
+    kind: Kind,
+    request: &Request,
+    all: &[Definition],
+) -> Result<ByteString> {
+    let p: PaginatedParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    let offset = registry::offset(p.cursor.as_deref()).map_err(Error::protocol)?;
+    let all: Vec<_> = all.iter().collect();
+    encode(engine, version, kind, offset, &all)
+}
+
+fn encode(
+    engine: &Engine,
+    version: ProtocolVersion,
+    kind: Kind,
+    offset: usize,
+    all: &[&Definition],
+) -> Result<ByteString> {
+    if offset > 0 && offset >= all.len() {
+        return Err(Error::protocol(RpcError::invalid_params(
+            "`cursor` is beyond the end of the list",
+        )));
+    }
+    let size = engine.page_size.unwrap_or(usize::MAX);
+    let page: Vec<_> = all.iter().skip(offset).take(size).copied().collect();
+    let end = offset.saturating_add(page.len());
+    let next = (end < all.len()).then(|| registry::cursor(end));
+    respond::encode_list(kind, version, &page, next)
 }
 
 /// Reads the parameters of `completion/complete`.
