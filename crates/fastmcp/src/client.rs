@@ -371,7 +371,7 @@ impl Client {
         arguments: Value,
         options: &CallOptions,
     ) -> Result<CallResult> {
-        let params = named(name, &arguments);
+        let params = named(name, arguments);
         let raw = self.link.request("tools/call", params, options).await?;
         self.result_of(name, &raw)
     }
@@ -413,7 +413,7 @@ impl Client {
     /// Dropped, the call is cancelled.
     pub async fn get_prompt(&self, name: &str, arguments: Value) -> Result<GetPromptResult> {
         Ok(self
-            .request("prompts/get", named(name, &arguments))
+            .request("prompts/get", named(name, arguments))
             .await?
             .decode()?)
     }
@@ -548,8 +548,9 @@ impl fmt::Debug for Client {
     }
 }
 
-fn named(name: &str, arguments: &Value) -> Map<String, Value> {
-    object(json!({"name": name, "arguments": arguments}))
+fn named(name: &str, arguments: Value) -> Map<String, Value> {
+    let name = ("name".to_owned(), Value::from(name));
+    Map::from_iter([name, ("arguments".to_owned(), arguments)])
 }
 
 fn object(value: Value) -> Map<String, Value> {

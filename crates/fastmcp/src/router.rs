@@ -18,7 +18,7 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     gate::{Leaf, Target},
-    registry::{self, PageKey},
+    registry::{self, PageKey, Snapshot},
     respond,
 };
 

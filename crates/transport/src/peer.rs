@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, header::AsHeaderName};
 
 /// Which door a message came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,10 @@ impl Peer {
         }
     }
 
-    /// The value of the header `name`, where it is sent once and is visible ASCII.
+    /// The value of the header `name`, where it is sent once and is visible ASCII. A `HeaderName` is found
+    /// sooner than a text, which is read first.
     #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok(),

@@ -1,6 +1,6 @@
 //! One request and what comes before its answer.
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
@@ -8,7 +8,7 @@ use fastmcp_protocol::{
     logging::LogMessageParams,
 };
 use fastmcp_transport::{Outgoing, WireError};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, poll};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use tokio::{
@@ -247,6 +247,10 @@ impl<'a> Deadline<'a> {
 
     async fn wait<F: Future>(&mut self, future: F) -> Result<F::Output, WireError> {
         let mut future = pin!(future);
+        // What a server of the same process says is there at once, and needs no clock.
+        if let Poll::Ready(output) = poll!(future.as_mut()) {
+            return Ok(output);
+        }
         loop {
             let until = self.idle.min(self.last);
             tokio::select! {

@@ -6,7 +6,7 @@ mod ask;
 mod stream;
 mod task;
 
-use std::{collections::hash_map::Entry, pin::pin, sync::Arc};
+use std::{borrow::Cow, collections::hash_map::Entry, pin::pin, sync::Arc};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
@@ -23,6 +23,7 @@ use fastmcp_protocol::{
 };
 use fastmcp_transport::{Call, Outlet, Reply};
 use futures_util::{FutureExt as _, future::BoxFuture};
+use http::HeaderName;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -44,6 +45,9 @@ use crate::{
 };
 
 pub(super) use stream::listen;
+
+/// Read once, since it is looked for in every message.
+static SESSION: HeaderName = HeaderName::from_static(SESSION_ID);
 
 /// How often a gate may ask before a call counts as stuck.
 const MAX_ROUNDS: usize = 10;
@@ -74,8 +78,8 @@ pub(super) fn answer(
 /// Finds the session that a message names: by header over HTTP, by connection elsewhere.
 fn find(engine: &Engine, exchange: &Exchange) -> Found {
     let key = match exchange.peer.connection {
-        Some(connection) => Some(format!("connection-{connection}")),
-        None => exchange.peer.header(SESSION_ID).map(str::to_owned),
+        Some(connection) => Some(Cow::Owned(format!("connection-{connection}"))),
+        None => exchange.peer.header(&SESSION).map(Cow::Borrowed),
     };
     let Some(key) = key else {
         return Found::Unnamed;
@@ -545,7 +549,7 @@ impl Drop for UnderWay<'_> {
 /// Takes note of a notification.
 fn notify(engine: &Engine, exchange: &Exchange, notification: &Notification) -> Reply {
     let Found::Session(session) = find(engine, exchange) else {
-        return match exchange.peer.header(SESSION_ID) {
+        return match exchange.peer.header(&SESSION) {
             Some(_) => Reply::Status(404),
             None => Reply::Accepted,
         };

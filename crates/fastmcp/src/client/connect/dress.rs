@@ -3,12 +3,15 @@
 use bytestring::ByteString;
 use fastmcp_protocol::{
     ProtocolVersion, RequestId,
+    capability::ClientCapabilities,
     header::{self, encode},
     jsonrpc::encode_call,
-    meta,
+    logging::LoggingLevel,
+    meta::Implementation,
 };
 use fastmcp_transport::{Outgoing, WireKind};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value, json};
 
 use super::Agreed;
@@ -24,21 +27,22 @@ use crate::{
 /// When a parameter cannot be written.
 pub(in crate::client) fn dress(link: &Link, agreed: &Agreed, call: Call<'_>) -> Result<Outgoing> {
     let id = link.next_id();
-    let mut params = call.params.clone();
-    let meta = meta_of(link, agreed, call, id, params.remove("_meta"))?;
-    if !meta.is_empty() {
-        params.insert("_meta".to_owned(), Value::Object(meta));
-    }
+    let params = serde_json::to_string(&Dressed {
+        params: call.params,
+        meta: meta_of(link, agreed, call, id)?,
+    })?;
     let id = RequestId::Number(id);
-    let body = encode_call(
-        Some(&id),
-        call.method,
-        Some(&serde_json::to_string(&params)?),
-    );
-    let mut headers = headers(agreed);
-    if agreed.is_stateless() && link.wire.kind() == WireKind::Http {
-        mirror(link, call, &mut headers)?;
-    }
+    let body = encode_call(Some(&id), call.method, Some(&params));
+    let headers = match link.wire.kind() {
+        // It passes them over, and a map of them costs as much as half of the message.
+        WireKind::Memory => HeaderMap::new(),
+        WireKind::Http if agreed.is_stateless() => {
+            let mut headers = headers(agreed);
+            mirror(link, call, &mut headers)?;
+            headers
+        }
+        _ => headers(agreed),
+    };
     Ok(Outgoing {
         id: Some(id),
         method: call.method.into(),
@@ -107,42 +111,97 @@ pub(super) fn headers(agreed: &Agreed) -> HeaderMap {
     headers
 }
 
+/// The parameters of a request as they are written: those of its call, with another `_meta`.
+struct Dressed<'a> {
+    params: &'a Map<String, Value>,
+    meta: Meta<'a>,
+}
+
+impl Serialize for Dressed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.meta {
+            Meta::Own(own) if own.is_empty() => {}
+            Meta::Own(own) => map.serialize_entry("_meta", own)?,
+            Meta::Merged(all) if all.is_empty() => {}
+            Meta::Merged(all) => map.serialize_entry("_meta", all)?,
+        }
+        for (name, value) in self.params.iter().filter(|(name, _)| *name != "_meta") {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A request's `_meta`.
+enum Meta<'a> {
+    /// Nothing but what the protocol itself says, as of nearly every request: written as it is.
+    Own(Own<'a>),
+    /// That, over what the caller gave.
+    Merged(Map<String, Value>),
+}
+
+/// What the protocol itself says in `_meta`.
+#[derive(Default, Serialize)]
+struct Own<'a> {
+    #[serde(
+        rename = "io.modelcontextprotocol/clientCapabilities",
+        skip_serializing_if = "Option::is_none"
+    )]
+    capabilities: Option<ClientCapabilities>,
+    #[serde(
+        rename = "io.modelcontextprotocol/clientInfo",
+        skip_serializing_if = "Option::is_none"
+    )]
+    info: Option<&'a Implementation>,
+    #[serde(
+        rename = "io.modelcontextprotocol/logLevel",
+        skip_serializing_if = "Option::is_none"
+    )]
+    level: Option<&'static str>,
+    #[serde(
+        rename = "io.modelcontextprotocol/protocolVersion",
+        skip_serializing_if = "Option::is_none"
+    )]
+    version: Option<&'static str>,
+    #[serde(rename = "progressToken", skip_serializing_if = "Option::is_none")]
+    progress_token: Option<i64>,
+}
+
+impl Own<'_> {
+    const fn is_empty(&self) -> bool {
+        self.progress_token.is_none() && self.version.is_none()
+    }
+}
+
 /// The request's `_meta`, over what the caller gave.
-fn meta_of(
-    link: &Link,
-    agreed: &Agreed,
-    call: Call<'_>,
-    id: i64,
-    given: Option<Value>,
-) -> Result<Map<String, Value>> {
-    let mut all = match given {
-        None => Map::new(),
-        Some(Value::Object(given)) => given,
-        Some(_) => return Err(Error::validation("`_meta` must be an object")),
-    };
-    all.extend(call.options.meta.clone());
+fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Result<Meta<'a>> {
     let follows = call.options.on_progress.is_some()
         || link.config.progress
         || link.notices.follows_progress();
-    if follows {
-        all.insert("progressToken".to_owned(), id.into());
-    }
+    let mut own = Own {
+        progress_token: follows.then_some(id),
+        ..Own::default()
+    };
     if agreed.is_stateless() {
-        all.insert(
-            meta::PROTOCOL_VERSION.to_owned(),
-            agreed.version.as_str().into(),
-        );
         let declared = call.options.capabilities.clone();
-        let capabilities = declared.unwrap_or_else(|| link.capabilities());
-        let capabilities = serde_json::to_value(capabilities)?;
-        all.insert(meta::CLIENT_CAPABILITIES.to_owned(), capabilities);
-        let info = serde_json::to_value(&link.config.info)?;
-        all.insert(meta::CLIENT_INFO.to_owned(), info);
-        if let Some(level) = *link.level() {
-            all.insert(meta::LOG_LEVEL.to_owned(), level.as_str().into());
-        }
+        own.version = Some(agreed.version.as_str());
+        own.capabilities = Some(declared.unwrap_or_else(|| link.capabilities()));
+        own.info = Some(&link.config.info);
+        own.level = link.level().map(LoggingLevel::as_str);
     }
-    Ok(all)
+    let given = match call.params.get("_meta") {
+        None if call.options.meta.is_empty() => return Ok(Meta::Own(own)),
+        None => Map::new(),
+        Some(Value::Object(given)) => given.clone(),
+        Some(_) => return Err(Error::validation("`_meta` must be an object")),
+    };
+    let mut all = given;
+    all.extend(call.options.meta.clone());
+    if let Value::Object(own) = serde_json::to_value(own)? {
+        all.extend(own);
+    }
+    Ok(Meta::Merged(all))
 }
 
 /// Adds the headers that mirror `call`.
