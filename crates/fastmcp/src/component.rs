@@ -1,5 +1,6 @@
 //! Tools, resources and prompts.
 
+mod base64;
 mod behind;
 mod bundle;
 pub mod check;
@@ -44,6 +45,7 @@ use crate::{
     error::{Error, Result},
 };
 
+pub use self::base64::Base64;
 pub use crate::{call::Kind, schema};
 pub(crate) use behind::Behind;
 pub use bundle::{Bundle, Tools};

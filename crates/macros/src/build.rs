@@ -44,6 +44,7 @@ const TOOL: Allowed = Allowed {
         "name",
         "title",
         "description",
+        "version",
         "deprecated",
         "feature",
         "timeout",
@@ -67,6 +68,7 @@ const RESOURCE: Allowed = Allowed {
         "title",
         "description",
         "mime_type",
+        "version",
         "deprecated",
         "feature",
     ],
@@ -75,7 +77,14 @@ const RESOURCE: Allowed = Allowed {
 };
 const PROMPT: Allowed = Allowed {
     attribute: "prompt",
-    texts: &["name", "title", "description", "deprecated", "feature"],
+    texts: &[
+        "name",
+        "title",
+        "description",
+        "version",
+        "deprecated",
+        "feature",
+    ],
     flags: &["inline"],
     lists: &["tags", "scopes", "icons"],
 };

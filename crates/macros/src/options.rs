@@ -18,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) title: Option<LitStr>,
     pub(crate) description: Option<LitStr>,
     pub(crate) mime_type: Option<LitStr>,
+    pub(crate) version: Option<LitStr>,
     pub(crate) deprecated: Option<LitStr>,
     pub(crate) feature: Option<LitStr>,
     /// The time in milliseconds.
@@ -150,6 +151,7 @@ impl Options {
             "name" => &mut self.name,
             "title" => &mut self.title,
             "description" => &mut self.description,
+            "version" => &mut self.version,
             "deprecated" => &mut self.deprecated,
             "feature" => &mut self.feature,
             _ => &mut self.mime_type,
@@ -187,6 +189,8 @@ impl Options {
         let description =
             description.map(|text| quote!(let __builder = __builder.description(#text);));
         let title = said(&self.title).map(|text| quote!(let __builder = __builder.title(#text);));
+        let version =
+            said(&self.version).map(|text| quote!(let __builder = __builder.version(#text);));
         let deprecated =
             said(&self.deprecated).map(|text| quote!(let __builder = __builder.deprecated(#text);));
         let feature =
@@ -211,6 +215,7 @@ impl Options {
         quote! {
             #description
             #title
+            #version
             #deprecated
             #feature
             #timeout
