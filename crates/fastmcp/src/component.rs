@@ -1,6 +1,7 @@
 //! Tools, resources and prompts.
 
 pub mod authorize;
+mod base64;
 mod behind;
 mod bundle;
 pub mod check;
@@ -45,6 +46,7 @@ use crate::{
     error::{Error, Result},
 };
 
+pub use self::base64::Base64;
 pub use crate::{call::Kind, schema};
 pub use authorize::Decision;
 pub(crate) use authorize::SharedCheck;

@@ -229,29 +229,6 @@ impl Context {
         &self.0.origin.cancel
     }
 
-    /// Sets `key` for the rest of this request.
-    ///
-    /// # Errors
-    ///
-    /// When `value` cannot be represented as JSON.
-    pub fn set_state<T: Serialize>(&self, key: impl Into<String>, value: T) -> Result<()> {
-        let value = serde_json::to_value(value)?;
-        self.state().insert(key.into(), value);
-        Ok(())
-    }
-
-    /// What was set for `key` during this request, where it has the shape of `T`. See also
-    /// [`Self::get_state_or`].
-    #[must_use]
-    pub fn get_state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let value = self.state().get(key).cloned()?;
-        serde_json::from_value(value).ok()
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sends a log message to the client, if it wants messages of this level. A task has no messages.
     ///
     /// # Cancel safety

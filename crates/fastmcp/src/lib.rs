@@ -52,7 +52,7 @@ pub mod transform;
 pub use client::Client;
 pub use component::authorize;
 pub use component::{
-    Audio, Bundle, Component, File, Image, IntoContent, IntoPrompt, IntoResource, IntoTool,
+    Audio, Base64, Bundle, Component, File, Image, IntoContent, IntoPrompt, IntoResource, IntoTool,
     Invalid, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult, Tools,
     Valid, Validate,
     source::{BinaryResource, DirectoryResource, FileResource, HttpResource, TextResource},

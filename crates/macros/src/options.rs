@@ -18,9 +18,9 @@ pub(crate) struct Options {
     pub(crate) title: Option<LitStr>,
     pub(crate) description: Option<LitStr>,
     pub(crate) mime_type: Option<LitStr>,
+    pub(crate) version: Option<LitStr>,
     pub(crate) deprecated: Option<LitStr>,
     pub(crate) feature: Option<LitStr>,
-    pub(crate) version: Option<LitStr>,
     /// The time in milliseconds.
     pub(crate) timeout: Option<u64>,
     pub(crate) flags: Vec<(Ident, bool)>,
@@ -151,9 +151,9 @@ impl Options {
             "name" => &mut self.name,
             "title" => &mut self.title,
             "description" => &mut self.description,
+            "version" => &mut self.version,
             "deprecated" => &mut self.deprecated,
             "feature" => &mut self.feature,
-            "version" => &mut self.version,
             _ => &mut self.mime_type,
         };
         set(slot, value, &text)
@@ -189,12 +189,12 @@ impl Options {
         let description =
             description.map(|text| quote!(let __builder = __builder.description(#text);));
         let title = said(&self.title).map(|text| quote!(let __builder = __builder.title(#text);));
+        let version =
+            said(&self.version).map(|text| quote!(let __builder = __builder.version(#text);));
         let deprecated =
             said(&self.deprecated).map(|text| quote!(let __builder = __builder.deprecated(#text);));
         let feature =
             said(&self.feature).map(|text| quote!(let __builder = __builder.feature(#text);));
-        let version =
-            said(&self.version).map(|text| quote!(let __builder = __builder.version(#text);));
         let timeout = self.timeout.map(|ms| {
             quote! {
                 let __builder = __builder.timeout(::core::time::Duration::from_millis(#ms));
@@ -215,9 +215,9 @@ impl Options {
         quote! {
             #description
             #title
+            #version
             #deprecated
             #feature
-            #version
             #timeout
             #meta
             #(let __builder = __builder.tag(#tags);)*

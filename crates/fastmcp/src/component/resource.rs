@@ -392,7 +392,7 @@ where
             .as_ref()
             .and_then(|t| t.matches(&uri))
             .unwrap_or_default();
-        let decoded = template::screen_except(&params, &served.unscreened)
+        let decoded = template::screen(&params, &served.unscreened)
             .and_then(|()| schema::from_strings(&schema, params))
             .and_then(|raw| {
                 schema::decode::<P>(Some(&raw))

@@ -32,7 +32,7 @@ pub type ToolResult = CallToolResult;
 #[diagnostic::on_unimplemented(
     message = "this is not a tool",
     label = "neither what `#[tool]` makes nor a `ToolBuilder`",
-    note = "put `#[tool]` on the function, or write `ToolBuilder::new(\"name\", |args: Args, ctx| async move {{ ... }})`"
+    note = "put `#[tool]` on the function, or hand in a `ToolBuilder::new(\"name\", function)`, with an async function of its arguments and a `Context`"
 )]
 pub trait IntoTool {
     /// The tool.
@@ -102,10 +102,7 @@ impl ToolBuilder {
             Box::new(
                 move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
                     match reader.read::<A>(input.args.as_ref(), || context.is_strict()) {
-                        Ok(args) if late => {
-                            let work = function(args, context);
-                            Box::pin(async move { work.await.and_then(wrap_late) })
-                        }
+                        Ok(args) if late => wrapping(function(args, context)),
                         Ok(args) => Box::pin(function(args, context)),
                         Err(error) => Box::pin(async move { Err(error) }),
                     }
@@ -537,6 +534,13 @@ fn wraps_late(schema: &Value) -> bool {
         Some(Value::Array(types)) => types.iter().any(|t| t == "object"),
         _ => true,
     })
+}
+
+/// Puts what `work` ends with under `result`.
+fn wrapping(
+    work: impl Future<Output = Result<Outcome>> + Send + 'static,
+) -> BoxFuture<'static, Result<Outcome>> {
+    Box::pin(async move { work.await.and_then(wrap_late) })
 }
 
 /// Puts an object under `result`, where the schema wants it.

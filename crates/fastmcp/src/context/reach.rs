@@ -1,6 +1,9 @@
 //! What a context tells of its request, beyond what most handlers ask.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+};
 
 use fastmcp_protocol::jsonrpc::encode_call;
 use fastmcp_transport::{Peer, PeerKind};
@@ -33,6 +36,29 @@ impl Context {
         Err(Error::internal(format!(
             "one request has {MAX_NESTED} calls of its own server under way; do its handlers call one another?"
         )))
+    }
+
+    /// Sets `key` for the rest of this request.
+    ///
+    /// # Errors
+    ///
+    /// When `value` cannot be represented as JSON.
+    pub fn set_state<T: Serialize>(&self, key: impl Into<String>, value: T) -> Result<()> {
+        let value = serde_json::to_value(value)?;
+        self.state().insert(key.into(), value);
+        Ok(())
+    }
+
+    /// What was set for `key` during this request, where it has the shape of `T`. See also
+    /// [`Self::get_state_or`].
+    #[must_use]
+    pub fn get_state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let value = self.state().get(key).cloned()?;
+        serde_json::from_value(value).ok()
+    }
+
+    fn state(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was set for `key` during this request, or `default` where nothing was, or nothing of the shape

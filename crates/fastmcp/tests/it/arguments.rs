@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fastmcp::{ToolBuilder, Valid, prelude::*};
+use fastmcp::{Base64, ToolBuilder, Valid, prelude::*};
 use serde_json::Value;
 
 async fn call(client: &Client, name: &str, args: Value) -> String {
@@ -135,8 +135,35 @@ async fn draw(
     )
 }
 
+#[tool]
+async fn upload(data: Base64, on: jiff::civil::Date, at: Option<jiff::Timestamp>) -> String {
+    format!("{} {} {}", data.len(), on.year(), at.is_some())
+}
+
+#[tokio::test]
+async fn bytes_and_dates_are_text_that_is_checked() {
+    let client = client().await;
+    let fine = json!({"data": "AQID", "on": "2026-11-21", "at": "2026-11-21T13:00:00Z"});
+    assert_eq!(call(&client, "upload", fine).await, "3 2026 true");
+    for (field, wrong) in [
+        ("data", json!({"data": "?", "on": "2026-11-21"})),
+        ("on", json!({"data": "", "on": "2026-02-30"})),
+        ("at", json!({"data": "", "on": "2026-11-21", "at": "noon"})),
+    ] {
+        let message = call(&client, "upload", wrong).await;
+        let begins = format!("invalid arguments: `{field}`: ");
+        assert!(message.starts_with(&begins), "{message}");
+    }
+    let tools = client.list_tools().await.unwrap();
+    let upload = tools.iter().find(|t| t.name == "upload").unwrap();
+    let properties = &upload.input_schema.to_value().unwrap()["properties"];
+    assert_eq!(properties["data"]["contentEncoding"], "base64");
+    assert_eq!(properties["on"]["format"], "date");
+}
+
 fn server() -> FastMcp {
     FastMcp::new("arguments")
+        .tool(upload)
         .tool(search)
         .tool(search_all)
         .tool(secure_send_message)

@@ -191,6 +191,31 @@ async fn values_may_come_while_the_server_runs() {
     assert!(call(&client, "greet", ada).await.starts_with("salve Ada"));
 }
 
+#[tokio::test]
+async fn servers_within_servers_keep_their_own_values() {
+    let child = FastMcp::new("child")
+        .state(Greeting("ciao"))
+        .tool(greet)
+        .build()
+        .unwrap();
+    let parent = FastMcp::new("parent")
+        .state(Greeting("hello"))
+        .tool(greet)
+        .import_server(&child, "copy")
+        .mount(&child, "live")
+        .build()
+        .unwrap();
+    let client = Client::connect(&parent).await.unwrap();
+    for (name, says) in [
+        ("greet", "hello"),
+        ("copy_greet", "ciao"),
+        ("live_greet", "ciao"),
+    ] {
+        let said = call(&client, name, json!({"name": "Ada"})).await;
+        assert!(said.starts_with(says), "{name}: {said}");
+    }
+}
+
 struct Weather {
     unit: String,
     asked: AtomicUsize,
