@@ -17,7 +17,8 @@ use serde_json::{Map, Value};
 use crate::{
     call::{Input, Outcome, Payload},
     component::{
-        self, Around, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate, template,
+        self, Around, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate,
+        template,
     },
     context::{Context, Needs},
     error::{Error, Result},

@@ -71,7 +71,7 @@ impl Client {
     ///
     /// Dropped, the call is cancelled, unless it is a task already.
     pub async fn call_tool_as_task(&self, name: &str, arguments: Value) -> Result<TaskHandle> {
-        let params = crate::client::named(name, &arguments);
+        let params = crate::client::named(name, arguments);
         let mut options = CallOptions::new().capabilities(self.with_tasks());
         options.as_task = true;
         let answer = self.link.request("tools/call", params, &options).await?;
