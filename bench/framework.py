@@ -5,9 +5,9 @@ the start of an example.
     bench/framework.py [--rounds 5] [--calls 100000] [--starts 20] [--profile release|gate] [--no-build]
 
 `in-memory` calls a tool through `Client::connect(&server)`, an async one and an inline one, in turn; its
-CPU, and its instructions by callgrind. `demo`, the example of that name, is started again and again: how
-long until its first answer on standard output, what CPU that took, and what is resident afterwards. Writes
-the section `framework` of bench/RESULTS.md. BENCH_TARGET_DIR: where to build.
+CPU, and its instructions by callgrind. `bench-server` is started again and again: how long until its first
+answer over HTTP, what CPU that took, and what is resident afterwards. Writes the section `framework` of
+bench/RESULTS.md. BENCH_TARGET_DIR: where to build. `--no-calls`: the starts alone.
 """
 
 import argparse
@@ -33,7 +33,7 @@ FEW, MANY = 500, 2_500
 
 
 def build(target, profile):
-    command = ["cargo", "build", "--profile", profile, "--bin", "in-memory", "--bin", "demo"]
+    command = ["cargo", "build", "--profile", profile, "--bin", "in-memory", "--bin", "bench-server"]
     subprocess.run([*command, "--target-dir", target], cwd=HERE, check=True)
 
 
@@ -60,22 +60,24 @@ def instructions(folder, tool):
 
 
 def start(folder):
-    """Starts the example once: milliseconds to its answer, milliseconds of CPU for it, resident MiB."""
-    request = (HERE / "requests/start.json").read_bytes()
+    """Starts the server once: milliseconds to its first answer, milliseconds of CPU for it, resident MiB."""
     began = time.perf_counter()
-    with subprocess.Popen([folder / "demo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdin.write(request)
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        took = time.perf_counter() - began
-        proc = pathlib.Path(f"/proc/{process.pid}")
-        # All its threads: each has a clock of its own.
-        ran = sum(int((task / "schedstat").read_text().split()[0]) for task in (proc / "task").iterdir())
-        resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("VmRSS:"))
-        process.stdin.close()
-    if answer.get("result", {}).get("structuredContent") != {"result": 8}:
-        raise Failed(f"demo answers {answer}")
-    return took * 1e3, ran / 1e6, int(resident.split()[1]) / 1024
+    command = [folder / "bench-server", "--bind", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().removeprefix("listening on ").strip()
+            status, body, _ = harness.exchange(url, "/mcp", "modern-add")
+            took = time.perf_counter() - began
+            proc = pathlib.Path(f"/proc/{process.pid}")
+            # Each of its threads has a clock of its own.
+            ran = sum(int((task / "schedstat").read_text().split()[0]) for task in (proc / "task").iterdir())
+            lines = (proc / "status").read_text().splitlines()
+            resident = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+        finally:
+            process.terminate()
+    if status != 200 or json.loads(body)["result"]["structuredContent"] != {"result": 8}:
+        raise Failed(f"the server answers {status}: {body}")
+    return took * 1e3, ran / 1e6, resident / 1024
 
 
 def verdict(value, most):
@@ -83,11 +85,6 @@ def verdict(value, most):
 
 
 def report(calls, counted, starts, loads, options):
-    rows = []
-    for tool, label in TOOLS.items():
-        median, least = statistics.median(calls[tool]), min(calls[tool])
-        rows.append([label, f"**{median:.2f}**", f"{least:.2f}", f"{counted[tool]:,.0f}"])
-    worst = max(statistics.median(calls[tool]) for tool in TOOLS)
     took, ran, resident = ([one[at] for one in starts] for at in range(3))
     wall = statistics.median(took)
     yield "## Within the process, and at the start"
@@ -96,19 +93,27 @@ def report(calls, counted, starts, loads, options):
         f"{options.rounds} interleaved rounds of {options.calls:,} calls, {options.starts} starts, profile "
         f"`{options.profile}`; medians, and the least of all."
     )
-    yield (
-        "### Targets\n\n"
-        f"- CPU of `call_tool` in memory: {worst:.2f} µs, less than {CALL_US:.0f} wanted: {verdict(worst, CALL_US)}.\n"
-        f"- start of `demo` to its first answer: {wall:.1f} ms, less than {START_MS:.0f} wanted: "
-        f"{verdict(wall, START_MS)}.\n"
-        f"- resident afterwards: {max(resident):.1f} MiB, less than {RESIDENT_MIB:.0f} wanted: "
-        f"{verdict(max(resident), RESIDENT_MIB)}."
-    )
-    head = ["`call_tool` through `Client::connect(&server)`", "CPU µs/call", "least", "instructions"]
-    yield harness.table(head, rows)
-    row = [f"{wall:.1f}", f"{min(took):.1f}", f"{statistics.median(ran):.1f}", f"{max(resident):.1f}"]
-    head = ["start of `demo`", "ms to the first answer", "least", "ms of CPU", "RSS MiB"]
-    yield harness.table(head, [["standard input and output", *row]])
+    targets = []
+    if calls:
+        worst = max(statistics.median(seen) for seen in calls.values())
+        met = verdict(worst, CALL_US)
+        targets.append(f"CPU of `call_tool` in memory: {worst:.2f} µs, less than {CALL_US:.0f} wanted: {met}.")
+    met = verdict(wall, START_MS)
+    targets.append(f"start to the first answer: {wall:.1f} ms, less than {START_MS:.0f} wanted: {met}.")
+    most = max(resident)
+    met = verdict(most, RESIDENT_MIB)
+    targets.append(f"resident afterwards: {most:.1f} MiB, less than {RESIDENT_MIB:.0f} wanted: {met}.")
+    yield "### Targets\n\n" + "\n".join(f"- {target}" for target in targets)
+    if calls:
+        rows = []
+        for tool, seen in calls.items():
+            row = [f"**{statistics.median(seen):.2f}**", f"{min(seen):.2f}", f"{counted[tool]:,.0f}"]
+            rows.append([TOOLS[tool], *row])
+        head = ["`call_tool` through `Client::connect(&server)`", "CPU µs/call", "least", "instructions"]
+        yield harness.table(head, rows)
+    row = [f"**{wall:.1f}**", f"{min(took):.1f}", f"{statistics.median(ran):.1f}", f"{most:.1f}"]
+    head = ["start", "ms to the first answer", "least", "ms of CPU", "RSS MiB"]
+    yield harness.table(head, [["`bench-server`, over HTTP", *row]])
 
 
 def main():
@@ -118,19 +123,20 @@ def main():
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--profile", default="release")
     parser.add_argument("--no-build", action="store_true")
+    parser.add_argument("--no-calls", action="store_true")
     options = parser.parse_args()
     target = pathlib.Path(os.environ.get("BENCH_TARGET_DIR", HERE / "target"))
     if not options.no_build:
         build(target, options.profile)
     folder = target / options.profile
     before = os.getloadavg()[0]
-    calls = {tool: [] for tool in TOOLS}
+    calls = {} if options.no_calls else {tool: [] for tool in TOOLS}
     for _ in range(options.rounds):
         for tool, seen in calls.items():
             seen.append(call(folder, tool, options.calls))
     starts = [start(folder) for _ in range(options.starts)]
     loads = (before, os.getloadavg()[0])
-    counted = {tool: instructions(folder, tool) for tool in TOOLS}
+    counted = {tool: instructions(folder, tool) for tool in calls}
     text = "\n\n".join(report(calls, counted, starts, loads, options))
     harness.write_section("framework", text)
     print(text)

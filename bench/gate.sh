@@ -8,7 +8,7 @@
 # BENCH_TARGET_DIR: where to build. Exit 1: over the limit.
 set -euo pipefail
 
-limit=150
+limit=125
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=${BENCH_TARGET_DIR:-$here/target}
 requests=$here/requests

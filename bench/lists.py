@@ -24,7 +24,7 @@ SERVERS = {"list-server": "this framework", "raw-axum": "raw axum"}
 CONNECTIONS = (1, 32)
 REQUEST = "tools"
 # The most that ours may cost, in what the handler by hand costs.
-LIMIT = 1.5
+LIMIT = 1.25
 
 
 def build(target, profile):

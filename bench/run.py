@@ -140,7 +140,7 @@ def report_targets(seen, counted):
     ]
     if counted:
         ratio = counted["bench-server", "modern"] / counted["raw-axum", "modern"]
-        lines.append(verdict("instructions over raw axum", ratio, 1.5))
+        lines.append(verdict("instructions over raw axum", ratio, 1.25))
     return "### Targets\n\n" + "\n".join(lines)
 
 
