@@ -57,12 +57,12 @@ pub struct Input {
     pub uri: Option<ByteString>,
 }
 
-/// How a call ended.
+/// How a call ended: with a `P`, unless the client is asked first.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum Outcome<P = Payload> {
     /// With a result.
-    Complete(Payload),
+    Complete(P),
     /// The client must answer something first.
     InputRequired(Asks),
 }

@@ -83,6 +83,42 @@ where
     }
 }
 
+/// Code around the handler of one component: below the gate, above the handler.
+pub(crate) trait Around: Send + Sync + 'static {
+    /// Handles one call, by [`Inside::run`] or without it.
+    fn call(&self, inside: Inside) -> BoxFuture<'static, Result<Outcome>>;
+}
+
+/// What is left of a call that one [`Around`] has in hand. A clone runs the handler once more.
+#[derive(Clone)]
+pub(crate) struct Inside {
+    pub(crate) component: Arc<Component>,
+    pub(crate) context: Context,
+    pub(crate) input: Input,
+    /// How many are around already.
+    depth: usize,
+}
+
+impl Inside {
+    pub(crate) fn new(component: Arc<Component>, context: Context, input: Input) -> Self {
+        Self {
+            component,
+            context,
+            input,
+            depth: 0,
+        }
+    }
+
+    /// Goes on to the next around, and to the handler in the end.
+    pub(crate) fn run(mut self) -> BoxFuture<'static, Result<Outcome>> {
+        let Some(around) = self.component.around.get(self.depth).map(Arc::clone) else {
+            return self.component.handler.call(self.context, self.input);
+        };
+        self.depth += 1;
+        around.call(self)
+    }
+}
+
 /// What clients are told of a component.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Definition {
@@ -101,6 +137,7 @@ pub enum Definition {
 pub struct Component {
     definition: Definition,
     handler: Arc<dyn Handler>,
+    around: Vec<Arc<dyn Around>>,
     template: Option<UriTemplate>,
     required_scopes: Vec<String>,
     checks: Vec<SharedCheck>,
@@ -150,6 +187,7 @@ impl Component {
             app_only,
             definition,
             handler: Arc::new(handler),
+            around: Vec::new(),
             template: None,
             required_scopes: Vec::new(),
             checks: Vec::new(),
@@ -558,8 +596,35 @@ impl Component {
         self.template.as_ref()
     }
 
-    pub(crate) fn handler(&self) -> &dyn Handler {
-        &*self.handler
+    /// Puts code around the handler; the first is the outermost.
+    pub(crate) fn with_around(mut self, around: Vec<Arc<dyn Around>>) -> Self {
+        self.around = around;
+        self
+    }
+
+    /// Runs the handler, and what is around it.
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        context: Context,
+        input: Input,
+    ) -> BoxFuture<'static, Result<Outcome>> {
+        if self.around.is_empty() {
+            return self.handler.call(context, input);
+        }
+        Inside::new(Arc::clone(self), context, input).run()
+    }
+
+    /// Whether a call that is made twice has the effect of one: reads and prompts, and tools that are
+    /// marked read-only or idempotent.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        match &self.definition {
+            Definition::Tool(tool) => {
+                let hints = tool.annotations.as_ref();
+                tool.is_read_only() || hints.and_then(|h| h.idempotent_hint).unwrap_or(false)
+            }
+            _ => true,
+        }
     }
 }
 

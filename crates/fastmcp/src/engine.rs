@@ -1,6 +1,7 @@
 //! What stands behind the doors of one server.
 
 mod home;
+mod layered;
 pub(crate) mod life;
 mod own;
 pub(crate) mod session;
@@ -34,6 +35,7 @@ use crate::{
     context::{Context, Shelf},
     error::{Error, Result},
     gate::{Authorized, Class, Gate, Leaf, Target},
+    middleware::Chains,
     registry::{Registry, Snapshot},
     respond::Identity,
     route::Routes,
@@ -123,6 +125,8 @@ pub struct Engine {
     pub(crate) instructions: Option<String>,
     pub(crate) registry: Registry,
     pub(crate) gate: Authorized,
+    /// The layers by what they are around; none where there are none.
+    pub(crate) layers: Option<Box<Chains>>,
     /// Who calls from where nobody is authenticated: standard input and output, and the process.
     pub(crate) local: Caller,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
@@ -189,7 +193,7 @@ impl Engine {
         Class(json!(all).to_string().into())
     }
 
-    /// Puts a resolved call through the gate: the one way from a session to a handler.
+    /// Puts a resolved call through the layers and the gate: the one way from a session to a handler.
     pub(crate) fn invoke(
         &self,
         context: Context,
@@ -197,6 +201,11 @@ impl Engine {
         input: Input,
         leaf: Leaf,
     ) -> BoxFuture<'_, Result<Outcome>> {
+        if let Some(layers) = &self.layers
+            && let Some(chain) = layers.call(target.component().kind())
+        {
+            return layered::invoke(self, chain, context, target, (input, leaf));
+        }
         self.gate.invoke(context, target, input, leaf)
     }
 

@@ -94,6 +94,14 @@ impl Leaf {
         }
     }
 
+    /// The same code for another try, where that is the same as one.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.component.is_repeatable().then(|| Self {
+            component: Arc::clone(&self.component),
+            begins: self.begins,
+        })
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -109,15 +117,15 @@ impl Leaf {
             .is_some_and(|p| self.begins || p.begin() == Begin::AtLeaf);
         if !begins {
             let Some(limit) = self.limit(&context) else {
-                return self.component.handler().call(context, input);
+                return self.component.call(context, input);
             };
-            let work = self.component.handler().call(context.clone(), input);
+            let work = self.component.call(context.clone(), input);
             return context.timed(limit, work);
         }
         Box::pin(async move {
             // The gate has let the call through: from here on it may outlive its answer.
             context.begin_task().await?;
-            self.component.handler().call(context, input).await
+            self.component.call(context, input).await
         })
     }
 }

@@ -32,6 +32,7 @@ mod engine;
 pub mod error;
 pub mod folder;
 pub mod gate;
+pub mod middleware;
 pub mod openapi;
 pub mod provider;
 pub mod proxy;

@@ -14,7 +14,7 @@ use fastmcp_protocol::{
 
 use crate::{
     call::{Input, Kind},
-    component::{Component, Version},
+    component::{Component, Definition, Version},
     engine::Engine,
     error::{Error, Result},
     gate::{Leaf, Target},
@@ -220,22 +220,60 @@ pub(crate) fn list(
             .filter(|c| c.is_listed() && (apps || !c.is_app_only()))
             .collect();
         let visible = snapshot.highest(visible);
-        if offset > 0 && offset >= visible.len() {
-            return Err(Error::protocol(RpcError::invalid_params(
-                "`cursor` is beyond the end of the list",
-            )));
-        }
-        let size = engine.page_size.unwrap_or(usize::MAX);
-        let page: Vec<_> = visible
-            .iter()
-            .skip(offset)
-            .take(size)
-            .map(|c| c.definition())
-            .collect();
-        let end = offset.saturating_add(page.len());
-        let next = (end < visible.len()).then(|| registry::cursor(end));
-        respond::encode_list(kind, version, &page, next)
+        let all: Vec<_> = visible.iter().map(|c| c.definition()).collect();
+        encode(engine, version, kind, offset, &all)
     })
+}
+
+/// What the lists of a caller show.
+pub(crate) fn shown(
+    engine: &Engine,
+    caller: &Caller,
+    kind: Kind,
+    apps: bool,
+) -> Vec<Arc<Component>> {
+    let snapshot = engine.registry.snapshot();
+    let visible = snapshot
+        .of_kind(kind)
+        .filter(|c| apps || !c.is_app_only())
+        .filter(|c| c.is_listed() && engine.visible(caller, c))
+        .collect();
+    let highest = snapshot.highest(visible);
+    highest.into_iter().cloned().collect()
+}
+
+/// The page that a request asks for of a list that is made anew.
+pub(crate) fn page(
+    engine: &Engine,
+    version: ProtocolVersion,
+    kind: Kind,
+    request: &Request,
+    all: &[Definition],
+) -> Result<ByteString> {
+    let p: PaginatedParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    let offset = registry::offset(p.cursor.as_deref()).map_err(Error::protocol)?;
+    let all: Vec<_> = all.iter().collect();
+    encode(engine, version, kind, offset, &all)
+}
+
+fn encode(
+    engine: &Engine,
+    version: ProtocolVersion,
+    kind: Kind,
+    offset: usize,
+    all: &[&Definition],
+) -> Result<ByteString> {
+    if offset > 0 && offset >= all.len() {
+        return Err(Error::protocol(RpcError::invalid_params(
+            "`cursor` is beyond the end of the list",
+        )));
+    }
+    let size = engine.page_size.unwrap_or(usize::MAX);
+    let page: Vec<_> = all.iter().skip(offset).take(size).copied().collect();
+    let end = offset.saturating_add(page.len());
+    let next = (end < all.len()).then(|| registry::cursor(end));
+    respond::encode_list(kind, version, &page, next)
 }
 
 /// Reads the parameters of `completion/complete`.

@@ -1,5 +1,6 @@
 //! The two eras. Only these rooms know which one a client lives in.
 
+mod layered;
 mod legacy;
 mod listen;
 mod modern;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 /// Who sent a message and where its answer goes. Handles alone: it is moved for every call.
+#[derive(Clone)]
 struct Exchange {
     caller: Caller,
     peer: Arc<Peer>,

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome},
-    component::{self, Component, Decision, Definition, Marks, SharedCheck},
+    component::{self, Around, Component, Decision, Definition, Marks, SharedCheck},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -42,6 +42,7 @@ pub struct PromptBuilder {
     needs: Needs,
     marks: Marks,
     version: Option<String>,
+    around: Vec<Arc<dyn Around>>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -74,6 +75,7 @@ impl PromptBuilder {
             needs: Needs::default(),
             marks: Marks::default(),
             version: None,
+            around: Vec::new(),
         }
     }
 
@@ -160,6 +162,12 @@ impl PromptBuilder {
         self
     }
 
+    /// Puts code around the handler, within what is around it already.
+    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
+        self.around.push(around);
+        self
+    }
+
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.prompt.name.clone();
         let call = self
@@ -173,6 +181,7 @@ impl PromptBuilder {
         let component = Component::new(Definition::Prompt(prompt), call)
             .with_required_scopes(self.scopes)
             .with_checks(self.checks)
+            .with_around(self.around)
             .with_tags(self.tags)
             .with_needs(self.needs)
             .with_marks(self.marks);

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::{
     call::{Input, Outcome, Payload},
     component::{
-        self, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate, template,
+        self, Around, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate, template,
     },
     context::{Context, Needs},
     error::{Error, Result},
@@ -56,6 +56,7 @@ pub struct ResourceBuilder {
     unscreened: Vec<String>,
     version: Option<String>,
     call: Result<(Option<UriTemplate>, Call)>,
+    around: Vec<Arc<dyn Around>>,
 }
 
 type Call =
@@ -102,6 +103,7 @@ impl ResourceBuilder {
             unscreened: Vec::new(),
             version: None,
             call,
+            around: Vec::new(),
         }
     }
 
@@ -244,6 +246,12 @@ impl ResourceBuilder {
         self
     }
 
+    /// Puts code around the handler, within what is around it already.
+    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
+        self.around.push(around);
+        self
+    }
+
     pub(crate) fn build(mut self) -> Result<Component> {
         let uri = std::mem::take(&mut self.uri);
         if !has_scheme(&uri) {
@@ -300,6 +308,7 @@ impl ResourceBuilder {
         })
         .with_required_scopes(self.scopes)
         .with_checks(self.checks)
+        .with_around(self.around)
         .with_cache_hint(self.cache_hint)
         .with_tags(self.tags)
         .with_needs(self.needs)

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Decision, Definition, Marks, SharedCheck},
+    component::{self, Around, Component, Decision, Definition, Marks, SharedCheck},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -53,6 +53,7 @@ pub struct ToolBuilder {
     timeout: Option<Duration>,
     version: Option<String>,
     begins_task: bool,
+    around: Vec<Arc<dyn Around>>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -124,6 +125,7 @@ impl ToolBuilder {
             timeout: None,
             version: None,
             begins_task: false,
+            around: Vec::new(),
         }
     }
 
@@ -286,6 +288,12 @@ impl ToolBuilder {
         self
     }
 
+    /// Puts code around the handler, within what is around it already.
+    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
+        self.around.push(around);
+        self
+    }
+
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.tool.name.clone();
         let wrong = |why: &dyn std::fmt::Display| Error::internal(format!("tool `{name}`: {why}"));
@@ -314,6 +322,7 @@ impl ToolBuilder {
             .with_required_scopes(self.scopes)
             .with_checks(self.checks)
             .with_begins_task(self.begins_task)
+            .with_around(self.around)
             .with_tags(self.tags)
             .with_needs(self.needs)
             .with_marks(self.marks)

@@ -105,6 +105,13 @@ impl Replay {
         std::mem::take(&mut self.lock().open)
     }
 
+    /// Begins the round again: what was asked in it so far, may be asked once more.
+    pub(crate) fn restart(&self) {
+        let mut asked = self.lock();
+        asked.keys.clear();
+        asked.open = InputRequests::default();
+    }
+
     fn claim(&self, key: &str) -> Result<()> {
         if self.lock().keys.insert(key.to_owned()) {
             return Ok(());

@@ -2,11 +2,13 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
+use fastmcp_guard::clock::{Clock, Timestamp};
 use fastmcp_store::KeyValueStore;
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
-use super::value::Shelf;
-use crate::call::Changes;
+use super::{Context, value::Shelf};
+use crate::call::{Change, Changes};
 
 /// A server, as its contexts see it.
 pub(crate) trait Home: Any + fmt::Debug + Send + Sync {
@@ -15,6 +17,9 @@ pub(crate) trait Home: Any + fmt::Debug + Send + Sync {
 
     /// Where notes are kept of what must not be done twice.
     fn store(&self) -> &Arc<dyn KeyValueStore>;
+
+    /// What tells the time.
+    fn clock(&self) -> &dyn Clock;
 
     /// What its handlers are handed.
     fn values(&self) -> &Shelf;
@@ -27,4 +32,17 @@ pub(crate) trait Home: Any + fmt::Debug + Send + Sync {
 
     /// Finishes what goes on after its answer.
     fn tracker(&self) -> &TaskTracker;
+}
+
+impl Context {
+    /// The time by the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.home().clock().now()
+    }
+
+    /// Hears of changes from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.home().changes().subscribe()
+    }
 }

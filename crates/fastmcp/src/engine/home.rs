@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fastmcp_guard::clock::Clock;
 use fastmcp_store::KeyValueStore;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,10 @@ impl Home for Engine {
 
     fn store(&self) -> &Arc<dyn KeyValueStore> {
         self.tasks.store()
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     fn values(&self) -> &Shelf {

@@ -27,6 +27,7 @@ use crate::{
     },
     error::{Error, Result},
     gate::{Authorized, DefaultGate, Gate},
+    middleware::{Chains, IntoLayer, Layer},
     registry::Registry,
     respond::Identity,
     route::{Route, Routes},
@@ -57,6 +58,7 @@ pub struct FastMcp {
     gate: Arc<dyn Gate>,
     checks: Vec<SharedCheck>,
     local: LocalIdentity,
+    layers: Vec<Layer>,
     authenticate: Option<Arc<dyn Authenticate>>,
     metadata: Option<ResourceMetadata>,
     completer: Option<Arc<dyn Complete>>,
@@ -93,6 +95,7 @@ impl FastMcp {
             gate: Arc::new(DefaultGate),
             checks: Vec::new(),
             local: LocalIdentity::default(),
+            layers: Vec::new(),
             authenticate: None,
             metadata: None,
             completer: None,
@@ -236,6 +239,14 @@ impl FastMcp {
     #[must_use]
     pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
         self.gate = gate;
+        self
+    }
+
+    /// Puts a layer around everything that clients send, within those that were put around before; see
+    /// [`middleware`](crate::middleware).
+    #[must_use]
+    pub fn middleware(mut self, layer: impl IntoLayer) -> Self {
+        self.layers.push(layer.into_layer());
         self
     }
 
@@ -445,6 +456,7 @@ impl FastMcp {
                 registry: Registry::of(sources)?,
                 gate: Authorized::new(self.gate, self.checks),
                 local: Caller::local_as(self.local),
+                layers: Chains::of(&self.layers),
                 authenticate: self.authenticate,
                 completer: self.completer,
                 key_ring,

@@ -14,7 +14,7 @@ use fastmcp_protocol::{
     Era, ErrorCode, Message, Method, Notification, ProtocolVersion, Raw, Request, RequestId,
     Response, RpcError, app,
     header::SESSION_ID,
-    initialize::InitializeParams,
+    initialize::{InitializeParams, InitializeResult},
     jsonrpc::{encode_error, encode_result},
     legacy,
     logging::{CancelledParams, SetLevelParams},
@@ -22,6 +22,7 @@ use fastmcp_protocol::{
     resource::{Resource, SubscribeParams},
 };
 use fastmcp_transport::{Call, Outlet, Reply};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,9 +33,14 @@ use crate::{
         session::{Opening, Session, lock},
     },
     error::{Error, Result},
+    middleware::{Chain, Notification as Seen},
     respond::Answer,
     router::{self, Viewer},
-    session::{self, Exchange, Round, task::Plan},
+    session::{
+        self, Exchange, Round,
+        layered::{self, Desk},
+        task::Plan,
+    },
 };
 
 pub(super) use stream::listen;
@@ -52,6 +58,13 @@ pub(super) fn answer(
     match message {
         Message::Request(request) => call(engine, exchange, version, request),
         Message::Notification(notification) => {
+            if engine
+                .layers
+                .as_ref()
+                .is_some_and(|l| l.notification().is_some())
+            {
+                return Box::pin(tell(engine, exchange, notification));
+            }
             session::ready(notify(&engine, &exchange, &notification))
         }
         Message::Response(response) => session::ready(respond(&engine, &exchange, response)),
@@ -118,9 +131,13 @@ fn call(
             identity: &engine.identity,
             mask: engine.mask,
         };
+        let layers = engine.layers.as_ref().and_then(|l| l.request(method));
         if method == Some(Method::Initialize) {
-            return initialize(&engine, &exchange, &request, answer.id)
-                .unwrap_or_else(|e| answer.error(None, &e));
+            let opened = match layers {
+                Some(chain) => Box::pin(welcome(&engine, chain, &exchange, &request)).await,
+                None => initialize(&engine, &exchange, &request),
+            };
+            return opened.unwrap_or_else(|e| answer.error(None, &e));
         }
         let over_http = exchange.peer.connection.is_none();
         // Only within a session a call can be cancelled, and its stream be kept for later.
@@ -132,8 +149,15 @@ fn call(
             (kept, exchange.cancel.clone())
         });
         let peek = Arc::clone(&exchange.peek);
-        let work = pin!(dispatch(&engine, exchange, session, &request, answer));
-        let reply = match session::survive(work).await {
+        let worked = if let Some(chain) = layers {
+            let way = (exchange, session);
+            let way = pin!(layers_of(&engine, chain, way, &request, answer));
+            session::survive(way).await
+        } else {
+            let work = pin!(dispatch(&engine, exchange, session, &request, answer));
+            session::survive(work).await
+        };
+        let reply = match worked {
             Ok(reply) => reply,
             Err(error) => session::failed(&engine, over_http, answer, peek.target.as_ref(), &error),
         };
@@ -187,14 +211,18 @@ fn gone(id: &RequestId) -> Reply {
     }
 }
 
-fn initialize(
+fn initialize(engine: &Engine, exchange: &Exchange, request: &Request) -> Result<Reply> {
+    let params = layered::initialize_params(request)?;
+    let (session, result) = open(engine, exchange, params)?;
+    welcomed(exchange, &request.id, Some(&session), &result)
+}
+
+/// Opens a session.
+fn open(
     engine: &Engine,
     exchange: &Exchange,
-    request: &Request,
-    id: &RequestId,
-) -> Result<Reply> {
-    let params: InitializeParams<'_> =
-        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    params: InitializeParams<'_>,
+) -> Result<(Arc<Session>, InitializeResult)> {
     let version = params.negotiate();
     let session = engine.sessions.open(Opening {
         connection: exchange.peer.connection,
@@ -208,16 +236,88 @@ fn initialize(
     if task::is_declared(engine, version) {
         result.capabilities.tasks = Some(legacy::task_capability(engine.tasks.lists()));
     }
-    let text = encode_result(id, &serde_json::to_string(&result)?);
+    Ok((session, result))
+}
+
+fn welcomed(
+    exchange: &Exchange,
+    id: &RequestId,
+    session: Option<&Arc<Session>>,
+    result: &InitializeResult,
+) -> Result<Reply> {
+    let text = encode_result(id, &serde_json::to_string(result)?);
     Ok(Reply::Message {
         status: 200,
         body: text.into(),
-        session: exchange
-            .peer
-            .connection
-            .is_none()
-            .then(|| ByteString::from(session.id.as_str())),
+        session: session
+            .filter(|_| exchange.peer.connection.is_none())
+            .map(|session| ByteString::from(session.id.as_str())),
     })
+}
+
+/// As [`initialize`], through the layers. A session that was opened before a layer refused it ends.
+async fn welcome(
+    engine: &Arc<Engine>,
+    chain: &Chain,
+    exchange: &Exchange,
+    request: &Request,
+) -> Result<Reply> {
+    let params = layered::initialize_params(request)?;
+    let origin = origin(engine, exchange.clone(), None, Some(&request.id));
+    let opening = params.clone();
+    let open = || open(engine, exchange, opening);
+    let (session, result) = layered::initialize(engine, chain, origin, &params, open).await;
+    match result {
+        Ok(result) => welcomed(exchange, &request.id, session.as_ref(), &result),
+        Err(error) => {
+            if let Some(session) = session {
+                engine.sessions.close(&session.id);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// As [`dispatch`], through the layers around what is no call of a component.
+fn layers_of<'a>(
+    engine: &'a Arc<Engine>,
+    chain: &'a Chain,
+    (exchange, session): (Exchange, Option<Arc<Session>>),
+    request: &'a Request,
+    answer: Answer<'a>,
+) -> BoxFuture<'a, Result<Reply>> {
+    Box::pin(async move {
+        let origin = origin(
+            engine,
+            exchange.clone(),
+            session.as_ref(),
+            Some(&request.id),
+        );
+        let desk = Desk {
+            engine,
+            request,
+            answer,
+            caller: exchange.caller.clone(),
+            shows_apps: session
+                .as_ref()
+                .is_some_and(|s| app::shows_apps(&s.capabilities)),
+        };
+        let plain = Box::new(move || dispatch(engine, exchange, session, request, answer).boxed());
+        desk.run(chain, layered::context(origin), plain).await
+    })
+}
+
+/// As [`notify`], through the layers.
+async fn tell(engine: Arc<Engine>, exchange: Exchange, notification: Notification) -> Reply {
+    let chain = engine.layers.as_ref().and_then(|l| l.notification());
+    let (Some(chain), Found::Session(session)) = (chain, find(&engine, &exchange)) else {
+        return notify(&engine, &exchange, &notification);
+    };
+    let origin = origin(&engine, exchange.clone(), Some(&session), None);
+    let seen = Seen::new(notification.method.clone(), notification.params.clone());
+    let take = || drop(notify(&engine, &exchange, &notification));
+    layered::notify(&engine, chain, origin, seen, take).await;
+    Reply::Accepted
 }
 
 async fn dispatch(
@@ -337,9 +437,16 @@ async fn invoke(
         return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));
     };
     let mut earlier = Earlier::default();
-    let mut origin = origin(engine, exchange, session, &request.id);
+    let mut origin = origin(engine, exchange, session, Some(&request.id));
     for _ in 0..MAX_ROUNDS {
-        let resolved = router::resolve(engine, &origin.caller, method, request, &origin.peek)?;
+        let found = router::resolve(engine, &origin.caller, method, request, &origin.peek);
+        let resolved = match found {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                let way = layered::refused(engine, method, origin, error);
+                return Ok(answer.payload(Box::pin(way).await?, None));
+            }
+        };
         let plan = match method {
             Method::ToolsCall => {
                 task::plan(engine, &origin, session, answer.version, &resolved.target)?
@@ -387,10 +494,10 @@ fn origin(
     engine: &Arc<Engine>,
     exchange: Exchange,
     session: Option<&Arc<Session>>,
-    id: &RequestId,
+    id: Option<&RequestId>,
 ) -> Origin {
     Origin {
-        request_id: Some(id.clone()),
+        request_id: id.cloned(),
         caller: exchange.caller,
         peer: exchange.peer,
         peek: exchange.peek,

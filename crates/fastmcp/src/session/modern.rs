@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc};
 
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
-    Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, app, header,
+    Message, Method, Notification, ProtocolVersion, Raw, Request, RequestId, RpcError, app, header,
     jsonrpc::encode_result,
     logging::LoggingLevel,
     mrtr::{InputRequests, InputRequired, InputResponses},
@@ -12,6 +12,7 @@ use fastmcp_protocol::{
     tool::TaskSupport,
 };
 use fastmcp_transport::{Call, PeerKind, Reply};
+use futures_util::{FutureExt as _, future::BoxFuture};
 
 use crate::{
     call::{Input, Kind, Payload},
@@ -19,10 +20,13 @@ use crate::{
     engine::{Engine, task::Family},
     error::{Error, Result},
     gate::Target,
+    middleware::{Chain, Notification as Seen},
     respond::Answer,
     router::{self, Continued, Resolved, Viewer},
     session::{
-        self, Exchange, Round, listen, state,
+        self, Exchange, Round,
+        layered::{self, Desk},
+        listen, state,
         task::{self, Plan},
     },
 };
@@ -50,8 +54,15 @@ pub(super) fn answer(
                 };
                 let over_http = exchange.peer.kind == PeerKind::Http;
                 let peek = Arc::clone(&exchange.peek);
-                let work = pin!(dispatch(&engine, exchange, &request, answer));
-                match session::survive(work).await {
+                let layers = engine.layers.as_ref().and_then(|l| l.request(method));
+                let worked = if let Some(chain) = layers {
+                    let way = pin!(layers_of(&engine, chain, exchange, &request, answer));
+                    session::survive(way).await
+                } else {
+                    let work = pin!(dispatch(&engine, exchange, &request, answer));
+                    session::survive(work).await
+                };
+                match worked {
                     Ok(reply) => reply,
                     Err(error) => {
                         session::failed(&engine, over_http, answer, peek.target.as_ref(), &error)
@@ -61,10 +72,59 @@ pub(super) fn answer(
         }
         Message::Notification(notification) => {
             tracing::debug!(method = %notification.method, "notification");
+            if engine
+                .layers
+                .as_ref()
+                .is_some_and(|l| l.notification().is_some())
+            {
+                return Box::pin(tell(engine, exchange, notification));
+            }
             session::ready(Reply::Accepted)
         }
         Message::Response(_) => session::ready(Reply::Status(400)),
     }
+}
+
+/// Takes a notification through the layers, which are all that it is for.
+async fn tell(engine: Arc<Engine>, exchange: Exchange, notification: Notification) -> Reply {
+    let layers = engine.layers.as_ref();
+    if let (Some(chain), Ok(origin)) = (
+        layers.and_then(|l| l.notification()),
+        origin(&engine, exchange, None),
+    ) {
+        let seen = Seen::new(notification.method, notification.params);
+        layered::notify(&engine, chain, origin, seen, || {}).await;
+    }
+    Reply::Accepted
+}
+
+/// As [`dispatch`], through the layers around what is no call of a component.
+fn layers_of<'a>(
+    engine: &'a Arc<Engine>,
+    chain: &'a Chain,
+    exchange: Exchange,
+    request: &'a Request,
+    answer: Answer<'a>,
+) -> BoxFuture<'a, Result<Reply>> {
+    Box::pin(async move {
+        let context = layered::context(origin(engine, exchange.clone(), Some(&request.id))?);
+        let desk = Desk {
+            engine,
+            request,
+            answer,
+            caller: exchange.caller.clone(),
+            shows_apps: shows_apps(&exchange),
+        };
+        let plain = Box::new(move || dispatch(engine, exchange, request, answer).boxed());
+        desk.run(chain, context, plain).await
+    })
+}
+
+fn shows_apps(exchange: &Exchange) -> bool {
+    let declared = exchange.peek.meta.client_capabilities.as_ref();
+    declared
+        .and_then(|raw| raw.decode().ok())
+        .is_some_and(|client| app::shows_apps(&client))
 }
 
 async fn dispatch(
@@ -74,16 +134,10 @@ async fn dispatch(
     answer: Answer<'_>,
 ) -> Result<Reply> {
     let page = |kind| {
-        let shows_apps = || {
-            let declared = exchange.peek.meta.client_capabilities.as_ref();
-            declared
-                .and_then(|raw| raw.decode().ok())
-                .is_some_and(|client| app::shows_apps(&client))
-        };
         let viewer = Viewer {
             caller: &exchange.caller,
             version: answer.version,
-            shows_apps,
+            shows_apps: || shows_apps(&exchange),
         };
         router::list(engine, viewer, kind, request)
             .map(|body| answer.encoded(&body, Some(engine.cache_hints.of(kind))))
@@ -129,7 +183,15 @@ async fn invoke(
     request: &Request,
     answer: Answer<'_>,
 ) -> Result<Reply> {
-    let mut resolved = router::resolve(engine, &exchange.caller, method, request, &exchange.peek)?;
+    let found = router::resolve(engine, &exchange.caller, method, request, &exchange.peek);
+    let mut resolved = match found {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            let origin = origin(engine, exchange, Some(&request.id))?;
+            let way = layered::refused(engine, method, origin, error);
+            return Ok(answer.payload(Box::pin(way).await?, None));
+        }
+    };
     mirrored(&exchange, &resolved)?;
     let plan = plan(&exchange, method, &resolved)?;
     let call = Bound {
@@ -142,7 +204,7 @@ async fn invoke(
         Some(continued) => Some(Box::new(call.open(engine, &exchange.caller, *continued)?)),
         None => None,
     };
-    let mut origin = origin(engine, exchange, &request.id)?;
+    let mut origin = origin(engine, exchange, Some(&request.id))?;
     let replay = match &earlier {
         Some(earlier) => {
             origin.operation.clone_from(&earlier.operation);
@@ -276,7 +338,7 @@ fn input_required(id: &RequestId, requests: InputRequests, sealed: String) -> Re
     )))
 }
 
-fn origin(engine: &Arc<Engine>, exchange: Exchange, id: &RequestId) -> Result<Origin> {
+fn origin(engine: &Arc<Engine>, exchange: Exchange, id: Option<&RequestId>) -> Result<Origin> {
     let unknown = || {
         Error::protocol(RpcError::invalid_params(
             "`_meta` names an unknown log level",
@@ -287,7 +349,7 @@ fn origin(engine: &Arc<Engine>, exchange: Exchange, id: &RequestId) -> Result<Or
         None => None,
     };
     Ok(Origin {
-        request_id: Some(id.clone()),
+        request_id: id.cloned(),
         caller: exchange.caller,
         peer: exchange.peer,
         peek: exchange.peek,

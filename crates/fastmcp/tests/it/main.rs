@@ -33,6 +33,8 @@ mod lifespan;
 #[cfg(test)]
 mod listen;
 #[cfg(test)]
+mod middleware;
+#[cfg(test)]
 mod once;
 #[cfg(test)]
 mod openapi;

@@ -1,0 +1,73 @@
+//! Calls that go through layers.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::Engine;
+use crate::{
+    call::{Input, Outcome},
+    context::Context,
+    error::Result,
+    gate::{Leaf, Target},
+    middleware::{Chain, End, Message, MiddlewareContext, Response, asking, method_of},
+};
+
+/// Puts a resolved call through `chain`, and then through the gate.
+pub(super) fn invoke<'a>(
+    engine: &'a Engine,
+    chain: &'a Chain,
+    context: Context,
+    target: Target,
+    (input, leaf): (Input, Leaf),
+) -> BoxFuture<'a, Result<Outcome>> {
+    let message = Message::call(Arc::clone(&target.component), input);
+    let method = method_of(target.component().kind());
+    let context = MiddlewareContext::request(message, method, context, engine.clock.now());
+    let end = Box::new(Call {
+        engine,
+        target,
+        leaf,
+        is_repeated: false,
+    });
+    let answer = chain.run(context, end);
+    Box::pin(async move { answer.await?.into_outcome() })
+}
+
+/// A call behind the last layer.
+struct Call<'a> {
+    engine: &'a Engine,
+    target: Target,
+    leaf: Leaf,
+    is_repeated: bool,
+}
+
+impl<'a> End<'a> for Call<'a> {
+    fn run(self: Box<Self>, context: MiddlewareContext) -> BoxFuture<'a, Result<Response>> {
+        let (message, context) = context.into_parts();
+        if self.is_repeated {
+            context.asking().replay().restart();
+        }
+        let Self {
+            engine,
+            target,
+            leaf,
+            ..
+        } = *self;
+        let input = message.into_input();
+        Box::pin(async move {
+            let call = engine.gate.invoke(context.clone(), target, input, leaf);
+            Ok(Response::Call(asking(&context, call).await?))
+        })
+    }
+
+    fn again(&self) -> Option<Box<dyn End<'a> + 'a>> {
+        let leaf = self.leaf.again()?;
+        Some(Box::new(Self {
+            engine: self.engine,
+            target: self.target.clone(),
+            leaf,
+            is_repeated: true,
+        }))
+    }
+}
