@@ -9,7 +9,7 @@ use crate::{
     call::{Input, Outcome},
     context::Context,
     error::Result,
-    gate::{Gate as _, Leaf, Target},
+    gate::{Leaf, Target},
     middleware::{Chain, End, Message, MiddlewareContext, Response, asking, method_of},
 };
 
@@ -46,7 +46,7 @@ impl<'a> End<'a> for Call<'a> {
     fn run(self: Box<Self>, context: MiddlewareContext) -> BoxFuture<'a, Result<Response>> {
         let (message, context) = context.into_parts();
         if self.is_repeated {
-            context.asking().replay().restart();
+            context.restart();
         }
         let Self {
             engine,
