@@ -15,6 +15,7 @@ use super::Agreed;
 use crate::{
     client::{call::Call, link::Link},
     error::{Error, Result},
+    telemetry::inherited,
 };
 
 /// The request that makes `call`.
@@ -121,6 +122,10 @@ fn meta_of(
         Some(_) => return Err(Error::validation("`_meta` must be an object")),
     };
     all.extend(call.options.meta.clone());
+    if !all.contains_key("traceparent") {
+        // Called for a request that is handled here: its trace goes on.
+        all.extend(inherited().map(|(key, value)| (key.to_owned(), (&*value).into())));
+    }
     let follows = call.options.on_progress.is_some()
         || link.config.progress
         || link.notices.follows_progress();
