@@ -22,10 +22,12 @@
 //! [`FastMcp::run_http`] serves it over Streamable HTTP. Both serve the modern era of the protocol
 //! (2026-07-28) and the legacy one (up to 2025-11-25) at the same endpoint.
 
+pub mod base;
 mod call;
 pub mod client;
 pub mod component;
 mod compose;
+pub mod config;
 pub mod context;
 pub mod dependencies;
 mod engine;
@@ -46,9 +48,12 @@ pub mod server;
 mod session;
 pub mod skill;
 #[cfg(feature = "testing")]
+pub mod telemetry;
+#[cfg(feature = "testing")]
 pub mod testing;
 pub mod transform;
 
+pub use base::BaseServer;
 pub use client::Client;
 pub use component::authorize;
 pub use component::{

@@ -294,6 +294,11 @@ impl Snapshot {
         self.components.iter()
     }
 
+    /// Whether there is a component of `kind` named `key`, whoever may see it.
+    pub(crate) fn knows(&self, kind: Kind, key: &str) -> bool {
+        self.index.of(kind).contains_key(key)
+    }
+
     /// Whether there is a component of `kind`.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {

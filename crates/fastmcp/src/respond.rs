@@ -25,6 +25,7 @@ use serde_json::json;
 use crate::{
     call::Payload,
     error::{Error, ErrorKind, Result},
+    telemetry,
 };
 
 pub(crate) use list::encode_list;
@@ -177,6 +178,9 @@ impl Answer<'_> {
         plain: &str,
         older: Option<&str>,
     ) -> Result<ByteString> {
+        if result.is_error {
+            telemetry::tool_failed();
+        }
         let meta = result.meta.take();
         let result = match self.version.era() {
             Era::Modern => Cow::Borrowed(&result),
@@ -234,6 +238,7 @@ impl Answer<'_> {
     /// The caller's token lacks a scope; `challenge` says which ones it takes.
     pub(crate) fn denied(&self, challenge: HeaderValue, error: &Error) -> Reply {
         let error = RpcError::new(ErrorCode::INVALID_REQUEST, error.message().to_owned());
+        telemetry::failed(&error);
         Reply::Denied {
             challenge,
             body: encode_error(Some(self.id), &error).into(),
@@ -252,6 +257,7 @@ impl Answer<'_> {
     ///
     /// Source: MCP 2026-07-28, basic/transports/streamable-http.
     pub(crate) fn rpc_error(&self, error: &RpcError) -> Reply {
+        telemetry::failed(error);
         let error = match self.version.era() {
             Era::Modern => Cow::Borrowed(error),
             Era::Legacy => legacy::error(error, self.method),

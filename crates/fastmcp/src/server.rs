@@ -25,12 +25,14 @@ use crate::{
     error::Result,
     registry::{Kind, Registry},
     session,
+    telemetry::{self, About},
 };
 
 pub use crate::engine::{Admission, Authenticate, Engine, life::Lifespan, task::TaskLimits};
 pub use builder::FastMcp;
 pub use front::HttpApp;
 pub use run::Transport;
+pub(crate) use run::told_to_end;
 
 /// How long calls and tasks may take to finish once the server ends.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
@@ -280,6 +282,19 @@ impl Door for Engine {
     }
 
     fn call(self: &Arc<Self>, caller: Caller, inbound: Inbound) -> Call {
+        if telemetry::is_wanted() {
+            let knows = |kind, key: &str| self.registry.snapshot().knows(kind, key);
+            if let Some(about) = About::of(&inbound, knows) {
+                return telemetry::observe(about, || self.answer(caller, inbound));
+            }
+        }
+        self.answer(caller, inbound)
+    }
+}
+
+impl Engine {
+    /// Answers a message, once the server has started.
+    fn answer(self: &Arc<Self>, caller: Caller, inbound: Inbound) -> Call {
         if self.life.is_open() {
             return session::answer(Arc::clone(self), caller, inbound);
         }

@@ -48,6 +48,8 @@ pub struct RequestMeta {
     pub traceparent: Option<ByteString>,
     /// W3C trace state.
     pub tracestate: Option<ByteString>,
+    /// W3C baggage.
+    pub baggage: Option<ByteString>,
     /// An idempotency key for a governed call.
     pub idempotency_key: Option<ByteString>,
     /// The version of the component that is called, `fastmcp.version`; the highest where absent.
@@ -115,6 +117,8 @@ struct PeekMeta<'a> {
     traceparent: Option<Text<'a>>,
     #[serde(borrow, default)]
     tracestate: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    baggage: Option<Text<'a>>,
     #[serde(borrow, default, rename = "dev.fastmcp/idempotencyKey")]
     idempotency_key: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -174,6 +178,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
             progress_token: meta.progress_token,
             traceparent: own(meta.traceparent),
             tracestate: own(meta.tracestate),
+            baggage: own(meta.baggage),
             idempotency_key: own(meta.idempotency_key),
             component_version: own(meta.fastmcp.and_then(|said| said.version)),
         },

@@ -214,7 +214,7 @@ pub(crate) struct Rooms {
 pub(crate) const ROOMS: &[Rooms] = &[
     Rooms {
         folder: "crates/fastmcp",
-        floor: &["error", "call", "schema", "context"],
+        floor: &["error", "call", "schema", "context", "telemetry"],
         order: &[
             "seal",
             "component",
@@ -231,6 +231,8 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "compose",
             "provider",
             "server",
+            "config",
+            "base",
             "openapi",
             "folder",
             "dependencies",

@@ -9,7 +9,7 @@ use crate::{
     call::{Input, Outcome},
     context::Context,
     error::Result,
-    gate::{Leaf, Target},
+    gate::{Gate as _, Leaf, Target},
     middleware::{Chain, End, Message, MiddlewareContext, Response, asking, method_of},
 };
 

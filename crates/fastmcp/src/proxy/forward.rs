@@ -242,6 +242,7 @@ fn options(context: &Context, events: &mpsc::Sender<Event>) -> CallOptions {
     for (key, value) in [
         ("traceparent", &meta.traceparent),
         ("tracestate", &meta.tracestate),
+        ("baggage", &meta.baggage),
     ] {
         if let Some(value) = value {
             options = options.meta(key, &**value);

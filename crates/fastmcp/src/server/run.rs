@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use fastmcp_transport::http::HttpConfig;
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{FastMcp, Server};
 use crate::error::{Error, Result};
@@ -94,43 +94,43 @@ impl Server {
     ///
     /// When the system gives no signals.
     pub fn end_on_signals(&self) -> Result<()> {
-        end_on_signals(self.shutdown().clone())
+        let (told, shutdown) = (told_to_end()?, self.shutdown().clone());
+        drop(TaskTracker::new().spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = told => shutdown.cancel(),
+            }
+        }));
+        Ok(())
     }
 }
 
+/// Waits for SIGTERM or SIGINT. They are taken from now on, not from the first poll.
 #[cfg(unix)]
-fn end_on_signals(shutdown: CancellationToken) -> Result<()> {
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    drop(TaskTracker::new().spawn(async move {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
         tokio::select! {
-            () = shutdown.cancelled() => return,
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         tracing::info!("told to end; calls may finish");
-        shutdown.cancel();
-    }));
-    Ok(())
+    })
 }
 
+/// Waits for Ctrl-C.
 #[cfg(not(unix))]
 #[expect(
     clippy::unnecessary_wraps,
     reason = "the same form as where signals can be refused"
 )]
-fn end_on_signals(shutdown: CancellationToken) -> Result<()> {
-    drop(TaskTracker::new().spawn(async move {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            Ok(()) = tokio::signal::ctrl_c() => {
-                tracing::info!("told to end; calls may finish");
-                shutdown.cancel();
-            }
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async move {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
-    }));
-    Ok(())
+        tracing::info!("told to end; calls may finish");
+    })
 }

@@ -17,6 +17,8 @@ mod completion;
 #[cfg(test)]
 mod compose;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod eras;
 #[cfg(test)]
 mod extension;
@@ -62,6 +64,8 @@ mod stdio;
 mod tasks;
 #[cfg(test)]
 mod tasks_requested;
+#[cfg(test)]
+mod telemetry;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::Agreed;
 use crate::{
     client::{call::Call, link::Link},
     error::{Error, Result},
+    telemetry::inherited,
 };
 
 /// The request that makes `call`.
@@ -190,14 +191,21 @@ fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Resu
         own.info = Some(&link.config.info);
         own.level = link.level().map(LoggingLevel::as_str);
     }
+    let mut inherited = inherited().peekable();
     let given = match call.params.get("_meta") {
-        None if call.options.meta.is_empty() => return Ok(Meta::Own(own)),
+        None if call.options.meta.is_empty() && inherited.peek().is_none() => {
+            return Ok(Meta::Own(own));
+        }
         None => Map::new(),
         Some(Value::Object(given)) => given.clone(),
         Some(_) => return Err(Error::validation("`_meta` must be an object")),
     };
     let mut all = given;
     all.extend(call.options.meta.clone());
+    if !all.contains_key("traceparent") {
+        // Called for a request that is handled here: its trace goes on.
+        all.extend(inherited.map(|(key, value)| (key.to_owned(), (&*value).into())));
+    }
     if let Value::Object(own) = serde_json::to_value(own)? {
         all.extend(own);
     }

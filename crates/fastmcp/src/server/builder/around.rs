@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use fastmcp_auth::{Caller, ResourceMetadata, caller::LocalIdentity};
+use fastmcp_guard::clock::Clock;
 use http::{HeaderValue, Method, header};
 
 use super::FastMcp;
@@ -15,6 +16,16 @@ use crate::{
 };
 
 impl FastMcp {
+    /// Whether callers over HTTP are authenticated.
+    pub(crate) const fn is_authenticated(&self) -> bool {
+        self.authenticate.is_some()
+    }
+
+    /// What it asks for the time.
+    pub(crate) fn clock_of(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Lets callers use only those components that `check` allows, whatever gate there is and whatever the
     /// components demand themselves; may be repeated, then all must. See [`crate::authorize`].
     #[must_use]
