@@ -42,6 +42,11 @@ pub fn sealed(bytes: &[u8]) {
     server::sealed(bytes);
 }
 
+/// Documents that describe APIs.
+pub fn openapi(bytes: &[u8]) {
+    server::openapi(bytes);
+}
+
 /// Texts of policies.
 pub fn policy(bytes: &[u8]) {
     rules::policy(bytes);

@@ -65,7 +65,7 @@ fn beneath(
 /// The file that a URI of the template names.
 fn file(matching: &UriTemplate, folder: &str, uri: &str) -> Result<String> {
     let params = matching.matches(uri).ok_or_else(none)?;
-    template::screen(&params)?;
+    template::screen(&params, &[])?;
     let path = params.get("path").and_then(serde_json::Value::as_str);
     let path = path.filter(|path| !is_hidden(path)).ok_or_else(none)?;
     Ok(format!("{folder}/{path}"))

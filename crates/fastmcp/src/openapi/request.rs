@@ -57,6 +57,9 @@ pub(super) enum Piece {
 
 /// Reads the path of an operation, whose parameters are those of `plan`.
 pub(super) fn pieces(path: &str, plan: &Plan) -> std::result::Result<Vec<Piece>, String> {
+    if path.split('/').any(is_dots) {
+        return Err("a path has no steps, `.` or `..`".to_owned());
+    }
     let mut pieces = Vec::new();
     let mut rest = path;
     loop {
@@ -347,4 +350,100 @@ fn form(members: &[(&str, Option<&Field>, &Raw)]) -> Result<(String, Bytes)> {
     }
     let text = together(&pairs, "&");
     Ok(("application/x-www-form-urlencoded".to_owned(), text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shape() -> Shape {
+        let slot = |name: &str, place, style| Slot {
+            argument: name.to_owned(),
+            name: name.to_owned(),
+            place,
+            required: true,
+            encoding: Encoding {
+                style,
+                explode: true,
+            },
+        };
+        let plan = Plan {
+            slots: vec![
+                slot("id", Place::Path, Style::Simple),
+                slot("ext", Place::Path, Style::Label),
+                slot("q", Place::Query, Style::Form),
+                slot("deep", Place::Query, Style::Deep),
+                slot("c", Place::Cookie, Style::Form),
+            ],
+            body: None,
+        };
+        let base = Base::of(&Url::parse("https://api.example.com/v1/").unwrap()).unwrap();
+        Shape {
+            method: Method::GET,
+            base,
+            path: pieces("/users/{id}/file{ext}", &plan).unwrap(),
+            plan,
+            proofs: Vec::new(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Raw> {
+        let hostile = "(\\.|/|\\\\|%|%2e|%2f|\\?|#|;|&|=|@|:| |\r|\n|\t|[a-c]|é|\0){0,8}";
+        let texts = prop_oneof![hostile, any::<String>()];
+        prop_oneof![
+            texts.clone().prop_map(serde_json::Value::from),
+            proptest::collection::vec(texts.clone(), 0..4).prop_map(serde_json::Value::from),
+            proptest::collection::btree_map(texts.clone(), texts, 0..4)
+                .prop_map(|members| serde_json::to_value(members).unwrap()),
+        ]
+        .prop_map(|value| Raw::of(&value).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_goes_where_it_was_meant_to(values in proptest::collection::vec(value(), 5)) {
+            let names = ["id", "ext", "q", "deep", "c"];
+            let given: Given = names.into_iter().map(str::to_owned).zip(values).collect();
+            let Ok(request) = shape().request(&given, HeaderMap::new()) else {
+                return Ok(());
+            };
+            let url = Url::parse(&request.uri().to_string()).unwrap();
+            prop_assert_eq!(url.origin().ascii_serialization(), "https://api.example.com");
+            prop_assert_eq!(url.path(), request.uri().path());
+            let segments: Vec<_> = url.path().split('/').collect();
+            prop_assert_eq!(segments.len(), 5);
+            prop_assert_eq!(&segments[..3], ["", "v1", "users"]);
+            prop_assert!(segments[4].starts_with("file."));
+            prop_assert!(!segments.iter().any(|segment| is_dots(segment)));
+            prop_assert_eq!(url.fragment(), None);
+            let clean = |b: u8| b.is_ascii_alphanumeric() || b"-._~%=&,".contains(&b);
+            prop_assert!(url.query().unwrap_or_default().bytes().all(clean));
+            prop_assert_eq!(request.headers().keys().filter(|n| *n != header::COOKIE).count(), 0);
+        }
+    }
+
+    #[test]
+    fn paths_of_documents_are_read_or_refused() {
+        let plan = shape().plan;
+        for (path, why) in [
+            ("/a{", "not closed"),
+            ("/a{id", "not closed"),
+            ("/{none}", "{none}"),
+            ("/{q}", "{q}"),
+            ("/a}", "single"),
+            ("/a?b", "query"),
+            ("/a#b", "fragment"),
+            ("/a/../b", "steps"),
+            ("/a/%2e", "steps"),
+        ] {
+            let refused = pieces(path, &plan).unwrap_err();
+            assert!(refused.contains(why), "{path}: {refused}");
+        }
+        let read = pieces("/a b/{id}:go", &plan).unwrap();
+        assert!(matches!(&read[0], Piece::Literal(text) if text == "/a%20b/"));
+        assert!(matches!(&read[2], Piece::Literal(text) if text == ":go"));
+    }
 }

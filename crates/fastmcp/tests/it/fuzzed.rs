@@ -1,13 +1,15 @@
-//! What holds for every input of the matcher of URIs and of sealed values: run over the committed
+//! What holds for every input of the matcher of URIs, of sealed values and of API documents: run over the committed
 //! corpora here, and over whatever libFuzzer thinks of in `fuzz/`.
 
 use std::{str, sync::LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fastmcp::{
-    component::UriTemplate,
+    component::{Definition, UriTemplate},
+    openapi::OpenApi,
     seal::{KeyRing, SealError},
 };
+use serde_json::Value;
 
 /// The longest template that is tried, in bytes: templates are the server author's, not the peer's.
 const MAX_TEMPLATE: usize = 4096;
@@ -103,6 +105,71 @@ pub(crate) fn sealed(bytes: &[u8]) {
     assert_eq!(ring.open_text(purpose, &changed), Err(SealError::Forged));
 }
 
+/// What is made of a document has a short plain name and a schema that refers to itself alone; what is
+/// left out is named by where it stands.
+///
+/// The input is the document.
+pub(crate) fn openapi(bytes: &[u8]) {
+    let Ok(input) = str::from_utf8(bytes) else {
+        return;
+    };
+    let built = OpenApi::builder(input)
+        .base_url("https://example.com/v1")
+        .build();
+    let api = match built {
+        Ok(api) => api,
+        Err(error) => {
+            assert!(error.message().starts_with("OpenAPI document"), "{error}");
+            return;
+        }
+    };
+    for problem in api.problems() {
+        assert!(problem.at.starts_with("#/paths/"), "{problem}");
+    }
+    for component in api.components() {
+        let Definition::Tool(tool) = component.definition() else {
+            unreachable!("without rules everything is a tool");
+        };
+        let plain = tool
+            .name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        assert!(
+            plain && (1..=56).contains(&tool.name.len()),
+            "{}",
+            tool.name
+        );
+        let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
+        for schema in schemas.into_iter().flatten() {
+            assert!(schema.describes_object());
+            // Read again: what nests too deep for readers must not go out.
+            let Ok(value) = schema.to_value() else {
+                unreachable!("a schema that cannot be read: {schema:?}");
+            };
+            refers_to_itself(&value, &value);
+        }
+    }
+}
+
+fn refers_to_itself(root: &Value, value: &Value) {
+    match value {
+        Value::Object(object) => {
+            let to = object.get("$ref").and_then(Value::as_str);
+            if let Some(pointer) = to.and_then(|to| to.strip_prefix("#/$defs/")) {
+                assert!(root["$defs"].get(pointer).is_some(), "{pointer}");
+            }
+            for (word, value) in object {
+                // These hold values, which may look like references.
+                if !["const", "default", "enum", "examples"].contains(&word.as_str()) {
+                    refers_to_itself(root, value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| refers_to_itself(root, item)),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -123,5 +190,6 @@ mod tests {
     fn the_corpora_hold() {
         over("template", super::template);
         over("sealed", super::sealed);
+        over("openapi", super::openapi);
     }
 }
