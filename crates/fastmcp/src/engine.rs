@@ -125,8 +125,6 @@ pub struct Engine {
     pub(crate) instructions: Option<String>,
     pub(crate) registry: Registry,
     pub(crate) gate: Authorized,
-    /// The layers by what they are around; none where there are none.
-    pub(crate) layers: Option<Box<Chains>>,
     /// Who calls from where nobody is authenticated: standard input and output, and the process.
     pub(crate) local: Caller,
     /// The layers by what they are around; none where there are none.
