@@ -317,20 +317,29 @@ async fn what_does_not_come_is_not_waited_for_without_end() {
     );
 }
 
+/// Renames a document.
+#[tool]
+async fn rename(id: String, title: String) -> String {
+    format!("{id} is {title}")
+}
+
+/// Deletes a document.
+#[tool]
+async fn delete(id: String) -> String {
+    format!("{id} is gone")
+}
+
 #[tokio::test]
 async fn the_lists_of_a_server_are_a_text_that_stays() {
     let snapshot = |server: FastMcp| async {
         let server = server.build().unwrap();
-        testing::snapshot(&Client::connect(&server).await.unwrap())
-            .await
-            .unwrap()
+        let client = Client::connect(&server).await.unwrap();
+        testing::snapshot(&client).await.unwrap()
     };
-    let one = snapshot(documents()).await;
-    let other = FastMcp::new("documents")
-        .instructions("Documents of tenants.")
-        .tool(create_secure_document)
-        .tool(fetch_tenant_document);
-    assert_eq!(one, snapshot(other).await, "whatever the order");
+    let server = || FastMcp::new("documents").instructions("Documents of tenants.");
+    let one = snapshot(server().tool(rename).tool(delete)).await;
+    let other = snapshot(server().tool(delete).tool(rename)).await;
+    assert_eq!(one, other, "whatever the order");
     insta::assert_snapshot!(one);
 }
 

@@ -189,9 +189,11 @@ async fn keep_alive() {
 #[tokio::test]
 async fn write_timeout() {
     let running = with(|limits| limits.write_timeout = Duration::from_millis(200)).await;
-    let mut stream = running.connect().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut stream = soon(socket.connect(running.address)).await.unwrap();
     // More than the buffers of both sides hold.
-    let size = 64 * 1024 * 1024;
+    let size = 12 * 1024 * 1024;
     let request = with_body(&head("large"), &message("large", &json!({"size": size})));
     stream.write_all(request.as_bytes()).await.unwrap();
     read_until(&mut stream, "200 OK").await;

@@ -373,7 +373,7 @@ async fn files_that_are_made_when_asked_for_are_bounded_altogether() {
         fake.of("resources/read")[1].params()["uri"],
         "skill://pdf/a%20b"
     );
-    let error = skill.read("c").await.unwrap_err();
+    let error = skill.read("a b").await.unwrap_err();
     assert!(
         matches!(why(&error), SkillError::TooLarge { .. }),
         "{error}"
