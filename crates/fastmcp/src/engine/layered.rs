@@ -46,7 +46,7 @@ impl<'a> End<'a> for Call<'a> {
     fn run(self: Box<Self>, context: MiddlewareContext) -> BoxFuture<'a, Result<Response>> {
         let (message, context) = context.into_parts();
         if self.is_repeated {
-            context.asking().replay().restart();
+            context.restart();
         }
         let Self {
             engine,

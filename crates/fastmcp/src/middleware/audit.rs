@@ -108,11 +108,9 @@ impl fmt::Display for AuditRecord {
 /// #[tool]
 /// async fn delete_document(id: String, ctx: Context) -> Result<()> {
 ///     let record = create_audit_record(&ctx, "delete", "document").resource_id(id);
-///     tracing::info!("{}", record.status(AuditStatus::Denied));
+///     ctx.info(record.status(AuditStatus::Denied).to_string()).await;
 ///     Err(Error::tool("Permission denied"))
 /// }
-/// # use fastmcp::transport as _;
-/// # mod tracing { macro_rules! info { ($($t:tt)*) => { let _ = format!($($t)*); } } pub(crate) use info; }
 /// ```
 #[must_use]
 pub fn create_audit_record(

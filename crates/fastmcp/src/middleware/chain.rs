@@ -269,11 +269,14 @@ impl Chains {
 }
 
 /// Awaits a call, and what it asks where only another round brings the answer: layers see a question
-/// as the outcome that it is.
+/// as the outcome that it is. What a handler calls itself goes on waiting, and its own call is what asks.
 pub(crate) async fn asking(
     context: &Context,
     mut call: BoxFuture<'_, Result<Outcome>>,
 ) -> Result<Outcome> {
+    if context.is_nested() {
+        return call.await;
+    }
     let replay = context.asking().replay();
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(outcome),

@@ -120,7 +120,7 @@ impl<'a> End<'a> for Handler {
     fn run(self: Box<Self>, context: MiddlewareContext) -> BoxFuture<'a, Result<Response>> {
         let (message, context) = context.into_parts();
         if self.is_repeated {
-            context.asking().replay().restart();
+            context.restart();
         }
         let mut inside = self.inside;
         inside.input = message.into_input();

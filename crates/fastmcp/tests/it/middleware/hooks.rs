@@ -383,6 +383,42 @@ async fn a_question_is_an_outcome_that_layers_see_in_each_round() {
     }
 }
 
+/// Has another tool ask.
+#[tool]
+async fn travel(ctx: Context) -> Result<String> {
+    let visited = ctx.call_tool("visit", json!({})).await?;
+    Ok(json!(visited.content).to_string())
+}
+
+#[tokio::test]
+async fn what_a_handler_calls_goes_through_layers_and_may_ask() {
+    for revision in BOTH {
+        let tracer = Tracer::new("A");
+        let server = FastMcp::new("ask")
+            .tool(visit)
+            .tool(travel)
+            .middleware(tracer.clone())
+            .build()
+            .unwrap();
+        let client = Client::builder()
+            .revision(revision)
+            .on_elicit(|_| async {
+                Ok(ElicitResult::accept(
+                    json!({"name": "Bern"}).as_object().unwrap().clone(),
+                ))
+            })
+            .connect_server(&server)
+            .await
+            .unwrap();
+        tracer.take();
+        let answer = client.call_tool("travel", json!({})).await.unwrap();
+        assert!(answer.text().contains("Bern"), "{}", answer.text());
+        let seen = tracer.take();
+        let inner = seen.iter().filter(|s| *s == "A.on_call_tool ok").count();
+        assert!(inner >= 2, "{seen:?}");
+    }
+}
+
 /// Asks before it lets a call through.
 struct Confirming;
 
@@ -508,4 +544,26 @@ async fn a_list_that_no_layer_looks_into_is_written_once() {
     let (_, bare) = send(&plain.memory(), list).await;
     assert_eq!(layered, bare);
     assert_eq!(sealed.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn layers_of_a_mounted_server_run_within_its_parents_for_what_is_its_own() {
+    let outer = Tracer::new("A");
+    let child = FastMcp::new("child")
+        .tool(ToolBuilder::new("own", |(), _| async { "mine" }))
+        .middleware(outer.beside("B"))
+        .build()
+        .unwrap();
+    let parent = everything()
+        .mount(&child, "child")
+        .middleware(outer.clone())
+        .build()
+        .unwrap();
+    let client = Client::connect(&parent).await.unwrap();
+    outer.take();
+    let mine = client.call_tool("child_own", json!({})).await.unwrap();
+    assert_eq!(mine.data::<String>().unwrap(), "mine");
+    assert_eq!(outer.take(), nested("on_call_tool", "tools/call", "ok"));
+    client.call_tool("whoami", json!({})).await.unwrap();
+    assert!(outer.take().iter().all(|seen| seen.starts_with("A.")));
 }
