@@ -49,6 +49,7 @@ pub use component::{
 pub use context::{Context, Depends, Elicited, FromContext, Needs, State, Values, get_context};
 pub use error::{Error, Result, ToolError};
 pub use fastmcp_auth as auth;
+pub use fastmcp_guard as guard;
 pub use fastmcp_macros::{prompt, resource, tool};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_store as store;

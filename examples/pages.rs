@@ -1,0 +1,3 @@
+//! The pages of the documentation whose code the tests compile.
+
+#![doc = include_str!("../docs/from-python.md")]
