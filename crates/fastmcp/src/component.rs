@@ -5,7 +5,7 @@ mod completion;
 pub mod macros;
 pub mod prompt;
 pub mod resource;
-mod template;
+pub(crate) mod template;
 pub mod tool;
 
 use std::{

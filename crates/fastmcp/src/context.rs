@@ -10,13 +10,12 @@ mod task;
 mod value;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use bytestring::ByteString;
 use fastmcp_auth::{AccessToken, Caller};
 use fastmcp_protocol::{
     Raw, RequestId,
@@ -24,7 +23,7 @@ use fastmcp_protocol::{
     elicit::{ElicitParams, ElicitResult},
     jsonrpc::encode_call,
     logging::{LogMessageParams, LoggingLevel},
-    meta::{IDEMPOTENCY_KEY, Implementation, RequestMeta},
+    meta::{IDEMPOTENCY_KEY, Implementation, Peek, RequestMeta},
     mrtr::{InputRequest, InputResponses},
     roots::{ListRootsResult, Root},
     sampling::{CreateMessageParams, CreateMessageResult},
@@ -58,39 +57,63 @@ pub use value::{Needs, Values};
 #[derive(Clone)]
 pub struct Context(Arc<Inner>, Option<Arc<dyn Home>>);
 
+/// Made once for every call: what few of them need stands in a box, and maps are those that are free
+/// while they are empty.
 struct Inner {
     origin: Origin,
-    capabilities: OnceLock<ClientCapabilities>,
-    state: Mutex<HashMap<String, Value>>,
+    capabilities: OnceLock<Box<ClientCapabilities>>,
+    state: Mutex<BTreeMap<String, Value>>,
     progress: Mutex<f64>,
     asking: Asking,
     promotion: Option<Promotion>,
     rare: OnceLock<Box<Rare>>,
 }
 
-/// Where a request comes from: what a session room knows of it.
+/// Where a request comes from: what a session room knows of it. Handles alone, since it is moved for
+/// every call: what is large is shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) request_id: Option<RequestId>,
     pub(crate) caller: Caller,
     pub(crate) peer: Arc<Peer>,
-    pub(crate) meta: RequestMeta,
-    /// Known already for legacy sessions; read from `meta` otherwise.
-    pub(crate) capabilities: Option<ClientCapabilities>,
-    pub(crate) client_info: Option<Implementation>,
+    /// `_meta`, what is called and its arguments, as sent.
+    pub(crate) peek: Arc<Peek>,
+    pub(crate) declared: Declared,
     /// The least severe level that the client wants; none at all where absent.
     pub(crate) log_level: Option<LoggingLevel>,
-    pub(crate) session_id: Option<String>,
     pub(crate) outlet: Outlet,
     pub(crate) cancel: CancellationToken,
     /// The server that was called.
     pub(crate) home: Arc<dyn Home>,
-    /// What is called: the name or URI, as sent.
-    pub(crate) target: Option<ByteString>,
-    /// The arguments, as sent.
-    pub(crate) args: Option<Raw>,
     /// The id that an earlier round of this call gave it.
     pub(crate) operation: Option<String>,
+}
+
+/// Where the client said who it is and what it can.
+#[derive(Clone, Debug)]
+pub(crate) enum Declared {
+    /// In the `_meta` of this request.
+    Here,
+    /// When its session began; nothing where it has none.
+    Before(Option<Arc<dyn Known>>),
+}
+
+/// What is known of a client since its session began.
+pub(crate) trait Known: fmt::Debug + Send + Sync {
+    /// The id of the session.
+    fn id(&self) -> &str;
+    fn capabilities(&self) -> &ClientCapabilities;
+    fn client_info(&self) -> &Implementation;
+}
+
+impl Origin {
+    /// The session that the client opened, where it has one.
+    fn session(&self) -> Option<&dyn Known> {
+        match &self.declared {
+            Declared::Before(session) => session.as_deref(),
+            Declared::Here => None,
+        }
+    }
 }
 
 impl Context {
@@ -150,34 +173,34 @@ impl Context {
     /// The name and version that the client gave itself.
     #[must_use]
     pub fn client_info(&self) -> Option<Implementation> {
-        let origin = &self.0.origin;
-        origin.client_info.clone().or_else(|| {
-            origin
-                .meta
-                .client_info
-                .as_ref()
-                .and_then(|raw| raw.decode().ok())
-        })
+        match self.0.origin.session() {
+            Some(session) => Some(session.client_info().clone()),
+            None => self.meta().client_info.as_ref()?.decode().ok(),
+        }
     }
 
     /// What the client can do, as it declared.
     #[must_use]
     pub fn client_capabilities(&self) -> &ClientCapabilities {
         let origin = &self.0.origin;
-        self.0.capabilities.get_or_init(|| {
-            origin.capabilities.clone().unwrap_or_else(|| {
-                let declared = origin.meta.client_capabilities.as_ref();
+        if let Some(session) = origin.session() {
+            return session.capabilities();
+        }
+        self.0.capabilities.get_or_init(|| match origin.declared {
+            Declared::Here => {
+                let declared = origin.peek.meta.client_capabilities.as_ref();
                 declared
                     .and_then(|raw| raw.decode().ok())
                     .unwrap_or_default()
-            })
+            }
+            Declared::Before(_) => Box::default(),
         })
     }
 
     /// The session of a legacy client.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
-        self.0.origin.session_id.as_deref()
+        self.0.origin.session().map(Known::id)
     }
 
     /// The headers of the HTTP request; empty on other transports.
@@ -195,7 +218,7 @@ impl Context {
     /// What the request says about itself.
     #[must_use]
     pub fn meta(&self) -> &RequestMeta {
-        &self.0.origin.meta
+        &self.0.origin.peek.meta
     }
 
     /// Fires when the answer is no longer wanted.
@@ -222,7 +245,7 @@ impl Context {
         serde_json::from_value(value).ok()
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, HashMap<String, Value>> {
+    fn state(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -294,7 +317,7 @@ impl Context {
             }
             return;
         }
-        let Some(token) = &self.0.origin.meta.progress_token else {
+        let Some(token) = &self.meta().progress_token else {
             return;
         };
         {
@@ -475,7 +498,7 @@ impl Context {
         Fut: Future<Output = Result<T>>,
     {
         let origin = &self.0.origin;
-        let named = origin.meta.idempotency_key.as_ref();
+        let named = origin.peek.meta.idempotency_key.as_ref();
         let operation = named
             .map(|key| format!("key:{key}"))
             .or_else(|| self.running().map(|task| format!("task:{}", task.id())))
@@ -488,10 +511,10 @@ impl Context {
         let deed = once::Deed {
             store: self.home().store(),
             principal: origin.caller.principal().as_str(),
-            target: origin.target.as_deref().unwrap_or_default(),
+            target: origin.peek.target.as_deref().unwrap_or_default(),
             operation: &operation,
             key,
-            args: origin.args.as_ref(),
+            args: origin.peek.arguments.as_ref(),
         };
         deed.once(make).await
     }
@@ -560,6 +583,10 @@ impl Context {
     /// Every answer that came with the request.
     pub(crate) fn input_responses(&self) -> &InputResponses {
         self.0.asking.answers()
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
     }
 
     pub(crate) fn asking(&self) -> &Asking {

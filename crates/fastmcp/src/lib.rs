@@ -30,6 +30,7 @@ pub mod context;
 mod engine;
 pub mod error;
 pub mod gate;
+pub mod openapi;
 pub mod proxy;
 pub mod registry;
 mod respond;
@@ -39,6 +40,8 @@ pub mod seal;
 pub mod server;
 mod session;
 pub mod skill;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transform;
 
 pub use client::Client;

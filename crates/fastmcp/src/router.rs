@@ -26,6 +26,12 @@ pub(crate) struct Resolved {
     pub(crate) target: Target,
     pub(crate) leaf: Leaf,
     pub(crate) input: Input,
+    /// What few calls bring.
+    pub(crate) continued: Option<Box<Continued>>,
+}
+
+/// What a call brings from an earlier round.
+pub(crate) struct Continued {
     pub(crate) responses: Option<InputResponses>,
     pub(crate) request_state: Option<String>,
 }
@@ -60,8 +66,7 @@ pub(crate) fn resolve(
             args: addressed.arguments,
             uri: is_resource.then_some(addressed.target),
         },
-        responses: addressed.responses,
-        request_state: addressed.request_state,
+        continued: addressed.continued,
     })
 }
 
@@ -74,8 +79,7 @@ pub(crate) fn leaf(target: &Target) -> Leaf {
 struct Addressed {
     target: ByteString,
     arguments: Option<Raw>,
-    responses: Option<InputResponses>,
-    request_state: Option<String>,
+    continued: Option<Box<Continued>>,
 }
 
 impl Addressed {
@@ -89,8 +93,7 @@ impl Addressed {
             return Ok(Self {
                 target: target.clone(),
                 arguments: peek.arguments.clone(),
-                responses: None,
-                request_state: None,
+                continued: None,
             });
         }
         let params = request.params.as_ref();
@@ -112,8 +115,10 @@ impl Addressed {
         Ok(Self {
             target: target.as_ref().into(),
             arguments: arguments.and_then(|raw| params.map(|params| params.part(raw))),
-            responses,
-            request_state: request_state.map(Into::into),
+            continued: Some(Box::new(Continued {
+                responses,
+                request_state: request_state.map(Into::into),
+            })),
         })
     }
 }

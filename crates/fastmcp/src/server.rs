@@ -195,6 +195,6 @@ impl Door for Engine {
     }
 
     fn call(self: &Arc<Self>, caller: Caller, inbound: Inbound) -> Call {
-        Box::pin(session::answer(Arc::clone(self), caller, inbound))
+        session::answer(Arc::clone(self), caller, inbound)
     }
 }

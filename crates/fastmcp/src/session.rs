@@ -7,9 +7,9 @@ mod state;
 mod task;
 
 use std::{
-    future::poll_fn,
+    future::{self, poll_fn},
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::Poll,
 };
@@ -17,50 +17,66 @@ use std::{
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{http::Route, meta::Peek};
-use fastmcp_transport::{Inbound, Outlet, Peer, Reply, What};
-use futures_util::FutureExt as _;
+use fastmcp_transport::{Call, Inbound, Outlet, Peer, Reply, What};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Asks, Outcome, Payload},
-    context::{self, Asking, Context, Origin},
+    context::{self, Context},
     engine::{Engine, task::Record},
     error::{Error, Result},
     respond::Answer,
     router::Resolved,
 };
 
-/// Who sent a message and where its answer goes.
+/// Who sent a message and where its answer goes. Handles alone: it is moved for every call.
 struct Exchange {
     caller: Caller,
     peer: Arc<Peer>,
     outlet: Outlet,
     cancel: CancellationToken,
-    peek: Peek,
+    peek: Arc<Peek>,
 }
 
-/// Answers what came in, by the rules of its era.
-pub(crate) async fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound) -> Reply {
-    let mut exchange = Exchange {
+/// Begins to answer what came in, by the rules of its era.
+///
+/// Futures of calls are copied by every move, so the path of a call has one box of its session, which
+/// holds handles, and below it the box of its handler. What is decided at once has no future of its own,
+/// and what few messages need, or is large, stands in a box of its own below that.
+pub(crate) fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound) -> Call {
+    let Inbound {
+        what,
+        peer,
+        outlet,
+        cancel,
+    } = inbound;
+    let exchange = |peek| Exchange {
         caller,
-        peer: inbound.peer,
-        outlet: inbound.outlet,
-        cancel: inbound.cancel,
-        peek: Peek::default(),
+        peer,
+        outlet,
+        cancel,
+        peek,
     };
-    match inbound.what {
+    match what {
         What::Message(message, Route::Modern { version, peek }) => {
-            exchange.peek = peek;
-            modern::answer(&engine, exchange, version, message).await
+            modern::answer(engine, exchange(peek), version, message)
         }
         What::Message(message, Route::Legacy { version, peek }) => {
-            exchange.peek = peek;
-            legacy::answer(&engine, exchange, version, message).await
+            legacy::answer(engine, exchange(peek), version, message)
         }
-        What::Listen { last_event_id } => legacy::listen(&engine, exchange, last_event_id).await,
-        What::Terminate => legacy::terminate(&engine, &exchange),
+        What::Listen { last_event_id } => {
+            let exchange = exchange(Arc::default());
+            Box::pin(async move { legacy::listen(&engine, exchange, last_event_id).await })
+        }
+        What::Terminate => ready(legacy::terminate(&engine, &exchange(Arc::default()))),
     }
+}
+
+/// An answer that waits for nothing.
+fn ready(reply: Reply) -> Call {
+    Box::pin(future::ready(reply))
 }
 
 /// The answer to a call that failed. Over HTTP, who lacks a scope is challenged to get it.
@@ -91,27 +107,32 @@ enum Round {
     /// It is done.
     Complete(Payload),
     /// It goes on as a task, which stands in the store.
-    Task(Record),
+    Task(Box<Record>),
     /// It goes on once these are answered, with what was remembered so far.
     Asked(Asks, Map<String, Value>),
 }
 
 /// Invokes a resolved call and, where the handler asks and cannot be answered in this round, gives
 /// back what it asks.
-async fn invoke(
-    engine: &Engine,
-    origin: Origin,
-    asking: Asking,
+///
+/// No `async fn`: the future would carry what was resolved twice, as its argument and as the handler's.
+fn invoke<'a>(
+    engine: &'a Engine,
+    context: &'a Context,
     resolved: Resolved,
-) -> Result<Round> {
-    let context = Context::new(origin, asking, None);
+) -> impl Future<Output = Result<Round>> + Send + 'a {
     let Resolved {
         target,
         leaf,
         input,
         ..
     } = resolved;
-    let mut call = pin!(engine.invoke(context.clone(), target, input, leaf));
+    let call = engine.invoke(context.clone(), target, input, leaf);
+    outcome(context, call)
+}
+
+/// Awaits a call until it has ended or asks.
+async fn outcome(context: &Context, mut call: BoxFuture<'_, Result<Outcome>>) -> Result<Round> {
     let mut current = Some(context.clone());
     let outcome = poll_fn(
         |cx| match context::with(&mut current, || call.as_mut().poll(cx)) {

@@ -4,7 +4,7 @@
 //!
 //! Source: MCP 2026-07-28, basic/transports/streamable-http and "Versioning and Compatibility".
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::json;
 
@@ -45,15 +45,15 @@ pub enum Route {
     Modern {
         /// The revision.
         version: ProtocolVersion,
-        /// What the request says about itself.
-        peek: Peek,
+        /// What the request says about itself; shared, since it goes far and every move would copy it.
+        peek: Arc<Peek>,
     },
     /// Part of a session, or about to open one.
     Legacy {
         /// The revision that the headers name.
         version: Option<ProtocolVersion>,
-        /// What the request says about itself.
-        peek: Peek,
+        /// As above.
+        peek: Arc<Peek>,
     },
 }
 
@@ -93,6 +93,7 @@ pub fn route(mirror: Mirror<'_>, message: &Message) -> Result<Route, Refusal> {
         return route_other(headers);
     };
     let peek = meta::read(request).map_err(|error| refuse(request, 400, error))?;
+    let peek = Arc::new(peek);
     let header_era = headers.version.map(|v| ProtocolVersion::era_of(v.trim()));
     let claims = peek.meta.protocol_version.is_some();
     if request.method == "initialize" && !claims && header_era == Some(Era::Modern) {
@@ -116,7 +117,7 @@ fn route_other(headers: Headers<'_>) -> Result<Route, Refusal> {
     {
         return Ok(Route::Modern {
             version,
-            peek: Peek::default(),
+            peek: Arc::default(),
         });
     }
     let version = legacy_version(headers).map_err(|error| Refusal {
@@ -126,7 +127,7 @@ fn route_other(headers: Headers<'_>) -> Result<Route, Refusal> {
     })?;
     Ok(Route::Legacy {
         version,
-        peek: Peek::default(),
+        peek: Arc::default(),
     })
 }
 
@@ -140,7 +141,7 @@ fn legacy_version(headers: Headers<'_>) -> Result<Option<ProtocolVersion>, RpcEr
     }
 }
 
-fn route_modern(mirror: Mirror<'_>, request: &Request, peek: Peek) -> Result<Route, Refusal> {
+fn route_modern(mirror: Mirror<'_>, request: &Request, peek: Arc<Peek>) -> Result<Route, Refusal> {
     let checked = required_meta(&peek.meta)
         .and_then(|claimed| match mirror {
             Mirror::Headers(headers) => headers_agree(headers, request, claimed).map(|()| claimed),

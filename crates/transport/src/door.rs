@@ -40,10 +40,6 @@ pub struct Inbound {
 
 /// The kinds of things that come in.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all of them are messages, and a box would cost each an allocation"
-)]
 pub enum What {
     /// A message and where it belongs.
     Message(Message, Route),

@@ -10,6 +10,7 @@ use fastmcp_protocol::{
     http::{Mirror, route},
     jsonrpc::encode_error,
 };
+use http::HeaderMap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -51,6 +52,16 @@ impl<D: Door> Memory<D> {
             tracker: TaskTracker::new(),
             closed: CancellationToken::new(),
         }
+    }
+
+    /// Has every message come with `headers`, as if it came over HTTP.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.peer = Arc::new(Peer {
+            headers,
+            ..Peer::clone(&self.peer)
+        });
+        self
     }
 
     /// Sends one message. Dropping the exchange cancels the call.

@@ -230,6 +230,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "compose",
             "provider",
             "server",
+            "openapi",
             "client",
             "proxy",
             "testing",

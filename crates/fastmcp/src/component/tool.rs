@@ -424,7 +424,7 @@ fn is_object(schema: &Value) -> bool {
 
 /// A schema for a value that is no object: legacy clients know objects alone, so the value goes
 /// under `result`, and both eras are told so.
-fn wrap(mut schema: Value) -> Value {
+pub(crate) fn wrap(mut schema: Value) -> Value {
     let definitions = schema.as_object_mut().and_then(|o| o.remove("$defs"));
     let mut wrapped = json!({
         "type": "object",

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::Change,
+    context::Known,
     error::{Error, Result},
 };
 
@@ -118,6 +119,20 @@ impl Session {
 
     fn touch(&self, now: Timestamp) {
         self.last_used.store(now.millis(), Ordering::Relaxed);
+    }
+}
+
+impl Known for Session {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn capabilities(&self) -> &ClientCapabilities {
+        &self.capabilities
+    }
+
+    fn client_info(&self) -> &Implementation {
+        &self.client_info
     }
 }
 

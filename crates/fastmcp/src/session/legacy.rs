@@ -21,12 +21,12 @@ use fastmcp_protocol::{
     resource,
     resource::{Resource, SubscribeParams},
 };
-use fastmcp_transport::{Outlet, Reply};
+use fastmcp_transport::{Call, Outlet, Reply};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Asks, Kind, Payload},
-    context::{Asking, Earlier, Home, Origin, Replay},
+    context::{Asking, Context, Declared, Earlier, Home, Known, Origin, Replay},
     engine::{
         Engine,
         session::{Opening, Session, lock},
@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
     respond::Answer,
     router::{self, Viewer},
-    session::{self, Exchange, Round},
+    session::{self, Exchange, Round, task::Plan},
 };
 
 pub(super) use stream::listen;
@@ -43,16 +43,18 @@ pub(super) use stream::listen;
 const MAX_ROUNDS: usize = 10;
 
 /// Answers one message; `version` is the revision that its headers name.
-pub(super) async fn answer(
-    engine: &Arc<Engine>,
+pub(super) fn answer(
+    engine: Arc<Engine>,
     exchange: Exchange,
     version: Option<ProtocolVersion>,
     message: Message,
-) -> Reply {
+) -> Call {
     match message {
-        Message::Request(request) => call(engine, exchange, version, request).await,
-        Message::Notification(notification) => notify(engine, &exchange, &notification),
-        Message::Response(response) => respond(engine, &exchange, response),
+        Message::Request(request) => call(engine, exchange, version, request),
+        Message::Notification(notification) => {
+            session::ready(notify(&engine, &exchange, &notification))
+        }
+        Message::Response(response) => session::ready(respond(&engine, &exchange, response)),
     }
 }
 
@@ -84,56 +86,62 @@ enum Found {
     Unknown,
 }
 
-/// Answers one request.
-async fn call(
-    engine: &Arc<Engine>,
+/// Begins to answer one request.
+fn call(
+    engine: Arc<Engine>,
     mut exchange: Exchange,
     version: Option<ProtocolVersion>,
     request: Request,
-) -> Reply {
-    let id = request.id.clone();
-    let found = find(engine, &exchange);
+) -> Call {
+    let found = find(&engine, &exchange);
     let version = match &found {
         Found::Session(session) => session.version,
         _ => version
             .filter(|v| v.era() == Era::Legacy)
             .unwrap_or(ProtocolVersion::ASSUMED),
     };
-    let method =
-        Method::parse(&request.method).filter(|m| m.is_legacy_request() && engine.serves(*m));
-    let answer = Answer {
-        id: &id,
-        version,
-        method,
-        identity: &engine.identity,
-        mask: engine.mask,
-    };
-    if method == Some(Method::Initialize) {
-        return initialize(engine, &exchange, &request, &id)
-            .unwrap_or_else(|e| answer.error(None, &e));
-    }
     let session = match found {
         Found::Session(session) => Some(session),
         Found::Unnamed => None,
-        Found::Unknown => return gone(&id),
+        // Who names a session that has ended may still begin anew.
+        Found::Unknown if Method::parse(&request.method) == Some(Method::Initialize) => None,
+        Found::Unknown => return session::ready(gone(&request.id)),
     };
-    let target = exchange.peek.target.clone();
-    let over_http = exchange.peer.connection.is_none();
-    if let (Some(session), true) = (&session, over_http) {
-        let reader = exchange.outlet.clone();
-        exchange.outlet = session.replay.stream(reader, is_primed(version));
-    }
-    let (outlet, cancel) = (exchange.outlet.clone(), exchange.cancel.clone());
-    let work = pin!(dispatch(engine, exchange, session, &request, answer));
-    let reply = match session::survive(work).await {
-        Ok(reply) => reply,
-        Err(error) => session::failed(engine, over_http, answer, target.as_ref(), &error),
-    };
-    if over_http {
-        settle(&outlet, &cancel, reply).await
-    } else {
-        reply
-    }
+    // A block, since it holds what it captured once; an `async fn` would hold its arguments twice.
+    Box::pin(async move {
+        let method =
+            Method::parse(&request.method).filter(|m| m.is_legacy_request() && engine.serves(*m));
+        let answer = Answer {
+            id: &request.id,
+            version,
+            method,
+            identity: &engine.identity,
+            mask: engine.mask,
+        };
+        if method == Some(Method::Initialize) {
+            return initialize(&engine, &exchange, &request, answer.id)
+                .unwrap_or_else(|e| answer.error(None, &e));
+        }
+        let over_http = exchange.peer.connection.is_none();
+        // Only within a session a call can be cancelled, and its stream be kept for later.
+        let stream = session.as_ref().filter(|_| over_http).map(|session| {
+            let kept = session
+                .replay
+                .stream(exchange.outlet.clone(), is_primed(version));
+            exchange.outlet = kept.clone();
+            (kept, exchange.cancel.clone())
+        });
+        let peek = Arc::clone(&exchange.peek);
+        let work = pin!(dispatch(&engine, exchange, session, &request, answer));
+        let reply = match session::survive(work).await {
+            Ok(reply) => reply,
+            Err(error) => session::failed(&engine, over_http, answer, peek.target.as_ref(), &error),
+        };
+        match stream {
+            Some((outlet, cancel)) => settle(&outlet, &cancel, reply).await,
+            None => reply,
+        }
+    })
 }
 
 /// Whether streams begin with an event without data: clients of older revisions stumble over it.
@@ -219,7 +227,6 @@ async fn dispatch(
     request: &Request,
     answer: Answer<'_>,
 ) -> Result<Reply> {
-    let caller = exchange.caller.clone();
     let page = |kind| {
         let shows_apps = || {
             session
@@ -227,7 +234,7 @@ async fn dispatch(
                 .is_some_and(|s| app::shows_apps(&s.capabilities))
         };
         let viewer = Viewer {
-            caller: &caller,
+            caller: &exchange.caller,
             version: answer.version,
             shows_apps,
         };
@@ -246,9 +253,14 @@ async fn dispatch(
             }
             Ok(answer.empty())
         }
-        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-            subscribe(engine, &caller, session.as_deref(), method, request).map(|()| answer.empty())
-        }
+        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => subscribe(
+            engine,
+            &exchange.caller,
+            session.as_deref(),
+            method,
+            request,
+        )
+        .map(|()| answer.empty()),
         Method::ToolsList => page(Kind::Tool),
         Method::ResourcesList => page(Kind::Resource),
         Method::ResourcesTemplatesList => page(Kind::Template),
@@ -257,11 +269,11 @@ async fn dispatch(
             let render = |entry: &mut Resource| {
                 *entry = legacy::resource(entry, answer.version).into_owned();
             };
-            let body = router::skill::answer(engine, &caller, method, request, render)?;
+            let body = router::skill::answer(engine, &exchange.caller, method, request, render)?;
             Ok(answer.encoded(&body, None))
         }
         Method::Complete => {
-            let result = engine.complete(&caller, router::completion(request)?);
+            let result = engine.complete(&exchange.caller, router::completion(request)?);
             let result = Box::pin(result).await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
@@ -325,45 +337,44 @@ async fn invoke(
         return Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)));
     };
     let mut earlier = Earlier::default();
+    let mut origin = origin(engine, exchange, session, &request.id);
     for _ in 0..MAX_ROUNDS {
-        let origin = origin(engine, &exchange, session, &request.id);
-        let resolved = router::resolve(engine, &origin.caller, method, request, &exchange.peek)?;
-        let replay = Replay::new(earlier.clone());
-        let asking = match session {
-            Some(session) => Asking::Await(
-                Arc::new(ask::OnStream::new(session, &exchange, engine)),
-                replay,
-            ),
-            None => Asking::Replay(replay),
-        };
+        let resolved = router::resolve(engine, &origin.caller, method, request, &origin.peek)?;
         let plan = match method {
             Method::ToolsCall => {
-                task::plan(engine, &exchange, session, answer.version, &resolved.target)?
+                task::plan(engine, &origin, session, answer.version, &resolved.target)?
             }
             _ => None,
         };
+        let asked_by = |origin: &Origin| {
+            session.map(|s| ask::OnStream::new(s, &origin.outlet, &origin.cancel, engine))
+        };
+        let replay = Replay::new(earlier);
+        let asking = match asked_by(&origin) {
+            Some(asker) => Asking::Await(Arc::new(asker), replay),
+            None => Asking::Replay(replay),
+        };
+        let context = Context::new(origin, asking, plan.as_ref().map(Plan::promotion));
         let round = match plan {
             Some(plan) => {
-                Box::pin(session::task::invoke(
-                    engine, origin, asking, resolved, plan,
-                ))
-                .await?
+                let invoked = session::task::invoke(engine, context.clone(), resolved, plan);
+                Box::pin(invoked).await?
             }
-            None => session::invoke(engine, origin, asking, resolved).await?,
+            None => session::invoke(engine, &context, resolved).await?,
         };
         match round {
             Round::Complete(payload) => return Ok(answer.payload(payload, None)),
             Round::Task(record) => return answer.task(&record.shown().seed()),
             Round::Asked(Asks { requests, state }, remembered) => {
-                let session = session.ok_or_else(|| {
+                let asker = asked_by(context.origin()).ok_or_else(|| {
                     Error::tool("this call asks for input, which needs a session; initialize first")
                 })?;
-                let asked = ask::OnStream::new(session, &exchange, engine);
                 earlier = Earlier {
-                    answers: Box::pin(asked.all(requests)).await?,
+                    answers: Box::pin(asker.all(requests)).await?,
                     gate: state,
                     remembered,
                 };
+                origin = context.origin().clone();
             }
         }
     }
@@ -374,24 +385,20 @@ async fn invoke(
 
 fn origin(
     engine: &Arc<Engine>,
-    exchange: &Exchange,
+    exchange: Exchange,
     session: Option<&Arc<Session>>,
     id: &RequestId,
 ) -> Origin {
     Origin {
         request_id: Some(id.clone()),
-        caller: exchange.caller.clone(),
-        peer: Arc::clone(&exchange.peer),
-        meta: exchange.peek.meta.clone(),
-        capabilities: Some(session.map(|s| s.capabilities.clone()).unwrap_or_default()),
-        client_info: session.map(|s| s.client_info.clone()),
+        caller: exchange.caller,
+        peer: exchange.peer,
+        peek: exchange.peek,
+        declared: Declared::Before(session.map(|s| Arc::clone(s) as Arc<dyn Known>)),
         log_level: session.map(|s| *lock(&s.log_level)),
-        session_id: session.map(|s| s.id.clone()),
-        outlet: exchange.outlet.clone(),
-        cancel: exchange.cancel.clone(),
+        outlet: exchange.outlet,
+        cancel: exchange.cancel,
         home: Arc::clone(engine) as Arc<dyn Home>,
-        target: exchange.peek.target.clone(),
-        args: exchange.peek.arguments.clone(),
         operation: None,
     }
 }

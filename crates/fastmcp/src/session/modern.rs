@@ -2,6 +2,7 @@
 
 use std::{pin::pin, sync::Arc};
 
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Message, Method, ProtocolVersion, Raw, Request, RequestId, RpcError, app, header,
     jsonrpc::encode_result,
@@ -10,15 +11,16 @@ use fastmcp_protocol::{
     task::required_capabilities,
     tool::TaskSupport,
 };
-use fastmcp_transport::{PeerKind, Reply};
+use fastmcp_transport::{Call, PeerKind, Reply};
 
 use crate::{
-    call::{Kind, Payload},
-    context::{Asking, Begin, Earlier, Home, Origin, Replay},
+    call::{Input, Kind, Payload},
+    context::{Asking, Begin, Context, Declared, Earlier, Home, Origin, Replay},
     engine::{Engine, task::Family},
     error::{Error, Result},
+    gate::Target,
     respond::Answer,
-    router::{self, Resolved, Viewer},
+    router::{self, Continued, Resolved, Viewer},
     session::{
         self, Exchange, Round, listen, state,
         task::{self, Plan},
@@ -27,35 +29,41 @@ use crate::{
 
 /// Answers one message. Notifications of modern clients over HTTP have nothing that matters, and
 /// they answer nothing: nothing is asked of them.
-pub(super) async fn answer(
-    engine: &Arc<Engine>,
+pub(super) fn answer(
+    engine: Arc<Engine>,
     exchange: Exchange,
     version: ProtocolVersion,
     message: Message,
-) -> Reply {
-    let request = match message {
-        Message::Request(request) => request,
+) -> Call {
+    match message {
+        Message::Request(request) => {
+            // A block, since it holds what it captured once; an `async fn` would hold its arguments twice.
+            Box::pin(async move {
+                let method = Method::parse(&request.method)
+                    .filter(|m| m.is_modern_request() && engine.serves(*m));
+                let answer = Answer {
+                    id: &request.id,
+                    version,
+                    method,
+                    identity: &engine.identity,
+                    mask: engine.mask,
+                };
+                let over_http = exchange.peer.kind == PeerKind::Http;
+                let peek = Arc::clone(&exchange.peek);
+                let work = pin!(dispatch(&engine, exchange, &request, answer));
+                match session::survive(work).await {
+                    Ok(reply) => reply,
+                    Err(error) => {
+                        session::failed(&engine, over_http, answer, peek.target.as_ref(), &error)
+                    }
+                }
+            })
+        }
         Message::Notification(notification) => {
             tracing::debug!(method = %notification.method, "notification");
-            return Reply::Accepted;
+            session::ready(Reply::Accepted)
         }
-        Message::Response(_) => return Reply::Status(400),
-    };
-    let method =
-        Method::parse(&request.method).filter(|m| m.is_modern_request() && engine.serves(*m));
-    let answer = Answer {
-        id: &request.id,
-        version,
-        method,
-        identity: &engine.identity,
-        mask: engine.mask,
-    };
-    let target = exchange.peek.target.clone();
-    let over_http = exchange.peer.kind == PeerKind::Http;
-    let work = pin!(dispatch(engine, exchange, &request, answer));
-    match session::survive(work).await {
-        Ok(reply) => reply,
-        Err(error) => session::failed(engine, over_http, answer, target.as_ref(), &error),
+        Message::Response(_) => session::ready(Reply::Status(400)),
     }
 }
 
@@ -124,51 +132,79 @@ async fn invoke(
     let mut resolved = router::resolve(engine, &exchange.caller, method, request, &exchange.peek)?;
     mirrored(&exchange, &resolved)?;
     let plan = plan(&exchange, method, &resolved)?;
-    let mut origin = origin(engine, exchange, &request.id)?;
-    let (caller, clock) = (origin.caller.clone(), engine.clock());
-    // Hashing arguments is for calls that ask; the others never pay for it.
-    let earlier = match resolved.request_state.take() {
-        Some(sealed) => {
-            let binding = state::binding(&caller, method, &resolved.target, &resolved.input)?;
-            state::State::open(&engine.key_ring, &binding, &sealed, clock)?
-        }
-        None => state::State::default(),
+    let call = Bound {
+        method,
+        target: resolved.target.clone(),
+        input: resolved.input.clone(),
     };
-    let mut answers = earlier.answers.clone();
-    for (key, value) in resolved.responses.take().unwrap_or_default().iter() {
-        answers.answer(key, value)?;
-    }
-    let replay = Replay::new(Earlier {
-        answers: answers.clone(),
-        gate: earlier.gate.clone(),
-        remembered: earlier.remembered.clone(),
-    });
-    let (target, input) = (resolved.target.clone(), resolved.input.clone());
-    origin.operation.clone_from(&earlier.operation);
-    let asking = Asking::Replay(replay);
+    // Few calls bring something from an earlier round; the others never pay for it.
+    let earlier = match resolved.continued.take() {
+        Some(continued) => Some(Box::new(call.open(engine, &exchange.caller, *continued)?)),
+        None => None,
+    };
+    let mut origin = origin(engine, exchange, &request.id)?;
+    let replay = match &earlier {
+        Some(earlier) => {
+            origin.operation.clone_from(&earlier.operation);
+            Replay::new(earlier.known())
+        }
+        None => Replay::default(),
+    };
+    let promotion = plan.as_ref().map(Plan::promotion);
+    let context = Context::new(origin, Asking::Replay(replay), promotion);
     let round = match plan {
         // What few calls need stands in a box of its own, lest every call carries it.
-        Some(plan) => Box::pin(task::invoke(engine, origin, asking, resolved, plan)).await?,
-        None => session::invoke(engine, origin, asking, resolved).await?,
+        Some(plan) => Box::pin(task::invoke(engine, context.clone(), resolved, plan)).await?,
+        None => session::invoke(engine, &context, resolved).await?,
     };
     match round {
         Round::Task(record) => answer.task(&record.shown().seed()),
         Round::Complete(payload) => {
-            let cache = (method == Method::ResourcesRead).then(|| target.component().cache_hint());
+            let hint = || call.target.component().cache_hint();
+            let cache = (method == Method::ResourcesRead).then(hint);
             Ok(answer.payload(payload, cache))
         }
         Round::Asked(asks, remembered) => {
-            let binding = state::binding(&caller, method, &target, &input)?;
+            let earlier = earlier.map(|earlier| *earlier).unwrap_or_default();
             let known = Earlier {
-                answers: settled(&answers, &asks.requests)?,
+                answers: settled(&earlier.answers, &asks.requests)?,
                 gate: asks.state,
                 remembered,
             };
             let sealed = earlier
-                .next(known, clock, engine.answer_within)?
-                .seal(&engine.key_ring, &binding)?;
+                .next(known, engine.clock(), engine.answer_within)?
+                .seal(&engine.key_ring, &call.binding(context.caller())?)?;
             input_required(answer.id, asks.requests, sealed)
         }
+    }
+}
+
+/// A call as the state between its rounds is bound to it.
+struct Bound {
+    method: Method,
+    target: Target,
+    input: Input,
+}
+
+impl Bound {
+    /// Hashes arguments, which is for calls that ask.
+    fn binding(&self, caller: &Caller) -> Result<Vec<u8>> {
+        state::binding(caller, self.method, &self.target, &self.input)
+    }
+
+    /// What an earlier round left behind, with the answers that came since.
+    fn open(&self, engine: &Engine, caller: &Caller, continued: Continued) -> Result<state::State> {
+        let mut earlier = match continued.request_state {
+            Some(sealed) => {
+                let binding = self.binding(caller)?;
+                state::State::open(&engine.key_ring, &binding, &sealed, engine.clock())?
+            }
+            None => state::State::default(),
+        };
+        for (key, value) in continued.responses.unwrap_or_default().iter() {
+            earlier.answers.answer(key, value)?;
+        }
+        Ok(earlier)
     }
 }
 
@@ -254,16 +290,12 @@ fn origin(engine: &Arc<Engine>, exchange: Exchange, id: &RequestId) -> Result<Or
         request_id: Some(id.clone()),
         caller: exchange.caller,
         peer: exchange.peer,
-        meta: exchange.peek.meta,
-        capabilities: None,
-        client_info: None,
+        peek: exchange.peek,
+        declared: Declared::Here,
         log_level,
-        session_id: None,
         outlet: exchange.outlet,
         cancel: exchange.cancel,
         home: Arc::clone(engine) as Arc<dyn Home>,
-        target: exchange.peek.target,
-        args: exchange.peek.arguments,
         operation: None,
     })
 }

@@ -47,6 +47,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// What a handler finds of it.
+    pub(crate) fn known(&self) -> Earlier {
+        Earlier {
+            answers: self.answers.clone(),
+            gate: self.gate.clone(),
+            remembered: self.remembered.clone(),
+        }
+    }
+
     /// The state for the next round, which the client has to begin within `within`.
     pub(crate) fn next(&self, known: Earlier, clock: &dyn Clock, within: Duration) -> Result<Self> {
         if self.round >= MAX_ROUNDS {

@@ -25,7 +25,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     call::{Asks, Input, Outcome},
-    context::{Asking, Begin, Context, Origin, Promotion, Running, fits},
+    context::{Begin, Context, Origin, Promotion, Running, fits},
     engine::{
         Engine,
         task::{self, Answer as Said, Beginning, Changed, End, Family, Owner, Record, Step},
@@ -81,18 +81,16 @@ enum Polled {
     Wants,
 }
 
-/// Invokes a call that may become a task.
+/// Invokes a call that may become a task; `context` has the promotion of its plan.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,
-    origin: Origin,
-    asking: Asking,
+    context: Context,
     resolved: Resolved,
     plan: Plan,
 ) -> Result<Round> {
-    let context = Context::new(origin.clone(), asking, Some(Promotion::new(plan.begin)));
     let again = Again {
         engine: Arc::clone(engine),
-        origin,
+        origin: context.origin().clone(),
         target: resolved.target,
         input: resolved.input,
     };
@@ -134,7 +132,7 @@ pub(super) async fn invoke(
                         let runner = Arc::new(Runner::new(engine, key, &record, live));
                         promotion.settle(Ok(Arc::clone(&runner) as Arc<dyn Running>));
                         engine.tracker.spawn(runner.run(call, context, again));
-                        return Ok(Round::Task(record));
+                        return Ok(Round::Task(Box::new(record)));
                     }
                     // The call hears of it and ends as it will: it is not dropped half-way.
                     Err(error) => promotion.settle(Err(error)),
@@ -145,6 +143,11 @@ pub(super) async fn invoke(
 }
 
 impl Plan {
+    /// What the context of the call needs for it.
+    pub(super) fn promotion(&self) -> Promotion {
+        Promotion::new(self.begin)
+    }
+
     fn beginning(&self, origin: &Origin) -> Beginning {
         Beginning {
             owner: Owner::of(&origin.caller, self.family),
@@ -171,7 +174,9 @@ async fn ended(
     let end = runner::kept(result, engine.tasks.limits.max_result_bytes);
     let record = end_task(engine, &key, end).await;
     engine.tasks.leave(&key);
-    record?.map(Round::Task).ok_or_else(unknown)
+    record?
+        .map(|record| Round::Task(Box::new(record)))
+        .ok_or_else(unknown)
 }
 
 async fn end_task(

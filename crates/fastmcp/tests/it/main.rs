@@ -25,6 +25,8 @@ mod listen;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod proxy;
@@ -38,5 +40,7 @@ mod stdio;
 mod tasks;
 #[cfg(test)]
 mod tasks_requested;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tools;

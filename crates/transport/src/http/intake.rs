@@ -125,6 +125,19 @@ impl Intake {
                 .await
     }
 
+    /// Ends a request that was refused by its head: takes the body as [`Self::refuse`] does, and gives
+    /// `refusal` as it has to be given then.
+    pub(super) async fn turn_away<B, R>(self, body: B, refusal: Response<R>) -> Response<R>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        if self.refuse(body).await {
+            refusal
+        } else {
+            self.closing(refusal)
+        }
+    }
+
     /// Reads a body and throws it away; whether it came to its end.
     async fn discard<B>(self, mut body: std::pin::Pin<&mut B>, most: u64, timeout: Duration) -> bool
     where

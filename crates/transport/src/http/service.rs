@@ -17,10 +17,8 @@ use fastmcp_protocol::{
     http::{Headers, Mirror, Refusal, route},
     jsonrpc::{Malformed, encode_error},
 };
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
-    request::Parts,
-};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -30,7 +28,7 @@ use crate::{
     http::{
         Body,
         intake::{Intake, Unread},
-        origin::AllowedHosts,
+        origin::{AllowedHosts, Forbidden},
         serve::RemoteAddr,
     },
     limits::Limits,
@@ -61,15 +59,6 @@ pub struct HttpConfig {
 pub struct HttpService<D> {
     inner: Arc<Inner<D>>,
     address: Option<SocketAddr>,
-}
-
-/// A request whose head was found fit.
-struct Entered<D: Door> {
-    peer: Peer,
-    caller: D::Caller,
-    permit: OwnedSemaphorePermit,
-    /// What it is, where that needs no body.
-    what: Option<What>,
 }
 
 #[derive(Debug)]
@@ -122,77 +111,97 @@ impl<D: Door> HttpService<D> {
         }
     }
 
-    async fn handle<B>(self, request: Request<B>) -> Response<Body>
+    /// Begins to answer `request`.
+    ///
+    /// The future is made once for every call and copied by every move, so it is a block that holds what
+    /// it captured once, and it holds handles: the head of the request is read before, what came in is
+    /// handed on before the wait, and what few calls need stands in boxes.
+    fn answer<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static + use<D, B>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
+        let inner = Arc::clone(&self.inner);
         let (mut parts, body) = request.into_parts();
         let intake = Intake::of(parts.version, &parts.headers);
-        let mut entered = match self.enter(&mut parts).await {
-            Ok(entered) => entered,
-            Err(refusal) => {
-                let usable = intake.refuse(body).await;
-                return if usable {
-                    *refusal
-                } else {
-                    intake.closing(*refusal)
-                };
-            }
-        };
-        let (what, disconnect_cancels) = match entered.what.take() {
-            Some(what) => (what, false),
-            None => match intake.read(body, &self.inner.config.limits).await {
-                Ok(body) => match self.parse(&entered.peer.headers, body) {
-                    Ok(parsed) => parsed,
-                    Err(refusal) => return *refusal,
-                },
-                Err(unread) => return intake.closing(not_read(&unread)),
-            },
-        };
-        self.call(entered, what, disconnect_cancels).await
-    }
-
-    /// Decides by its head whether a request comes in, and whether its body is wanted.
-    async fn enter(&self, parts: &mut Parts) -> Result<Entered<D>, Box<Response<Body>>> {
-        self.inner
-            .config
-            .hosts
-            .check(&parts.uri, &parts.headers)
-            .map_err(|e| {
-                refuse(
-                    403,
-                    &RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string()),
-                )
-            })?;
+        let named = inner.config.hosts.check(&parts.uri, &parts.headers);
         let address = self
             .address
             .or_else(|| parts.extensions.get::<RemoteAddr>().map(|a| a.0));
-        let peer = Peer::http(std::mem::take(&mut parts.headers), address);
+        let peer = Arc::new(Peer::http(std::mem::take(&mut parts.headers), address));
+        let method = parts.method;
+        async move {
+            let (caller, permit) = match inner.enter(named, &peer, &method).await {
+                Ok(entered) => entered,
+                Err(refusal) => return Box::pin(intake.turn_away(body, *refusal)).await,
+            };
+            let (what, disconnect_cancels) = match method {
+                Method::GET => (listen(&peer), false),
+                Method::DELETE => (What::Terminate, false),
+                // Nothing else was let in.
+                _ => match intake.read(body, &inner.config.limits).await {
+                    Ok(body) => match inner.parse(&peer.headers, body) {
+                        Ok(parsed) => parsed,
+                        Err(refusal) => return *refusal,
+                    },
+                    Err(unread) => return intake.closing(not_read(&unread)),
+                },
+            };
+            let id = match &what {
+                What::Message(Message::Request(request), _) => Some(request.id.clone()),
+                _ => None,
+            };
+            let mut exchange = inner
+                .call(peer, caller, what)
+                .cancel_on_drop(disconnect_cancels)
+                .holding(permit);
+            // Most calls are answered at the first look, and need no clock.
+            match poll_fn(|cx| Poll::Ready(exchange.poll_next(cx))).await {
+                Poll::Ready(step) => inner.respond(step, exchange),
+                Poll::Pending => Box::pin(inner.wait(exchange, id)).await,
+            }
+        }
+    }
+
+    /// Ends when the server shuts down: long streams watch it.
+    #[must_use]
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.inner.shutdown
+    }
+}
+
+impl<D: Door> Inner<D> {
+    /// Decides by its head whether a request comes in.
+    async fn enter(
+        &self,
+        named: Result<(), Forbidden>,
+        peer: &Peer,
+        method: &Method,
+    ) -> Result<(D::Caller, OwnedSemaphorePermit), Box<Response<Body>>> {
+        named.map_err(|e| {
+            refuse(
+                403,
+                &RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string()),
+            )
+        })?;
         let caller = self
-            .inner
             .door
-            .admit(&peer)
+            .admit(peer)
             .await
             .map_err(|denied| Box::new(deny(denied)))?;
-        let permit = Arc::clone(&self.inner.calls)
+        let permit = Arc::clone(&self.calls)
             .try_acquire_owned()
             .map_err(|_| busy())?;
-        let what = match parts.method {
-            Method::POST => {
-                acceptable(&peer.headers)?;
-                None
-            }
-            Method::GET => Some(listen(&peer)?),
-            Method::DELETE => Some(What::Terminate),
+        match *method {
+            Method::POST => acceptable(&peer.headers)?,
+            Method::GET => listens(peer)?,
+            Method::DELETE => {}
             _ => return Err(Box::new(not_allowed())),
-        };
-        Ok(Entered {
-            peer,
-            caller,
-            permit,
-            what,
-        })
+        }
+        Ok((caller, permit))
     }
 
     /// Classifies the body of a POST; says too whether a disconnect cancels its call.
@@ -203,7 +212,7 @@ impl<D: Door> HttpService<D> {
                 &RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8"),
             )
         })?;
-        let depth = self.inner.config.limits.json_depth;
+        let depth = self.config.limits.json_depth;
         let message = Message::parse(&text, depth).map_err(|e| malformed(&e))?;
         let mirrored = Headers {
             version: single(headers, &HEADER_VERSION)?,
@@ -216,57 +225,39 @@ impl<D: Door> HttpService<D> {
         Ok((What::Message(message, route), disconnect_cancels))
     }
 
-    async fn call(
-        &self,
-        entered: Entered<D>,
-        what: What,
-        disconnect_cancels: bool,
-    ) -> Response<Body> {
-        let (outlet, cancel) = (
-            Outlet::new(self.inner.config.limits.outlet_frames),
-            CancellationToken::new(),
-        );
+    /// Hands what came in to who answers it.
+    fn call(&self, peer: Arc<Peer>, caller: D::Caller, what: What) -> Exchange {
+        let outlet = Outlet::new(self.config.limits.outlet_frames);
+        let cancel = CancellationToken::new();
         let inbound = Inbound {
             what,
-            peer: Arc::new(entered.peer),
+            peer,
             outlet: outlet.clone(),
             cancel: cancel.clone(),
         };
-        let id = match &inbound.what {
-            What::Message(Message::Request(request), _) => Some(request.id.clone()),
-            _ => None,
-        };
-        let call = self.inner.door.call(entered.caller, inbound);
-        let exchange = Exchange::new(call, outlet, cancel, self.inner.tracker.clone())
-            .cancel_on_drop(disconnect_cancels)
-            .holding(entered.permit);
-        self.respond(exchange, id).await
+        let call = self.door.call(caller, inbound);
+        Exchange::new(call, outlet, cancel, self.tracker.clone())
     }
 
-    async fn respond(&self, mut exchange: Exchange, id: Option<RequestId>) -> Response<Body> {
-        let limits = &self.inner.config.limits;
-        // Most calls are answered at the first look, and need no clock.
-        let step = match poll_fn(|cx| Poll::Ready(exchange.poll_next(cx))).await {
-            Poll::Ready(step) => Ok(step),
-            Poll::Pending => tokio::time::timeout(limits.call_timeout, exchange.next()).await,
-        };
+    /// Waits for the first thing that a call has to say.
+    async fn wait(&self, mut exchange: Exchange, id: Option<RequestId>) -> Response<Body> {
+        let limit = self.config.limits.call_timeout;
+        if let Ok(step) = tokio::time::timeout(limit, exchange.next()).await {
+            return self.respond(step, exchange);
+        }
+        // Nobody waits for the answer any more, in either era: the call is told so.
+        drop(exchange.cancel_on_drop(true));
+        let error = RpcError::internal(format!("call took longer than {} s", limit.as_secs()));
+        json(504, encode_error(id.as_ref(), &error).into())
+    }
+
+    fn respond(&self, step: Step, exchange: Exchange) -> Response<Body> {
         match step {
-            Ok(Step::Done(reply)) => plain(reply),
-            Ok(Step::Frame(frame)) => stream(Body::events(exchange, frame, limits.keep_alive)),
-            Err(_) => {
-                // Nobody waits for the answer any more, in either era: the call is told so.
-                drop(exchange.cancel_on_drop(true));
-                let seconds = limits.call_timeout.as_secs();
-                let error = RpcError::internal(format!("call took longer than {seconds} s"));
-                json(504, encode_error(id.as_ref(), &error).into())
+            Step::Done(reply) => plain(reply),
+            Step::Frame(frame) => {
+                stream(Body::events(exchange, frame, self.config.limits.keep_alive))
             }
         }
-    }
-
-    /// Ends when the server shuts down: long streams watch it.
-    #[must_use]
-    pub fn shutdown(&self) -> &CancellationToken {
-        &self.inner.shutdown
     }
 }
 
@@ -285,19 +276,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
         #[cfg(feature = "compression")]
         if let Some(compression) = self.inner.config.compression {
             let mut accepted = HeaderMap::new();
             for value in request.headers().get_all(header::ACCEPT_ENCODING) {
                 accepted.append(header::ACCEPT_ENCODING, value.clone());
             }
-            return Box::pin(async move {
-                let response = service.handle(request).await;
-                Ok(compression.apply(accepted, response).await)
-            });
+            let answer = self.answer(request);
+            return Box::pin(async move { Ok(compression.apply(accepted, answer.await).await) });
         }
-        Box::pin(async move { Ok(service.handle(request).await) })
+        Box::pin(self.answer(request).map(Ok))
     }
 }
 
@@ -359,20 +347,25 @@ fn single<'a>(
     }
 }
 
-fn listen(peer: &Peer) -> Result<What, Box<Response<Body>>> {
+/// Whether a GET wants what a GET gives.
+fn listens(peer: &Peer) -> Result<(), Box<Response<Body>>> {
     let wants = peer
         .header("accept")
         .is_some_and(|v| v.contains("text/event-stream") || v.contains("*/*"));
-    if !wants {
-        let error = RpcError::new(
-            ErrorCode::INVALID_REQUEST,
-            "Accept must name text/event-stream",
-        );
-        return Err(refuse(406, &error));
+    if wants {
+        return Ok(());
     }
-    Ok(What::Listen {
+    let error = RpcError::new(
+        ErrorCode::INVALID_REQUEST,
+        "Accept must name text/event-stream",
+    );
+    Err(refuse(406, &error))
+}
+
+fn listen(peer: &Peer) -> What {
+    What::Listen {
         last_event_id: peer.header("last-event-id").map(Into::into),
-    })
+    }
 }
 
 fn plain(reply: Reply) -> Response<Body> {

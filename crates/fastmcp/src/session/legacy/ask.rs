@@ -14,7 +14,6 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::Exchange;
 use crate::{
     context::Asker,
     engine::{
@@ -36,11 +35,16 @@ pub(super) struct OnStream {
 }
 
 impl OnStream {
-    pub(super) fn new(session: &Arc<Session>, exchange: &Exchange, engine: &Engine) -> Self {
+    pub(super) fn new(
+        session: &Arc<Session>,
+        outlet: &Outlet,
+        cancel: &CancellationToken,
+        engine: &Engine,
+    ) -> Self {
         Self {
             session: Arc::clone(session),
-            outlet: exchange.outlet.clone(),
-            cancel: exchange.cancel.clone(),
+            outlet: outlet.clone(),
+            cancel: cancel.clone(),
             shutdown: engine.shutdown.clone(),
             within: engine.answer_within,
         }

@@ -5,7 +5,7 @@
 use std::{num::NonZeroU16, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use fastmcp_auth::caller::CallerKind;
+use fastmcp_auth::{Caller, caller::CallerKind};
 use fastmcp_protocol::{
     ErrorCode, Method, ProtocolVersion, Raw, RpcError,
     discover::PaginatedParams,
@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Exchange, ask::OnStream};
 use crate::{
-    context::{Begin, fits, require},
+    context::{Begin, Origin, fits, require},
     engine::{
         Engine,
         session::Session,
@@ -43,7 +43,7 @@ pub(super) fn is_declared(engine: &Engine, version: ProtocolVersion) -> bool {
 /// Whether a call runs as a task.
 pub(super) fn plan(
     engine: &Engine,
-    exchange: &Exchange,
+    origin: &Origin,
     session: Option<&Arc<Session>>,
     version: ProtocolVersion,
     target: &Target,
@@ -51,7 +51,7 @@ pub(super) fn plan(
     let refused =
         |why: &'static str| Error::protocol(RpcError::new(ErrorCode::METHOD_NOT_FOUND, why));
     let support = target.component().task_support();
-    let wanted = exchange.peek.task.as_ref();
+    let wanted = origin.peek.task.as_ref();
     // Who was told of no tasks and asks for one is served as if it had not asked.
     let Some(wanted) = wanted.filter(|_| is_declared(engine, version)) else {
         return match support {
@@ -71,14 +71,14 @@ pub(super) fn plan(
         family: Family::Requested,
         begin: Begin::AtLeaf,
         ttl_ms: wanted.ttl,
-        session: belongs_to(exchange, session),
+        session: belongs_to(&origin.caller, session),
         always: true,
     }))
 }
 
 /// The session that tells the tasks of nobody in particular apart.
-fn belongs_to(exchange: &Exchange, session: Option<&Arc<Session>>) -> Option<String> {
-    let nobody = exchange.caller.kind() == CallerKind::Anonymous;
+fn belongs_to(caller: &Caller, session: Option<&Arc<Session>>) -> Option<String> {
+    let nobody = caller.kind() == CallerKind::Anonymous;
     session.filter(|_| nobody).map(|s| s.id.clone())
 }
 
@@ -154,7 +154,7 @@ async fn list(
     let (mut records, next) = engine.tasks.list(owner, after.as_deref(), PAGE).await?;
     if exchange.caller.kind() == CallerKind::Anonymous {
         // Whoever is nobody in particular sees what was begun in its own session.
-        let own = belongs_to(exchange, session);
+        let own = belongs_to(&exchange.caller, session);
         records.retain(|record| own.is_some() && record.session == own);
     }
     Ok(ListTasksResult {
@@ -272,7 +272,7 @@ async fn present(
     for (name, request) in record.requests.iter() {
         require(&session.capabilities, request)?;
         let meta = serde_json::to_string(&task::related(&record.id))?;
-        let stream = OnStream::new(session, exchange, engine);
+        let stream = OnStream::new(session, &exchange.outlet, &exchange.cancel, engine);
         let said = match stream.put(request, Some(&meta)).await? {
             Ok(answer) => match fits(request, &answer) {
                 Ok(()) => Said::Given(answer),
