@@ -1,6 +1,6 @@
 //! Security: who is calling, what they may do, and what leaves the server.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use fastmcp::{
     auth::{
@@ -11,7 +11,9 @@ use fastmcp::{
     guard::clock::SystemClock,
     middleware::{RbacMiddleware, SanitiseMiddleware},
     prelude::*,
+    transport::http::HttpConfig,
 };
+use tokio::net::TcpListener;
 
 /// A customer, with what must not leave the server.
 #[derive(Serialize, JsonSchema)]
@@ -69,7 +71,11 @@ fn tokens() -> Result<StaticTokenVerifier> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let door = Authenticator::new(Arc::new(tokens()?), Challenger::new());
-    server().auth(door).run_http(SocketAddr::from(([127, 0, 0, 1], 8080))).await
+    let port = std::env::var("PORT").map_or(Ok(8080), |port| port.parse())?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    eprintln!("listening on http://{}/mcp", listener.local_addr()?);
+    let server = server().auth(door).build()?;
+    server.serve_http(listener, HttpConfig::default()).await
 }
 
 #[cfg(test)]
