@@ -2,6 +2,8 @@
 
 use fastmcp::{prelude::*, transport::wire::StdioWireConfig};
 
+const NO_ARGUMENTS: [&str; 0] = [];
+
 /// The built example of that name, and the tools that it shows.
 macro_rules! example {
     ($name:literal, $tools:expr) => {
@@ -44,7 +46,7 @@ async fn each_starts_and_shows_what_it_has() {
     ];
     for (name, program, tools) in examples {
         let client = Client::builder()
-            .connect_command(&StdioWireConfig::new(*program))
+            .connect_command(&StdioWireConfig::new(*program, NO_ARGUMENTS))
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut shown: Vec<_> = client.list_tools().await.unwrap().into_iter().map(|t| t.name).collect();
@@ -56,7 +58,7 @@ async fn each_starts_and_shows_what_it_has() {
 
 #[tokio::test]
 async fn the_first_one_does_what_the_page_says() {
-    let command = StdioWireConfig::new(env!("CARGO_BIN_EXE_quickstart"));
+    let command = StdioWireConfig::new(env!("CARGO_BIN_EXE_quickstart"), NO_ARGUMENTS);
     let client = Client::builder().connect_command(&command).await.unwrap();
     let sum = client.call_tool("add", json!({"a": 5, "b": 3})).await.unwrap();
     assert_eq!(sum.data::<i64>().unwrap(), 8);
