@@ -38,7 +38,7 @@ mod identifier;
 
 pub use assertion::{AssertionKey, AssertionSource};
 pub use authorize::{Authorize, AuthorizeError, Headless, Interaction};
-pub use client::{OAuthClient, Refusal};
+pub use client::{LoggedOut, OAuthClient, Refusal};
 pub use config::{DpopUse, Enterprise, Grant, IdentityProvider, OAuthConfig};
 pub use error::{OAuthError, ServerSays};
 pub use network::NetworkConfig;

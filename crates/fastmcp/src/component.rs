@@ -1,18 +1,26 @@
 //! Tools, resources and prompts.
 
 mod behind;
+mod bundle;
+pub mod check;
 mod completion;
 pub mod macros;
+mod mark;
+mod media;
+pub(crate) mod media_type;
 pub mod prompt;
 pub mod resource;
+pub mod source;
 pub(crate) mod template;
 pub mod tool;
+mod version;
 
 use std::{
     any::Any,
     collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,6 +36,7 @@ use fastmcp_protocol::{
     wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome},
@@ -37,12 +46,18 @@ use crate::{
 
 pub use crate::{call::Kind, schema};
 pub(crate) use behind::Behind;
+pub use bundle::{Bundle, Tools};
+pub use check::{Invalid, Valid, Validate};
 pub use completion::{Complete, CompletionOutput};
+pub use mark::Deprecation;
+pub(crate) use mark::Marks;
+pub use media::{Audio, File, Image, IntoContent};
 pub use prompt::{IntoPrompt, PromptBuilder, PromptOutput};
 pub use resource::{IntoResource, ResourceBuilder, ResourceOutput};
 pub use template::UriTemplate;
 pub(crate) use template::percent_decode;
-pub use tool::{Image, IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
+pub use tool::{IntoTool, Json, ToolBuilder, ToolOutput, ToolResult};
+pub use version::{Version, VersionSpec};
 
 /// The code of a component.
 pub trait Handler: Send + Sync + 'static {
@@ -97,6 +112,10 @@ pub struct Component {
     needs: Needs,
     behind: Option<Arc<dyn Behind>>,
     imported: bool,
+    deprecation: Option<Arc<Deprecation>>,
+    feature: Option<String>,
+    timeout: Option<Duration>,
+    version: Option<Version>,
 }
 
 /// What a resource is to a skill.
@@ -140,6 +159,10 @@ impl Component {
             needs: Needs::default(),
             behind: None,
             imported: false,
+            deprecation: None,
+            feature: None,
+            timeout: None,
+            version: None,
         }
     }
 
@@ -188,6 +211,47 @@ impl Component {
     #[must_use]
     pub fn code(&self) -> Arc<dyn Handler> {
         Arc::clone(&self.handler)
+    }
+
+    /// Gives the component a version, which clients are told in `_meta.fastmcp.version`. Of several versions
+    /// of one name, lists show the highest and calls reach it, unless they name another one there.
+    #[must_use]
+    pub fn with_version(mut self, version: Version) -> Self {
+        self.tell("version", version.as_str().into());
+        self.version = Some(version);
+        self
+    }
+
+    /// The version.
+    #[must_use]
+    pub const fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
+    /// Tells clients something in `_meta.fastmcp`.
+    pub(crate) fn tell(&mut self, name: &str, value: Value) {
+        let meta = match &mut self.definition {
+            Definition::Tool(definition) => &mut definition.meta,
+            Definition::Resource(definition) => &mut definition.meta,
+            Definition::Template(definition) => &mut definition.meta,
+            Definition::Prompt(definition) => &mut definition.meta,
+        };
+        let told = meta
+            .get_or_insert_default()
+            .0
+            .entry("fastmcp")
+            .or_insert_with(|| json!({}));
+        if let Some(told) = told.as_object_mut() {
+            told.insert(name.to_owned(), value);
+        }
+        self.hash = OnceLock::new();
+    }
+
+    /// The same component with these tags alone.
+    #[must_use]
+    pub(crate) fn replace_tags(mut self, tags: BTreeSet<String>) -> Self {
+        self.tags = tags;
+        self
     }
 
     /// Says that another server answers for the component.
@@ -268,6 +332,44 @@ impl Component {
     #[must_use]
     pub const fn needs(&self) -> &Needs {
         &self.needs
+    }
+
+    pub(crate) fn with_marks(mut self, marks: Marks) -> Self {
+        if let Some(deprecation) = marks.deprecation() {
+            self.handler = Arc::new(mark::Counted {
+                handler: self.handler.clone(),
+                deprecation: Arc::clone(&deprecation),
+                key: self.key().to_owned(),
+            });
+            self.deprecation = Some(deprecation);
+        }
+        self.feature = marks.feature;
+        self
+    }
+
+    /// That the component is on its way out, where it is.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&Deprecation> {
+        self.deprecation.as_deref()
+    }
+
+    /// The feature of which it is a part: it is there on servers that enable this.
+    #[must_use]
+    pub fn feature(&self) -> Option<&str> {
+        self.feature.as_deref()
+    }
+
+    /// Ends calls that take longer, as [`ToolBuilder::timeout`] does.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a call may take, where the component itself says so.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Attaches a value of the source of this component, for its gate.
@@ -435,6 +537,14 @@ impl Component {
     pub(crate) fn handler(&self) -> &dyn Handler {
         &*self.handler
     }
+}
+
+/// Gives a component its version, where it has one.
+pub(crate) fn versioned(component: Component, version: Option<String>) -> Result<Component> {
+    Ok(match version {
+        Some(version) => component.with_version(Version::parse(&version)?),
+        None => component,
+    })
 }
 
 /// Refuses icons that clients must not fetch.

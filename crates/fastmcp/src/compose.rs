@@ -27,16 +27,34 @@ use crate::{
 static MOUNTING: Mutex<()> = Mutex::new(());
 
 /// Copies of what `server` has now.
-pub(crate) fn copies(server: &Engine, namespace: Option<&Namespace>) -> Result<Vec<Component>> {
+pub(crate) fn copies(
+    server: &Arc<Engine>,
+    namespace: Option<&Namespace>,
+) -> Result<Vec<Component>> {
     let snapshot = server.registry.snapshot();
     let copied = snapshot.all().map(|component| {
         let copy = match namespace {
             Some(namespace) => namespace.dress(component)?,
             None => Component::clone(component),
         };
-        Ok(copy.into_import())
+        Ok(with_state_of(server, copy).into_import())
     });
     copied.collect()
+}
+
+/// The component with the state of the server that it came from, where it takes any.
+fn with_state_of(server: &Arc<Engine>, component: Component) -> Component {
+    if component.needs().is_empty() {
+        return component;
+    }
+    let (home, code) = (Arc::clone(server), component.code());
+    let handler = move |context: Context, input: Input| {
+        let context = context.at(Arc::clone(&home) as Arc<dyn Home>);
+        code.call(context, input)
+    };
+    component
+        .with_handler(handler)
+        .with_needs(crate::context::Needs::default())
 }
 
 /// Shows in `parent` what `child` has, from now on.

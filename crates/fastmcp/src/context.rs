@@ -6,7 +6,9 @@ mod home;
 mod inject;
 mod once;
 mod rare;
+mod reach;
 mod task;
+mod time;
 mod value;
 
 use std::{
@@ -238,7 +240,8 @@ impl Context {
         Ok(())
     }
 
-    /// What was set for `key` during this request, where it has the shape of `T`.
+    /// What was set for `key` during this request, where it has the shape of `T`. See also
+    /// [`Self::get_state_or`].
     #[must_use]
     pub fn get_state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let value = self.state().get(key).cloned()?;
@@ -412,7 +415,8 @@ impl Context {
         Ok(self.ask(key, params.into()).await?.decode()?)
     }
 
-    /// Asks the client's model. One call in both eras, as [`Self::elicit`].
+    /// Asks the client's model. One call in both eras, as [`Self::elicit`]. Text is a question of the user,
+    /// to be answered in at most 1,024 tokens.
     ///
     /// # Errors
     ///
@@ -425,9 +429,9 @@ impl Context {
     pub async fn sample(
         &self,
         key: &str,
-        params: CreateMessageParams,
+        params: impl Into<CreateMessageParams>,
     ) -> Result<CreateMessageResult> {
-        Ok(self.ask(key, params.into()).await?.decode()?)
+        Ok(self.ask(key, params.into().into()).await?.decode()?)
     }
 
     /// Asks for the folders that the client works in. One call in both eras, as [`Self::elicit`].
@@ -562,6 +566,7 @@ impl Context {
     /// Asks the client, by whatever its era and session provide.
     pub(crate) async fn ask(&self, key: &str, request: InputRequest) -> Result<Raw> {
         ask::require(self.client_capabilities(), &request)?;
+        let _waits = self.waits();
         match self.running() {
             Some(task) => self.0.asking.ask_in(&*task, key, request).await,
             None => self.0.asking.ask(key, request).await,

@@ -1,6 +1,7 @@
 //! What stands behind the doors of one server.
 
 mod home;
+mod own;
 pub(crate) mod session;
 pub(crate) mod task;
 
@@ -137,6 +138,8 @@ pub struct Engine {
     pub(crate) values: Shelf,
     /// Whether arguments must have the types of the schema as they are.
     pub(crate) strict_input: bool,
+    /// How long a call of a tool may take that says nothing of it itself.
+    pub(crate) tool_timeout: Option<Duration>,
     pub(crate) subscriptions: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,

@@ -4,13 +4,14 @@
 //! [`Leaf`] is the component's own code: it is consumed by value, so it runs at most once, and only
 //! the router makes one, so it runs only through a gate.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use futures_util::future::BoxFuture;
 
 use crate::{
+    call::Kind,
     component::Component,
     context::{Begin, Context},
     error::{Error, Result},
@@ -104,12 +105,27 @@ impl Leaf {
             .promotion()
             .is_some_and(|p| self.begins || p.begin() == Begin::AtLeaf);
         if !begins {
-            return self.component.handler().call(context, input);
+            let Some(limit) = self.limit(&context) else {
+                return self.component.handler().call(context, input);
+            };
+            let work = self.component.handler().call(context.clone(), input);
+            return context.timed(limit, work);
         }
         Box::pin(async move {
             // The gate has let the call through: from here on it may outlive its answer.
             context.begin_task().await?;
             self.component.handler().call(context, input).await
+        })
+    }
+}
+
+impl Leaf {
+    /// How long it may take.
+    fn limit(&self, context: &Context) -> Option<Duration> {
+        let own = self.component.timeout();
+        own.or_else(|| match self.component.kind() {
+            Kind::Tool => context.home().tool_timeout(),
+            _ => None,
         })
     }
 }

@@ -27,6 +27,7 @@ pub mod client;
 pub mod component;
 mod compose;
 pub mod context;
+pub mod dependencies;
 mod engine;
 pub mod error;
 pub mod gate;
@@ -46,14 +47,16 @@ pub mod transform;
 
 pub use client::Client;
 pub use component::{
-    Component, Image, IntoPrompt, IntoResource, IntoTool, Json, PromptBuilder, ResourceBuilder,
-    ToolBuilder, ToolOutput, ToolResult,
+    Audio, Bundle, Component, File, Image, IntoContent, IntoPrompt, IntoResource, IntoTool,
+    Invalid, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult, Tools,
+    Valid, Validate,
+    source::{BinaryResource, DirectoryResource, FileResource, HttpResource, TextResource},
 };
 pub use context::{Context, Depends, Elicited, FromContext, Needs, State, Values, get_context};
 pub use error::{Error, Result, ToolError};
 pub use fastmcp_auth as auth;
 pub use fastmcp_guard as guard;
-pub use fastmcp_macros::{prompt, resource, tool};
+pub use fastmcp_macros::{prompt, resource, tool, tools};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_store as store;
 pub use fastmcp_transport as transport;
@@ -65,8 +68,8 @@ pub use skill::Skill;
 /// What most servers need.
 pub mod prelude {
     pub use crate::{
-        Client, Context, Depends, Elicited, Error, FastMcp, FromContext, Image, Json, Result,
-        Server, State, ToolError, ToolResult, prompt, resource, tool,
+        Client, Context, Depends, Elicited, Error, FastMcp, FromContext, Image, Invalid, Json,
+        Result, Server, State, ToolError, ToolResult, Validate, prompt, resource, tool, tools,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

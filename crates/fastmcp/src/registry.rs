@@ -3,6 +3,7 @@
 //! A snapshot never changes; a change makes a new one and swaps it in. Lists are encoded once per
 //! snapshot, revision and class of callers.
 
+mod filter;
 mod source;
 
 use std::{
@@ -20,14 +21,16 @@ use tokio::sync::broadcast;
 
 use crate::{
     call::Changes,
-    component::Component,
+    component::{Component, Version},
     error::Result,
     gate::{Class, Gate},
 };
 
 pub use crate::call::{Change, Kind};
+pub use filter::Filter;
+pub(crate) use filter::{Rules, Verdict};
 pub use source::{Duplicates, SourceId};
-pub(crate) use source::{Linked, Sources};
+pub(crate) use source::{Linked, Shape, Sources};
 
 /// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
@@ -142,6 +145,8 @@ pub struct Snapshot {
     /// Whether components may come that are not there yet.
     open: bool,
     linked: Vec<Arc<dyn Linked>>,
+    /// Whether something has a version.
+    versions: bool,
     pages: Mutex<Pages>,
 }
 
@@ -172,6 +177,22 @@ impl Index {
             Kind::Resource => &mut self.resources,
             Kind::Template => &mut self.templates,
             Kind::Prompt => &mut self.prompts,
+        }
+    }
+}
+
+impl Index {
+    /// Puts the highest version of each name first.
+    fn highest_first(&mut self) {
+        for keys in [
+            &mut self.tools,
+            &mut self.resources,
+            &mut self.templates,
+            &mut self.prompts,
+        ] {
+            for same in keys.values_mut() {
+                same.sort_by(|one, other| other.version().cmp(&one.version()));
+            }
         }
     }
 }
@@ -216,6 +237,10 @@ impl Snapshot {
                 .or_default()
                 .push(Arc::clone(component));
         }
+        let versions = components.iter().any(|c| c.version().is_some());
+        if versions {
+            index.highest_first();
+        }
         let tasks = components
             .iter()
             .any(|c| c.task_support() != TaskSupport::Forbidden);
@@ -226,6 +251,7 @@ impl Snapshot {
                 .iter()
                 .any(|c| c.behind().is_some_and(|behind| behind.completes())),
             open: sources.is_open(),
+            versions,
             linked: sources.linked().cloned().collect(),
             has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
@@ -291,6 +317,29 @@ impl Snapshot {
         self.has_skills
     }
 
+    /// Of several versions of one name, the highest.
+    pub(crate) fn highest<'a>(
+        &self,
+        components: Vec<&'a Arc<Component>>,
+    ) -> Vec<&'a Arc<Component>> {
+        if !self.versions {
+            return components;
+        }
+        let mut best: HashMap<&str, &Version> = HashMap::new();
+        for (key, version) in components
+            .iter()
+            .filter_map(|c| Some((c.key(), c.version()?)))
+        {
+            let slot = best.entry(key).or_insert(version);
+            *slot = (*slot).max(version);
+        }
+        let is_best = |c: &&Arc<Component>| {
+            let version = c.version();
+            version.is_none_or(|version| best.get(c.key()) == Some(&version))
+        };
+        components.into_iter().filter(is_best).collect()
+    }
+
     /// The component of `kind` named `key` that exists for `caller`.
     #[must_use]
     pub fn find(
@@ -301,10 +350,32 @@ impl Snapshot {
         key: &str,
     ) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
-        named
+        let mut there = named
             .iter()
-            .find(|c| gate.exists(caller, c) && c.exists_behind(caller))
-            .cloned()
+            .filter(|c| gate.exists(caller, c) && c.exists_behind(caller));
+        if !self.versions || named.len() == 1 {
+            return there.next().cloned();
+        }
+        // The highest that the caller's lists show, as they show it.
+        let shown = |c: &&Arc<Component>| gate.visible(caller, c) && c.is_visible_behind(caller);
+        let highest = there.clone().next();
+        there.find(shown).or(highest).cloned()
+    }
+
+    /// As [`Self::find`], of one version.
+    pub(crate) fn find_version(
+        &self,
+        gate: &dyn Gate,
+        caller: &Caller,
+        kind: Kind,
+        key: &str,
+        version: &Version,
+    ) -> Option<Arc<Component>> {
+        let named = self.index.of(kind).get(key)?;
+        let mut there = named
+            .iter()
+            .filter(|c| gate.exists(caller, c) && c.exists_behind(caller));
+        there.find(|c| c.version() == Some(version)).cloned()
     }
 
     /// The resource or template that answers `uri`, with the template's parameters.
@@ -318,10 +389,32 @@ impl Snapshot {
         if let Some(resource) = self.find(gate, caller, Kind::Resource, uri) {
             return Some((resource, Map::new()));
         }
-        self.of_kind(Kind::Template).find_map(|component| {
+        let (component, params) = self.of_kind(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
             (gate.exists(caller, component) && component.exists_behind(caller))
-                .then(|| (Arc::clone(component), params))
+                .then(|| (component, params))
+        })?;
+        if component.version().is_none() {
+            return Some((Arc::clone(component), params));
+        }
+        Some((
+            self.find(gate, caller, Kind::Template, component.key())?,
+            params,
+        ))
+    }
+
+    /// As [`Self::find_resource`], of one version.
+    pub(crate) fn find_resource_version(
+        &self,
+        gate: &dyn Gate,
+        caller: &Caller,
+        uri: &str,
+        version: &Version,
+    ) -> Option<Arc<Component>> {
+        let resource = self.find_version(gate, caller, Kind::Resource, uri, version);
+        resource.or_else(|| {
+            let (template, _) = self.find_resource(gate, caller, uri)?;
+            self.find_version(gate, caller, Kind::Template, template.key(), version)
         })
     }
 

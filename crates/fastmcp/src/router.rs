@@ -14,6 +14,7 @@ use fastmcp_protocol::{
 
 use crate::{
     call::{Input, Kind},
+    component::{Component, Version},
     engine::Engine,
     error::{Error, Result},
     gate::{Leaf, Target},
@@ -47,6 +48,10 @@ pub(crate) fn resolve(
     let snapshot = engine.registry.snapshot();
     let addressed = Addressed::read(method, request, peek)?;
     let (gate, target) = (engine.gate(), &*addressed.target);
+    if let Some(version) = &peek.meta.component_version {
+        let component = of_version(engine, caller, method, target, version)?;
+        return Ok(resolved(component, method, addressed));
+    }
     let (what, component) = match method {
         Method::ToolsCall => ("tool", snapshot.find(gate, caller, Kind::Tool, target)),
         Method::PromptsGet => ("prompt", snapshot.find(gate, caller, Kind::Prompt, target)),
@@ -56,8 +61,43 @@ pub(crate) fn resolve(
         }
     };
     let component = component.ok_or_else(|| unknown(what, target))?;
+    Ok(resolved(component, method, addressed))
+}
+
+/// The component in the version that the request names.
+fn of_version(
+    engine: &Engine,
+    caller: &Caller,
+    method: Method,
+    target: &str,
+    version: &str,
+) -> Result<Arc<Component>> {
+    let (snapshot, gate) = (engine.registry.snapshot(), engine.gate());
+    let wanted = Version::parse(version).map_err(|e| {
+        let wrong = format!("`params._meta.fastmcp.version`: {}", e.message());
+        Error::protocol(RpcError::invalid_params(wrong))
+    })?;
+    let (what, found) = match method {
+        Method::ToolsCall => (
+            "tool",
+            snapshot.find_version(gate, caller, Kind::Tool, target, &wanted),
+        ),
+        Method::PromptsGet => (
+            "prompt",
+            snapshot.find_version(gate, caller, Kind::Prompt, target, &wanted),
+        ),
+        _ => (
+            "resource",
+            snapshot.find_resource_version(gate, caller, target, &wanted),
+        ),
+    };
+    let shown: String = target.chars().take(128).collect();
+    found.ok_or_else(|| Error::not_found(format!("unknown {what} `{shown}` in version `{wanted}`")))
+}
+
+fn resolved(component: Arc<Component>, method: Method, addressed: Addressed) -> Resolved {
     let is_resource = !matches!(method, Method::ToolsCall | Method::PromptsGet);
-    Ok(Resolved {
+    Resolved {
         target: Target {
             component: Arc::clone(&component),
         },
@@ -67,7 +107,7 @@ pub(crate) fn resolve(
             uri: is_resource.then_some(addressed.target),
         },
         continued: addressed.continued,
-    })
+    }
 }
 
 /// The code of a call that was resolved, for its next round.
@@ -168,6 +208,7 @@ pub(crate) fn list(
             .filter(|c| apps || !c.is_app_only())
             .filter(|c| c.is_listed() && engine.visible(caller, c))
             .collect();
+        let visible = snapshot.highest(visible);
         if offset > 0 && offset >= visible.len() {
             return Err(Error::protocol(RpcError::invalid_params(
                 "`cursor` is beyond the end of the list",

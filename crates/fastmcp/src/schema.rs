@@ -1,5 +1,7 @@
 //! Schemas from types, and values against schemas.
 
+mod lenient;
+
 use std::any::TypeId;
 
 use fastmcp_protocol::{Raw, elicit::ElicitSchema};
@@ -197,6 +199,70 @@ fn implied(schema: &serde_json::Map<String, Value>, key: &str, value: &Value) ->
         _ => return false,
     };
     (key == "minimum" && *value == least) || (key == "maximum" && *value == most)
+}
+
+/// Reads arguments by their schema.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    schema: Value,
+    constraints: Constraints,
+}
+
+impl Reader {
+    /// Creates a reader; what types check anyway is left to them.
+    pub(crate) fn of(schema: Value) -> Result<Self> {
+        Ok(Self {
+            constraints: Constraints::of(&schema)?,
+            schema,
+        })
+    }
+
+    /// Creates a reader that checks the whole schema.
+    pub(crate) fn compile(schema: Value) -> Result<Self> {
+        Ok(Self {
+            constraints: Constraints::compile(&schema)?,
+            schema,
+        })
+    }
+
+    /// Reads `args`. What cannot be read as it is, is read as what the schema takes it for, unless
+    /// `strict`.
+    pub(crate) fn read<T: DeserializeOwned + 'static>(
+        &self,
+        args: Option<&Raw>,
+        strict: impl FnOnce() -> bool,
+    ) -> Result<T> {
+        let read = |args: Option<&Raw>| {
+            let value = decode(args)?;
+            self.constraints.check(args.map_or("{}", Raw::as_str))?;
+            Ok(value)
+        };
+        read(args).or_else(|error| match self.mended(args, strict) {
+            Some(mended) => read(Some(&mended)),
+            None => Err(error),
+        })
+    }
+
+    /// Checks `args`, and gives back what they were taken for where they do not fit as they are.
+    pub(crate) fn check(
+        &self,
+        args: Option<&Raw>,
+        strict: impl FnOnce() -> bool,
+    ) -> Result<Option<Raw>> {
+        let check = |args: Option<&Raw>| self.constraints.check(args.map_or("{}", Raw::as_str));
+        match check(args) {
+            Ok(()) => Ok(None),
+            Err(error) => match self.mended(args, strict) {
+                Some(mended) => check(Some(&mended)).map(|()| Some(mended)),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn mended(&self, args: Option<&Raw>, strict: impl FnOnce() -> bool) -> Option<Raw> {
+        args.filter(|_| !strict())
+            .and_then(|args| lenient::mended(&self.schema, args))
+    }
 }
 
 /// Decodes arguments; on failure the message names the field.

@@ -4,7 +4,7 @@ mod builder;
 mod composition;
 mod metadata;
 
-use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_auth::Caller;
 use fastmcp_transport::{
@@ -17,9 +17,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    component::Component,
     context::{Context, Home, Values},
-    error::{Error, Result},
-    registry::Registry,
+    error::Result,
+    registry::{Kind, Registry},
     session,
 };
 
@@ -46,6 +47,30 @@ impl Server {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.engine.registry
+    }
+
+    /// The tool of this name, whoever may see it.
+    #[must_use]
+    pub fn get_tool(&self, name: &str) -> Option<Arc<Component>> {
+        self.get(Kind::Tool, name)
+    }
+
+    /// The resource at this URI, or the template of this form, whoever may see it.
+    #[must_use]
+    pub fn get_resource(&self, uri: &str) -> Option<Arc<Component>> {
+        self.get(Kind::Resource, uri)
+            .or_else(|| self.get(Kind::Template, uri))
+    }
+
+    /// The prompt of this name, whoever may see it.
+    #[must_use]
+    pub fn get_prompt(&self, name: &str) -> Option<Arc<Component>> {
+        self.get(Kind::Prompt, name)
+    }
+
+    fn get(&self, kind: Kind, key: &str) -> Option<Arc<Component>> {
+        let snapshot = self.engine.registry.snapshot();
+        snapshot.of_kind(kind).find(|c| c.key() == key).cloned()
     }
 
     /// The name that clients are told.
@@ -169,10 +194,7 @@ impl Context {
     ///
     /// When the context was not made by a server.
     pub fn server(&self) -> Result<Server> {
-        let home: Arc<dyn Any + Send + Sync> = Arc::clone(self.home()) as _;
-        let engine = home.downcast().map_err(|_| {
-            Error::internal("this context was made by hand and belongs to no server")
-        })?;
+        let engine = self.engine()?;
         Ok(Server { engine })
     }
 

@@ -16,7 +16,6 @@
 
 mod folder;
 pub(crate) mod frontmatter;
-mod media;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
@@ -30,7 +29,7 @@ use fastmcp_protocol::{
 
 use crate::{
     call::{Input, Outcome},
-    component::{Component, Definition},
+    component::{Component, Definition, media_type},
     context::Context,
     error::{Error, Result},
 };
@@ -169,7 +168,7 @@ impl Skill {
             };
             let definition = Resource {
                 description,
-                mime_type: Some(media::of(&path, &content).to_owned()),
+                mime_type: Some(media_type::of(&path, &content).to_owned()),
                 size: Some(size(&content)),
                 ..Resource::new(address(&path), name)
             };

@@ -1,8 +1,11 @@
 //! What stands in the parentheses of an attribute.
 
 use proc_macro2::{Span, TokenStream};
+use quote::quote;
 use syn::{
-    Error, Ident, LitStr, Result, Token, parenthesized,
+    Error, Expr, Ident, Lit, LitBool, LitStr, Result, Token,
+    ext::IdentExt as _,
+    parenthesized,
     parse::{Parse, ParseStream, Parser},
     punctuated::Punctuated,
 };
@@ -15,9 +18,16 @@ pub(crate) struct Options {
     pub(crate) title: Option<LitStr>,
     pub(crate) description: Option<LitStr>,
     pub(crate) mime_type: Option<LitStr>,
-    pub(crate) flags: Vec<Ident>,
+    pub(crate) deprecated: Option<LitStr>,
+    pub(crate) feature: Option<LitStr>,
+    /// The time in milliseconds.
+    pub(crate) timeout: Option<u64>,
+    pub(crate) flags: Vec<(Ident, bool)>,
     pub(crate) tags: Vec<LitStr>,
     pub(crate) scopes: Vec<LitStr>,
+    pub(crate) icons: Vec<LitStr>,
+    pub(crate) unscreened: Vec<LitStr>,
+    pub(crate) meta: Vec<(LitStr, Expr)>,
 }
 
 /// Which options an attribute has.
@@ -25,13 +35,15 @@ pub(crate) struct Allowed {
     pub(crate) attribute: &'static str,
     pub(crate) texts: &'static [&'static str],
     pub(crate) flags: &'static [&'static str],
+    pub(crate) lists: &'static [&'static str],
 }
 
 enum Entry {
     Uri(LitStr),
-    Flag(Ident),
-    Text(Ident, LitStr),
+    Flag(Ident, bool),
+    Value(Ident, Lit),
     List(Ident, Vec<LitStr>),
+    Pairs(Ident, Vec<(LitStr, Expr)>),
 }
 
 impl Parse for Entry {
@@ -39,18 +51,36 @@ impl Parse for Entry {
         if input.peek(LitStr) {
             return input.parse().map(Self::Uri);
         }
-        let name: Ident = input.parse()?;
+        let name = Ident::parse_any(input)?;
         if input.peek(Token![=]) {
             input.parse::<Token![=]>()?;
-            return Ok(Self::Text(name, input.parse()?));
+            if input.peek(LitBool) {
+                return Ok(Self::Flag(name, input.parse::<LitBool>()?.value));
+            }
+            return Ok(Self::Value(name, input.parse()?));
         }
         if input.peek(syn::token::Paren) {
             let inner;
             parenthesized!(inner in input);
+            if inner.peek2(Token![=]) {
+                let pairs = Punctuated::<Pair, Token![,]>::parse_terminated(&inner)?;
+                let pairs = pairs.into_iter().map(|p| (p.0, p.1)).collect();
+                return Ok(Self::Pairs(name, pairs));
+            }
             let items = Punctuated::<LitStr, Token![,]>::parse_terminated(&inner)?;
             return Ok(Self::List(name, items.into_iter().collect()));
         }
-        Ok(Self::Flag(name))
+        Ok(Self::Flag(name, true))
+    }
+}
+
+struct Pair(LitStr, Expr);
+
+impl Parse for Pair {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let key = input.parse()?;
+        input.parse::<Token![=]>()?;
+        Ok(Self(key, input.parse()?))
     }
 }
 
@@ -74,35 +104,70 @@ impl Options {
                     allowed.attribute
                 ),
             )),
-            Entry::Flag(flag) if allowed.flags.contains(&flag.to_string().as_str()) => {
-                self.flags.push(flag);
+            Entry::Flag(flag, on) if allowed.flags.contains(&flag.to_string().as_str()) => {
+                self.flags.push((flag, on));
                 Ok(())
             }
-            Entry::Text(name, text) if allowed.texts.contains(&name.to_string().as_str()) => {
-                let slot = match name.to_string().as_str() {
-                    "name" => &mut self.name,
-                    "title" => &mut self.title,
-                    "description" => &mut self.description,
-                    _ => &mut self.mime_type,
+            Entry::Value(name, value) if allowed.texts.contains(&name.to_string().as_str()) => {
+                self.value(&name, value)
+            }
+            Entry::List(name, items) if allowed.lists.contains(&name.to_string().as_str()) => {
+                let list = match name.to_string().as_str() {
+                    "tags" => &mut self.tags,
+                    "scopes" => &mut self.scopes,
+                    "icons" => &mut self.icons,
+                    _ => &mut self.unscreened,
                 };
-                set(slot, text, &name.to_string())
-            }
-            Entry::List(name, items) if name == "tags" => {
-                self.tags.extend(items);
+                list.extend(items);
                 Ok(())
             }
-            Entry::List(name, items) if name == "scopes" => {
-                self.scopes.extend(items);
+            Entry::Pairs(name, pairs) if name == "meta" => {
+                self.meta.extend(pairs);
                 Ok(())
             }
-            Entry::Flag(name) | Entry::Text(name, _) | Entry::List(name, _) => {
-                Err(unknown(&name, allowed))
-            }
+            Entry::Flag(name, _)
+            | Entry::Value(name, _)
+            | Entry::List(name, _)
+            | Entry::Pairs(name, _) => Err(unknown(&name, allowed)),
         }
     }
 
+    fn value(&mut self, name: &Ident, value: Lit) -> Result<()> {
+        let text = name.to_string();
+        if text == "timeout" {
+            if self.timeout.replace(milliseconds(&value)?).is_some() {
+                return Err(Error::new_spanned(value, "`timeout` is given twice"));
+            }
+            return Ok(());
+        }
+        let Lit::Str(value) = value else {
+            return Err(Error::new_spanned(
+                value,
+                format!("`{text}` is a text: {text} = \"...\""),
+            ));
+        };
+        let slot = match text.as_str() {
+            "name" => &mut self.name,
+            "title" => &mut self.title,
+            "description" => &mut self.description,
+            "deprecated" => &mut self.deprecated,
+            "feature" => &mut self.feature,
+            _ => &mut self.mime_type,
+        };
+        set(slot, value, &text)
+    }
+
+    /// Whether a flag is set.
     pub(crate) fn has(&self, flag: &str) -> bool {
-        self.flags.iter().any(|f| f == flag)
+        self.said(flag) == Some(true)
+    }
+
+    /// What is said of a flag.
+    pub(crate) fn said(&self, flag: &str) -> Option<bool> {
+        self.flags
+            .iter()
+            .rfind(|(name, _)| name == flag)
+            .map(|(_, on)| *on)
     }
 
     /// The URI of a resource.
@@ -114,6 +179,82 @@ impl Options {
             )
         })
     }
+
+    /// The calls on `__builder` for what all components have; `doc` is the function's doc comment.
+    pub(crate) fn calls(&self, doc: Option<&str>) -> TokenStream {
+        let said = |text: &Option<LitStr>| text.as_ref().map(LitStr::value);
+        let description = said(&self.description).or_else(|| doc.map(str::to_owned));
+        let description =
+            description.map(|text| quote!(let __builder = __builder.description(#text);));
+        let title = said(&self.title).map(|text| quote!(let __builder = __builder.title(#text);));
+        let deprecated =
+            said(&self.deprecated).map(|text| quote!(let __builder = __builder.deprecated(#text);));
+        let feature =
+            said(&self.feature).map(|text| quote!(let __builder = __builder.feature(#text);));
+        let timeout = self.timeout.map(|ms| {
+            quote! {
+                let __builder = __builder.timeout(::core::time::Duration::from_millis(#ms));
+            }
+        });
+        let (tags, scopes, icons) = (&self.tags, &self.scopes, &self.icons);
+        let unscreened = &self.unscreened;
+        let meta = (!self.meta.is_empty()).then(|| {
+            let pairs = self.meta.iter().map(|(key, value)| {
+                quote!(let __meta = __meta.with(#key, ::fastmcp::__private::serde_json::json!(#value));)
+            });
+            quote! {
+                let __meta = ::fastmcp::protocol::content::Meta::default();
+                #(#pairs)*
+                let __builder = __builder.meta(__meta);
+            }
+        });
+        quote! {
+            #description
+            #title
+            #deprecated
+            #feature
+            #timeout
+            #meta
+            #(let __builder = __builder.tag(#tags);)*
+            #(let __builder = __builder.require_scope(#scopes);)*
+            #(let __builder = __builder.icon(::fastmcp::protocol::content::Icon::new(#icons));)*
+            #(let __builder = __builder.unscreened(#unscreened);)*
+        }
+    }
+}
+
+/// A time: `30` and `1.5` are seconds, and there is `"500ms"`, `"30s"` and `"5m"`.
+fn milliseconds(value: &Lit) -> Result<u64> {
+    let wrong = || {
+        Error::new_spanned(
+            value,
+            "`timeout` is above zero: seconds as in 30 or 1.5, or text as in \"500ms\", \"30s\" and \"5m\"",
+        )
+    };
+    let ms = match value {
+        Lit::Int(seconds) => seconds
+            .base10_parse::<u64>()
+            .ok()
+            .and_then(|s| s.checked_mul(1_000)),
+        Lit::Float(seconds) => seconds
+            .base10_parse::<f64>()
+            .ok()
+            .and_then(|s| std::time::Duration::try_from_secs_f64(s).ok())
+            .and_then(|time| u64::try_from(time.as_millis()).ok()),
+        Lit::Str(text) => {
+            let text = text.value();
+            let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            let each = match text.get(digits.len()..) {
+                Some("ms") => Some(1),
+                Some("s") => Some(1_000),
+                Some("m") => Some(60_000),
+                _ => None,
+            };
+            each.and_then(|each| digits.parse::<u64>().ok()?.checked_mul(each))
+        }
+        _ => None,
+    };
+    ms.filter(|ms| *ms > 0).ok_or_else(wrong)
 }
 
 fn set(slot: &mut Option<LitStr>, text: LitStr, name: &str) -> Result<()> {
@@ -125,13 +266,14 @@ fn set(slot: &mut Option<LitStr>, text: LitStr, name: &str) -> Result<()> {
 }
 
 fn unknown(name: &Ident, allowed: &Allowed) -> Error {
-    let mut known: Vec<String> = allowed
-        .texts
-        .iter()
-        .map(|t| format!("{t} = \"...\""))
-        .collect();
+    let texts = allowed.texts.iter().map(|t| match *t {
+        "timeout" => "timeout = 30".to_owned(),
+        t => format!("{t} = \"...\""),
+    });
+    let mut known: Vec<String> = texts.collect();
     known.extend(allowed.flags.iter().map(|f| (*f).to_owned()));
-    known.extend(["tags(\"...\")".to_owned(), "scopes(\"...\")".to_owned()]);
+    known.extend(allowed.lists.iter().map(|l| format!("{l}(\"...\")")));
+    known.push("meta(\"...\" = ...)".to_owned());
     Error::new_spanned(
         name,
         format!(

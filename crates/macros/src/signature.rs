@@ -1,19 +1,34 @@
 //! What a function takes and returns.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Error, Expr, FnArg, Ident, ItemFn, Lit, Meta, Pat, Result, ReturnType, Type,
-    spanned::Spanned,
+    Attribute, Error, Expr, FnArg, Ident, Lit, Meta, Pat, Result, ReturnType, Type,
+    ext::IdentExt as _, spanned::Spanned,
 };
+
+use crate::argument::{self, Argument};
+
+/// Types that are handed in and are known by their names.
+const INJECTED: &[&str] = &[
+    "Context",
+    "State",
+    "Depends",
+    "Caller",
+    "AccessToken",
+    "HeaderMap",
+    "CancellationToken",
+];
 
 /// A function that becomes a component.
 pub(crate) struct Signature {
-    /// The function itself, renamed and without the attributes of its arguments.
-    pub(crate) function: ItemFn,
+    /// The function's name.
     pub(crate) name: Ident,
     pub(crate) doc: Option<String>,
-    /// The arguments in order, each a field or the context.
+    /// Whether it is a method of a value.
+    pub(crate) takes_self: bool,
+    pub(crate) is_async: bool,
+    /// The parameters in order.
     pub(crate) params: Vec<Param>,
     /// What the function returns, without `Result`.
     pub(crate) output: Type,
@@ -22,7 +37,9 @@ pub(crate) struct Signature {
 }
 
 pub(crate) enum Param {
-    Context,
+    /// Made from the context.
+    Injected(Ident, Box<Type>),
+    /// Sent by the client.
     Field(Box<Field>),
 }
 
@@ -30,53 +47,202 @@ pub(crate) struct Field {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     pub(crate) attributes: Vec<Attribute>,
+    /// Functions that stand beside the arguments, for their defaults.
+    pub(crate) functions: TokenStream,
+    pub(crate) argument: Argument,
 }
 
 impl Signature {
-    pub(crate) fn parse(tokens: TokenStream, attribute: &str) -> Result<Self> {
-        let mut function: ItemFn = syn::parse2(tokens)?;
-        let name = function.sig.ident.clone();
-        if let Some(generic) = function.sig.generics.params.first() {
+    /// Reads a function, and takes from it the attributes of its parameters.
+    pub(crate) fn take(
+        attributes: &[Attribute],
+        signature: &mut syn::Signature,
+        attribute: &str,
+        in_impl: bool,
+    ) -> Result<Self> {
+        if let Some(generic) = signature.generics.params.first() {
             return Err(Error::new_spanned(
                 generic,
                 format!("#[{attribute}] cannot describe a generic function; name the types"),
             ));
         }
-        let params = function
-            .sig
-            .inputs
-            .iter_mut()
-            .map(|input| param(input, attribute))
-            .collect::<Result<Vec<_>>>()?;
-        let (output, fallible) = output(&function.sig.output);
+        let mut takes_self = false;
+        let mut params = Vec::new();
+        for (index, input) in signature.inputs.iter_mut().enumerate() {
+            match input {
+                FnArg::Receiver(receiver) => {
+                    check_receiver(receiver, attribute, in_impl)?;
+                    takes_self = true;
+                }
+                FnArg::Typed(typed) => params.push(param(typed, attribute, index)?),
+            }
+        }
+        let (output, fallible) = output(&signature.output);
         Ok(Self {
-            doc: doc(&function.attrs),
-            function,
-            name,
+            name: signature.ident.clone(),
+            doc: doc(attributes),
+            takes_self,
+            is_async: signature.asyncness.is_some(),
             params,
             output,
             fallible,
         })
     }
 
+    /// The name that clients know it by, unless another is said.
+    pub(crate) fn shown_name(&self) -> String {
+        self.name.unraw().to_string()
+    }
+
     pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
         self.params.iter().filter_map(|p| match p {
             Param::Field(field) => Some(&**field),
-            Param::Context => None,
+            Param::Injected(..) => None,
+        })
+    }
+
+    pub(crate) fn injected(&self) -> impl Iterator<Item = (&Ident, &Type)> {
+        self.params.iter().filter_map(|p| match p {
+            Param::Injected(name, ty) => Some((name, &**ty)),
+            Param::Field(_) => None,
+        })
+    }
+
+    /// The struct of the arguments, and what stands beside it.
+    pub(crate) fn arguments(&self) -> TokenStream {
+        let fields = self.fields().map(|f| {
+            let (attributes, name, ty) = (&f.attributes, &f.name, &f.ty);
+            quote!(#(#attributes)* #name: #ty)
+        });
+        let functions = self.fields().map(|f| &f.functions);
+        let known = self.fields().map(|f| {
+            let ty = &f.ty;
+            quote_spanned!(ty.span()=> ::fastmcp::__private::argument::<#ty>();)
+        });
+        quote! {
+            #[derive(::fastmcp::__private::serde::Deserialize, ::fastmcp::__private::schemars::JsonSchema)]
+            #[serde(crate = "::fastmcp::__private::serde", deny_unknown_fields)]
+            #[schemars(crate = "::fastmcp::__private::schemars")]
+            struct __Arguments { #(#fields),* }
+            #(#functions)*
+            #(#known)*
+        }
+    }
+
+    /// Checks the arguments and makes what is handed in beside them.
+    pub(crate) fn prepare(&self) -> TokenStream {
+        let checks = self.fields().map(|f| {
+            let (name, ty, check) = (&f.name, &f.ty, &f.argument.check);
+            let shown = name.unraw().to_string();
+            let value = if is_named(ty, "Option") {
+                quote!(if let ::core::option::Option::Some(__value) = &__args.#name)
+            } else {
+                quote!(let __value = &__args.#name;)
+            };
+            let checks = check.iter().map(|function| {
+                let checked = quote!(::fastmcp::__private::checked(#shown, #function(__value))?;);
+                if is_named(ty, "Option") {
+                    quote!(#value { #checked })
+                } else {
+                    quote!({ #value #checked })
+                }
+            });
+            quote! {
+                (&&::fastmcp::__private::Check::<#ty>::NEW).check(#shown, &mut __args.#name)?;
+                #(#checks)*
+            }
+        });
+        let injected = self.injected().map(|(name, ty)| {
+            let from = quote_spanned!(ty.span()=> <#ty as ::fastmcp::FromContext>::from_context);
+            quote!(let #name = #from(&__context).await?;)
+        });
+        let mutable = self.fields().next().map(|_| {
+            quote! {
+                use ::fastmcp::__private::{CheckNothing as _, CheckValidate as _};
+                let mut __args = __args;
+            }
+        });
+        quote! {
+            #mutable
+            #(#checks)*
+            #(#injected)*
+        }
+    }
+
+    /// The values of the server that are needed, named to the builder.
+    pub(crate) fn needs(&self) -> Option<TokenStream> {
+        let needs: Vec<_> = self
+            .injected()
+            .filter(|(_, ty)| !is_named(ty, "Context"))
+            .map(|(_, ty)| {
+                quote_spanned!(ty.span()=> <#ty as ::fastmcp::FromContext>::needs(__needs);)
+            })
+            .collect();
+        (!needs.is_empty())
+            .then(|| quote!(let __builder = __builder.needs(|__needs| { #(#needs)* });))
+    }
+
+    /// What the function is handed.
+    pub(crate) fn handed(&self) -> impl Iterator<Item = TokenStream> {
+        self.params.iter().map(|p| match p {
+            Param::Injected(name, _) => quote!(#name),
+            Param::Field(field) => {
+                let name = &field.name;
+                quote!(__args.#name)
+            }
         })
     }
 }
 
-fn param(input: &mut FnArg, attribute: &str) -> Result<Param> {
-    let FnArg::Typed(typed) = input else {
+/// A method of a value that many calls share.
+fn check_receiver(receiver: &syn::Receiver, attribute: &str, in_impl: bool) -> Result<()> {
+    if !in_impl {
         return Err(Error::new(
-            input.span(),
-            format!("#[{attribute}] goes on a function without `self`"),
+            receiver.span(),
+            format!(
+                "#[{attribute}] goes on a function without `self`; put `#[tools]` on the `impl` block of a method"
+            ),
         ));
+    }
+    let shared = match &*receiver.ty {
+        Type::Reference(reference) => reference.mutability.is_none(),
+        ty => is_named(ty, "Arc"),
     };
-    let attributes = std::mem::take(&mut typed.attrs);
-    if is_named(&typed.ty, "Context") {
-        return Ok(Param::Context);
+    if shared {
+        return Ok(());
+    }
+    Err(Error::new(
+        receiver.span(),
+        "calls run at the same time and share the value: write `&self` or `self: Arc<Self>`, and keep what changes in a `Mutex` or an atomic",
+    ))
+}
+
+fn param(typed: &mut syn::PatType, attribute: &str, index: usize) -> Result<Param> {
+    let mut said = Argument::default();
+    let (mut is_arg, mut is_injected) = (false, false);
+    let mut kept = Vec::new();
+    for found in std::mem::take(&mut typed.attrs) {
+        if found.path().is_ident("arg") {
+            is_arg = true;
+            said.read(&found)?;
+        } else if found.path().is_ident("inject") {
+            is_injected = true;
+        } else {
+            kept.push(found);
+        }
+    }
+    if is_arg && is_injected {
+        return Err(Error::new_spanned(
+            &typed.pat,
+            "a parameter is handed in (`#[inject]`) or sent by clients (`#[arg]`), not both",
+        ));
+    }
+    if is_injected || (!is_arg && is_handed_in(&typed.ty)) {
+        if let Some(wrong) = kept.iter().find(|a| !a.path().is_ident("doc")) {
+            return Err(argument::refuse_on_injected(wrong));
+        }
+        let name = format_ident!("__injected_{index}");
+        return Ok(Param::Injected(name, typed.ty.clone()));
     }
     let Pat::Ident(pattern) = &*typed.pat else {
         return Err(Error::new_spanned(
@@ -90,11 +256,22 @@ fn param(input: &mut FnArg, attribute: &str) -> Result<Param> {
             "arguments are owned: write `String` for `&str`, `Vec<T>` for `&[T]`",
         ));
     }
+    let (mut attributes, functions) = said.attributes(&pattern.ident.unraw(), &typed.ty);
+    attributes.extend(kept);
     Ok(Param::Field(Box::new(Field {
         name: pattern.ident.clone(),
         ty: (*typed.ty).clone(),
         attributes,
+        functions,
+        argument: said,
     })))
+}
+
+/// Whether a type is handed in by its name, `Option<AccessToken>` included.
+fn is_handed_in(ty: &Type) -> bool {
+    let known = |ty: &Type| INJECTED.iter().any(|name| is_named(ty, name));
+    known(ty)
+        || (is_named(ty, "Option") && inside(ty).is_some_and(|ty| is_named(&ty, "AccessToken")))
 }
 
 fn output(output: &ReturnType) -> (Type, bool) {
@@ -102,16 +279,17 @@ fn output(output: &ReturnType) -> (Type, bool) {
         ReturnType::Default => syn::parse_quote!(()),
         ReturnType::Type(_, ty) => (**ty).clone(),
     };
-    match inside_result(&ty) {
+    match is_named(&ty, "Result").then(|| inside(&ty)).flatten() {
         Some(inner) => (inner, true),
         None => (ty, false),
     }
 }
 
-fn inside_result(ty: &Type) -> Option<Type> {
+/// The first type in angle brackets.
+fn inside(ty: &Type) -> Option<Type> {
     let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|s| s.ident == "Result")?;
-    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else {
+    let syn::PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments
+    else {
         return None;
     };
     arguments.args.iter().find_map(|a| match a {
@@ -147,17 +325,4 @@ fn doc_line(attribute: &Attribute) -> Option<String> {
         Lit::Str(text) if pair.path.is_ident("doc") => Some(text.value()),
         _ => None,
     }
-}
-
-/// The call of the function with what was decoded.
-pub(crate) fn call(signature: &Signature) -> TokenStream {
-    let inner = &signature.function.sig.ident;
-    let handed = signature.params.iter().map(|p| match p {
-        Param::Context => quote!(::core::clone::Clone::clone(&__context)),
-        Param::Field(field) => {
-            let name = &field.name;
-            quote!(__args.#name)
-        }
-    });
-    quote!(#inner(#(#handed),*))
 }

@@ -50,6 +50,8 @@ pub struct RequestMeta {
     pub tracestate: Option<ByteString>,
     /// An idempotency key for a governed call.
     pub idempotency_key: Option<ByteString>,
+    /// The version of the component that is called, `fastmcp.version`; the highest where absent.
+    pub component_version: Option<ByteString>,
 }
 
 /// What [`read`] finds in `params`.
@@ -115,6 +117,15 @@ struct PeekMeta<'a> {
     tracestate: Option<Text<'a>>,
     #[serde(borrow, default, rename = "dev.fastmcp/idempotencyKey")]
     idempotency_key: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    fastmcp: Option<PeekFastMcp<'a>>,
+}
+
+/// What clients of FastMCP say besides. Source: FastMCP, "Versioning".
+#[derive(Deserialize)]
+struct PeekFastMcp<'a> {
+    #[serde(borrow, default)]
+    version: Option<Text<'a>>,
 }
 
 /// Reads what stands in `request.params` about the request itself.
@@ -164,6 +175,7 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
             traceparent: own(meta.traceparent),
             tracestate: own(meta.tracestate),
             idempotency_key: own(meta.idempotency_key),
+            component_version: own(meta.fastmcp.and_then(|said| said.version)),
         },
         ..found
     })

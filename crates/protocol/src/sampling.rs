@@ -271,6 +271,24 @@ impl CreateMessageParams {
     }
 }
 
+/// A question of the user, to be answered in at most 1,024 tokens.
+impl From<String> for CreateMessageParams {
+    fn from(text: String) -> Self {
+        let asked = SamplingMessage {
+            role: Role::User,
+            content: vec![SamplingContent::text(text)],
+            meta: None,
+        };
+        Self::new(vec![asked], 1_024)
+    }
+}
+
+impl From<&str> for CreateMessageParams {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
 /// What a client answers to `sampling/createMessage`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -300,6 +318,12 @@ impl CreateMessageResult {
             stop_reason: Some("endTurn".to_owned()),
             meta: None,
         }
+    }
+
+    /// The first text that the model said.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        self.content.iter().find_map(SamplingContent::as_text)
     }
 }
 

@@ -237,6 +237,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "provider",
             "server",
             "openapi",
+            "dependencies",
             "client",
             "proxy",
             "testing",

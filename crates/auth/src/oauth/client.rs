@@ -2,6 +2,7 @@
 
 mod attempts;
 mod flow;
+mod logout;
 mod record;
 mod tokens;
 
@@ -23,6 +24,8 @@ use super::identifier;
 use super::network::Network;
 use super::scope::Scopes;
 use crate::error::ConfigError;
+
+pub use self::logout::LoggedOut;
 
 /// Gets tokens for one MCP server, and keeps them good.
 ///
@@ -165,28 +168,6 @@ impl OAuthClient {
         state.round += 1;
         state.failure = outcome.as_ref().err().map(ToString::to_string);
         outcome.map(|()| true)
-    }
-
-    /// Forgets the tokens, here and in the storage; the registration stays.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::Storage`] if they are not known to be gone from the storage.
-    ///
-    /// # Cancel safety
-    ///
-    /// They may or may not be gone from the storage.
-    pub async fn forget(&self) -> Result<(), OAuthError> {
-        let _turn = self.inner.turn.lock().await;
-        let held = self.inner.current().await?;
-        {
-            let mut state = self.inner.state();
-            state.tokens = None;
-            state.asked = Scopes::default();
-            state.attempts = Attempts::default();
-        }
-        record::forget(&self.inner.config, held.as_deref()).await?;
-        Ok(())
     }
 
     /// Renews `due` where it goes on without us.

@@ -135,6 +135,8 @@ pub struct ServerMetadata {
     pub token_endpoint: Option<String>,
     /// Where clients register themselves.
     pub registration_endpoint: Option<String>,
+    /// Where tokens are taken back (RFC 7009).
+    pub revocation_endpoint: Option<String>,
     /// The scopes that it knows.
     pub scopes_supported: Option<Vec<String>>,
     /// The grants that it takes; if absent, codes alone.
@@ -191,6 +193,7 @@ impl ServerMetadata {
             authorization_endpoint: None,
             token_endpoint: Some(url.to_owned()),
             registration_endpoint: None,
+            revocation_endpoint: None,
             scopes_supported: None,
             grant_types_supported: None,
             token_endpoint_auth_methods_supported: None,
@@ -206,6 +209,7 @@ impl ServerMetadata {
             ("authorization_endpoint", &self.authorization_endpoint),
             ("token_endpoint", &self.token_endpoint),
             ("registration_endpoint", &self.registration_endpoint),
+            ("revocation_endpoint", &self.revocation_endpoint),
         ];
         for (field, endpoint) in endpoints {
             let Some(endpoint) = endpoint else {

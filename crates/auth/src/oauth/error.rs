@@ -163,6 +163,14 @@ pub enum OAuthError {
         /// What it says.
         says: ServerSays,
     },
+    /// The authorization server did not take a token back; it is forgotten all the same.
+    #[error("`{issuer}` did not revoke the token, which stays good until it expires: {says}")]
+    RevocationRefused {
+        /// The authorization server.
+        issuer: String,
+        /// What it says.
+        says: ServerSays,
+    },
     /// The server goes on refusing.
     #[error(
         "gave up on `{operation}` after {attempts} authorizations: the server still refuses{}",
@@ -215,6 +223,11 @@ impl OAuthError {
     #[must_use]
     pub fn is_token_error(&self, code: &str) -> bool {
         matches!(self, Self::TokenRefused { says, .. } if says.error() == code)
+    }
+
+    /// Whether the authorization server cannot revoke tokens of that type (RFC 7009, section 2.2.1).
+    pub(crate) fn is_unsupported_token_type(&self) -> bool {
+        matches!(self, Self::RevocationRefused { says, .. } if says.error() == "unsupported_token_type")
     }
 
     /// Whether the authorization server will refuse the same refresh token again. What is only out of order today

@@ -105,6 +105,29 @@ impl TokenRequest<'_> {
         }
     }
 
+    /// Has the server take `token` back, at `url`. A token that it does not know is none any more.
+    ///
+    /// Source: RFC 7009, section 2. Clients prove themselves as they do for tokens.
+    pub(crate) async fn revoke(
+        &self,
+        url: &str,
+        hint: &str,
+        token: &SecretString,
+    ) -> Result<(), OAuthError> {
+        let form = [("token", token.expose_secret()), ("token_type_hint", hint)];
+        let (headers, body) = self.compose(url, &form)?;
+        let network = self.tools.network;
+        let answer = network.post("the revocation endpoint", url, headers, body);
+        let answer = answer.await?;
+        if answer.status.as_u16() == 200 {
+            return Ok(());
+        }
+        Err(OAuthError::RevocationRefused {
+            issuer: self.server.issuer.clone(),
+            says: registration::says(&answer),
+        })
+    }
+
     fn compose(&self, url: &str, form: &[(&str, &str)]) -> Result<(HeaderMap, Bytes), OAuthError> {
         let mut headers = HeaderMap::new();
         let urlencoded = HeaderValue::from_static("application/x-www-form-urlencoded");

@@ -48,6 +48,8 @@ pub(crate) struct Rules {
     pub(crate) token_error: Option<&'static str>,
     /// The public key that statements are signed with.
     pub(crate) keys: Option<Value>,
+    /// The type of tokens that it does not take back.
+    pub(crate) keeps: Option<&'static str>,
 }
 
 impl Default for Rules {
@@ -66,6 +68,7 @@ impl Default for Rules {
             nonce: None,
             token_error: None,
             keys: None,
+            keeps: None,
         }
     }
 }
@@ -148,6 +151,18 @@ impl AuthorizationServer {
         self.book.lock().unwrap().tokens.clear();
     }
 
+    /// Whether any token is good.
+    pub(crate) fn has_tokens(&self) -> bool {
+        let book = self.book.lock().unwrap();
+        !book.tokens.is_empty() || !book.refresh_tokens.is_empty()
+    }
+
+    /// Has the metadata say where tokens are taken back.
+    pub(crate) fn announce_revocation(&self) {
+        let url = format!("{}/revoke", self.issuer);
+        self.change(|rules| rules.metadata["revocation_endpoint"] = json!(url));
+    }
+
     /// Registers a client by hand.
     pub(crate) fn know(&self, client_id: &str, secret: Option<&str>) {
         let mut book = self.book.lock().unwrap();
@@ -185,6 +200,9 @@ impl Own {
             "/register" => self.register(asked, &rules),
             "/authorize" => self.authorize(asked, &rules),
             "/token" => match self.token(asked, &rules) {
+                Ok(answer) | Err(answer) => answer,
+            },
+            "/revoke" => match self.take_back(asked, &rules) {
                 Ok(answer) | Err(answer) => answer,
             },
             _ => Answer::status(404),
@@ -320,6 +338,25 @@ impl Own {
         }
         given.jkt = jkt;
         Ok(self.give(&mut book, given, rules))
+    }
+
+    /// Takes a token back, as RFC 7009 has it: what is not known is no failure.
+    fn take_back(&self, asked: &Asked, rules: &Rules) -> Result<Answer, Answer> {
+        let form = asked.form();
+        let client_id = self.client(asked, &form, rules)?;
+        if rules.keeps == Some(form["token_type_hint"].as_str()) {
+            return Err(Answer::error(400, "unsupported_token_type"));
+        }
+        let mut book = self.book.lock().unwrap();
+        let own = |given: &Given| given.client_id == client_id;
+        let token = &form["token"];
+        if book.tokens.get(token).is_some_and(own) {
+            book.tokens.remove(token);
+        }
+        if book.refresh_tokens.get(token).is_some_and(own) {
+            book.refresh_tokens.remove(token);
+        }
+        Ok(Answer::status(200))
     }
 
     fn give(&self, book: &mut Book, mut given: Given, rules: &Rules) -> Answer {

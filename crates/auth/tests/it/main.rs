@@ -18,6 +18,7 @@ mod grants;
 mod host;
 mod introspection;
 mod lifetime;
+mod logout;
 mod proofs;
 mod registration;
 mod resource;

@@ -4,15 +4,19 @@
 //! schemars know; which of the two a type is, method resolution finds out: `(&&Emit::<T>::NEW).emit(x)`
 //! prefers the implementation on `&Emit`, and falls back to the one on `Emit`.
 
-use std::marker::PhantomData;
+use std::{fmt, marker::PhantomData};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     call::Outcome,
-    component::tool::{Json, ToolOutput},
+    component::{
+        check::{self, Validate},
+        tool::{Json, ToolOutput},
+    },
+    context::{self, Context},
     error::{Error, Result},
 };
 
@@ -69,7 +73,75 @@ impl<T: Serialize + JsonSchema + Send> EmitJson<T> for Emit<T> {
     }
 }
 
-/// Runs a function that blocks where it may.
+/// What a parameter must be that clients send.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument",
+    label = "clients cannot send this: it has no schema, or cannot be decoded",
+    note = "derive `Deserialize` and `JsonSchema` for `{Self}`, both in `fastmcp::prelude`",
+    note = "if it is not for clients to send: `#[inject]` hands in what is `FromContext`, `State<{Self}>` what the server was given"
+)]
+pub trait Argument {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema + Send + 'static> Argument for T {}
+
+/// Says at compile time whether `T` can be an argument.
+pub const fn argument<T: Argument>() {}
+
+/// Stands for the type of an argument: which of them are validated, method resolution finds out, as for
+/// [`Emit`].
+#[derive(Debug)]
+pub struct Check<T>(PhantomData<fn() -> T>);
+
+impl<T> Check<T> {
+    /// The one value.
+    pub const NEW: Self = Self(PhantomData);
+}
+
+/// Arguments that are validated.
+pub trait CheckValidate<T> {
+    /// Validates the argument `name`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not valid.
+    fn check(&self, name: &str, value: &mut T) -> Result<()>;
+}
+
+impl<T: Validate> CheckValidate<T> for &Check<T> {
+    fn check(&self, name: &str, value: &mut T) -> Result<()> {
+        value
+            .validate()
+            .map_err(|invalid| check::refused(&invalid.at(name)))
+    }
+}
+
+/// Arguments that are not.
+pub trait CheckNothing<T> {
+    /// Does nothing.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    fn check(&self, name: &str, value: &mut T) -> Result<()>;
+}
+
+impl<T> CheckNothing<T> for Check<T> {
+    fn check(&self, _: &str, _: &mut T) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a function said that checks the argument `name`.
+///
+/// # Errors
+///
+/// When it refuses it.
+pub fn checked<E: fmt::Display>(name: &str, outcome: Result<(), E>) -> Result<()> {
+    check::outcome(name, outcome)
+}
+
+/// Runs a function that blocks where it may, for the request of `context`.
 ///
 /// # Errors
 ///
@@ -78,12 +150,13 @@ impl<T: Serialize + JsonSchema + Send> EmitJson<T> for Emit<T> {
 /// # Cancel safety
 ///
 /// Dropped, a function that has begun goes on; nobody hears of its end.
-pub async fn blocking<T, F>(function: F) -> Result<T>
+pub async fn blocking<T, F>(context: &Context, function: F) -> Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    tokio::task::spawn_blocking(function)
+    let mut current = Some(context.clone());
+    tokio::task::spawn_blocking(move || context::with(&mut current, function))
         .await
         .map_err(|e| Error::internal(format!("handler ended without a result: {e}")))
 }

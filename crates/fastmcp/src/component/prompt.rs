@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome},
-    component::{self, Component, Definition},
+    component::{self, Component, Definition, Marks},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -33,6 +33,8 @@ pub struct PromptBuilder {
     scopes: Vec<String>,
     tags: Vec<String>,
     needs: Needs,
+    marks: Marks,
+    version: Option<String>,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -62,6 +64,8 @@ impl PromptBuilder {
             scopes: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
+            marks: Marks::default(),
+            version: None,
         }
     }
 
@@ -101,10 +105,33 @@ impl PromptBuilder {
         self
     }
 
+    /// Says that it is on its way out, and in a few words what to do instead: `use x`. Its description and
+    /// `_meta` say so, calls are logged and counted: see [`Component::deprecation`].
+    #[must_use]
+    pub fn deprecated(mut self, note: impl Into<String>) -> Self {
+        self.marks.deprecated = Some(note.into());
+        self
+    }
+
+    /// Makes it a part of a feature: it is there only on servers that
+    /// [enable](crate::FastMcp::enable_feature) this.
+    #[must_use]
+    pub fn feature(mut self, name: impl Into<String>) -> Self {
+        self.marks.feature = Some(name.into());
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
+        self
+    }
+
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -122,10 +149,16 @@ impl PromptBuilder {
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
         component::check_icons(self.prompt.icons.as_deref())
             .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
-        Ok(Component::new(Definition::Prompt(self.prompt), call)
+        let mut prompt = self.prompt;
+        self.marks
+            .describe(&mut prompt.description, &mut prompt.meta);
+        let component = Component::new(Definition::Prompt(prompt), call)
             .with_required_scopes(self.scopes)
             .with_tags(self.tags)
-            .with_needs(self.needs))
+            .with_needs(self.needs)
+            .with_marks(self.marks);
+        component::versioned(component, self.version)
+            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))
     }
 }
 

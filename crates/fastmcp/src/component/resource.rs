@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Json, UriTemplate, template},
+    component::{self, Component, Definition, Json, Marks, UriTemplate, template},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -43,12 +43,22 @@ pub struct ResourceBuilder {
     scopes: Vec<String>,
     tags: Vec<String>,
     needs: Needs,
+    marks: Marks,
+    unscreened: Vec<String>,
+    version: Option<String>,
     call: Result<(Option<UriTemplate>, Call)>,
 }
 
-type Call = Box<
-    dyn Fn(Context, Input, Option<String>) -> BoxFuture<'static, Result<Outcome>> + Send + Sync,
->;
+type Call =
+    Box<dyn Fn(Context, Input, &Served) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
+
+/// How a resource is served, as its builder was told in the end.
+#[derive(Default)]
+struct Served {
+    mime_type: Option<String>,
+    /// Parameters that may be any path.
+    unscreened: Vec<String>,
+}
 
 impl ResourceBuilder {
     /// Creates a resource from a function of its parameters and a context.
@@ -78,8 +88,18 @@ impl ResourceBuilder {
             scopes: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
+            marks: Marks::default(),
+            unscreened: Vec::new(),
+            version: None,
             call,
         }
+    }
+
+    /// A resource that cannot be, with what is wrong; the server says it when it is built.
+    pub(crate) fn wrong(uri: String, name: String, error: Error) -> Self {
+        let mut builder = Self::new(uri, name, |(), _| async { String::new() });
+        builder.call = Err(error);
+        builder
     }
 
     /// Describes the resource for the model.
@@ -159,10 +179,41 @@ impl ResourceBuilder {
         self
     }
 
+    /// Says that it is on its way out, and in a few words what to do instead: `use x`. Its description and
+    /// `_meta` say so, calls are logged and counted: see [`Component::deprecation`].
+    #[must_use]
+    pub fn deprecated(mut self, note: impl Into<String>) -> Self {
+        self.marks.deprecated = Some(note.into());
+        self
+    }
+
+    /// Makes it a part of a feature: it is there only on servers that
+    /// [enable](crate::FastMcp::enable_feature) this.
+    #[must_use]
+    pub fn feature(mut self, name: impl Into<String>) -> Self {
+        self.marks.feature = Some(name.into());
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
+        self
+    }
+
+    /// Lets a parameter be any text: one that is no path, or a path that the function screens itself. Others
+    /// with `..`, an absolute path or NUL in them are answered as not found.
+    #[must_use]
+    pub fn unscreened(mut self, parameter: impl Into<String>) -> Self {
+        self.unscreened.push(parameter.into());
+        self
+    }
+
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -195,7 +246,11 @@ impl ResourceBuilder {
         let (template, call) = self
             .call
             .map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
-        let mime_type = self.mime_type.clone();
+        let served = Served {
+            mime_type: self.mime_type.clone(),
+            unscreened: self.unscreened,
+        };
+        self.marks.describe(&mut self.description, &mut self.meta);
         let definition = if template.is_some() {
             let mut definition = ResourceTemplate::new(uri, self.name);
             definition.title = self.title;
@@ -217,7 +272,7 @@ impl ResourceBuilder {
             Definition::Resource(definition)
         };
         let component = Component::new(definition, move |context, input| {
-            let read = call(context, input, mime_type.clone());
+            let read = call(context, input, &served);
             match ui.clone() {
                 Some(ui) => Box::pin(async move { read.await.map(|outcome| marked(outcome, &ui)) }),
                 None => read,
@@ -226,11 +281,15 @@ impl ResourceBuilder {
         .with_required_scopes(self.scopes)
         .with_cache_hint(self.cache_hint)
         .with_tags(self.tags)
-        .with_needs(self.needs);
-        Ok(match template {
+        .with_needs(self.needs)
+        .with_marks(self.marks);
+        let component = match template {
             Some(template) => component.with_template(template),
             None => component,
-        })
+        };
+        let key = component.key().to_owned();
+        component::versioned(component, self.version)
+            .map_err(|e| Error::internal(format!("resource `{key}`: {}", e.message())))
     }
 }
 
@@ -295,14 +354,14 @@ where
     let (template, function) = (matching.clone(), Arc::new(function));
     let call = move |context: Context,
                      input: Input,
-                     mime_type: Option<String>|
+                     served: &Served|
           -> BoxFuture<'static, Result<Outcome>> {
         let uri = input.uri.unwrap_or_default();
         let params = matching
             .as_ref()
             .and_then(|t| t.matches(&uri))
             .unwrap_or_default();
-        let decoded = template::screen(&params)
+        let decoded = template::screen(&params, &served.unscreened)
             .and_then(|()| schema::from_strings(&schema, params))
             .and_then(|raw| {
                 schema::decode::<P>(Some(&raw))
@@ -310,6 +369,7 @@ where
             });
         match decoded {
             Ok(params) => {
+                let mime_type = served.mime_type.clone();
                 let read = function(params, context);
                 Box::pin(async move { Ok(read.await.into_contents(&uri, mime_type)?.into()) })
             }

@@ -1,7 +1,7 @@
 //! URI templates: the part of RFC 6570 that can be matched back.
 //!
 //! `{name}` matches within one segment, `{name*}` across segments, `{?a,b}` names query
-//! parameters that may be absent.
+//! parameters that may be absent, and `{?a*}` one that may occur several times and is a list.
 
 use serde_json::{Map, Value};
 
@@ -10,11 +10,19 @@ use crate::error::{Error, Result};
 /// Longest URI that is matched, in bytes.
 const MAX_URI: usize = 8 * 1024;
 
+/// A query parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Query {
+    name: String,
+    /// Whether it may occur several times, and is a list.
+    is_list: bool,
+}
+
 /// A template for URIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UriTemplate {
     parts: Vec<Part>,
-    query: Vec<String>,
+    query: Vec<Query>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +54,15 @@ impl UriTemplate {
                 }
                 query = names
                     .split(',')
-                    .map(|n| n.trim().trim_end_matches('*').to_owned())
+                    .map(|n| {
+                        let name = n.trim().trim_end_matches('*');
+                        Query {
+                            name: name.to_owned(),
+                            is_list: n.trim() != name,
+                        }
+                    })
                     .collect();
-                if !query.iter().all(|n| is_name(n)) {
+                if !query.iter().all(|q| is_name(&q.name)) {
                     return Err(wrong("a parameter is named by letters, digits and `_`"));
                 }
                 break;
@@ -78,7 +92,7 @@ impl UriTemplate {
             Part::Name { name, .. } => Some(name.as_str()),
             Part::Literal(_) => None,
         });
-        path.chain(self.query.iter().map(String::as_str))
+        path.chain(self.query.iter().map(|q| q.name.as_str()))
     }
 
     /// The parameters of `uri`, decoded, where it has the form of this template.
@@ -101,11 +115,18 @@ impl UriTemplate {
             .filter(|p| !p.is_empty())
         {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if self.query.iter().any(|q| q == name) {
-                found.insert(
-                    name.to_owned(),
-                    Value::String(percent_decode(&value.replace('+', " "))?),
-                );
+            let Some(known) = self.query.iter().find(|q| q.name == name) else {
+                continue;
+            };
+            let value = Value::String(percent_decode(&value.replace('+', " "))?);
+            match (found.get_mut(name), known.is_list) {
+                (Some(Value::Array(list)), _) => list.push(value),
+                (_, true) => {
+                    found.insert(name.to_owned(), Value::Array(vec![value]));
+                }
+                (_, false) => {
+                    found.insert(name.to_owned(), value);
+                }
             }
         }
         Some(found)
@@ -166,19 +187,25 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
 /// Refuses values that reach out of where they are put: `..`, absolute paths, NUL.
 ///
 /// Source: FastMCP, `ResourceSecurity`; on by default.
-pub(crate) fn screen(params: &Map<String, Value>) -> Result<()> {
-    for (name, value) in params {
-        let text = value.as_str().unwrap_or_default();
-        let climbs = text.split(['/', '\\']).any(|segment| segment == "..");
-        let absolute =
-            text.starts_with('/') || text.starts_with('\\') || text.get(1..2) == Some(":");
-        if climbs || absolute || text.contains('\0') {
+pub(crate) fn screen(params: &Map<String, Value>, exempt: &[String]) -> Result<()> {
+    for (name, value) in params.iter().filter(|(name, _)| !exempt.contains(name)) {
+        let texts = match value {
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+            other => vec![other.as_str().unwrap_or_default()],
+        };
+        if texts.into_iter().any(reaches_out) {
             return Err(Error::not_found(format!(
                 "parameter `{name}` is no path beneath the resource"
             )));
         }
     }
     Ok(())
+}
+
+fn reaches_out(text: &str) -> bool {
+    let climbs = text.split(['/', '\\']).any(|segment| segment == "..");
+    let absolute = text.starts_with('/') || text.starts_with('\\') || text.get(1..2) == Some(":");
+    climbs || absolute || text.contains('\0')
 }
 
 #[cfg(test)]
@@ -233,8 +260,11 @@ mod tests {
     fn paths_that_reach_out_are_screened() {
         for wrong in ["../x", "a/../b", "/etc", "C:\\x", "a\0"] {
             let params = json!({"p": wrong});
-            assert!(screen(params.as_object().unwrap()).is_err(), "{wrong:?}");
+            assert!(
+                screen(params.as_object().unwrap(), &[]).is_err(),
+                "{wrong:?}"
+            );
         }
-        assert!(screen(json!({"p": "a/b..c"}).as_object().unwrap()).is_ok());
+        assert!(screen(json!({"p": "a/b..c"}).as_object().unwrap(), &[]).is_ok());
     }
 }

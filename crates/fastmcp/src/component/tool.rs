@@ -1,6 +1,6 @@
 //! Tools.
 
-use std::{future::Future, path::Path, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use fastmcp_protocol::{
     Raw,
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition},
+    component::{self, Component, Definition, Marks},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -42,6 +42,9 @@ pub struct ToolBuilder {
     scopes: Vec<String>,
     tags: Vec<String>,
     needs: Needs,
+    marks: Marks,
+    timeout: Option<Duration>,
+    version: Option<String>,
     begins_task: bool,
 }
 
@@ -86,23 +89,16 @@ impl ToolBuilder {
             .unwrap_or_else(Schema::empty);
         let mut tool = Tool::new(name, input);
         tool.output_schema = output.and_then(|s| Schema::from_value(&s).ok());
-        let call = described
-            .and_then(|s| schema::Constraints::of(&s))
-            .map(|constraints| {
-                Box::new(
-                    move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
-                        let decoded = schema::decode::<A>(input.args.as_ref()).and_then(|args| {
-                            constraints
-                                .check(input.args.as_ref().map_or("{}", Raw::as_str))
-                                .map(|()| args)
-                        });
-                        match decoded {
-                            Ok(args) => Box::pin(function(args, context)),
-                            Err(error) => Box::pin(async move { Err(error) }),
-                        }
-                    },
-                ) as Call
-            });
+        let call = described.and_then(schema::Reader::of).map(|reader| {
+            Box::new(
+                move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
+                    match reader.read::<A>(input.args.as_ref(), || context.is_strict()) {
+                        Ok(args) => Box::pin(function(args, context)),
+                        Err(error) => Box::pin(async move { Err(error) }),
+                    }
+                },
+            ) as Call
+        });
         Self {
             tool,
             call,
@@ -111,6 +107,9 @@ impl ToolBuilder {
             scopes: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
+            marks: Marks::default(),
+            timeout: None,
+            version: None,
             begins_task: false,
         }
     }
@@ -200,10 +199,43 @@ impl ToolBuilder {
         self
     }
 
+    /// Says that it is on its way out, and in a few words what to do instead: `use x`. Its description and
+    /// `_meta` say so, calls are logged and counted: see [`Component::deprecation`].
+    #[must_use]
+    pub fn deprecated(mut self, note: impl Into<String>) -> Self {
+        self.marks.deprecated = Some(note.into());
+        self
+    }
+
+    /// Makes it a part of a feature: it is there only on servers that
+    /// [enable](crate::FastMcp::enable_feature) this.
+    #[must_use]
+    pub fn feature(mut self, name: impl Into<String>) -> Self {
+        self.marks.feature = Some(name.into());
+        self
+    }
+
+    /// Ends calls that take longer: they are answered with an error and their
+    /// [cancellation](Context::cancellation) fires. What has begun is not dropped half-way: it goes on
+    /// to its end, unheard. The time in which the user is asked does not count, and a call that goes on
+    /// as a task has no end. Default: that of the server, [`FastMcp::tool_timeout`](crate::FastMcp::tool_timeout).
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
+        self
+    }
+
+    /// Gives it a version; see [`Component::with_version`].
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -238,6 +270,7 @@ impl ToolBuilder {
         mirrored_params(&self.tool.input_schema).map_err(|e| wrong(&e))?;
         component::check_icons(self.tool.icons.as_deref()).map_err(|e| wrong(&e))?;
         let mut tool = self.tool;
+        self.marks.describe(&mut tool.description, &mut tool.meta);
         if let Some(ui) = self.ui {
             let shown = ui.resource_uri.as_deref();
             if shown.is_some_and(|uri| !uri.starts_with(app::SCHEME)) {
@@ -250,23 +283,29 @@ impl ToolBuilder {
         if self.replaced {
             let schema = tool.input_schema.to_value().map_err(|e| wrong(&e))?;
             call = checked(
-                schema::Constraints::compile(&schema).map_err(|e| wrong(&e))?,
+                schema::Reader::compile(schema).map_err(|e| wrong(&e))?,
                 call,
             );
         }
-        Ok(Component::new(Definition::Tool(tool), call)
+        let component = Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
             .with_begins_task(self.begins_task)
             .with_tags(self.tags)
-            .with_needs(self.needs))
+            .with_needs(self.needs)
+            .with_marks(self.marks)
+            .with_timeout(self.timeout);
+        component::versioned(component, self.version).map_err(|e| wrong(&e))
     }
 }
 
 /// Checks arguments before they are decoded.
-fn checked(constraints: schema::Constraints, call: Call) -> Call {
-    Box::new(move |context, input| {
-        match constraints.check(input.args.as_ref().map_or("{}", Raw::as_str)) {
-            Ok(()) => call(context, input),
+fn checked(reader: schema::Reader, call: Call) -> Call {
+    Box::new(move |context, mut input| {
+        match reader.check(input.args.as_ref(), || context.is_strict()) {
+            Ok(mended) => {
+                input.args = mended.or(input.args);
+                call(context, input)
+            }
             Err(error) => Box::pin(async move { Err(error) }),
         }
     })
@@ -367,9 +406,19 @@ impl ToolOutput for ContentBlock {
     }
 }
 
-impl ToolOutput for Vec<ContentBlock> {
+/// Anything: an object is structured content, the rest is text. Nothing is promised of its shape.
+impl ToolOutput for Value {
     fn into_outcome(self) -> Result<Outcome> {
-        Ok(CallToolResult::new(self).into())
+        let raw = Raw::of(&self)?;
+        if raw.is_object() {
+            return Ok(CallToolResult::structured(raw).into());
+        }
+        Ok(match self {
+            Self::Null => CallToolResult::default(),
+            Self::String(text) => CallToolResult::text(text),
+            _ => CallToolResult::text(raw.as_str()),
+        }
+        .into())
     }
 }
 
@@ -451,51 +500,4 @@ fn wrapped(text: String, structured: Raw) -> Outcome {
     let mut result = CallToolResult::text(text);
     result.structured_content = Some(structured);
     Outcome::Complete(Payload::Wrapped(result))
-}
-
-/// A picture.
-///
-/// Source: seed 001 and FastMCP, `Image`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    bytes: Vec<u8>,
-    mime_type: String,
-}
-
-impl Image {
-    /// A picture of a MIME type, for example `image/png`.
-    pub fn new(bytes: impl Into<Vec<u8>>, mime_type: impl Into<String>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            mime_type: mime_type.into(),
-        }
-    }
-
-    /// A PNG picture.
-    pub fn png(bytes: impl Into<Vec<u8>>) -> Self {
-        Self::new(bytes, "image/png")
-    }
-
-    /// The MIME type that a file's name suggests; PNG where it suggests none.
-    #[must_use]
-    pub fn mime_type_of(path: &Path) -> &'static str {
-        match path
-            .extension()
-            .and_then(|e| e.to_str())
-            .map(str::to_ascii_lowercase)
-            .as_deref()
-        {
-            Some("jpg" | "jpeg") => "image/jpeg",
-            Some("gif") => "image/gif",
-            Some("webp") => "image/webp",
-            Some("svg") => "image/svg+xml",
-            _ => "image/png",
-        }
-    }
-}
-
-impl ToolOutput for Image {
-    fn into_outcome(self) -> Result<Outcome> {
-        ContentBlock::image(&self.bytes, self.mime_type).into_outcome()
-    }
 }

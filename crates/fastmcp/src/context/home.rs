@@ -1,6 +1,6 @@
 //! What a context needs of the server that it belongs to.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use fastmcp_store::KeyValueStore;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,9 @@ pub(crate) trait Home: Any + fmt::Debug + Send + Sync {
 
     /// Whether arguments must have the types of the schema as they are.
     fn is_strict(&self) -> bool;
+
+    /// How long a call of a tool may take that says nothing of it itself.
+    fn tool_timeout(&self) -> Option<Duration>;
 
     /// Finishes what goes on after its answer.
     fn tracker(&self) -> &TaskTracker;

@@ -81,7 +81,7 @@ impl FromContext for Context {
 ///
 /// /// Lists the books.
 /// #[tool(inline)]
-/// fn books(stock: State<Stock>) -> String {
+/// fn books(State(stock): State<Stock>) -> String {
 ///     stock.0.join(", ")
 /// }
 ///
@@ -183,6 +183,11 @@ type Cell = Arc<OnceCell<Arc<dyn Any + Send + Sync>>>;
 pub(super) type Made = HashMap<(usize, TypeId), Cell>;
 
 impl Context {
+    /// Whether arguments must have the types of the schema as they are.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.home().is_strict()
+    }
+
     /// The value of type `T` that the server was given.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The server, as contexts see it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fastmcp_store::KeyValueStore;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,10 @@ impl Home for Engine {
 
     fn is_strict(&self) -> bool {
         self.strict_input
+    }
+
+    fn tool_timeout(&self) -> Option<Duration> {
+        self.tool_timeout
     }
 
     fn tracker(&self) -> &TaskTracker {

@@ -1,17 +1,19 @@
 //! Where the components of one server come from, and which of them count.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
 };
 
 use fastmcp_auth::Caller;
+use serde_json::json;
 
-use super::Registry;
+use super::{Registry, filter::Rules};
 use crate::{
     call::Kind,
-    component::Component,
+    component::{Component, Version},
     error::{Error, Result},
     gate::Class,
 };
@@ -42,15 +44,19 @@ pub(crate) trait Linked: fmt::Debug + Send + Sync {
     fn registry(&self) -> &Registry;
 }
 
+/// What makes other components of those that a server has.
+pub(crate) type Shape =
+    Arc<dyn Fn(Vec<Arc<Component>>) -> Result<Vec<Arc<Component>>> + Send + Sync>;
+
 /// Names what was mounted in one server, or another source of its components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(u64);
 
 /// A source beside the server's own components.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+struct Source {
     id: SourceId,
-    pub(crate) components: Vec<Arc<Component>>,
+    components: Vec<Arc<Component>>,
     /// The server behind it, where it is one.
     linked: Option<Arc<dyn Linked>>,
 }
@@ -58,10 +64,13 @@ pub(crate) struct Source {
 /// Everything that a snapshot is made of.
 #[derive(Clone, Default)]
 pub(crate) struct Sources {
-    pub(crate) duplicates: Duplicates,
+    duplicates: Duplicates,
     /// The server's own components.
     pub(crate) own: Vec<Arc<Component>>,
     others: Vec<Source>,
+    shapes: Vec<Shape>,
+    /// What is enabled and disabled.
+    pub(crate) rules: Rules,
     last: u64,
 }
 
@@ -73,6 +82,13 @@ impl Sources {
             own: components.into_iter().map(Arc::new).collect(),
             ..Self::default()
         }
+    }
+
+    /// Puts everything that the server shows through these, in this order.
+    pub(crate) fn with_shapes(mut self, shapes: Vec<Shape>, rules: Rules) -> Self {
+        self.shapes = shapes;
+        self.rules = rules;
+        self
     }
 
     /// Adds a source, which has nothing yet.
@@ -114,16 +130,26 @@ impl Sources {
     }
 
     /// What the server shows: its own components first, then those of the other sources in the order in
-    /// which they were added. A name that is taken stays taken, so that whoever comes later never
-    /// answers for somebody else.
+    /// which they were added. A name that is taken stays taken, in whatever version, so that whoever comes
+    /// later never answers for somebody else.
     pub(crate) fn settle(&mut self) -> Result<Vec<Arc<Component>>> {
         let own = std::mem::take(&mut self.own);
         self.own = without_duplicates(&own, self.duplicates)?;
-        if self.others.is_empty() {
-            return Ok(self.own.clone());
+        let mut shown = if self.others.is_empty() {
+            self.own.clone()
+        } else {
+            let others = self.others.iter().map(|source| &source.components);
+            first_of_each(std::iter::once(&self.own).chain(others))
+        };
+        for shape in &self.shapes {
+            let shaped = shape(shown)?;
+            shown = first_of_each(std::iter::once(&shaped));
         }
-        let others = self.others.iter().flat_map(|source| &source.components);
-        Ok(first_of_each(self.own.iter().chain(others).cloned()))
+        if !self.rules.is_empty() {
+            shown.retain(|component| self.rules.shows(component));
+        }
+        tell_versions(&mut shown);
+        Ok(shown)
     }
 }
 
@@ -136,42 +162,73 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// What makes two components the same.
-type Identity<'a> = (Kind, &'a str);
+/// What clients call a component by.
+type Name<'a> = (Kind, &'a str);
 
-fn identity(component: &Component) -> Identity<'_> {
+fn name(component: &Component) -> Name<'_> {
     (component.kind(), component.key())
 }
 
-/// Leaves out what has the name of something before it. Components of sources with tenants share names;
-/// the gate tells whose is whose.
-fn first_of_each(components: impl Iterator<Item = Arc<Component>>) -> Vec<Arc<Component>> {
-    let all: Vec<_> = components.collect();
-    let mut seen = HashSet::with_capacity(all.len());
-    let keep: Vec<bool> = all
-        .iter()
-        .map(|one| seen.insert(identity(one)) || one.is_extended())
-        .collect();
-    let shown = all.iter().zip(keep).filter(|(one, keep)| {
-        if !keep {
-            tracing::debug!(component = ?one, "another one of this name stands before it");
+/// Leaves out what has a name that a list before it has, and what its own list has twice. Components of
+/// sources with tenants share names; the gate tells whose is whose.
+fn first_of_each<'a>(lists: impl Iterator<Item = &'a Vec<Arc<Component>>>) -> Vec<Arc<Component>> {
+    let mut owners: HashMap<Name<'a>, usize> = HashMap::new();
+    let mut seen: HashSet<(Name<'a>, Option<&'a Version>)> = HashSet::new();
+    let mut shown = Vec::new();
+    for (list, components) in lists.enumerate() {
+        for component in components {
+            let is_first = *owners.entry(name(component)).or_insert(list) == list
+                && seen.insert((name(component), component.version()));
+            if is_first || component.is_extended() {
+                shown.push(Arc::clone(component));
+            } else {
+                tracing::debug!(?component, "another one of this name stands before it");
+            }
         }
-        *keep
-    });
-    shown.map(|(one, _)| Arc::clone(one)).collect()
+    }
+    shown
 }
 
-/// A server's own components, with those that share a name settled by `policy`.
-fn without_duplicates(
+/// Tells clients which versions there are of what has several.
+fn tell_versions(shown: &mut [Arc<Component>]) {
+    let mut versions: HashMap<(Kind, String), Vec<Version>> = HashMap::new();
+    for component in &*shown {
+        if let Some(version) = component.version() {
+            let of_name = (component.kind(), component.key().to_owned());
+            versions.entry(of_name).or_default().push(version.clone());
+        }
+    }
+    versions.retain(|_, all| all.len() > 1);
+    versions
+        .values_mut()
+        .for_each(|all| all.sort_unstable_by_key(|version| Reverse(version.clone())));
+    if versions.is_empty() {
+        return;
+    }
+    for component in shown {
+        let of_name = (component.kind(), component.key().to_owned());
+        if let Some(all) = versions.get(&of_name) {
+            let all: Vec<_> = all.iter().map(Version::as_str).collect();
+            let mut told = Component::clone(component);
+            told.tell("versions", json!(all));
+            *component = Arc::new(told);
+        }
+    }
+}
+
+/// Components with those that share a name and a version settled by `policy`.
+pub(crate) fn without_duplicates(
     components: &[Arc<Component>],
     policy: Duplicates,
 ) -> Result<Vec<Arc<Component>>> {
-    let mut at: HashMap<Identity<'_>, usize> = HashMap::with_capacity(components.len());
+    let mut at: HashMap<(Name<'_>, Option<&Version>), usize> =
+        HashMap::with_capacity(components.len());
     // Where each component ends up standing: the place of the first of its name.
     let mut stands: Vec<Option<&Arc<Component>>> = Vec::with_capacity(components.len());
     for component in components {
         let next = stands.len();
-        let place = *at.entry(identity(component)).or_insert(next);
+        let identity = (name(component), component.version());
+        let place = *at.entry(identity).or_insert(next);
         // Components of sources with tenants share names; the gate tells whose is whose.
         if place == next || component.is_extended() {
             stands.push(Some(component));
@@ -199,6 +256,15 @@ fn without_duplicates(
                 )));
             }
         }
+    }
+    let versioned = at.keys().filter(|(_, version)| version.is_some());
+    if let Some(((kind, key), _)) = versioned
+        .into_iter()
+        .find(|(name, _)| at.contains_key(&(*name, None)))
+    {
+        return Err(Error::internal(format!(
+            "{kind:?} `{key}` is registered with a version and without one; give both a version"
+        )));
     }
     Ok(stands.into_iter().flatten().map(Arc::clone).collect())
 }

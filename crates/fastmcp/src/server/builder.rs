@@ -1,6 +1,6 @@
 //! Building a server.
 
-use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use fastmcp_auth::ResourceMetadata;
 use fastmcp_guard::clock::{Clock, SystemClock};
@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Authenticate, Engine, Server, composition::Composition};
 use crate::{
     call::Kind,
-    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, check_icons},
+    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, Tools, check_icons},
     context::{Shelf, Values},
     engine::{
         CacheHints,
@@ -61,6 +61,8 @@ pub struct FastMcp {
     values: Values,
     promised: Vec<fn(&mut Shelf)>,
     strict_input: bool,
+    features: HashSet<String>,
+    tool_timeout: Option<Duration>,
     store: Option<Arc<dyn KeyValueStore>>,
     tasks: TaskLimits,
     max_sessions: usize,
@@ -91,6 +93,8 @@ impl FastMcp {
             values: Values::new(),
             promised: Vec::new(),
             strict_input: false,
+            features: HashSet::new(),
+            tool_timeout: None,
             store: None,
             tasks: TaskLimits::default(),
             max_sessions: 10_000,
@@ -162,6 +166,15 @@ impl FastMcp {
     #[must_use]
     pub fn prompt(mut self, prompt: impl IntoPrompt) -> Self {
         self.components.push(prompt.into_prompt().build());
+        self
+    }
+
+    /// Adds the tools, resources and prompts of a value: what `#[tools]` finds on an `impl` block, and
+    /// [`Bundle`](crate::Bundle)s.
+    #[must_use]
+    pub fn tools(mut self, tools: impl Tools) -> Self {
+        self.components
+            .extend(Arc::new(tools).bundle().into_components());
         self
     }
 
@@ -349,6 +362,21 @@ impl FastMcp {
         self
     }
 
+    /// Enables a feature: components that are a part of it are there. Others are not, for nobody.
+    #[must_use]
+    pub fn enable_feature(mut self, name: impl Into<String>) -> Self {
+        self.features.insert(name.into());
+        self
+    }
+
+    /// How long a call of a tool may take that says nothing of it itself: see
+    /// [`ToolBuilder::timeout`](crate::ToolBuilder::timeout). Default: as long as it takes.
+    #[must_use]
+    pub const fn tool_timeout(mut self, timeout: Duration) -> Self {
+        self.tool_timeout = Some(timeout);
+        self
+    }
+
     /// Whether arguments must have the types of the schema as they are. Default: not quite: what does
     /// not fit is looked at once more, and text that is the JSON of what is wanted there (`"10"` for a
     /// number, `"true"` for a boolean, `"[1, 2]"` for a list, `"{...}"` for an object) is taken for it,
@@ -374,7 +402,8 @@ impl FastMcp {
     /// When a component cannot be built or two have one name, and when a limit is out of its range.
     pub fn build(mut self) -> Result<Server> {
         check_icons(self.info.icons.as_deref())?;
-        let components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
+        components.retain(|c| c.feature().is_none_or(|name| self.features.contains(name)));
         let values = shelf(self.values, &self.promised, &components)?;
         let key_ring = match self.key_ring {
             Some(key_ring) => key_ring,
@@ -406,6 +435,7 @@ impl FastMcp {
                 answer_within: self.answer_within,
                 values,
                 strict_input: self.strict_input,
+                tool_timeout: self.tool_timeout,
                 tasks,
                 sessions: Sessions::new(self.max_sessions, self.session_idle, self.replay),
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),

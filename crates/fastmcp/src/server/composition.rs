@@ -8,8 +8,8 @@ use crate::{
     component::{Component, IntoPrompt, IntoResource, IntoTool},
     compose,
     error::{Error, Result},
-    registry::{Duplicates, SourceId, Sources},
-    transform::Namespace,
+    registry::{Duplicates, Filter, Rules, Shape, SourceId, Sources, Verdict},
+    transform::{Host, Namespace, Transform},
 };
 
 /// What a server is put together from beside its own components.
@@ -18,17 +18,26 @@ pub(super) struct Composition {
     duplicates: Duplicates,
     imports: Vec<Component>,
     mounts: Vec<(Server, Option<Namespace>)>,
+    transforms: Vec<Arc<dyn Transform>>,
+    rules: Rules,
+    host: Host,
 }
 
 impl Composition {
     /// What the first snapshot is made of.
     pub(super) fn sources(&mut self, own: Vec<Component>) -> Sources {
         let imports = std::mem::take(&mut self.imports);
+        let shapes = std::mem::take(&mut self.transforms).into_iter().map(|one| {
+            let host = self.host.clone();
+            Arc::new(move |components| one.apply(components, &host)) as Shape
+        });
         Sources::own(own.into_iter().chain(imports).collect(), self.duplicates)
+            .with_shapes(shapes.collect(), std::mem::take(&mut self.rules))
     }
 
     /// Adds what is shown live.
     pub(super) fn join(self, server: &Server) -> Result<()> {
+        self.host.settle(&server.engine);
         for (child, namespace) in self.mounts {
             compose::mount(&server.engine, &child.engine, namespace)?;
         }
@@ -37,7 +46,7 @@ impl Composition {
 }
 
 fn namespace(prefix: Option<&str>) -> Result<Option<Namespace>> {
-    prefix.map(Namespace::parse).transpose()
+    prefix.map(Namespace::new).transpose()
 }
 
 impl FastMcp {
@@ -102,6 +111,54 @@ impl FastMcp {
         match namespace(prefix.into()) {
             Ok(namespace) => self.composition.mounts.push((server.clone(), namespace)),
             Err(error) => self.components.push(Err(error)),
+        }
+        self
+    }
+}
+
+impl FastMcp {
+    /// Puts everything that the server shows through `transform`, after those that were added before; see
+    /// [`crate::transform`].
+    #[must_use]
+    pub fn transform(mut self, transform: impl Transform) -> Self {
+        self.composition.transforms.push(Arc::new(transform));
+        self
+    }
+
+    /// Hides what `filter` means: it is not listed, and calls meet it as unknown. By the names that clients
+    /// see, after transforms. Of several rules that mean a component, the last decides.
+    #[must_use]
+    pub fn disable(self, filter: Filter) -> Self {
+        self.rule(|rules| rules.add(Verdict::Disable, filter))
+    }
+
+    /// Shows what `filter` means, though a rule before hides it.
+    #[must_use]
+    pub fn enable(self, filter: Filter) -> Self {
+        self.rule(|rules| rules.add(Verdict::Enable, filter))
+    }
+
+    /// Shows what `filter` means and nothing else, whatever rules said before.
+    #[must_use]
+    pub fn enable_only(self, filter: Filter) -> Self {
+        self.rule(|rules| rules.only(filter))
+    }
+
+    /// Shows only what has one of these tags.
+    #[must_use]
+    pub fn include_tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.enable_only(Filter::new().tags(tags))
+    }
+
+    /// Hides what has one of these tags.
+    #[must_use]
+    pub fn exclude_tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.disable(Filter::new().tags(tags))
+    }
+
+    fn rule(mut self, add: impl FnOnce(&mut Rules) -> Result<()>) -> Self {
+        if let Err(error) = add(&mut self.composition.rules) {
+            self.components.push(Err(error));
         }
         self
     }
@@ -207,6 +264,42 @@ impl Server {
     /// When there is none.
     pub fn remove_prompt(&self, name: &str) -> Result<()> {
         self.remove(&[Kind::Prompt], name, "prompt")
+    }
+
+    /// As [`FastMcp::disable`], while the server runs.
+    ///
+    /// # Errors
+    ///
+    /// When there are 1,024 rules, or what is left cannot be shown.
+    pub fn disable(&self, filter: Filter) -> Result<()> {
+        self.rule(|rules| rules.add(Verdict::Disable, filter))
+    }
+
+    /// As [`FastMcp::enable`], while the server runs. [`Filter::new`] shows everything, whatever rules said
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::disable`].
+    pub fn enable(&self, filter: Filter) -> Result<()> {
+        self.rule(|rules| rules.add(Verdict::Enable, filter))
+    }
+
+    /// As [`FastMcp::enable_only`], while the server runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::disable`].
+    pub fn enable_only(&self, filter: Filter) -> Result<()> {
+        self.rule(|rules| rules.only(filter))
+    }
+
+    fn rule(&self, add: impl FnOnce(&mut Rules) -> Result<()>) -> Result<()> {
+        let ruled = self
+            .engine
+            .registry
+            .rearrange(|sources| add(&mut sources.rules));
+        ruled.map(drop)
     }
 
     fn add(&self, components: Vec<Component>) -> Result<()> {

@@ -19,6 +19,7 @@ use fastmcp_protocol::{
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use super::{Host, Transform};
 use crate::{
     call::{Input, Outcome, Payload},
     component::{Component, Definition, Handler},
@@ -29,13 +30,17 @@ use crate::{
 /// Longest prefix, in bytes.
 const MAX_PREFIX: usize = 64;
 
-/// A prefix, and how it is put on and taken off.
+/// A prefix for everything, as [`FastMcp::mount`](crate::FastMcp::mount) puts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Namespace(Arc<str>);
+pub struct Namespace(Arc<str>);
 
 impl Namespace {
-    /// Reads a prefix.
-    pub(crate) fn parse(prefix: &str) -> Result<Self> {
+    /// A prefix: 1 to 64 letters, digits, `_`, `-` and `.`.
+    ///
+    /// # Errors
+    ///
+    /// When it is something else.
+    pub fn new(prefix: &str) -> Result<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         if (1..=MAX_PREFIX).contains(&prefix.len()) && prefix.bytes().all(plain) {
             return Ok(Self(prefix.into()));
@@ -134,6 +139,17 @@ impl Namespace {
     }
 }
 
+impl Transform for Namespace {
+    fn apply(&self, components: Vec<Arc<Component>>, _: &Host) -> Result<Vec<Arc<Component>>> {
+        let dressed = components.iter().map(|one| self.dress(one).map(Arc::new));
+        dressed.collect()
+    }
+
+    fn uri(&self, uri: String) -> String {
+        self.outward(&uri).into_owned()
+    }
+}
+
 /// A resource or template that is read by its URI of here.
 struct Readdressed {
     inner: Arc<dyn Handler>,
@@ -223,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_prefix_goes_on_and_comes_off() {
-        let weather = Namespace::parse("weather").unwrap();
+        let weather = Namespace::new("weather").unwrap();
         for (there, here) in [
             ("data://cities", "data://weather/cities"),
             ("data://{city}/now", "data://weather/{city}/now"),
@@ -241,14 +257,14 @@ mod tests {
     fn prefixes_are_checked() {
         let long = "x".repeat(65);
         for wrong in ["", "a b", "a/b", "a{b}", "ä", long.as_str()] {
-            assert!(Namespace::parse(wrong).is_err(), "{wrong:?}");
+            assert!(Namespace::new(wrong).is_err(), "{wrong:?}");
         }
     }
 
     #[test]
     fn uris_of_encoded_contents_are_those_of_here() {
         let asked = Asked {
-            namespace: Namespace::parse("p").unwrap(),
+            namespace: Namespace::new("p").unwrap(),
             asked: "data://p/a",
             read: "data://a",
         };

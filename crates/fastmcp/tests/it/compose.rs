@@ -665,15 +665,15 @@ async fn a_duplicate_is_refused_replaced_or_left_out() {
 async fn many_edits_at_once_all_show() {
     let child = FastMcp::new("child").build().unwrap();
     let main = FastMcp::new("Main").mount(&child, "c").build().unwrap();
+    let add = &|thread: usize| {
+        for n in 0..20 {
+            let name = format!("t{thread}_{n}");
+            child.add_tool(says(&name, "x")).unwrap();
+        }
+    };
     std::thread::scope(|scope| {
         for thread in 0..8 {
-            let child = child.clone();
-            scope.spawn(move || {
-                for n in 0..20 {
-                    let name = format!("t{thread}_{n}");
-                    child.add_tool(says(&name, "x")).unwrap();
-                }
-            });
+            scope.spawn(move || add(thread));
         }
     });
     let shown = main.registry().snapshot().of_kind(Kind::Tool).count();

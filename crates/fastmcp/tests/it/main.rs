@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod arguments;
+#[cfg(test)]
 mod ask;
 #[cfg(test)]
 mod bounds;
@@ -21,19 +23,27 @@ mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod inject;
+#[cfg(test)]
 mod listen;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod outputs;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod reach;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod rounds;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod stdio;
 #[cfg(test)]
@@ -44,3 +54,5 @@ mod tasks_requested;
 mod testing;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod transform;

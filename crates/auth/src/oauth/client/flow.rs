@@ -76,7 +76,7 @@ impl OAuthClient {
     }
 
     /// Runs what must not stop halfway where it goes on without us.
-    async fn carried_through<T: Send + 'static>(
+    pub(super) async fn carried_through<T: Send + 'static>(
         &self,
         step: impl Future<Output = Result<T, OAuthError>> + Send + 'static,
     ) -> Result<T, OAuthError> {

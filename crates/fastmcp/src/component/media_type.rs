@@ -1,9 +1,11 @@
 //! Media types by the ends of names.
 
-/// Types of files that skills have, by the ends of their names.
+/// Types of files, by the ends of their names.
 const TYPES: &[(&str, &str)] = &[
+    ("aac", "audio/aac"),
     ("css", "text/css"),
     ("csv", "text/csv"),
+    ("flac", "audio/flac"),
     ("gif", "image/gif"),
     ("htm", "text/html"),
     ("html", "text/html"),
@@ -11,8 +13,11 @@ const TYPES: &[(&str, &str)] = &[
     ("jpg", "image/jpeg"),
     ("js", "text/javascript"),
     ("json", "application/json"),
+    ("m4a", "audio/mp4"),
     ("md", "text/markdown"),
     ("mjs", "text/javascript"),
+    ("mp3", "audio/mpeg"),
+    ("ogg", "audio/ogg"),
     ("pdf", "application/pdf"),
     ("png", "image/png"),
     ("py", "text/x-python"),
@@ -22,6 +27,7 @@ const TYPES: &[(&str, &str)] = &[
     ("ts", "text/x-typescript"),
     ("txt", "text/plain"),
     ("wasm", "application/wasm"),
+    ("wav", "audio/wav"),
     ("webp", "image/webp"),
     ("xml", "application/xml"),
     ("yaml", "application/yaml"),
@@ -29,15 +35,19 @@ const TYPES: &[(&str, &str)] = &[
     ("zip", "application/zip"),
 ];
 
-/// The media type of a file: by its name, or else by whether it is text.
-pub(super) fn of(path: &str, content: &[u8]) -> &'static str {
+/// The media type that a file's name says.
+pub(crate) fn named(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let end = name
-        .rsplit_once('.')
-        .map(|(_, end)| end.to_ascii_lowercase());
-    let known = end.and_then(|end| TYPES.iter().find(|(known, _)| *known == end));
-    match known {
-        Some((_, media_type)) => media_type,
+    let (_, end) = name.rsplit_once('.')?;
+    let end = end.to_ascii_lowercase();
+    let known = TYPES.iter().find(|(known, _)| *known == end);
+    known.map(|(_, media_type)| *media_type)
+}
+
+/// The media type of a file: by its name, or else by whether it is text.
+pub(crate) fn of(path: &str, content: &[u8]) -> &'static str {
+    match named(path) {
+        Some(media_type) => media_type,
         None if std::str::from_utf8(content).is_ok() => "text/plain",
         None => "application/octet-stream",
     }
