@@ -77,6 +77,7 @@ pub(crate) use relay::Step;
 pub use result::CallResult;
 pub use skill::{RefusedSkill, RemoteSkill, SkillError, SkillList};
 pub use subscription::Subscription;
+pub use task::TaskHandle;
 
 use link::Link;
 
@@ -118,7 +119,7 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn connect(server: &Server) -> Result<Self> {
-        Self::connect_as(server, Caller::local()).await
+        Self::connect_as(server, server.local_caller().clone()).await
     }
 
     /// Connects to `server` as `caller`, and hears of everything.
@@ -335,11 +336,7 @@ impl Client {
         options: &CallOptions,
     ) -> Result<CallResult> {
         let result = self.call_tool_raw_with(name, arguments, options).await?;
-        if result.is_error() {
-            return Err(Error::tool(result.text().to_owned())
-                .with_data(result.structured_content().unwrap_or(Value::Null)));
-        }
-        Ok(result)
+        result.or_failure()
     }
 
     /// Calls a tool; a failure of the tool is a result.
@@ -376,6 +373,11 @@ impl Client {
     ) -> Result<CallResult> {
         let params = named(name, &arguments);
         let raw = self.link.request("tools/call", params, options).await?;
+        self.result_of(name, &raw)
+    }
+
+    /// Reads what the tool `name` returned.
+    fn result_of(&self, name: &str, raw: &Raw) -> Result<CallResult> {
         let result: CallToolResult = raw.decode()?;
         let result = self.link.agreed.load().canonical_result(result);
         if let (false, Some(tool)) = (result.is_error, self.link.tools.get(name)) {

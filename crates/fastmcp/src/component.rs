@@ -1,5 +1,6 @@
 //! Tools, resources and prompts.
 
+pub mod authorize;
 mod behind;
 mod bundle;
 pub mod check;
@@ -45,6 +46,8 @@ use crate::{
 };
 
 pub use crate::{call::Kind, schema};
+pub use authorize::Decision;
+pub(crate) use authorize::SharedCheck;
 pub(crate) use behind::Behind;
 pub use bundle::{Bundle, Tools};
 pub use check::{Invalid, Valid, Validate};
@@ -100,6 +103,7 @@ pub struct Component {
     handler: Arc<dyn Handler>,
     template: Option<UriTemplate>,
     required_scopes: Vec<String>,
+    checks: Vec<SharedCheck>,
     tags: BTreeSet<String>,
     extension: Option<Arc<dyn Any + Send + Sync>>,
     hash: OnceLock<[u8; 32]>,
@@ -148,6 +152,7 @@ impl Component {
             handler: Arc::new(handler),
             template: None,
             required_scopes: Vec::new(),
+            checks: Vec::new(),
             tags: BTreeSet::new(),
             extension: None,
             hash: OnceLock::new(),
@@ -314,6 +319,20 @@ impl Component {
         self
     }
 
+    /// Lets only those use it whom `check` allows, besides what else is demanded.
+    #[must_use]
+    pub fn with_check<F>(self, check: F) -> Self
+    where
+        F: Fn(&Caller, &Self) -> Decision + Send + Sync + 'static,
+    {
+        self.with_checks([Arc::new(check) as SharedCheck])
+    }
+
+    pub(crate) fn with_checks(mut self, checks: impl IntoIterator<Item = SharedCheck>) -> Self {
+        self.checks.extend(checks);
+        self
+    }
+
     /// Adds tags.
     #[must_use]
     pub fn with_tags(mut self, tags: impl IntoIterator<Item = String>) -> Self {
@@ -474,6 +493,11 @@ impl Component {
     #[must_use]
     pub fn required_scopes(&self) -> &[String] {
         &self.required_scopes
+    }
+
+    /// What decides on callers, besides scopes.
+    pub(crate) fn checks(&self) -> &[SharedCheck] {
+        &self.checks
     }
 
     /// The tags.

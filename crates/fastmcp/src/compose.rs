@@ -11,6 +11,7 @@ use std::{
 use fastmcp_auth::Caller;
 use fastmcp_protocol::completion::{CompleteParams, CompleteResult, Reference};
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Change, Follow, Input, Kind, Outcome},
@@ -19,7 +20,7 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     gate::{Class, Leaf, Target},
-    registry::{Linked, Registry, SourceId},
+    registry::{Linked, ProviderState, Registry, SourceId, State},
     transform::Namespace,
 };
 
@@ -87,7 +88,12 @@ pub(crate) fn mount(
     child.registry.changes().follow(&follower);
     let (_, id) = parent.registry.rearrange(|sources| {
         let linked: Arc<dyn Linked> = Arc::clone(&mount) as _;
-        let id = sources.attach(Some(linked));
+        let id = sources.attach(
+            &child.identity.info().name,
+            State::new(ProviderState::Ready),
+            CancellationToken::new(),
+            Some(linked),
+        );
         let _first = mount.source.set(id);
         sources.publish(id, mount.components());
         Ok(id)
@@ -191,6 +197,10 @@ impl Linked for Mount {
         self.child.class(caller)
     }
 
+    fn is_checked(&self) -> bool {
+        self.child.is_checked(&self.child.registry.snapshot())
+    }
+
     fn registry(&self) -> &Registry {
         &self.child.registry
     }
@@ -206,6 +216,7 @@ impl Handler for Passed {
     fn call(&self, context: Context, input: Input) -> BoxFuture<'static, Result<Outcome>> {
         let (server, component) = (Arc::clone(&self.server), Arc::clone(&self.component));
         Box::pin(async move {
+            server.life.start(&server.tracker).await?;
             let context = context.at(Arc::clone(&server) as Arc<dyn Home>);
             let target = Target {
                 component: Arc::clone(&component),

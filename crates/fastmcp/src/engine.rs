@@ -1,13 +1,14 @@
 //! What stands behind the doors of one server.
 
 mod home;
+pub(crate) mod life;
 mod own;
 pub(crate) mod session;
 pub(crate) mod task;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use fastmcp_auth::{Authenticator, Caller, Connection, ResourceMetadata};
+use fastmcp_auth::{Authenticator, Caller, Connection};
 use fastmcp_guard::clock::Clock;
 use fastmcp_protocol::{
     ErrorCode, Method, ProtocolVersion, RpcError, app,
@@ -32,9 +33,10 @@ use crate::{
     component::{Complete, Component},
     context::{Context, Shelf},
     error::{Error, Result},
-    gate::{Class, Gate, Leaf, Target},
-    registry::Registry,
+    gate::{Authorized, Class, Gate, Leaf, Target},
+    registry::{Registry, Snapshot},
     respond::Identity,
+    route::Routes,
     seal::KeyRing,
 };
 
@@ -120,9 +122,10 @@ pub struct Engine {
     pub(crate) identity: Identity,
     pub(crate) instructions: Option<String>,
     pub(crate) registry: Registry,
-    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) gate: Authorized,
+    /// Who calls from where nobody is authenticated: standard input and output, and the process.
+    pub(crate) local: Caller,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
-    pub(crate) metadata: Option<ResourceMetadata>,
     pub(crate) completer: Option<Arc<dyn Complete>>,
     pub(crate) key_ring: KeyRing,
     pub(crate) clock: Arc<dyn Clock>,
@@ -135,12 +138,15 @@ pub struct Engine {
     pub(crate) sessions: session::Sessions,
     pub(crate) tasks: task::Tasks,
     /// What its handlers are handed.
-    pub(crate) values: Shelf,
+    pub(crate) values: Arc<Shelf>,
     /// Whether arguments must have the types of the schema as they are.
     pub(crate) strict_input: bool,
     /// How long a call of a tool may take that says nothing of it itself.
     pub(crate) tool_timeout: Option<Duration>,
     pub(crate) subscriptions: Arc<Semaphore>,
+    pub(crate) life: life::Life,
+    /// What is served over HTTP beside the endpoint.
+    pub(crate) routes: Option<Routes>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }
@@ -156,7 +162,13 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     pub(crate) fn gate(&self) -> &dyn Gate {
-        &*self.gate
+        &self.gate
+    }
+
+    /// Whether checks decide on what lists show, here or in a server that is shown here.
+    pub(crate) fn is_checked(&self, snapshot: &Snapshot) -> bool {
+        let linked = snapshot.linked();
+        self.gate.checks_all() || snapshot.has_checks() || linked.iter().any(|l| l.is_checked())
     }
 
     /// Whether the caller's lists show the component.

@@ -1,30 +1,29 @@
 //! What goes wrong in a handler.
 
+mod named;
+mod structured;
+
 use std::{borrow::Cow, fmt};
 
 use fastmcp_protocol::{ErrorCode, RpcError};
 use serde_json::{Value, json};
 
+pub use named::{
+    DisabledError, NotFoundError, PromptError, ResourceError, ToolError, ValidationError,
+};
+pub use structured::{ErrorCategory, ErrorSeverity, McpError};
+
 /// The result of a handler.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A failure that the client is shown as it is.
-///
-/// Any other error becomes an [`Error`] whose text is masked unless the server shows details.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ToolError(Cow<'static, str>);
-
-impl ToolError {
-    /// Creates a failure with a text for the client.
-    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
-        Self(message.into())
-    }
-}
-
 /// Why a call ended without a result.
 ///
-/// Made from any error by `?`: a [`ToolError`] is shown, the rest is internal.
+/// Made from any error by `?`: what has a name here ([`ToolError`], [`ValidationError`], [`McpError`] ...) is
+/// shown as its name says, the rest is internal.
+///
+/// It is not a [`std::error::Error`] itself: then `?` could not take every other error, since a type may
+/// convert from itself only as it is. Where one is wanted, `?` and `into` box it:
+/// `Box<dyn std::error::Error + Send + Sync>`.
 pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
@@ -32,6 +31,7 @@ pub struct Error {
     /// All scopes that the caller needs, where it lacks one.
     scopes: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    report: Option<Box<structured::Report>>,
 }
 
 /// What kind of failure an [`Error`] is, and so who is told what.
@@ -68,6 +68,7 @@ impl Error {
             data: None,
             scopes: Vec::new(),
             source: None,
+            report: None,
         }
     }
 
@@ -212,18 +213,42 @@ where
 {
     fn from(error: E) -> Self {
         let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
-        match error.downcast::<ToolError>() {
-            Ok(tool) => Self::tool(tool.0),
-            Err(other) => match other.downcast::<RpcError>() {
-                Ok(rpc) => Self::protocol(*rpc),
-                Err(other) => Self {
-                    source: None,
-                    message: other.to_string().into(),
-                    ..Self::of(ErrorKind::Internal, "")
-                }
-                .with_source(other),
-            },
-        }
+        named::known(error).unwrap_or_else(|other| {
+            Self::of(ErrorKind::Internal, other.to_string()).with_source(other)
+        })
+    }
+}
+
+/// An [`Error`] as one of the standard library's.
+struct Boxed(Error);
+
+impl std::error::Error for Boxed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source().map(|source| source as _)
+    }
+}
+
+impl fmt::Display for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl From<Error> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(error: Error) -> Self {
+        Box::new(Boxed(error))
+    }
+}
+
+impl From<Error> for Box<dyn std::error::Error> {
+    fn from(error: Error) -> Self {
+        Box::new(Boxed(error))
     }
 }
 
@@ -266,5 +291,68 @@ mod tests {
         let internal = fail().unwrap_err();
         assert_eq!(internal.shown(true), "an internal error occurred");
         assert_eq!(internal.shown(false), "invalid digit found in string");
+    }
+
+    #[test]
+    fn names_say_who_is_shown_what() {
+        let of = |error: Error| (error.kind(), error.shown(true).into_owned());
+        let tool = |text: &str| (ErrorKind::Tool, text.to_owned());
+        assert_eq!(of(ResourceError::new("a").into()), tool("a"));
+        assert_eq!(of(PromptError::new("b").into()), tool("b"));
+        assert_eq!(
+            of(ValidationError::new("c").into()),
+            (ErrorKind::Validation, "c".to_owned())
+        );
+        for gone in [
+            Error::from(NotFoundError::new("d")),
+            DisabledError::new("d").into(),
+        ] {
+            assert_eq!(of(gone), (ErrorKind::NotFound, "d".to_owned()));
+        }
+        let rpc = RpcError::invalid_params("e");
+        assert_eq!(
+            Error::from(rpc).kind(),
+            ErrorKind::Protocol(ErrorCode::INVALID_PARAMS)
+        );
+    }
+
+    #[test]
+    fn a_structured_error_keeps_its_details_from_clients() {
+        let error = McpError::new("Input data is required", ErrorCategory::Validation)
+            .severity(ErrorSeverity::High)
+            .detail("provided_data", json!({}));
+        let error = Error::from(error);
+        assert_eq!(error.kind(), ErrorKind::Validation);
+        assert_eq!(error.shown(true), "Input data is required");
+        assert_eq!(
+            error.shown_data(true),
+            Some(json!({"category": "validation", "severity": "high"}))
+        );
+        assert_eq!(
+            error.shown_data(false),
+            Some(
+                json!({"category": "validation", "severity": "high", "details": {"provided_data": {}}})
+            )
+        );
+        let denied = McpError::new("no", ErrorCategory::Authorization);
+        let denied = Error::from(denied);
+        assert_eq!(denied.kind(), ErrorKind::Forbidden);
+        assert_eq!(denied.severity(), Some(ErrorSeverity::Medium));
+        assert_eq!(
+            denied.category().map(ErrorCategory::as_str),
+            Some("authorization")
+        );
+    }
+
+    #[test]
+    fn an_error_becomes_one_of_the_standard_library() {
+        fn standard() -> std::result::Result<(), Box<dyn std::error::Error>> {
+            let parsed: Result<i64> = "x".parse::<i64>().map_err(Error::from);
+            parsed?;
+            Ok(())
+        }
+        let error = standard().unwrap_err();
+        assert_eq!(error.to_string(), "invalid digit found in string");
+        assert!(error.source().is_some());
     }
 }

@@ -4,6 +4,8 @@
 //! [`Leaf`] is the component's own code: it is consumed by value, so it runs at most once, and only
 //! the router makes one, so it runs only through a gate.
 
+mod authorized;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
@@ -18,6 +20,7 @@ use crate::{
 };
 
 pub use crate::call::{Asks, Input, Outcome, Payload};
+pub(crate) use authorized::Authorized;
 
 /// Decides who sees what and what becomes of a call.
 pub trait Gate: fmt::Debug + Send + Sync + 'static {

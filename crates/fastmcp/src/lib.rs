@@ -30,11 +30,14 @@ pub mod context;
 pub mod dependencies;
 mod engine;
 pub mod error;
+pub mod folder;
 pub mod gate;
 pub mod openapi;
+pub mod provider;
 pub mod proxy;
 pub mod registry;
 mod respond;
+pub mod route;
 mod router;
 pub mod schema;
 pub mod seal;
@@ -46,6 +49,7 @@ pub mod testing;
 pub mod transform;
 
 pub use client::Client;
+pub use component::authorize;
 pub use component::{
     Audio, Bundle, Component, File, Image, IntoContent, IntoPrompt, IntoResource, IntoTool,
     Invalid, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult, Tools,
@@ -53,7 +57,10 @@ pub use component::{
     source::{BinaryResource, DirectoryResource, FileResource, HttpResource, TextResource},
 };
 pub use context::{Context, Depends, Elicited, FromContext, Needs, State, Values, get_context};
-pub use error::{Error, Result, ToolError};
+pub use error::{
+    DisabledError, Error, ErrorCategory, ErrorSeverity, McpError, NotFoundError, PromptError,
+    ResourceError, Result, ToolError, ValidationError,
+};
 pub use fastmcp_auth as auth;
 pub use fastmcp_guard as guard;
 pub use fastmcp_macros::{prompt, resource, tool, tools};
@@ -62,7 +69,8 @@ pub use fastmcp_store as store;
 pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
 pub use proxy::Proxy;
-pub use server::{FastMcp, Server, TaskLimits};
+pub use route::Route;
+pub use server::{FastMcp, Lifespan, Server, TaskLimits, Transport};
 pub use skill::Skill;
 
 /// What most servers need.

@@ -15,6 +15,7 @@
 mod forward;
 mod mirror;
 mod park;
+mod provider;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::{
 
 use forward::Upstream;
 use park::Parking;
+pub use provider::ProxyProvider;
 
 /// Puts a server in front of another.
 ///
@@ -57,12 +59,7 @@ impl Proxy {
     /// Begins the client that [`Self::serve`] takes. It declares that it answers whatever a server
     /// may ask, and passes questions on to the clients whose calls they belong to.
     pub fn client(&self) -> ClientBuilder {
-        let parking = Arc::clone(&self.parking);
-        Client::builder().handlers(Handlers::all(move |key, request| {
-            // What is asked outside of a call's own stream belongs to a call that nobody names.
-            let parking = Arc::clone(&parking);
-            Box::pin(async move { parking.ask_the_only_call(key, request).await })
-        }))
+        client(&self.parking)
     }
 
     /// Adds everything that the upstream of `client` has to `base`, and keeps it as the upstream's
@@ -98,6 +95,16 @@ impl Proxy {
         }
         Ok(server)
     }
+}
+
+/// A client that answers whatever a server may ask, by those whose calls wait in `parking`.
+fn client(parking: &Arc<Parking>) -> ClientBuilder {
+    let parking = Arc::clone(parking);
+    Client::builder().handlers(Handlers::all(move |key, request| {
+        // What is asked outside of a call's own stream belongs to a call that nobody names.
+        let parking = Arc::clone(&parking);
+        Box::pin(async move { parking.ask_the_only_call(key, request).await })
+    }))
 }
 
 /// Every list of a server.

@@ -29,8 +29,8 @@ use crate::{
 pub use crate::call::{Change, Kind};
 pub use filter::Filter;
 pub(crate) use filter::{Rules, Verdict};
-pub use source::{Duplicates, SourceId};
-pub(crate) use source::{Linked, Shape, Sources};
+pub use source::{Duplicates, ProviderState, ProviderStatus, SourceId};
+pub(crate) use source::{Linked, Shape, Sources, State, without_duplicates};
 
 /// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
@@ -106,6 +106,12 @@ impl Registry {
         Ok((changed, made))
     }
 
+    /// Whether a source was not taken away.
+    pub(crate) fn has_source(&self, id: SourceId) -> bool {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.has(id)
+    }
+
     /// Tells subscribers of a change.
     pub fn notify(&self, change: Change) {
         self.changes.tell(change);
@@ -113,6 +119,12 @@ impl Registry {
 
     pub(crate) fn changes(&self) -> Changes {
         self.changes.clone()
+    }
+
+    /// How the sources beside the server's own components are.
+    pub(crate) fn statuses(&self) -> Vec<ProviderStatus> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.statuses()
     }
 
     /// Whether what `other` has is shown here, directly or through others, or is what is here.
@@ -147,6 +159,7 @@ pub struct Snapshot {
     linked: Vec<Arc<dyn Linked>>,
     /// Whether something has a version.
     versions: bool,
+    has_checks: bool,
     pages: Mutex<Pages>,
 }
 
@@ -206,12 +219,14 @@ struct Pages {
 
 impl Pages {
     fn keep(&mut self, key: PageKey, page: ByteString) {
-        if self.encoded.len() >= MAX_PAGES || self.bytes + page.len() > MAX_PAGE_BYTES {
+        let key_bytes = key.allowed.as_ref().map_or(0, Vec::len);
+        let bytes = key_bytes + page.len();
+        if self.encoded.len() >= MAX_PAGES || self.bytes + bytes > MAX_PAGE_BYTES {
             *self = Self::default();
         }
-        self.bytes += page.len();
+        self.bytes += bytes;
         if let Some(before) = self.encoded.insert(key, page) {
-            self.bytes -= before.len();
+            self.bytes -= key_bytes + before.len();
         }
     }
 }
@@ -220,6 +235,9 @@ impl Pages {
 pub(crate) struct PageKey {
     pub(crate) kind: Kind,
     pub(crate) class: Class,
+    /// Which components checks allow the caller, in their order; none where nothing is checked. What a list
+    /// shows follows from this and the class alone, whatever the checks look at.
+    pub(crate) allowed: Option<Vec<bool>>,
     pub(crate) version: ProtocolVersion,
     pub(crate) offset: usize,
     /// Whether the client shows documents of MCP Apps.
@@ -253,6 +271,7 @@ impl Snapshot {
             open: sources.is_open(),
             versions,
             linked: sources.linked().cloned().collect(),
+            has_checks: components.iter().any(|c| !c.checks().is_empty()),
             has_skills: components.iter().any(|c| c.skill().is_some()),
             components,
             index,
@@ -312,6 +331,11 @@ impl Snapshot {
         self.has_app_only
     }
 
+    /// Whether a component decides itself who may use it.
+    pub(crate) const fn has_checks(&self) -> bool {
+        self.has_checks
+    }
+
     /// Whether one of the resources is the manifest of a skill.
     pub(crate) const fn has_skills(&self) -> bool {
         self.has_skills
@@ -367,8 +391,7 @@ impl Snapshot {
         &self,
         gate: &dyn Gate,
         caller: &Caller,
-        kind: Kind,
-        key: &str,
+        (kind, key): (Kind, &str),
         version: &Version,
     ) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
@@ -392,7 +415,7 @@ impl Snapshot {
         let (component, params) = self.of_kind(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
             (gate.exists(caller, component) && component.exists_behind(caller))
-                .then(|| (component, params))
+                .then_some((component, params))
         })?;
         if component.version().is_none() {
             return Some((Arc::clone(component), params));
@@ -411,10 +434,10 @@ impl Snapshot {
         uri: &str,
         version: &Version,
     ) -> Option<Arc<Component>> {
-        let resource = self.find_version(gate, caller, Kind::Resource, uri, version);
+        let resource = self.find_version(gate, caller, (Kind::Resource, uri), version);
         resource.or_else(|| {
             let (template, _) = self.find_resource(gate, caller, uri)?;
-            self.find_version(gate, caller, Kind::Template, template.key(), version)
+            self.find_version(gate, caller, (Kind::Template, template.key()), version)
         })
     }
 
@@ -463,6 +486,7 @@ mod tests {
         let key = |offset| PageKey {
             kind: Kind::Tool,
             class: Class::default(),
+            allowed: None,
             version: ProtocolVersion::LATEST,
             apps: false,
             offset,

@@ -320,11 +320,12 @@ fn tool_error(mask: bool, error: &Error) -> CallToolResult {
     if error.kind() == ErrorKind::Internal {
         tracing::error!(error = error.message(), "tool failed");
     }
+    error.log_report();
     let mut result = CallToolResult::error(error.shown(mask));
     result.structured_content = error
-        .data()
+        .shown_data(mask)
         .filter(|d| d.is_object())
-        .and_then(|d| Raw::of(d).ok());
+        .and_then(|d| Raw::of(&d).ok());
     result
 }
 

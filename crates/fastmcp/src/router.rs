@@ -80,11 +80,11 @@ fn of_version(
     let (what, found) = match method {
         Method::ToolsCall => (
             "tool",
-            snapshot.find_version(gate, caller, Kind::Tool, target, &wanted),
+            snapshot.find_version(gate, caller, (Kind::Tool, target), &wanted),
         ),
         Method::PromptsGet => (
             "prompt",
-            snapshot.find_version(gate, caller, Kind::Prompt, target, &wanted),
+            snapshot.find_version(gate, caller, (Kind::Prompt, target), &wanted),
         ),
         _ => (
             "resource",
@@ -195,9 +195,15 @@ pub(crate) fn list(
     let snapshot = engine.registry.snapshot();
     // Only lists with such tools differ, so only those are asked for.
     let apps = kind == Kind::Tool && snapshot.has_app_only() && shows_apps();
+    // Each check is asked once: what it says decides on the page and on who shares it.
+    let allowed: Option<Vec<_>> = engine.is_checked(&snapshot).then(|| {
+        let of_kind = snapshot.of_kind(kind);
+        of_kind.map(|c| engine.visible(caller, c)).collect()
+    });
     let key = PageKey {
         kind,
         class: engine.class(caller),
+        allowed: allowed.clone(),
         version,
         offset,
         apps,
@@ -205,8 +211,13 @@ pub(crate) fn list(
     snapshot.page(key, || {
         let visible: Vec<_> = snapshot
             .of_kind(kind)
-            .filter(|c| apps || !c.is_app_only())
-            .filter(|c| c.is_listed() && engine.visible(caller, c))
+            .enumerate()
+            .filter(|(place, c)| match &allowed {
+                Some(allowed) => allowed.get(*place) == Some(&true),
+                None => engine.visible(caller, c),
+            })
+            .map(|(_, component)| component)
+            .filter(|c| c.is_listed() && (apps || !c.is_app_only()))
             .collect();
         let visible = snapshot.highest(visible);
         if offset > 0 && offset >= visible.len() {

@@ -2,13 +2,16 @@
 
 mod builder;
 mod composition;
-mod metadata;
+mod front;
+mod providers;
+mod run;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use fastmcp_auth::Caller;
+use fastmcp_protocol::{Message, RpcError, jsonrpc::encode_error};
 use fastmcp_transport::{
-    Call, Denied, Door, Inbound, Limits, Peer, PeerKind,
+    Call, Denied, Door, Inbound, Limits, Peer, PeerKind, Reply, What,
     http::{HttpConfig, HttpService, Serve},
     memory::Memory,
     stdio::Stdio,
@@ -24,9 +27,10 @@ use crate::{
     session,
 };
 
-pub use crate::engine::{Admission, Authenticate, Engine, task::TaskLimits};
+pub use crate::engine::{Admission, Authenticate, Engine, life::Lifespan, task::TaskLimits};
 pub use builder::FastMcp;
-use metadata::WithMetadata;
+pub use front::HttpApp;
+pub use run::Transport;
 
 /// How long calls and tasks may take to finish once the server ends.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
@@ -91,6 +95,12 @@ impl Server {
         &self.engine.shutdown
     }
 
+    /// Who calls over standard input and output and from within the process.
+    #[must_use]
+    pub fn local_caller(&self) -> &Caller {
+        &self.engine.local
+    }
+
     /// What stands behind its doors, for transports that are put together by hand.
     #[must_use]
     pub const fn door(&self) -> &Arc<Engine> {
@@ -100,7 +110,7 @@ impl Server {
     /// A connection within the process, as the local caller: message by message.
     #[must_use]
     pub fn memory(&self) -> Memory<Engine> {
-        Memory::connect(Arc::clone(&self.engine), Caller::local())
+        Memory::connect(Arc::clone(&self.engine), self.engine.local.clone())
     }
 
     /// The endpoint as a tower service, for any router.
@@ -114,6 +124,40 @@ impl Server {
         )
     }
 
+    /// Everything that [`Self::serve_http`] serves, as a tower service for any router: the routes of the server at
+    /// their paths, and the endpoint at all others. The server starts with [`Self::start`] or its first request,
+    /// and ends with [`Self::finish`].
+    #[must_use]
+    pub fn http_app(&self, config: HttpConfig) -> HttpApp {
+        let (limits, hosts) = (config.limits.clone(), config.hosts.clone());
+        let endpoint = self.http_service(config);
+        HttpApp::new(endpoint, self, limits, hosts)
+    }
+
+    /// Runs the [lifespans](FastMcp::lifespan), if nothing has; the doors do it by themselves. Before a service is
+    /// mounted in a router of one's own, this says why the server cannot start.
+    ///
+    /// # Errors
+    ///
+    /// When a lifespan fails, now or before, and when the server has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; what has begun goes on.
+    pub async fn start(&self) -> Result<()> {
+        self.engine.life.start(&self.engine.tracker).await
+    }
+
+    /// Serves a door from the start of the server to its end.
+    async fn serving(&self, door: impl Future<Output = Result<()>>) -> Result<()> {
+        let serving = Serving::of(&self.engine);
+        self.start().await?;
+        let outcome = door.await;
+        drop(serving);
+        self.engine.life.end().await;
+        outcome
+    }
+
     /// Serves standard input and output until input ends or [`Self::shutdown`] fires; then lets tasks
     /// finish for up to 10 s, calling off those that only memory keeps.
     ///
@@ -125,7 +169,15 @@ impl Server {
     ///
     /// Not cancel safe: a line may have been read in part.
     pub async fn serve_stdio(&self) -> Result<()> {
-        let stdio = Stdio::new(Arc::clone(&self.engine), Caller::local(), Limits::default());
+        self.serving(Box::pin(self.stdio())).await
+    }
+
+    async fn stdio(&self) -> Result<()> {
+        let stdio = Stdio::new(
+            Arc::clone(&self.engine),
+            self.engine.local.clone(),
+            Limits::default(),
+        );
         stdio
             .run(
                 tokio::io::stdin(),
@@ -137,20 +189,27 @@ impl Server {
         if !self.engine.tasks.store().capabilities().durable {
             self.engine.tasks.cancel_all();
         }
-        if !self.finish(FINISH_WITHIN).await {
+        if !self.settle(FINISH_WITHIN).await {
             tracing::warn!("some calls did not finish in time");
         }
         Ok(())
     }
 
     /// Waits until tasks and calls whose clients went away have ended; whether they did so `within` the
-    /// time. [`Self::serve_http`] and [`Self::serve_stdio`] do it by themselves. Nothing is called off by
+    /// time; then ends what [lifespans](FastMcp::lifespan) began, unless a door is served.
+    /// [`Self::serve_http`] and [`Self::serve_stdio`] do it by themselves. Nothing is called off by
     /// it, except that questions of tasks end once [`Self::shutdown`] fires.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe until lifespans end; what is dropped then is not undone.
     pub async fn finish(&self, within: Duration) -> bool {
+        let finished = self.settle(within).await;
+        self.engine.life.end().await;
+        finished
+    }
+
+    async fn settle(&self, within: Duration) -> bool {
         self.engine.tracker.close();
         tokio::time::timeout(within, self.engine.tracker.wait())
             .await
@@ -168,8 +227,12 @@ impl Server {
     ///
     /// Dropped, it stops accepting; calls go on.
     pub async fn serve_http(&self, listener: TcpListener, config: HttpConfig) -> Result<()> {
+        self.serving(Box::pin(self.http(listener, config))).await
+    }
+
+    async fn http(&self, listener: TcpListener, config: HttpConfig) -> Result<()> {
         let limits = config.limits.clone();
-        let service = WithMetadata::new(self.http_service(config), self.engine.metadata.as_ref());
+        let service = self.http_app(config);
         let serve = Serve::new(
             limits,
             self.engine.shutdown.clone(),
@@ -212,11 +275,48 @@ impl Door for Engine {
         match (&self.authenticate, peer.kind) {
             (Some(authenticate), PeerKind::Http) => authenticate.admit(peer).await,
             (None, PeerKind::Http) => Ok(Caller::anonymous()),
-            (_, PeerKind::Stdio | PeerKind::Memory) => Ok(Caller::local()),
+            (_, PeerKind::Stdio | PeerKind::Memory) => Ok(self.local.clone()),
         }
     }
 
     fn call(self: &Arc<Self>, caller: Caller, inbound: Inbound) -> Call {
-        session::answer(Arc::clone(self), caller, inbound)
+        if self.life.is_open() {
+            return session::answer(Arc::clone(self), caller, inbound);
+        }
+        let engine = Arc::clone(self);
+        Box::pin(async move {
+            match engine.life.start(&engine.tracker).await {
+                Ok(()) => session::answer(engine, caller, inbound).await,
+                Err(error) => unserved(&inbound.what, &error.shown(engine.mask)),
+            }
+        })
+    }
+}
+
+/// The answer of a server that could not start, or has ended.
+fn unserved(what: &What, why: &str) -> Reply {
+    match what {
+        What::Message(Message::Request(request), _) => Reply::Message {
+            status: 503,
+            body: encode_error(Some(&request.id), &RpcError::internal(why.to_owned())).into(),
+            session: None,
+        },
+        What::Message(..) | What::Listen { .. } | What::Terminate => Reply::Status(503),
+    }
+}
+
+/// A use of a server, until it is dropped: a door, or a server that it is mounted in.
+struct Serving(Arc<Engine>);
+
+impl Serving {
+    fn of(engine: &Arc<Engine>) -> Self {
+        engine.life.enter();
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.life.leave();
     }
 }

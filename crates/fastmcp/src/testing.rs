@@ -91,7 +91,7 @@ mod snapshot;
 
 use fastmcp_auth::Caller;
 
-use crate::{Client, Server, error::Result};
+use crate::{client::Client, error::Result, server::Server};
 
 pub use fastmcp_auth::testing::{CallerBuilder, SigningKey, TokenBuilder, caller};
 pub use fastmcp_guard::clock::{Clock, ManualClock, Timestamp};

@@ -2,7 +2,8 @@
 //!
 //! A [`Transform`] makes other components of those that there are, whenever they change. Calls pay for what
 //! it changed and no more. [`FastMcp::transform`](crate::FastMcp::transform) adds one to everything that a
-//! server shows; several run in the order of their addition.
+//! server shows, [`ProviderExt::transform`](crate::provider::ProviderExt::transform) to what one source has;
+//! several run in the order of their addition.
 //!
 //! ```
 //! use fastmcp::{

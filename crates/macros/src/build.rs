@@ -46,6 +46,7 @@ const TOOL: Allowed = Allowed {
         "description",
         "deprecated",
         "feature",
+        "version",
         "timeout",
     ],
     flags: &[
@@ -69,13 +70,21 @@ const RESOURCE: Allowed = Allowed {
         "mime_type",
         "deprecated",
         "feature",
+        "version",
     ],
     flags: &["inline"],
     lists: &["tags", "scopes", "icons", "unscreened"],
 };
 const PROMPT: Allowed = Allowed {
     attribute: "prompt",
-    texts: &["name", "title", "description", "deprecated", "feature"],
+    texts: &[
+        "name",
+        "title",
+        "description",
+        "deprecated",
+        "feature",
+        "version",
+    ],
     flags: &["inline"],
     lists: &["tags", "scopes", "icons"],
 };

@@ -147,7 +147,7 @@ mod tests {
         let now = "fn now() -> i64 { 1 }";
         assert_eq!(
             refusal(tool, "readonly", now),
-            "#[tool] knows no `readonly` in this form; it knows name = \"...\", title = \"...\", description = \"...\", deprecated = \"...\", feature = \"...\", timeout = 30, inline, task, task_required, begins_task, read_only, destructive, idempotent, open_world, tags(\"...\"), scopes(\"...\"), icons(\"...\"), meta(\"...\" = ...)"
+            "#[tool] knows no `readonly` in this form; it knows name = \"...\", title = \"...\", description = \"...\", deprecated = \"...\", feature = \"...\", version = \"...\", timeout = 30, inline, task, task_required, begins_task, read_only, destructive, idempotent, open_world, tags(\"...\"), scopes(\"...\"), icons(\"...\"), meta(\"...\" = ...)"
         );
         assert_eq!(
             refusal(tool, r#"name = "a", name = "b""#, now),

@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) mime_type: Option<LitStr>,
     pub(crate) deprecated: Option<LitStr>,
     pub(crate) feature: Option<LitStr>,
+    pub(crate) version: Option<LitStr>,
     /// The time in milliseconds.
     pub(crate) timeout: Option<u64>,
     pub(crate) flags: Vec<(Ident, bool)>,
@@ -152,6 +153,7 @@ impl Options {
             "description" => &mut self.description,
             "deprecated" => &mut self.deprecated,
             "feature" => &mut self.feature,
+            "version" => &mut self.version,
             _ => &mut self.mime_type,
         };
         set(slot, value, &text)
@@ -191,6 +193,8 @@ impl Options {
             said(&self.deprecated).map(|text| quote!(let __builder = __builder.deprecated(#text);));
         let feature =
             said(&self.feature).map(|text| quote!(let __builder = __builder.feature(#text);));
+        let version =
+            said(&self.version).map(|text| quote!(let __builder = __builder.version(#text);));
         let timeout = self.timeout.map(|ms| {
             quote! {
                 let __builder = __builder.timeout(::core::time::Duration::from_millis(#ms));
@@ -213,6 +217,7 @@ impl Options {
             #title
             #deprecated
             #feature
+            #version
             #timeout
             #meta
             #(let __builder = __builder.tag(#tags);)*

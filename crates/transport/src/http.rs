@@ -8,6 +8,7 @@ pub mod compression;
 mod connection;
 pub mod intake;
 pub mod origin;
+mod patient;
 pub mod serve;
 mod service;
 

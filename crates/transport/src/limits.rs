@@ -22,6 +22,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long the body of a request may take. Default 30 s.
     pub body_timeout: Duration,
+    /// How long a client may read nothing of what is sent to it before its connection is closed and its calls
+    /// are cancelled. Each byte that it takes begins the time anew. Default 60 s.
+    pub write_timeout: Duration,
     /// How long a connection over HTTP/2 may stay open after its last request. Default 2 min.
     pub idle_timeout: Duration,
     /// Bytes of a body that is too large which are read and thrown away, so that a client that sends
@@ -84,6 +87,7 @@ impl Default for Limits {
             concurrent_calls: 4_096,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(120),
             discarded_bytes: 64 * 1024 * 1024,
             discard_timeout: Duration::from_secs(10),

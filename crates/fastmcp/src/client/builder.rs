@@ -339,13 +339,14 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// When nothing can be agreed on.
+    /// When the server cannot start, and when nothing can be agreed on.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn connect_server(self, server: &Server) -> Result<Client> {
-        self.connect_server_as(server, Caller::local()).await
+        self.connect_server_as(server, server.local_caller().clone())
+            .await
     }
 
     /// Connects to `server`, of this process, as `caller`.
@@ -358,6 +359,7 @@ impl ClientBuilder {
     ///
     /// Cancel safe.
     pub async fn connect_server_as(self, server: &Server, caller: Caller) -> Result<Client> {
+        server.start().await?;
         let key = format!("memory:{}", server.name());
         let wire = Arc::new(Memory::connect(Arc::clone(server.door()), caller));
         self.connect_wire(wire, key).await

@@ -29,12 +29,15 @@ const LONGEST: Duration = Duration::from_hours(24);
 ///
 /// # Defaults
 ///
-/// 1,024 answers and 16 MiB of them; the oldest go first. No answer is kept for more than 24 hours.
+/// 1,024 answers and 16 MiB of them; the oldest go first. No answer is kept for more than 24 hours. No answer is
+/// used once it is stale.
 #[derive(Debug)]
 pub struct ResponseCache {
     clock: Arc<dyn Clock>,
     entries: usize,
     bytes: usize,
+    /// For how long a stale answer may stand in for one that does not come.
+    grace: Duration,
     /// Counts invalidations: an answer that was asked for before one is not kept after it.
     generation: AtomicU64,
     kept: Mutex<Kept>,
@@ -88,6 +91,7 @@ impl ResponseCache {
             clock,
             entries: ENTRIES,
             bytes: BYTES,
+            grace: Duration::ZERO,
             generation: AtomicU64::new(0),
             kept: Mutex::default(),
         }
@@ -98,6 +102,17 @@ impl ResponseCache {
     pub const fn bounded(mut self, entries: usize, bytes: usize) -> Self {
         self.entries = entries;
         self.bytes = bytes;
+        self
+    }
+
+    /// Lets an answer that has been stale for up to `grace` stand in where the server cannot be reached, does
+    /// not answer in time, or answers with a status of 500 and more or 429. What a server said has changed is
+    /// never used again.
+    ///
+    /// Source: RFC 5861, section 4, for answers as MCP 2026-07-28 caches them.
+    #[must_use]
+    pub const fn stale_if_error(mut self, grace: Duration) -> Self {
+        self.grace = grace;
         self
     }
 
@@ -205,13 +220,23 @@ impl Shelf {
 
     /// The answer to `method` with `params`, where a fresh one is kept.
     pub(super) fn get(&self, method: &str, params: &str) -> Option<Raw> {
+        self.within(Duration::ZERO, method, params)
+    }
+
+    /// The answer to `method` with `params`, where one is kept that may stand in for a fresh one.
+    pub(super) fn stale(&self, method: &str, params: &str) -> Option<Raw> {
+        self.within(self.cache.grace, method, params)
+    }
+
+    fn within(&self, grace: Duration, method: &str, params: &str) -> Option<Raw> {
         let now = self.cache.clock.now();
         let kept = self.cache.lock();
         [None, Some(self.partition.clone())]
             .into_iter()
             .find_map(|partition| {
                 let answer = kept.answers.get(&self.key(partition, method, params))?;
-                (now < answer.until).then(|| answer.result.clone())
+                let until = answer.until.saturating_add(grace);
+                (now < until).then(|| answer.result.clone())
             })
     }
 
@@ -341,6 +366,25 @@ mod tests {
         let late = Raw::parse(PUBLIC.to_owned()).unwrap();
         ann.keep("tools/list", "{}", &late, before);
         assert!(ann.get("tools/list", "{}").is_none(), "was asked before");
+    }
+
+    #[test]
+    fn stale_answers_stand_in_for_a_while() {
+        let clock = Arc::new(ManualClock::default());
+        let cache = ResponseCache::new(clock.clone()).stale_if_error(Duration::from_secs(10));
+        let ann = shelf(&Arc::new(cache), "ann");
+        keep(&ann, "tools/list", "{}", PRIVATE);
+        keep(&ann, "prompts/list", "{}", PRIVATE);
+        clock.advance(Duration::from_millis(1_000));
+        assert!(ann.get("tools/list", "{}").is_none());
+        assert!(ann.stale("tools/list", "{}").is_some());
+        ann.changed(&Change::Prompts);
+        assert!(
+            ann.stale("prompts/list", "{}").is_none(),
+            "it is known to be wrong"
+        );
+        clock.advance(Duration::from_secs(10));
+        assert!(ann.stale("tools/list", "{}").is_none());
     }
 
     #[test]

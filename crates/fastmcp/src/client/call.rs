@@ -33,6 +33,8 @@ pub struct CallOptions {
     on_log: Option<OnLog>,
     handlers: Option<Handlers>,
     pub(super) capabilities: Option<ClientCapabilities>,
+    /// Whether a task is the answer, and not what comes of it.
+    pub(super) as_task: bool,
 }
 
 /// Who hears what a server says during one call, and answers what it asks on the call's own stream.

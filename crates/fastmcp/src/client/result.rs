@@ -14,6 +14,15 @@ use crate::error::{Error, Result};
 pub struct CallResult(pub(super) CallToolResult);
 
 impl CallResult {
+    /// The failure of the tool as an error.
+    pub(super) fn or_failure(self) -> Result<Self> {
+        if self.is_error() {
+            return Err(Error::tool(self.text().to_owned())
+                .with_data(self.structured_content().unwrap_or(Value::Null)));
+        }
+        Ok(self)
+    }
+
     /// The structured content as a `T`; a value that is no object stands under `result` and is
     /// taken out of there.
     ///

@@ -18,7 +18,7 @@ use super::{
     call::{Call, CallOptions},
     connect::{self, Remedy},
     link::Link,
-    task::is_task,
+    task::{is_task, may_pass},
 };
 use crate::error::{Error, Result};
 
@@ -45,11 +45,26 @@ impl Link {
             return Ok(kept);
         }
         let generation = self.shelf.generation();
-        let (result, asked) = Box::pin(self.rounds(method, params, options)).await?;
+        let answered = Box::pin(self.rounds(method, params, options)).await;
+        let (result, asked) = match answered {
+            Ok(answered) => answered,
+            Err(error) => return self.stale(method, &key, error),
+        };
         if !asked {
             self.shelf.keep(method, &key, &result, generation);
         }
         Ok(result)
+    }
+
+    /// What was kept of an answer, where the server could not be asked anew and the cache may stand in.
+    fn stale(&self, method: &str, key: &str, error: Error) -> Result<Raw> {
+        if may_pass(&error)
+            && let Some(kept) = self.shelf.stale(method, key)
+        {
+            tracing::warn!(method, %error, "a stale answer stands in for one that did not come");
+            return Ok(kept);
+        }
+        Err(error)
     }
 
     /// The result, and whether anything was asked before it.
@@ -81,7 +96,10 @@ impl Link {
                 ResultKind::Complete => return Ok((result, round > 0)),
                 ResultKind::InputRequired if may_ask(method) => {}
                 ResultKind::InputRequired => return Err(unknown_result(method, "input_required")),
-                ResultKind::Other(kind) if is_task(self, method, kind) => {
+                ResultKind::Other(kind) if is_task(self, method, kind, options) => {
+                    if options.as_task {
+                        return Ok((result, true));
+                    }
                     return Ok((Box::pin(self.finish_task(&result)).await?, true));
                 }
                 ResultKind::Other(other) => return Err(unknown_result(method, other)),

@@ -2,6 +2,8 @@
 //!
 //! Source: MCP extension `io.modelcontextprotocol/tasks` (SEP-2663).
 
+mod handle;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use fastmcp_protocol::{
@@ -16,6 +18,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{call::CallOptions, link::Link};
 use crate::error::{Error, Result};
 
+pub use handle::TaskHandle;
+
 /// How long to wait between two looks where the server does not say.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The shortest pause, whatever the server says.
@@ -28,8 +32,9 @@ const FAILURES: u32 = 5;
 const ALTOGETHER: Duration = Duration::from_hours(24);
 
 /// Whether a result of this kind, to a call of `method`, is a task that this client takes.
-pub(super) fn is_task(link: &Link, method: &str, kind: &str) -> bool {
-    kind == TASK && method == "tools/call" && link.capabilities().has_extension(EXTENSION)
+pub(super) fn is_task(link: &Link, method: &str, kind: &str, options: &CallOptions) -> bool {
+    let takes = || options.as_task || link.capabilities().has_extension(EXTENSION);
+    kind == TASK && method == "tools/call" && takes()
 }
 
 impl Link {
@@ -45,24 +50,27 @@ impl Link {
             id: Some(task.task_id.clone()),
         };
         let until = Instant::now() + ALTOGETHER;
-        let finished = timeout_at(until, self.follow_task(task)).await;
+        let mut answered = HashSet::new();
+        let finished = timeout_at(until, self.follow_task(task, &mut answered)).await;
         let outcome = finished.map_err(|_| Error::timeout())??;
         guard.id = None;
         outcome
     }
 
     /// Looks at a task until it has ended, and returns what came of it.
-    async fn follow_task(self: &Arc<Self>, mut task: Task) -> Result<Result<Raw>> {
-        let mut answered = HashSet::new();
+    async fn follow_task(
+        self: &Arc<Self>,
+        mut task: Task,
+        answered: &mut HashSet<String>,
+    ) -> Result<Result<Raw>> {
         loop {
             if let Some(ended) = ended(&mut task) {
                 return Ok(ended);
             }
             if task.status == TaskStatus::InputRequired {
-                self.answer_task(&task, &mut answered).await?;
+                self.answer_task(&task, answered).await?;
             }
-            let pause = task.poll_interval_ms.map_or(PAUSE, Duration::from_millis);
-            sleep(pause.clamp(SHORTEST, LONGEST)).await;
+            pause(&task).await;
             task = self.look_at(&task.task_id).await?;
         }
     }
@@ -120,6 +128,12 @@ impl Link {
     }
 }
 
+/// Waits as long as the task wishes before the next look at it.
+async fn pause(task: &Task) {
+    let pause = task.poll_interval_ms.map_or(PAUSE, Duration::from_millis);
+    sleep(pause.clamp(SHORTEST, LONGEST)).await;
+}
+
 /// What came of a task; none while it goes on.
 fn ended(task: &mut Task) -> Option<Result<Raw>> {
     let lacks = |what: &str| {
@@ -140,7 +154,7 @@ fn ended(task: &mut Task) -> Option<Result<Raw>> {
 }
 
 /// Whether a failure may be gone the next time.
-fn may_pass(error: &Error) -> bool {
+pub(super) fn may_pass(error: &Error) -> bool {
     let cause = error.source().and_then(|e| e.downcast_ref::<WireError>());
     match cause {
         Some(WireError::Status { status, .. }) => *status >= 500 || *status == 429,

@@ -1,7 +1,8 @@
 //! Prompts.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     RpcError,
     content::{Icon, Meta},
@@ -14,13 +15,18 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome},
-    component::{self, Component, Definition, Marks},
+    component::{self, Component, Decision, Definition, Marks, SharedCheck},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
 };
 
 /// Becomes a prompt: what `#[prompt]` makes, and [`PromptBuilder`].
+#[diagnostic::on_unimplemented(
+    message = "this is not a prompt",
+    label = "neither what `#[prompt]` makes nor a `PromptBuilder`",
+    note = "put `#[prompt]` on the function"
+)]
 pub trait IntoPrompt {
     /// The prompt.
     fn into_prompt(self) -> PromptBuilder;
@@ -31,6 +37,7 @@ pub struct PromptBuilder {
     prompt: Prompt,
     call: Result<Call>,
     scopes: Vec<String>,
+    checks: Vec<SharedCheck>,
     tags: Vec<String>,
     needs: Needs,
     marks: Marks,
@@ -62,6 +69,7 @@ impl PromptBuilder {
             prompt,
             call,
             scopes: Vec::new(),
+            checks: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
             marks: Marks::default(),
@@ -135,6 +143,16 @@ impl PromptBuilder {
         self
     }
 
+    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
+    #[must_use]
+    pub fn auth<F>(mut self, check: F) -> Self
+    where
+        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
+    {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -154,6 +172,7 @@ impl PromptBuilder {
             .describe(&mut prompt.description, &mut prompt.meta);
         let component = Component::new(Definition::Prompt(prompt), call)
             .with_required_scopes(self.scopes)
+            .with_checks(self.checks)
             .with_tags(self.tags)
             .with_needs(self.needs)
             .with_marks(self.marks);
@@ -177,6 +196,7 @@ impl IntoPrompt for PromptBuilder {
 }
 
 /// What an attribute leaves under the function's name: a function that makes the prompt.
+#[diagnostic::do_not_recommend]
 impl<F, C> IntoPrompt for F
 where
     F: FnOnce() -> C,
@@ -244,6 +264,10 @@ fn strings(input: &Input) -> Result<Map<String, Value>> {
 }
 
 /// What a prompt may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a prompt",
+    note = "return `String`, `PromptMessage`, `Vec<PromptMessage>` or `GetPromptResult`"
+)]
 pub trait PromptOutput: Send {
     /// The messages.
     ///

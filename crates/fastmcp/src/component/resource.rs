@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     app::{self, ResourceUi},
     content::{Annotations, Icon, Meta, ResourceContents},
@@ -15,13 +16,20 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Json, Marks, UriTemplate, template},
+    component::{
+        self, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate, template,
+    },
     context::{Context, Needs},
     error::{Error, Result},
     schema,
 };
 
 /// Becomes a resource: what `#[resource]` makes, and [`ResourceBuilder`].
+#[diagnostic::on_unimplemented(
+    message = "this is not a resource",
+    label = "neither what `#[resource]` makes nor a `ResourceBuilder`",
+    note = "put `#[resource(\"data://config\")]` on the function"
+)]
 pub trait IntoResource {
     /// The resource.
     fn into_resource(self) -> ResourceBuilder;
@@ -41,6 +49,7 @@ pub struct ResourceBuilder {
     cache_hint: CacheHint,
     ui: Option<ResourceUi>,
     scopes: Vec<String>,
+    checks: Vec<SharedCheck>,
     tags: Vec<String>,
     needs: Needs,
     marks: Marks,
@@ -86,6 +95,7 @@ impl ResourceBuilder {
             cache_hint: CacheHint::default(),
             ui: None,
             scopes: Vec::new(),
+            checks: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
             marks: Marks::default(),
@@ -217,6 +227,16 @@ impl ResourceBuilder {
         self
     }
 
+    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
+    #[must_use]
+    pub fn auth<F>(mut self, check: F) -> Self
+    where
+        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
+    {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -279,6 +299,7 @@ impl ResourceBuilder {
             }
         })
         .with_required_scopes(self.scopes)
+        .with_checks(self.checks)
         .with_cache_hint(self.cache_hint)
         .with_tags(self.tags)
         .with_needs(self.needs)
@@ -319,6 +340,7 @@ impl IntoResource for ResourceBuilder {
 }
 
 /// What an attribute leaves under the function's name: a function that makes the resource.
+#[diagnostic::do_not_recommend]
 impl<F, C> IntoResource for F
 where
     F: FnOnce() -> C,
@@ -361,7 +383,7 @@ where
             .as_ref()
             .and_then(|t| t.matches(&uri))
             .unwrap_or_default();
-        let decoded = template::screen(&params, &served.unscreened)
+        let decoded = template::screen_except(&params, &served.unscreened)
             .and_then(|()| schema::from_strings(&schema, params))
             .and_then(|raw| {
                 schema::decode::<P>(Some(&raw))
@@ -390,6 +412,10 @@ fn has_scheme(uri: &str) -> bool {
 }
 
 /// What a resource may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a resource",
+    note = "return `String`, `Vec<u8>`, `Json(value)` or `ReadResourceResult`"
+)]
 pub trait ResourceOutput: Send {
     /// The MIME type that such values have unless the resource says otherwise.
     #[must_use]

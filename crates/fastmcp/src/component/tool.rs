@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Raw,
     app::{self, ToolUi},
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Component, Definition, Marks},
+    component::{self, Component, Decision, Definition, Marks, SharedCheck},
     context::{Context, Needs},
     error::{Error, Result},
     schema,
@@ -28,6 +29,11 @@ use crate::{
 pub type ToolResult = CallToolResult;
 
 /// Becomes a tool: what `#[tool]` makes, and [`ToolBuilder`].
+#[diagnostic::on_unimplemented(
+    message = "this is not a tool",
+    label = "neither what `#[tool]` makes nor a `ToolBuilder`",
+    note = "put `#[tool]` on the function, or write `ToolBuilder::new(\"name\", |args: Args, ctx| async move {{ ... }})`"
+)]
 pub trait IntoTool {
     /// The tool.
     fn into_tool(self) -> ToolBuilder;
@@ -40,6 +46,7 @@ pub struct ToolBuilder {
     replaced: bool,
     ui: Option<ToolUi>,
     scopes: Vec<String>,
+    checks: Vec<SharedCheck>,
     tags: Vec<String>,
     needs: Needs,
     marks: Marks,
@@ -88,11 +95,16 @@ impl ToolBuilder {
             .and_then(|s| Schema::from_value(s).ok())
             .unwrap_or_else(Schema::empty);
         let mut tool = Tool::new(name, input);
+        let late = output.as_ref().is_some_and(wraps_late);
         tool.output_schema = output.and_then(|s| Schema::from_value(&s).ok());
         let call = described.and_then(schema::Reader::of).map(|reader| {
             Box::new(
                 move |context: Context, input: Input| -> BoxFuture<'static, Result<Outcome>> {
                     match reader.read::<A>(input.args.as_ref(), || context.is_strict()) {
+                        Ok(args) if late => {
+                            let work = function(args, context);
+                            Box::pin(async move { work.await.and_then(wrap_late) })
+                        }
                         Ok(args) => Box::pin(function(args, context)),
                         Err(error) => Box::pin(async move { Err(error) }),
                     }
@@ -105,6 +117,7 @@ impl ToolBuilder {
             replaced: false,
             ui: None,
             scopes: Vec::new(),
+            checks: Vec::new(),
             tags: Vec::new(),
             needs: Needs::default(),
             marks: Marks::default(),
@@ -239,6 +252,16 @@ impl ToolBuilder {
         self
     }
 
+    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
+    #[must_use]
+    pub fn auth<F>(mut self, check: F) -> Self
+    where
+        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
+    {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
     /// Demands a scope of the caller.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
@@ -289,6 +312,7 @@ impl ToolBuilder {
         }
         let component = Component::new(Definition::Tool(tool), call)
             .with_required_scopes(self.scopes)
+            .with_checks(self.checks)
             .with_begins_task(self.begins_task)
             .with_tags(self.tags)
             .with_needs(self.needs)
@@ -326,6 +350,7 @@ impl IntoTool for ToolBuilder {
 }
 
 /// What an attribute leaves under the function's name: a function that makes the tool.
+#[diagnostic::do_not_recommend]
 impl<F, C> IntoTool for F
 where
     F: FnOnce() -> C,
@@ -337,6 +362,11 @@ where
 }
 
 /// What a tool may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a tool",
+    label = "neither content nor structured",
+    note = "derive `Serialize` and `JsonSchema` for it and return `Json(value)`; functions with `#[tool]` return it as it is"
+)]
 pub trait ToolOutput: Send {
     /// The schema of the structured content, where there is one.
     #[must_use]
@@ -485,6 +515,32 @@ pub(crate) fn wrap(mut schema: Value) -> Value {
         object.insert("$defs".to_owned(), definitions);
     }
     wrapped
+}
+
+/// Whether a schema wants the value under `result` while the value may be an object, which says by itself
+/// nothing of that: `Option<T>`, and enums some of whose values are objects.
+fn wraps_late(schema: &Value) -> bool {
+    let inner = schema
+        .get("x-fastmcp-wrap-result")
+        .and_then(|_| schema.get("properties")?.get("result"));
+    inner.is_some_and(|inner| match inner.get("type") {
+        Some(Value::String(_)) => false,
+        Some(Value::Array(types)) => types.iter().any(|t| t == "object"),
+        _ => true,
+    })
+}
+
+/// Puts an object under `result`, where the schema wants it.
+fn wrap_late(outcome: Outcome) -> Result<Outcome> {
+    let mut result = match outcome {
+        Outcome::Complete(Payload::Tool(result)) if !result.is_error => result,
+        other => return Ok(other),
+    };
+    if let Some(value) = result.structured_content.take() {
+        result.structured_content = Some(under_result(&value)?);
+        return Ok(Outcome::Complete(Payload::Wrapped(result)));
+    }
+    Ok(result.into())
 }
 
 /// Puts a value under `result`.

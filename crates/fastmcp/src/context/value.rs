@@ -92,6 +92,11 @@ impl Shelf {
         self.running.store(Some(Arc::new(values)));
     }
 
+    /// The values that are there while the server runs.
+    pub(crate) fn running(&self) -> Values {
+        self.running.load().as_deref().cloned().unwrap_or_default()
+    }
+
     pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.built
             .get()

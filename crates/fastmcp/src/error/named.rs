@@ -65,5 +65,7 @@ pub(super) fn known(error: Boxed) -> Result<Error, Boxed> {
         Ok(structured) => return Ok((*structured).into_error()),
         Err(other) => other,
     };
-    error.downcast::<RpcError>().map(|rpc| Error::protocol(*rpc))
+    error
+        .downcast::<RpcError>()
+        .map(|rpc| Error::protocol(*rpc))
 }

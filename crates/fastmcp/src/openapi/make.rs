@@ -317,7 +317,7 @@ fn params(matching: &UriTemplate, variables: &[Variable], uri: &str) -> Result<M
     let mut found = matching
         .matches(uri)
         .ok_or_else(|| Error::not_found("no such resource"))?;
-    template::screen(&found, &[])?;
+    template::screen(&found)?;
     let params = variables
         .iter()
         .filter_map(|(variable, argument)| Some((argument.clone(), found.remove(variable)?)));

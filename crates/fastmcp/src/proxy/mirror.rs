@@ -3,14 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use fastmcp_auth::Caller;
-use fastmcp_protocol::completion::CompleteParams;
+use fastmcp_protocol::completion::{CompleteParams, CompleteResult, Reference};
 use futures_util::future::BoxFuture;
 
 use super::{forward::Upstream, lists};
 use crate::{
     call::{Input, Outcome},
     client::{self, Subscription},
-    component::{Component, Definition, UriTemplate},
+    component::{Behind, Component, Definition, UriTemplate},
     context::Context,
     error::Result,
     registry::{Change, Kind},
@@ -83,6 +83,16 @@ fn told(server: &Server, change: &client::Change) {
     }
 }
 
+/// What a change of the upstream is to those who are shown its components.
+pub(super) fn shown(change: client::Change) -> Change {
+    match change {
+        client::Change::Tools => Change::List(Kind::Tool),
+        client::Change::Prompts => Change::List(Kind::Prompt),
+        client::Change::Resources => Change::List(Kind::Resource),
+        client::Change::Resource(uri) => Change::Resource(uri),
+    }
+}
+
 /// Everything that the upstream has.
 pub(super) async fn components(upstream: &Arc<Upstream>) -> Result<Vec<Component>> {
     let (client, has) = (&upstream.client, upstream.client.server_capabilities());
@@ -122,7 +132,62 @@ pub(super) async fn components(upstream: &Arc<Upstream>) -> Result<Vec<Component
         .collect())
 }
 
+/// Completes arguments of a component by asking the upstream, which knows it by its own name.
+struct Completes {
+    upstream: Arc<Upstream>,
+    reference: Reference<'static>,
+}
+
+impl Behind for Completes {
+    fn exists(&self, _: &Caller) -> bool {
+        true
+    }
+
+    fn visible(&self, _: &Caller) -> bool {
+        true
+    }
+
+    fn completes(&self) -> bool {
+        true
+    }
+
+    fn complete(
+        &self,
+        _: Caller,
+        params: CompleteParams<'static>,
+    ) -> BoxFuture<'static, Result<CompleteResult>> {
+        let (upstream, reference) = (Arc::clone(&self.upstream), self.reference.clone());
+        Box::pin(async move {
+            let (argument, context) = (params.argument, params.context);
+            let completed =
+                upstream
+                    .client
+                    .complete(reference, &argument.name, &argument.value, context);
+            Ok(completed.await?.into())
+        })
+    }
+}
+
+/// What is completed of a component, where the upstream completes at all.
+fn completes(upstream: &Arc<Upstream>, definition: &Definition) -> Option<Completes> {
+    upstream.client.server_capabilities().completions.as_ref()?;
+    let reference = match definition {
+        Definition::Prompt(prompt) => Reference::Prompt {
+            name: prompt.name.clone().into(),
+        },
+        Definition::Template(template) => Reference::Resource {
+            uri: template.uri_template.clone().into(),
+        },
+        Definition::Tool(_) | Definition::Resource(_) => return None,
+    };
+    Some(Completes {
+        upstream: Arc::clone(upstream),
+        reference,
+    })
+}
+
 fn component(upstream: &Arc<Upstream>, definition: Definition) -> Option<Component> {
+    let completes = completes(upstream, &definition);
     let template = match &definition {
         Definition::Template(template) => match UriTemplate::parse(&template.uri_template) {
             Ok(parsed) => Some(parsed),
@@ -143,7 +208,10 @@ fn component(upstream: &Arc<Upstream>, definition: Definition) -> Option<Compone
         let (upstream, name) = (Arc::clone(&upstream), name.clone());
         Box::pin(async move { upstream.forward(method, &name, context, input).await })
     };
-    let component = Component::new(definition, handler);
+    let mut component = Component::new(definition, handler);
+    if let Some(completes) = completes {
+        component = component.with_behind(Arc::new(completes));
+    }
     Some(match template {
         Some(template) => component.with_template(template),
         None => component,

@@ -4,11 +4,12 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use fastmcp_auth::Caller;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{Registry, filter::Rules};
 use crate::{
@@ -40,6 +41,9 @@ pub(crate) trait Linked: fmt::Debug + Send + Sync {
     /// Callers for whom the other server shows the same.
     fn class(&self, caller: &Caller) -> Class;
 
+    /// Whether checks decide on what the other server shows.
+    fn is_checked(&self) -> bool;
+
     /// What the other server has.
     fn registry(&self) -> &Registry;
 }
@@ -52,10 +56,68 @@ pub(crate) type Shape =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(u64);
 
+/// How a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProviderState {
+    /// It was not tried yet, or is for the first time.
+    Starting,
+    /// What it has is shown.
+    Ready,
+    /// It failed and is tried again; what it had before is shown.
+    Failed {
+        /// Why, for whoever runs the server.
+        why: String,
+        /// How often it failed in a row.
+        attempts: u32,
+    },
+    /// It was stopped with its server.
+    Stopped,
+}
+
+/// A source of a server, as [`Server::providers`](crate::Server::providers) shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProviderStatus {
+    /// What it is taken away by.
+    pub id: SourceId,
+    /// What it calls itself.
+    pub name: String,
+    /// How it is.
+    pub state: ProviderState,
+    /// How many components it gives. A name that was taken before it came is not shown all the same.
+    pub components: usize,
+}
+
+/// How a source is, where it is served and where that is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct State(Arc<Mutex<ProviderState>>);
+
+impl State {
+    pub(crate) fn new(state: ProviderState) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub(crate) fn set(&self, state: ProviderState) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn get(&self) -> ProviderState {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
 /// A source beside the server's own components.
 #[derive(Clone, Debug)]
 struct Source {
     id: SourceId,
+    name: Arc<str>,
+    state: State,
+    /// Ends what serves it.
+    stop: CancellationToken,
     components: Vec<Arc<Component>>,
     /// The server behind it, where it is one.
     linked: Option<Arc<dyn Linked>>,
@@ -91,23 +153,47 @@ impl Sources {
         self
     }
 
-    /// Adds a source, which has nothing yet.
-    pub(crate) fn attach(&mut self, linked: Option<Arc<dyn Linked>>) -> SourceId {
+    /// Adds a source, which has nothing yet. What serves it goes by `stop`.
+    pub(crate) fn attach(
+        &mut self,
+        name: &str,
+        state: State,
+        stop: CancellationToken,
+        linked: Option<Arc<dyn Linked>>,
+    ) -> SourceId {
         self.last += 1;
         let id = SourceId(self.last);
         self.others.push(Source {
             id,
+            name: name.into(),
+            state,
+            stop,
             components: Vec::new(),
             linked,
         });
         id
     }
 
-    /// Takes a source away; whether it was there.
-    pub(crate) fn detach(&mut self, id: SourceId) -> bool {
-        let before = self.others.len();
-        self.others.retain(|source| source.id != id);
-        self.others.len() < before
+    /// Takes a source away; what ends it, if it was there.
+    pub(crate) fn detach(&mut self, id: SourceId) -> Option<CancellationToken> {
+        let at = self.others.iter().position(|source| source.id == id)?;
+        Some(self.others.remove(at).stop)
+    }
+
+    /// How the sources are.
+    pub(crate) fn statuses(&self) -> Vec<ProviderStatus> {
+        let status = |source: &Source| ProviderStatus {
+            id: source.id,
+            name: source.name.to_string(),
+            state: source.state.get(),
+            components: source.components.len(),
+        };
+        self.others.iter().map(status).collect()
+    }
+
+    /// Whether a source is still there.
+    pub(crate) fn has(&self, id: SourceId) -> bool {
+        self.others.iter().any(|source| source.id == id)
     }
 
     /// Sets what a source has, if it is still there.

@@ -1,29 +1,35 @@
 //! Building a server.
 
-use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+mod around;
 
-use fastmcp_auth::ResourceMetadata;
+use std::{collections::HashSet, fmt, path::Path, sync::Arc, time::Duration};
+
+use fastmcp_auth::{Caller, ResourceMetadata, caller::LocalIdentity};
 use fastmcp_guard::clock::{Clock, SystemClock};
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
 use fastmcp_store::{KeyValueStore, MemoryLimits, MemoryStore};
-use fastmcp_transport::{ReplayLimits, http::HttpConfig};
-use tokio::{net::TcpListener, sync::Semaphore};
+use fastmcp_transport::ReplayLimits;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Authenticate, Engine, Server, composition::Composition};
 use crate::{
     call::Kind,
-    component::{Complete, Component, IntoPrompt, IntoResource, IntoTool, Tools, check_icons},
+    component::{
+        Complete, Component, IntoPrompt, IntoResource, IntoTool, SharedCheck, Tools, check_icons,
+    },
     context::{Shelf, Values},
     engine::{
         CacheHints,
+        life::{Begin, Life, Needed, lacking},
         session::Sessions,
         task::{TaskLimits, Tasks},
     },
     error::{Error, Result},
-    gate::{DefaultGate, Gate},
+    gate::{Authorized, DefaultGate, Gate},
     registry::Registry,
     respond::Identity,
+    route::{Route, Routes},
     seal::KeyRing,
     skill::Skill,
 };
@@ -49,6 +55,8 @@ pub struct FastMcp {
     pub(super) components: Vec<Result<Component>>,
     pub(super) composition: Composition,
     gate: Arc<dyn Gate>,
+    checks: Vec<SharedCheck>,
+    local: LocalIdentity,
     authenticate: Option<Arc<dyn Authenticate>>,
     metadata: Option<ResourceMetadata>,
     completer: Option<Arc<dyn Complete>>,
@@ -69,6 +77,8 @@ pub struct FastMcp {
     session_idle: Duration,
     replay: ReplayLimits,
     max_subscriptions: usize,
+    begins: Vec<Begin>,
+    routes: Vec<Route>,
     shutdown: CancellationToken,
 }
 
@@ -81,6 +91,8 @@ impl FastMcp {
             components: Vec::new(),
             composition: Composition::default(),
             gate: Arc::new(DefaultGate),
+            checks: Vec::new(),
+            local: LocalIdentity::default(),
             authenticate: None,
             metadata: None,
             completer: None,
@@ -101,6 +113,8 @@ impl FastMcp {
             session_idle: Duration::from_secs(1_800),
             replay: ReplayLimits::default(),
             max_subscriptions: 1_024,
+            begins: Vec::new(),
+            routes: Vec::new(),
             shutdown: CancellationToken::new(),
         }
     }
@@ -233,8 +247,8 @@ impl FastMcp {
     }
 
     /// Serves the metadata of the protected resource at its well-known address, which challenges name,
-    /// to everybody who asks. Only [`Server::serve_http`] does; a router of one's own serves it at
-    /// [`ResourceMetadata::path`].
+    /// to everybody who asks. [`Server::serve_http`] and [`Server::http_app`] do; a router that mounts the
+    /// endpoint alone serves it at [`ResourceMetadata::path`].
     ///
     /// Source: RFC 9728.
     #[must_use]
@@ -404,7 +418,9 @@ impl FastMcp {
         check_icons(self.info.icons.as_deref())?;
         let mut components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
         components.retain(|c| c.feature().is_none_or(|name| self.features.contains(name)));
-        let values = shelf(self.values, &self.promised, &components)?;
+        let mut begins = self.composition.begins();
+        begins.append(&mut self.begins);
+        let (values, needed) = shelf(self.values, &self.promised, &components, begins.is_empty())?;
         let key_ring = match self.key_ring {
             Some(key_ring) => key_ring,
             None => KeyRing::ephemeral()?,
@@ -416,16 +432,20 @@ impl FastMcp {
                 Arc::clone(&self.clock),
             )?),
         };
+        let mut routes = self.routes;
+        routes.extend(self.metadata.as_ref().map(around::described));
         let tasks = Tasks::new(self.tasks, store, Arc::clone(&self.clock))?;
         let sources = self.composition.sources(components);
         let server = Server {
             engine: Arc::new(Engine {
+                life: Life::new(&self.info.name, Arc::clone(&values), begins, needed),
+                routes: Routes::new(routes)?,
                 identity: Identity::new(self.info),
                 instructions: self.instructions,
                 registry: Registry::of(sources)?,
-                gate: self.gate,
+                gate: Authorized::new(self.gate, self.checks),
+                local: Caller::local_as(self.local),
                 authenticate: self.authenticate,
-                metadata: self.metadata,
                 completer: self.completer,
                 key_ring,
                 clock: self.clock,
@@ -446,51 +466,28 @@ impl FastMcp {
         self.composition.join(&server)?;
         Ok(server)
     }
-
-    /// Builds the server and serves standard input and output.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::build`] and [`Server::serve_stdio`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Server::serve_stdio`].
-    pub async fn run(self) -> Result<()> {
-        self.build()?.serve_stdio().await
-    }
-
-    /// Builds the server and serves Streamable HTTP on `address`, at every path.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::build`] and [`Server::serve_http`], and when `address` cannot be bound.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Server::serve_http`].
-    pub async fn run_http(self, address: SocketAddr) -> Result<()> {
-        let listener = TcpListener::bind(address).await?;
-        self.build()?
-            .serve_http(listener, HttpConfig::default())
-            .await
-    }
 }
 
-/// The values of the server, once it is sure that its handlers get what they need.
-fn shelf(values: Values, promised: &[fn(&mut Shelf)], components: &[Component]) -> Result<Shelf> {
+/// The values of the server, once it is sure that its handlers get what they need; where some come with the
+/// start, what is needed then.
+fn shelf(
+    values: Values,
+    promised: &[fn(&mut Shelf)],
+    components: &[Component],
+    is_whole: bool,
+) -> Result<(Arc<Shelf>, Vec<Needed>)> {
     let mut shelf = Shelf::new(values);
     promised.iter().for_each(|promise| promise(&mut shelf));
+    let mut needed = Vec::new();
     for component in components {
-        if let Some(lacked) = shelf.lacks(component.needs()) {
-            return Err(Error::internal(format!(
-                "{} `{}` takes `State<{lacked}>`, and the server has no such value; give it one with `FastMcp::state`",
-                component.kind().as_str(),
-                component.key(),
-            )));
+        let what = format!("{} `{}`", component.kind().as_str(), component.key());
+        match shelf.lacks(component.needs()) {
+            Some(lacked) if is_whole => return Err(lacking(&what, lacked)),
+            Some(_) => needed.push((what, component.needs().clone())),
+            None => {}
         }
     }
-    Ok(shelf)
+    Ok((Arc::new(shelf), needed))
 }
 
 impl fmt::Debug for FastMcp {

@@ -2,13 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{FastMcp, Server};
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+use super::{
+    FastMcp, Lifespan, Server, Serving,
+    providers::{Providers, WAIT_WITHIN},
+};
 use crate::{
     call::Kind,
     component::{Component, IntoPrompt, IntoResource, IntoTool},
     compose,
+    engine::life::Begin,
     error::{Error, Result},
-    registry::{Duplicates, Filter, Rules, Shape, SourceId, Sources, Verdict},
+    registry::{
+        Duplicates, Filter, ProviderState, ProviderStatus, Rules, Shape, SourceId, Sources, Verdict,
+    },
     transform::{Host, Namespace, Transform},
 };
 
@@ -21,6 +30,7 @@ pub(super) struct Composition {
     transforms: Vec<Arc<dyn Transform>>,
     rules: Rules,
     host: Host,
+    pub(super) providers: Providers,
 }
 
 impl Composition {
@@ -35,13 +45,24 @@ impl Composition {
             .with_shapes(shapes.collect(), std::mem::take(&mut self.rules))
     }
 
+    /// Begins what is shown live with the server, and ends it with it unless something else uses it.
+    pub(super) fn begins(&self) -> Vec<Begin> {
+        let children = self.mounts.iter().map(|(child, _)| child.clone());
+        let begun: Vec<_> = children
+            .filter(|child| !child.engine.life.is_plain())
+            .collect();
+        let children = (!begun.is_empty())
+            .then(|| -> Begin { Box::new(|life| Box::pin(begin_together(begun, life))) });
+        children.into_iter().chain(self.providers.begin()).collect()
+    }
+
     /// Adds what is shown live.
-    pub(super) fn join(self, server: &Server) -> Result<()> {
+    pub(super) fn join(mut self, server: &Server) -> Result<()> {
         self.host.settle(&server.engine);
         for (child, namespace) in self.mounts {
             compose::mount(&server.engine, &child.engine, namespace)?;
         }
-        Ok(())
+        self.providers.attach(&server.engine, &self.host)
     }
 }
 
@@ -157,10 +178,45 @@ impl FastMcp {
     }
 
     fn rule(mut self, add: impl FnOnce(&mut Rules) -> Result<()>) -> Self {
-        if let Err(error) = add(&mut self.composition.rules) {
-            self.components.push(Err(error));
+        match add(&mut self.composition.rules) {
+            Ok(()) => self,
+            Err(error) => self.refused(error),
         }
+    }
+
+    /// The server cannot be built, for this reason.
+    pub(crate) fn refused(mut self, error: Error) -> Self {
+        self.components.push(Err(error));
         self
+    }
+}
+
+/// Begins servers as parts of another one, at the same time. One that fails, or is slow, fails for itself: its
+/// calls say why, or wait.
+async fn begin_together(children: Vec<Server>, life: Lifespan) -> Result<()> {
+    let begun = children
+        .into_iter()
+        .map(|child| child.begin_within(life.clone()));
+    join_all(begun).await;
+    Ok(())
+}
+
+impl Server {
+    /// Begins as a part of another server, whose `life` ends it unless something else uses it.
+    async fn begin_within(self, life: Lifespan) {
+        let serving = Serving::of(&self.engine);
+        let ends = Arc::clone(&self.engine);
+        life.on_end(move || async move {
+            drop(serving);
+            ends.life.end().await;
+        });
+        match tokio::time::timeout(WAIT_WITHIN, self.start()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(server = self.name(), %error, "a mounted server did not start");
+            }
+            Err(_) => tracing::warn!(server = self.name(), "a mounted server is slow to start"),
+        }
     }
 }
 
@@ -172,7 +228,14 @@ impl Server {
     ///
     /// When `prefix` is unfit, or this server is part of `child`.
     pub fn mount<'a>(&self, child: &Self, prefix: impl Into<Option<&'a str>>) -> Result<SourceId> {
-        compose::mount(&self.engine, &child.engine, namespace(prefix.into())?)
+        let mount = compose::mount(&self.engine, &child.engine, namespace(prefix.into())?)?;
+        let waits = |one: &ProviderStatus| one.state == ProviderState::Starting;
+        if child.providers().iter().any(waits) && Handle::try_current().is_ok() {
+            // What its providers have, nobody would call before it shows.
+            let starts = child.clone();
+            child.spawn(async move { drop(starts.start().await) });
+        }
+        Ok(mount)
     }
 
     /// Shows what was mounted no longer; whether it was there. Calls that are under way go on.
@@ -185,7 +248,11 @@ impl Server {
             .engine
             .registry
             .rearrange(|sources| Ok(sources.detach(mount)));
-        detached.map(|(_, was_there)| was_there)
+        let (_, was_there) = detached?;
+        if let Some(stop) = &was_there {
+            stop.cancel();
+        }
+        Ok(was_there.is_some())
     }
 
     /// As [`FastMcp::import_server`], while the server runs.

@@ -15,11 +15,18 @@ const DEPTH_MAX: usize = 16;
 /// The most nodes.
 const NODES_MAX: usize = 10_000;
 
-/// Reads the frontmatter as JSON. Duplicate keys, merge keys and unknown tags are errors, since
-/// readers disagree about them.
+/// Reads the frontmatter of a skill's manifest; see [`split`].
 pub(crate) fn read(manifest: &str) -> Result<JsonObject> {
-    let unfit = |why: &dyn std::fmt::Display| Error::internal(format!("{MANIFEST}: {why}"));
-    let Some((yaml, _)) = split_manifest(manifest) else {
+    split(manifest)
+        .map(|(frontmatter, _)| frontmatter)
+        .map_err(|error| Error::internal(format!("{MANIFEST}: {}", error.message())))
+}
+
+/// Splits a text into its frontmatter, as JSON, and what stands behind. Duplicate keys, merge keys and
+/// unknown tags are errors, since readers disagree about them.
+pub(crate) fn split(text: &str) -> Result<(JsonObject, &str)> {
+    let unfit = |why: &dyn std::fmt::Display| Error::internal(why.to_string());
+    let Some((yaml, rest)) = split_manifest(text) else {
         return Err(unfit(
             &"must begin with YAML frontmatter between two lines `---`",
         ));
@@ -40,5 +47,6 @@ pub(crate) fn read(manifest: &str) -> Result<JsonObject> {
         reject_unsupported_tags: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(yaml, options).map_err(|e| unfit(&e))
+    let read = serde_saphyr::from_str_with_options(yaml, options).map_err(|e| unfit(&e))?;
+    Ok((read, rest))
 }

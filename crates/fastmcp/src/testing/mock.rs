@@ -30,9 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::Recorder;
 use crate::{
-    Client,
     call::{Input, Outcome},
-    client::{Asked, ClientBuilder, Notified, Progress},
+    client::{Asked, Client, ClientBuilder, Notified, Progress},
     component::{Component, Definition},
     context::Context,
     error::{Error, Result},

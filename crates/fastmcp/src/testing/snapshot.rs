@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Client, error::Result};
+use crate::{client::Client, error::Result};
 
 /// What a server offers to this client, as JSON text that is the same as long as that is the same: tools,
 /// resources, resource templates and prompts by name, members by theirs, and instructions. Versions and

@@ -24,6 +24,13 @@ use crate::{
 pub struct Host(Arc<OnceLock<Weak<Engine>>>);
 
 impl Host {
+    /// A server that is built already.
+    pub(crate) fn of(engine: &Arc<Engine>) -> Self {
+        let host = Self::default();
+        host.settle(engine);
+        host
+    }
+
     /// Says which server it is, once that is built.
     pub(crate) fn settle(&self, engine: &Arc<Engine>) {
         let _first = self.0.set(Arc::downgrade(engine));

@@ -43,7 +43,13 @@ pub(crate) fn template(bytes: &[u8]) {
     assert!(uri.len() <= MAX_URI);
     for (name, value) in &found {
         assert!(template.names().any(|known| known == name), "{name}");
-        assert!(value.as_str().is_some_and(|value| value.len() <= uri.len()));
+        // A parameter is text; one that may occur several times is a list of texts.
+        let texts = value
+            .as_array()
+            .map_or_else(|| vec![value], |list| list.iter().collect());
+        let lengths = texts.iter().map(|text| text.as_str().map(str::len));
+        let length: Option<usize> = lengths.sum();
+        assert!(length.is_some_and(|length| length <= uri.len()));
     }
     let query = text
         .find("{?")

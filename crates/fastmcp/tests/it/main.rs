@@ -7,6 +7,8 @@ mod arguments;
 #[cfg(test)]
 mod ask;
 #[cfg(test)]
+mod authorize;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod client;
@@ -19,11 +21,15 @@ mod eras;
 #[cfg(test)]
 mod extension;
 #[cfg(test)]
+mod folder;
+#[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
 mod inject;
+#[cfg(test)]
+mod lifespan;
 #[cfg(test)]
 mod listen;
 #[cfg(test)]
@@ -35,6 +41,8 @@ mod outputs;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod provider;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod reach;
@@ -42,6 +50,8 @@ mod reach;
 mod resume;
 #[cfg(test)]
 mod rounds;
+#[cfg(test)]
+mod routes;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
@@ -56,3 +66,5 @@ mod testing;
 mod tools;
 #[cfg(test)]
 mod transform;
+#[cfg(test)]
+mod ui;

@@ -242,6 +242,12 @@ async fn transforms_run_one_after_another_over_everything_that_is_shown() {
     assert_eq!(tools(&client).await, ["last", "x_c_b", "x_c_d"]);
 }
 
+/// Greets.
+#[tool(version = "1.9", name = "greet")]
+async fn old() -> &'static str {
+    "old"
+}
+
 fn versioned() -> FastMcp {
     let greet = |version, text| says("greet", text).version(version);
     let readme = |version, text: &'static str| {
@@ -253,7 +259,7 @@ fn versioned() -> FastMcp {
         .version(version)
     };
     FastMcp::new("versions")
-        .tool(greet("1.9", "old"))
+        .tool(old)
         .tool(greet("1.10", "new"))
         .tool(greet("2.0-rc.1", "soon").require_scope("beta"))
         .tool(says("plain", "plain"))

@@ -51,6 +51,12 @@ impl Body {
         Self(Kind::Full(text.into().into_bytes()))
     }
 
+    /// Bytes of whatever kind.
+    #[must_use]
+    pub const fn bytes(bytes: Bytes) -> Self {
+        Self(Kind::Full(bytes))
+    }
+
     /// The text, where it is one.
     #[cfg(feature = "compression")]
     pub(super) fn whole(&self) -> Option<Bytes> {

@@ -19,7 +19,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    http::connection::{Adapter, Requests, Tasks},
+    http::{
+        connection::{Adapter, Requests, Tasks},
+        patient::Patient,
+    },
     limits::Limits,
 };
 
@@ -131,6 +134,7 @@ impl Serve {
         let builder = self.builder();
         let shutdown = self.shutdown.clone();
         let (header, idle) = (self.limits.header_timeout, self.limits.idle_timeout);
+        let patience = self.limits.write_timeout;
         self.tracker.spawn(async move {
             let _slot = slot;
             let watched = requests.clone();
@@ -142,6 +146,7 @@ impl Serve {
                 }
             })
             .collect();
+            let stream = Patient::new(stream, patience);
             let connection = builder.serve_connection(TokioIo::new(stream), adapter);
             let mut connection = std::pin::pin!(connection);
             let outcome = tokio::select! {

@@ -187,6 +187,22 @@ async fn keep_alive() {
 }
 
 #[tokio::test]
+async fn write_timeout() {
+    let running = with(|limits| limits.write_timeout = Duration::from_millis(200)).await;
+    let mut stream = running.connect().await;
+    // More than the buffers of both sides hold.
+    let size = 64 * 1024 * 1024;
+    let request = with_body(&head("large"), &message("large", &json!({"size": size})));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut stream, "200 OK").await;
+    // From here on nobody reads: without a bound the answer would be under way for ever.
+    running.ended().await;
+    let mut rest = Vec::new();
+    let cut = soon(stream.read_to_end(&mut rest)).await.is_err() || rest.len() < size;
+    assert!(cut, "all of it came");
+}
+
+#[tokio::test]
 async fn a_line_on_stdio_and_its_depth() {
     let mut running = Running::start(HttpConfig::default()).await;
     let limits = Limits {

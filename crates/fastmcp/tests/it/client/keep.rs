@@ -8,11 +8,16 @@ use std::{
     time::Duration,
 };
 
-use fastmcp::{Client, client::ResponseCache, protocol::elicit::ElicitResult, transport::WireKind};
+use fastmcp::{
+    Client,
+    client::ResponseCache,
+    protocol::elicit::ElicitResult,
+    transport::{WireError, WireKind},
+};
 use fastmcp_guard::clock::ManualClock;
 use serde_json::{Map, Value, json};
 
-use super::fake::{Answer, Fake};
+use super::fake::{Answer, Fake, status};
 
 fn list(scope: &str) -> Value {
     json!({"resultType": "complete", "tools": [], "ttlMs": 1_000, "cacheScope": scope})
@@ -123,4 +128,46 @@ async fn a_change_is_believed_at_once() {
         .map(|sent| sent.params()["uri"].clone())
         .collect();
     assert_eq!(read, ["a:1", "a:2", "a:1"]);
+}
+
+#[tokio::test]
+async fn a_stale_answer_stands_in_where_the_server_is_away() {
+    let clock = Arc::new(ManualClock::default());
+    let away = Arc::new(AtomicUsize::new(0));
+    let state = Arc::clone(&away);
+    let fake = Fake::new(WireKind::Http, move |sent| {
+        match (sent.method(), state.load(Ordering::SeqCst)) {
+            ("server/discover", _) => sent.described(),
+            (_, 1) => status(503),
+            (_, 2) => Answer::Fails(WireError::Unreachable("refused".to_owned())),
+            (_, 3) => sent.error(-32603, Value::Null),
+            _ => sent.result(list("private")),
+        }
+    });
+    let cache = ResponseCache::new(clock.clone()).stale_if_error(Duration::from_secs(60));
+    let builder = Client::builder().cache(Arc::new(cache), "ann");
+    let client = fake.connect(builder).await.unwrap();
+    client.list_tools().await.unwrap();
+    clock.advance(Duration::from_secs(2));
+    for trouble in [1, 2] {
+        away.store(trouble, Ordering::SeqCst);
+        client.list_tools().await.unwrap();
+    }
+    assert_eq!(fake.of("tools/list").len(), 3, "it is asked all the same");
+    assert!(
+        client.list_prompts().await.is_err(),
+        "nothing is kept of these"
+    );
+    away.store(3, Ordering::SeqCst);
+    assert!(client.list_tools().await.is_err(), "an answer is an answer");
+    away.store(1, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(60));
+    assert!(client.list_tools().await.is_err(), "too old");
+    away.store(0, Ordering::SeqCst);
+    client.list_tools().await.unwrap();
+    let strict = fake.connect(Client::builder()).await.unwrap();
+    strict.list_tools().await.unwrap();
+    away.store(1, Ordering::SeqCst);
+    strict.forget_answers();
+    assert!(strict.list_tools().await.is_err());
 }

@@ -12,7 +12,7 @@ use fastmcp::{
     client::ClientBuilder,
     error::ErrorKind,
     prelude::*,
-    protocol::{ProtocolVersion, content::JsonObject, elicit::ElicitResult},
+    protocol::{ProtocolVersion, content::JsonObject, elicit::ElicitResult, task::TaskStatus},
     transport::{WireError, WireKind},
 };
 use serde_json::Value;
@@ -177,4 +177,84 @@ async fn a_task_of_ours_ends_and_is_called_off() {
     let waited = tokio::time::timeout(Duration::from_secs(10), call).await;
     assert!(waited.is_err(), "it has no end of its own");
     stopped.notified().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_shows_how_far_a_task_is_and_its_result() {
+    let fake = server(|sent, look| match look {
+        0 | 1 => sent.result(task("working", &json!({"statusMessage": "half"}))),
+        2 => sent.result(task("input_required", &asking("city"))),
+        _ => done(sent),
+    });
+    // Without `tasks()`: this call alone declares that it takes one.
+    let builder =
+        Client::builder().on_elicit(|_| async { Ok(ElicitResult::accept(JsonObject::new())) });
+    let client = fake.connect(builder).await.unwrap();
+    let mut handle = client.call_tool_as_task("slow", json!({})).await.unwrap();
+    assert_eq!(handle.id(), Some("t-1"));
+    assert!(fake.of("tasks/get").is_empty(), "nobody waits yet");
+    assert_eq!(handle.changed().await.unwrap(), TaskStatus::Working);
+    assert_eq!(
+        handle.task().unwrap().status_message.as_deref(),
+        Some("half")
+    );
+    assert_eq!(handle.changed().await.unwrap(), TaskStatus::InputRequired);
+    assert_eq!(
+        fake.of("tasks/get").len(),
+        3,
+        "what did not change is no news"
+    );
+    let result = handle.result().await.unwrap();
+    assert_eq!(result.text(), "done");
+    assert_eq!(fake.of("tasks/update").len(), 1);
+    let call = &fake.of("tools/call")[0];
+    let declared = &call.params()["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(
+        declared["extensions"],
+        json!({"io.modelcontextprotocol/tasks": {}})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_is_dropped_without_an_end_and_found_again() {
+    let fake = server(|sent, _| done(sent));
+    let client = fake.connect(answering()).await.unwrap();
+    let handle = client.call_tool_as_task("slow", json!({})).await.unwrap();
+    let id = handle.id().unwrap().to_owned();
+    drop(handle);
+    let mut again = client.task("slow", &id).await.unwrap();
+    assert_eq!(again.status().await.unwrap(), TaskStatus::Completed);
+    assert_eq!(again.result().await.unwrap().text(), "done");
+    assert!(fake.of("tasks/cancel").is_empty());
+    let handle = client.call_tool_as_task("slow", json!({})).await.unwrap();
+    handle.cancel().await.unwrap();
+    assert_eq!(fake.of("tasks/cancel")[0].params()["taskId"], "t-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_answered_at_once_has_a_handle_all_the_same() {
+    let answered = |is_error: bool| {
+        Fake::new(WireKind::Http, move |sent| {
+            match sent.method() {
+            "server/discover" => sent.described(),
+            _ => sent.result(json!({
+                "resultType": "complete", "isError": is_error, "content": [{"type": "text", "text": "at once"}],
+            })),
+        }
+        })
+    };
+    let fake = answered(false);
+    let client = fake.connect(Client::builder()).await.unwrap();
+    let mut handle = client.call_tool_as_task("quick", json!({})).await.unwrap();
+    assert!(handle.id().is_none() && handle.task().is_none());
+    assert_eq!(handle.status().await.unwrap(), TaskStatus::Completed);
+    assert_eq!(handle.changed().await.unwrap(), TaskStatus::Completed);
+    handle.cancel().await.unwrap();
+    assert_eq!(handle.result().await.unwrap().text(), "at once");
+    assert_eq!(fake.methods(), ["server/discover", "tools/call"]);
+    let client = answered(true).connect(Client::builder()).await.unwrap();
+    let failed = client.call_tool_as_task("quick", json!({})).await.unwrap();
+    assert_eq!(failed.result().await.unwrap_err().kind(), ErrorKind::Tool);
+    let failed = client.call_tool_as_task("quick", json!({})).await.unwrap();
+    assert!(failed.result_raw().await.unwrap().is_error());
 }
