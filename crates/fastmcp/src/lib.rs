@@ -68,6 +68,7 @@ pub use error::{
     ResourceError, Result, ToolError, ValidationError,
 };
 pub use fastmcp_auth as auth;
+pub use fastmcp_guard as guard;
 pub use fastmcp_macros::{prompt, resource, tool, tools};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_store as store;

@@ -181,6 +181,12 @@ pub(crate) const CRATES: &[Crate] = &[
         ],
     },
     Crate {
+        name: "fastmcp-examples",
+        folder: "examples",
+        may: &["fastmcp", "fastmcp-auth"],
+        never: &["axum", "reqwest"],
+    },
+    Crate {
         name: "fastmcp-conformance",
         folder: "conformance",
         may: &["fastmcp"],

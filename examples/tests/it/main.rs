@@ -1,0 +1,40 @@
+//! Every example: its own tests, and what a client meets that starts it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows a test by its attribute, not the helpers that tests share"
+)]
+
+mod http;
+mod stdio;
+
+macro_rules! examples {
+    ($($name:ident: $file:literal,)*) => {$(
+        #[expect(dead_code, reason = "its `main` is run as a program")]
+        #[path = $file]
+        mod $name;
+    )*};
+}
+
+examples! {
+    composition: "../../composition.rs",
+    concurrent_calls: "../../concurrent_calls.rs",
+    connection_pool: "../../connection_pool.rs",
+    context_state: "../../context_state.rs",
+    enterprise: "../../enterprise.rs",
+    error_handling: "../../error_handling.rs",
+    graceful_degradation: "../../graceful_degradation.rs",
+    in_memory_testing: "../../in_memory_testing.rs",
+    middleware: "../../middleware.rs",
+    migration: "../../migration.rs",
+    modular_server: "../../modular_server.rs",
+    monitored_tool: "../../monitored_tool.rs",
+    performance: "../../performance.rs",
+    progress: "../../progress.rs",
+    quickstart: "../../quickstart.rs",
+    rate_limiting: "../../rate_limiting.rs",
+    sanitised_input: "../../sanitised_input.rs",
+    security: "../../security.rs",
+    testing: "../../testing.rs",
+}
