@@ -47,8 +47,14 @@ fn health_check() -> &'static str {
 }
 
 fn platform() -> Result<Server> {
-    let weather = FastMcp::new("Weather").tool(get_forecast).resource(cities).build()?;
-    let database = FastMcp::new("Database").tool(query).resource(stats).build()?;
+    let weather = FastMcp::new("Weather")
+        .tool(get_forecast)
+        .resource(cities)
+        .build()?;
+    let database = FastMcp::new("Database")
+        .tool(query)
+        .resource(stats)
+        .build()?;
     FastMcp::new("Platform")
         // A copy: nothing stands between a call and its handler.
         .import_server(&database, "db")

@@ -23,7 +23,10 @@ use fastmcp::guard::http::{Config, UrlFetcher};
 impl Web {
     /// Fetches several addresses at once.
     #[tool(read_only, open_world)]
-    async fn batch_api_calls(&self, #[arg(min_items = 1, max_items = 16)] urls: Vec<String>) -> Vec<Fetched> {
+    async fn batch_api_calls(
+        &self,
+        #[arg(min_items = 1, max_items = 16)] urls: Vec<String>,
+    ) -> Vec<Fetched> {
         join_all(urls.into_iter().map(|url| self.fetch(url))).await
     }
 }
@@ -73,10 +76,21 @@ mod tests {
         let web = Web::new(&Config::public()).unwrap();
         let server = FastMcp::new("Batch").tools(web).build().unwrap();
         let client = Client::connect(&server).await.unwrap();
-        let urls = ["https://127.0.0.1/admin", "https://169.254.169.254/latest/meta-data", "not a url"];
-        let answers = client.call_tool("batch_api_calls", json!({"urls": urls})).await.unwrap();
+        let urls = [
+            "https://127.0.0.1/admin",
+            "https://169.254.169.254/latest/meta-data",
+            "not a url",
+        ];
+        let answers = client
+            .call_tool("batch_api_calls", json!({"urls": urls}))
+            .await
+            .unwrap();
         let answers: Vec<Fetched> = answers.data().unwrap();
         assert_eq!(answers.len(), 3);
-        assert!(answers.iter().all(|one| one.error.is_some() && one.status.is_none()));
+        assert!(
+            answers
+                .iter()
+                .all(|one| one.error.is_some() && one.status.is_none())
+        );
     }
 }

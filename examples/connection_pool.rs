@@ -61,7 +61,6 @@ fn server() -> FastMcp {
             life.on_end(move || async move { pool.close() });
             Ok(())
         })
-        .state_later::<Arc<Pool>>()
         .tool(query_database)
 }
 
@@ -78,7 +77,9 @@ mod tests {
     async fn all_calls_share_one_pool() {
         let client = Client::connect(&server().build().unwrap()).await.unwrap();
         for expected in ["query 1: SELECT 1", "query 2: SELECT 1"] {
-            let rows = client.call_tool("query_database", json!({"sql": "SELECT 1"})).await;
+            let rows = client
+                .call_tool("query_database", json!({"sql": "SELECT 1"}))
+                .await;
             assert_eq!(rows.unwrap().data::<Vec<String>>().unwrap(), [expected]);
         }
     }

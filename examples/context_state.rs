@@ -7,11 +7,11 @@ struct UserMiddleware;
 
 impl Middleware for UserMiddleware {
     async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
-        let ctx = &context.fastmcp_context;
+        let ctx = context.fastmcp_context();
         let caller = ctx.caller().clone();
         ctx.set_state("user_id", caller.subject())?;
         ctx.set_state("user_role", caller.roles().first())?;
-        let scopes: Vec<&str> = caller.scopes().into_iter().flatten().collect();
+        let scopes: Vec<&String> = caller.scopes().into_iter().flatten().collect();
         ctx.set_state("permissions", scopes)?;
         next.run(context).await
     }
@@ -76,17 +76,30 @@ mod tests {
         let server = server().build().unwrap();
         let ada = caller("ada").roles(["admin"]).scopes(["reports"]).build();
         let client = Client::connect_as(&server, ada).await.unwrap();
-        let profile = client.call_tool("get_user_profile", json!({})).await.unwrap();
+        let profile = client
+            .call_tool("get_user_profile", json!({}))
+            .await
+            .unwrap();
         assert_eq!(
             profile.structured_content().unwrap(),
             json!({"user_id": "ada", "role": "admin"})
         );
-        let done = client.call_tool("admin_operation", json!({})).await.unwrap();
+        let done = client
+            .call_tool("admin_operation", json!({}))
+            .await
+            .unwrap();
         assert_eq!(done.text(), "done");
-        let may = client.call_tool("check_permission", json!({"resource": "reports"})).await;
+        let may = client
+            .call_tool("check_permission", json!({"resource": "reports"}))
+            .await;
         assert!(may.unwrap().data::<bool>().unwrap());
-        let grace = Client::connect_as(&server, caller("grace").build()).await.unwrap();
-        let refused = grace.call_tool("admin_operation", json!({})).await.unwrap_err();
+        let grace = Client::connect_as(&server, caller("grace").build())
+            .await
+            .unwrap();
+        let refused = grace
+            .call_tool("admin_operation", json!({}))
+            .await
+            .unwrap_err();
         assert_eq!(refused.message(), "Admin access required");
     }
 }

@@ -29,7 +29,9 @@ struct Documents(Vec<Document>);
 
 /// Says in the audit trail what became of it.
 async fn record(ctx: &Context, action: &str, id: &str, status: AuditStatus) {
-    let record = create_audit_record(ctx, action, "document").resource_id(id).status(status);
+    let record = create_audit_record(ctx, action, "document")
+        .resource_id(id)
+        .status(status);
     // In production: to a database or a SIEM.
     ctx.info(record.to_string()).await;
 }
@@ -39,7 +41,8 @@ async fn check_permission(ctx: &Context, scope: &str) -> bool {
     let has = ctx.caller().has_scope(scope);
     if !has {
         let user = ctx.caller().subject().to_owned();
-        ctx.warning(format!("Permission denied: {user} lacks scope {scope}")).await;
+        ctx.warning(format!("Permission denied: {user} lacks scope {scope}"))
+            .await;
     }
     has
 }
@@ -75,7 +78,10 @@ impl Documents {
             record(&ctx, "create", &title, AuditStatus::Denied).await;
             return Err(ToolError::new("Permission denied").into());
         }
-        let classified = matches!(classification, Classification::Confidential | Classification::Secret);
+        let classified = matches!(
+            classification,
+            Classification::Confidential | Classification::Secret
+        );
         if classified && !check_permission(&ctx, "write:classified").await {
             record(&ctx, "create", &title, AuditStatus::Denied).await;
             return Err(ToolError::new("Requires 'write:classified' scope").into());
@@ -100,7 +106,8 @@ impl Documents {
         ctx.report_progress(0.0, Some(total as f64), None).await;
         for done in 1..=total {
             if done % 10 == 0 || done == total {
-                ctx.report_progress(done as f64, Some(total as f64), None).await;
+                ctx.report_progress(done as f64, Some(total as f64), None)
+                    .await;
                 ctx.info(format!("Progress: {done}/{total}")).await;
             }
         }
@@ -111,7 +118,12 @@ impl Documents {
     #[tool(read_only)]
     async fn get_user_activity_summary(&self, ctx: Context) -> String {
         let caller = ctx.caller();
-        let scopes: Vec<&str> = caller.scopes().into_iter().flatten().collect();
+        let scopes: Vec<&str> = caller
+            .scopes()
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
         format!(
             "{} of {} may {}",
             caller.subject(),
@@ -148,16 +160,34 @@ mod tests {
     use super::*;
 
     async fn client(tenant: &str, scopes: &[&str]) -> Client {
-        let caller = caller("ada").tenant(tenant).scopes(scopes.iter().copied()).build();
-        Client::connect_as(&server().build().unwrap(), caller).await.unwrap()
+        let caller = caller("ada")
+            .tenant(tenant)
+            .scopes(scopes.iter().copied())
+            .build();
+        Client::connect_as(&server().build().unwrap(), caller)
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
     async fn tenants_do_not_see_each_other() {
         let ada = client("tenant_a", &[]).await;
-        let own = ada.call_tool("fetch_tenant_document", json!({"document_id": "doc_in_tenant_a"})).await;
-        assert_eq!(own.unwrap().data::<Document>().unwrap().tenant_id, "tenant_a");
-        let other = ada.call_tool("fetch_tenant_document", json!({"document_id": "doc_in_tenant_b"})).await;
+        let own = ada
+            .call_tool(
+                "fetch_tenant_document",
+                json!({"document_id": "doc_in_tenant_a"}),
+            )
+            .await;
+        assert_eq!(
+            own.unwrap().data::<Document>().unwrap().tenant_id,
+            "tenant_a"
+        );
+        let other = ada
+            .call_tool(
+                "fetch_tenant_document",
+                json!({"document_id": "doc_in_tenant_b"}),
+            )
+            .await;
         assert!(other.unwrap_err().message().contains("Access denied"));
     }
 
@@ -165,13 +195,25 @@ mod tests {
     async fn scopes_are_checked() {
         let write = |classification| json!({"title": "Title", "classification": classification});
         let reader = client("tenant_a", &["read:documents"]).await;
-        let refused = reader.call_tool("create_secure_document", write("public")).await.unwrap_err();
+        let refused = reader
+            .call_tool("create_secure_document", write("public"))
+            .await
+            .unwrap_err();
         assert_eq!(refused.message(), "Permission denied");
         let writer = client("tenant_a", &["write:documents"]).await;
-        writer.call_tool("create_secure_document", write("internal")).await.unwrap();
-        let refused = writer.call_tool("create_secure_document", write("secret")).await.unwrap_err();
+        writer
+            .call_tool("create_secure_document", write("internal"))
+            .await
+            .unwrap();
+        let refused = writer
+            .call_tool("create_secure_document", write("secret"))
+            .await
+            .unwrap_err();
         assert_eq!(refused.message(), "Requires 'write:classified' scope");
-        let unfit = writer.call_tool("create_secure_document", write("cosmic")).await.unwrap_err();
+        let unfit = writer
+            .call_tool("create_secure_document", write("cosmic"))
+            .await
+            .unwrap_err();
         assert!(unfit.message().contains("classification"), "{unfit}");
     }
 }

@@ -39,7 +39,9 @@ mod tests {
     use super::*;
 
     async fn refusal(mask: bool, tool: &str, arguments: serde_json::Value) -> String {
-        let client = Client::connect(&server(mask).build().unwrap()).await.unwrap();
+        let client = Client::connect(&server(mask).build().unwrap())
+            .await
+            .unwrap();
         let refused = client.call_tool(tool, arguments).await.unwrap_err();
         refused.message().to_owned()
     }
@@ -47,7 +49,10 @@ mod tests {
     #[tokio::test]
     async fn tool_errors_are_shown_and_others_are_masked() {
         let zero = json!({"a": 1, "b": 0});
-        assert_eq!(refusal(true, "divide", zero).await, "Division by zero not allowed");
+        assert_eq!(
+            refusal(true, "divide", zero).await,
+            "Division by zero not allowed"
+        );
         let masked = refusal(true, "read_setting", json!({})).await;
         assert!(!masked.contains("os error"), "{masked}");
         let shown = refusal(false, "read_setting", json!({})).await;

@@ -39,14 +39,17 @@ impl Weather {
                     self.known().insert(city, weather.clone());
                     return weather;
                 }
-                Err(error) => ctx.warning(format!("{name} weather API failed: {error}")).await,
+                Err(error) => {
+                    ctx.warning(format!("{name} weather API failed: {error}"))
+                        .await
+                }
             }
         }
         match self.known().get(&city) {
             Some(last) => format!("{last} (cached data - may be outdated)"),
-            None => format!(
-                "Weather data temporarily unavailable for {city}. Please try again later."
-            ),
+            None => {
+                format!("Weather data temporarily unavailable for {city}. Please try again later.")
+            }
         }
     }
 }
@@ -79,7 +82,9 @@ mod tests {
     use super::*;
 
     async fn told(weather: Weather) -> String {
-        let client = Client::connect(&server(weather).build().unwrap()).await.unwrap();
+        let client = Client::connect(&server(weather).build().unwrap())
+            .await
+            .unwrap();
         let london = json!({"city": "London"});
         let told = client.call_tool("weather_with_fallback", london).await;
         told.unwrap().text().to_owned()
@@ -90,8 +95,14 @@ mod tests {
         assert_eq!(told(Weather::new(true, true)).await, "22 °C in London");
         assert_eq!(told(Weather::new(false, true)).await, "22 °C in London");
         let known = Weather::new(false, false);
-        known.known().insert("London".to_owned(), "20 °C".to_owned());
+        known
+            .known()
+            .insert("London".to_owned(), "20 °C".to_owned());
         assert_eq!(told(known).await, "20 °C (cached data - may be outdated)");
-        assert!(told(Weather::new(false, false)).await.contains("try again later"));
+        assert!(
+            told(Weather::new(false, false))
+                .await
+                .contains("try again later")
+        );
     }
 }

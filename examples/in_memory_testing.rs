@@ -40,20 +40,29 @@ mod tests {
     async fn adds() {
         let client = client().await;
         for (a, b, expected) in [(1, 2, 3), (0, 0, 0), (-5, 5, 0), (100, 200, 300)] {
-            let sum = client.call_tool("add", json!({"a": a, "b": b})).await.unwrap();
+            let sum = client
+                .call_tool("add", json!({"a": a, "b": b}))
+                .await
+                .unwrap();
             assert_eq!(sum.data::<i64>().unwrap(), expected);
         }
     }
 
     #[tokio::test]
     async fn refuses_to_divide_by_zero() {
-        let refused = client().await.call_tool("divide", json!({"a": 10, "b": 0})).await;
+        let refused = client()
+            .await
+            .call_tool("divide", json!({"a": 10, "b": 0}))
+            .await;
         assert_eq!(refused.unwrap_err().message(), "Division by zero");
     }
 
     #[tokio::test]
     async fn names_the_argument_that_is_wrong() {
-        let refused = client().await.call_tool("add", json!({"a": "five", "b": 3})).await;
+        let refused = client()
+            .await
+            .call_tool("add", json!({"a": "five", "b": 3}))
+            .await;
         assert!(refused.unwrap_err().message().contains("`a`"));
     }
 }

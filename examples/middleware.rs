@@ -20,7 +20,7 @@ struct ApiKeyMiddleware {
 
 impl Middleware for ApiKeyMiddleware {
     async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
-        let headers = context.fastmcp_context.headers();
+        let headers = context.fastmcp_context().headers();
         let provided = headers.get("x-api-key");
         if !headers.is_empty() && provided.is_none_or(|key| key != self.api_key) {
             return Err(Error::forbidden("Invalid API key"));
@@ -42,7 +42,11 @@ impl Middleware for CountingMiddleware {
         next: Next<'_, CallTool>,
     ) -> Result<Outcome<CallToolResult>> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if context.message.component().is_some_and(|tool| tool.tags().contains("private")) {
+        if context
+            .message
+            .component()
+            .is_some_and(|tool| tool.tags().contains("private"))
+        {
             return Err(Error::tool("Access denied: private tool"));
         }
         next.run(context).await
@@ -64,10 +68,16 @@ async fn secret_data() -> &'static str {
 fn server() -> FastMcp {
     FastMcp::new("Protected")
         // The first is the outermost: who may come in, then what went wrong, then how often and how long.
-        .middleware(ApiKeyMiddleware { api_key: "secret-key" })
+        .middleware(ApiKeyMiddleware {
+            api_key: "secret-key",
+        })
         .middleware(ErrorHandlingMiddleware::new())
         .middleware(RateLimitingMiddleware::new(10.0).burst_capacity(20))
-        .middleware(RetryMiddleware::new().max_retries(3).base_delay(Duration::from_millis(100)))
+        .middleware(
+            RetryMiddleware::new()
+                .max_retries(3)
+                .base_delay(Duration::from_millis(100)),
+        )
         .middleware(TimingMiddleware::new())
         .middleware(StructuredLoggingMiddleware::new())
         .middleware(CountingMiddleware::default())
@@ -96,7 +106,10 @@ mod tests {
             .tool(get_data);
         let client = Client::connect(&server.build().unwrap()).await.unwrap();
         for _ in 0..2 {
-            client.call_tool("get_data", json!({"query": "x"})).await.unwrap();
+            client
+                .call_tool("get_data", json!({"query": "x"}))
+                .await
+                .unwrap();
         }
         assert_eq!(counting.calls.load(Ordering::Relaxed), 2);
     }
@@ -104,7 +117,10 @@ mod tests {
     #[tokio::test]
     async fn a_layer_may_refuse_by_the_tags_of_a_tool() {
         let client = Client::connect(&server().build().unwrap()).await.unwrap();
-        let refused = client.call_tool("secret_data", json!({})).await.unwrap_err();
+        let refused = client
+            .call_tool("secret_data", json!({}))
+            .await
+            .unwrap_err();
         assert_eq!(refused.message(), "Access denied: private tool");
     }
 }

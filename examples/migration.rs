@@ -71,7 +71,7 @@ fn server() -> FastMcp {
 async fn main() -> Result<()> {
     let server = server();
     let server = match std::env::var("ENABLE_EXPERIMENTAL") {
-        Ok(_) => server.feature("experimental"),
+        Ok(_) => server.enable_feature("experimental"),
         Err(_) => server,
     };
     server.run().await
@@ -91,19 +91,32 @@ mod tests {
     async fn features_are_hidden_until_they_are_wanted() {
         let name = "experimental_feature".to_owned();
         assert!(!names(server()).await.contains(&name));
-        assert!(names(server().feature("experimental")).await.contains(&name));
+        assert!(
+            names(server().enable_feature("experimental"))
+                .await
+                .contains(&name)
+        );
     }
 
     #[tokio::test]
     async fn old_and_new_are_both_served() {
         let client = Client::connect(&server().build().unwrap()).await.unwrap();
-        let old = client.call_tool("old_tool", json!({"param": "x"})).await.unwrap();
+        let old = client
+            .call_tool("old_tool", json!({"param": "x"}))
+            .await
+            .unwrap();
         assert_eq!(old.text(), "New: x");
         for data in [json!("a"), json!({"value": "a"})] {
-            let told = client.call_tool("compatible", json!({"data": data})).await.unwrap();
+            let told = client
+                .call_tool("compatible", json!({"data": data}))
+                .await
+                .unwrap();
             assert_eq!(told.text(), "A");
         }
-        let current = client.call_tool("process_data", json!({"data": "a"})).await.unwrap();
+        let current = client
+            .call_tool("process_data", json!({"data": "a"}))
+            .await
+            .unwrap();
         assert_eq!(current.text(), "A with 0 options");
         let tools = client.list_tools().await.unwrap();
         let old = tools.iter().find(|tool| tool.name == "old_tool").unwrap();

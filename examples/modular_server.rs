@@ -19,7 +19,11 @@ mod auth_tools {
     /// Signs a user in.
     #[tool]
     async fn login(request: LoginRequest) -> String {
-        let kept = if request.remember_me { ", and is remembered" } else { "" };
+        let kept = if request.remember_me {
+            ", and is remembered"
+        } else {
+            ""
+        };
         format!("User {} logged in{kept}", request.username)
     }
 
@@ -74,13 +78,20 @@ mod tests {
 
     #[tokio::test]
     async fn every_module_is_there() {
-        let client = Client::connect(&create_server().build().unwrap()).await.unwrap();
+        let client = Client::connect(&create_server().build().unwrap())
+            .await
+            .unwrap();
         let request = json!({"request": {"username": "ada", "password": "x"}});
         let told = client.call_tool("login", request).await.unwrap();
         assert_eq!(told.text(), "User ada logged in");
-        let words = client.call_tool("count_words", json!({"text": "one two"})).await;
+        let words = client
+            .call_tool("count_words", json!({"text": "one two"}))
+            .await;
         assert_eq!(words.unwrap().data::<usize>().unwrap(), 2);
-        let user = client.read_resource("resource://current-user").await.unwrap();
+        let user = client
+            .read_resource("resource://current-user")
+            .await
+            .unwrap();
         assert_eq!(user.contents.len(), 1);
     }
 }

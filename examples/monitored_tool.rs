@@ -36,9 +36,14 @@ mod tests {
     #[tokio::test]
     async fn calls_are_counted() {
         let metrics = Arc::new(MetricsMiddleware::new());
-        let client = Client::connect(&server(&metrics).build().unwrap()).await.unwrap();
+        let client = Client::connect(&server(&metrics).build().unwrap())
+            .await
+            .unwrap();
         for _ in 0..3 {
-            client.call_tool("monitored_tool", json!({"data": "x"})).await.unwrap();
+            client
+                .call_tool("monitored_tool", json!({"data": "x"}))
+                .await
+                .unwrap();
         }
         assert_eq!(metrics.calls("monitored_tool"), 3);
         assert!(metrics.encode().contains("mcp_tool_calls_total"));

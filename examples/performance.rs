@@ -16,7 +16,10 @@ async fn fetch_source(source: String) -> (String, String) {
 /// Fetches several sources at once.
 #[tool(read_only)]
 async fn fetch_multiple_sources(sources: Vec<String>) -> BTreeMap<String, String> {
-    join_all(sources.into_iter().map(fetch_source)).await.into_iter().collect()
+    join_all(sources.into_iter().map(fetch_source))
+        .await
+        .into_iter()
+        .collect()
 }
 
 /// A dataset that is named instead of sent.
@@ -57,8 +60,8 @@ async fn expensive_query(of: String) -> String {
     format!("{of}: {}", of.len())
 }
 
-fn server() -> Result<(FastMcp, ResponseCachingMiddleware)> {
-    let caching = ResponseCachingMiddleware::new()?.call_tool_settings(
+fn server() -> (FastMcp, ResponseCachingMiddleware) {
+    let caching = ResponseCachingMiddleware::new().call_tool_settings(
         CallToolSettings::default()
             .ttl(Duration::from_secs(300))
             .included_tools(["expensive_query"]),
@@ -70,12 +73,12 @@ fn server() -> Result<(FastMcp, ResponseCachingMiddleware)> {
         .tool(list_items)
         .tool(expensive_query)
         .resource(large_dataset);
-    Ok((server, caching))
+    (server, caching)
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    server()?.0.run().await
+    server().0.run().await
 }
 
 #[cfg(test)]
@@ -84,10 +87,13 @@ mod tests {
 
     #[tokio::test]
     async fn pages_follow_each_other() {
-        let client = Client::connect(&server().unwrap().0.build().unwrap()).await.unwrap();
+        let client = Client::connect(&server().0.build().unwrap()).await.unwrap();
         let mut seen = 0;
         for page in 1..=3 {
-            let told = client.call_tool("list_items", json!({"page": page})).await.unwrap();
+            let told = client
+                .call_tool("list_items", json!({"page": page}))
+                .await
+                .unwrap();
             let told: Page = told.data().unwrap();
             seen += told.items.len();
             assert_eq!(told.has_more, page < 3);
@@ -97,12 +103,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_answer_comes_from_the_cache() {
-        let (server, caching) = server().unwrap();
+        let (server, caching) = server();
         let client = Client::connect(&server.build().unwrap()).await.unwrap();
         for _ in 0..2 {
-            client.call_tool("expensive_query", json!({"of": "x"})).await.unwrap();
+            client
+                .call_tool("expensive_query", json!({"of": "x"}))
+                .await
+                .unwrap();
         }
         let statistics = caching.statistics();
-        assert_eq!((statistics.call_tool.hits, statistics.call_tool.misses), (1, 1));
+        assert_eq!(
+            (statistics.call_tool.hits, statistics.call_tool.misses),
+            (1, 1)
+        );
     }
 }

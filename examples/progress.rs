@@ -23,7 +23,8 @@ async fn process_large_dataset(items: Vec<String>, ctx: Context) -> Result<Proce
         total_length += item.len();
         if done % every == 0 || done == total {
             let told = format!("Processed {done}/{total} items");
-            ctx.report_progress(done as f64, Some(total as f64), Some(&told)).await;
+            ctx.report_progress(done as f64, Some(total as f64), Some(&told))
+                .await;
         }
     }
     ctx.info("Processing complete").await;
@@ -38,7 +39,8 @@ async fn process_large_dataset(items: Vec<String>, ctx: Context) -> Result<Proce
 async fn multi_stage_operation(ctx: Context) -> &'static str {
     const STAGES: [&str; 4] = ["Download", "Extract", "Transform", "Load"];
     for (number, stage) in (0_u8..).zip(STAGES) {
-        ctx.info(format!("Stage {}/{}: {stage}", number + 1, STAGES.len())).await;
+        ctx.info(format!("Stage {}/{}: {stage}", number + 1, STAGES.len()))
+            .await;
         let whole = f64::from(number + 1) * 100.0 / STAGES.len() as f64;
         ctx.report_progress(whole, Some(100.0), Some(stage)).await;
     }
@@ -72,7 +74,9 @@ mod tests {
             .await
             .unwrap();
         let items: Vec<_> = (0..20).map(|n| format!("item {n}")).collect();
-        let done = client.call_tool("process_large_dataset", json!({"items": items})).await;
+        let done = client
+            .call_tool("process_large_dataset", json!({"items": items}))
+            .await;
         assert_eq!(done.unwrap().data::<Processed>().unwrap().processed, 20);
         let told = told.lock().unwrap();
         assert_eq!(told.len(), 10);

@@ -44,16 +44,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_told_when_it_is_too_much_and_others_are_not() {
         let server = server().build().unwrap();
-        let ada = Client::connect_as(&server, caller("ada").build()).await.unwrap();
+        let ada = Client::connect_as(&server, caller("ada").build())
+            .await
+            .unwrap();
         let ask = json!({"query": "x"});
         for _ in 0..10 {
-            ada.call_tool("rate_limited_api_call", ask.clone()).await.unwrap();
+            ada.call_tool("rate_limited_api_call", ask.clone())
+                .await
+                .unwrap();
         }
-        let refused = ada.call_tool("rate_limited_api_call", ask.clone()).await.unwrap_err();
-        assert!(refused.message().contains("Rate limit exceeded"), "{refused}");
+        let refused = ada
+            .call_tool("rate_limited_api_call", ask.clone())
+            .await
+            .unwrap_err();
+        assert!(
+            refused.message().contains("Rate limit exceeded"),
+            "{refused}"
+        );
         ada.call_tool("cheap_call", json!({})).await.unwrap();
-        let grace = Client::connect_as(&server, caller("grace").build()).await.unwrap();
-        grace.call_tool("rate_limited_api_call", ask.clone()).await.unwrap();
+        let grace = Client::connect_as(&server, caller("grace").build())
+            .await
+            .unwrap();
+        grace
+            .call_tool("rate_limited_api_call", ask.clone())
+            .await
+            .unwrap();
         tokio::time::advance(Duration::from_secs(61)).await;
         ada.call_tool("rate_limited_api_call", ask).await.unwrap();
     }

@@ -30,7 +30,9 @@ async fn search(
     query: String,
     #[arg(min = 1, max = 100, default = 10)] limit: u32,
 ) -> Vec<String> {
-    (1..=limit.min(3)).map(|n| format!("result {n} for {query}")).collect()
+    (1..=limit.min(3))
+        .map(|n| format!("result {n} for {query}"))
+        .collect()
 }
 
 /// Sends a message.
@@ -39,11 +41,16 @@ async fn secure_send_message(
     #[arg(min_length = 1, max_length = 1000, check = plain_text)] message: String,
     #[arg(pattern = r"^[a-zA-Z0-9_.-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$")] recipient: String,
 ) -> String {
-    format!("{} characters sent securely to {recipient}", message.chars().count())
+    format!(
+        "{} characters sent securely to {recipient}",
+        message.chars().count()
+    )
 }
 
 fn server() -> FastMcp {
-    FastMcp::new("Careful").tool(search).tool(secure_send_message)
+    FastMcp::new("Careful")
+        .tool(search)
+        .tool(secure_send_message)
 }
 
 #[tokio::main]
@@ -59,7 +66,11 @@ mod tests {
     async fn what_is_unfit_is_refused_by_its_name() {
         let client = Client::connect(&server().build().unwrap()).await.unwrap();
         let cases = [
-            ("search", json!({"query": "x; DROP TABLE y"}), "dangerous pattern"),
+            (
+                "search",
+                json!({"query": "x; DROP TABLE y"}),
+                "dangerous pattern",
+            ),
             ("search", json!({"query": ""}), "`query`"),
             ("search", json!({"query": "x", "limit": 101}), "`limit`"),
             (
@@ -77,7 +88,10 @@ mod tests {
             let refused = client.call_tool(tool, arguments).await.unwrap_err();
             assert!(refused.message().contains(expected), "{refused}");
         }
-        let found = client.call_tool("search", json!({"query": "rust"})).await.unwrap();
+        let found = client
+            .call_tool("search", json!({"query": "rust"}))
+            .await
+            .unwrap();
         assert_eq!(found.data::<Vec<String>>().unwrap().len(), 3);
     }
 }

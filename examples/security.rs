@@ -86,22 +86,33 @@ mod tests {
 
     async fn client(role: &str) -> Client {
         let caller = caller("ada").roles([role]).scopes(["customers"]).build();
-        Client::connect_as(&server().build().unwrap(), caller).await.unwrap()
+        Client::connect_as(&server().build().unwrap(), caller)
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
     async fn roles_decide_who_sees_and_calls_what() {
         let reader = client("reader").await;
         assert_eq!(reader.list_tools().await.unwrap().len(), 1);
-        reader.call_tool("delete_customer", json!({"name": "x"})).await.unwrap_err();
+        reader
+            .call_tool("delete_customer", json!({"name": "x"}))
+            .await
+            .unwrap_err();
         let admin = client("admin").await;
         assert_eq!(admin.list_tools().await.unwrap().len(), 2);
-        admin.call_tool("delete_customer", json!({"name": "x"})).await.unwrap();
+        admin
+            .call_tool("delete_customer", json!({"name": "x"}))
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn secrets_do_not_leave() {
-        let told = client("reader").await.call_tool("read_customer", json!({"name": "acme"})).await;
+        let told = client("reader")
+            .await
+            .call_tool("read_customer", json!({"name": "acme"}))
+            .await;
         let told = told.unwrap().structured_content().unwrap();
         assert_eq!(told, json!({"name": "acme", "api_key": "[REDACTED]"}));
     }

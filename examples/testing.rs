@@ -36,7 +36,9 @@ async fn add(a: i64, b: i64) -> i64 {
 }
 
 fn server(source: impl Source) -> FastMcp {
-    FastMcp::new("TestServer").tool(add).tools(Weather(Box::new(source)))
+    FastMcp::new("TestServer")
+        .tool(add)
+        .tools(Weather(Box::new(source)))
 }
 
 #[tokio::main]
@@ -61,8 +63,13 @@ mod tests {
     #[tokio::test]
     async fn a_dependency_is_handed_in() {
         let server = server(AlwaysWarm).build().unwrap();
-        let (client, recorder) = testing::connect(&server, testing::caller("ada").build()).await.unwrap();
-        let told = client.call_tool("fetch_weather", json!({"city": "London"})).await.unwrap();
+        let (client, recorder) = testing::connect(&server, testing::caller("ada").build())
+            .await
+            .unwrap();
+        let told = client
+            .call_tool("fetch_weather", json!({"city": "London"}))
+            .await
+            .unwrap();
         assert_eq!(told.data::<i32>().unwrap(), 22);
         let said = recorder.until("notifications/message", 1).await.unwrap();
         assert_eq!(said[0].params["data"], "asking for London");
@@ -70,7 +77,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_lists_of_a_server_are_a_text_that_stays() {
-        let client = Client::connect(&server(Thermometer).build().unwrap()).await.unwrap();
+        let client = Client::connect(&server(Thermometer).build().unwrap())
+            .await
+            .unwrap();
         let lists = testing::snapshot(&client).await.unwrap();
         assert!(lists.contains("Adds two numbers.") && lists.contains("fetch_weather"));
     }

@@ -101,10 +101,24 @@ impl Argument {
             let function = format_ident!("__default_{}", field);
             let path = function.to_string();
             attributes.push(syn::parse_quote!(#[serde(default = #path)]));
-            functions.extend(quote!(fn #function() -> #ty { #default.into() }));
+            // A whole number could be converted from several types, of which the compiler would choose `i32`.
+            let made = if is_whole(ty) {
+                quote!(#default)
+            } else {
+                quote!(#default.into())
+            };
+            functions.extend(quote!(fn #function() -> #ty { #made }));
         }
         (attributes, functions)
     }
+}
+
+/// Whether a type is one of the whole numbers.
+fn is_whole(ty: &Type) -> bool {
+    const WHOLE: [&str; 12] = [
+        "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
+    ];
+    matches!(ty, Type::Path(path) if WHOLE.iter().any(|name| path.path.is_ident(name)))
 }
 
 fn value(meta: &ParseNestedMeta<'_>) -> Result<Expr> {

@@ -29,7 +29,11 @@ async fn start(program: &str) -> (Child, String) {
 async fn tokens_decide_what_is_seen() {
     let (_child, url) = start(env!("CARGO_BIN_EXE_security")).await;
     let shown = async |token: &str| {
-        let client = Client::builder().bearer(token).unwrap().connect_url(&url).await?;
+        let client = Client::builder()
+            .bearer(token)
+            .unwrap()
+            .connect_url(&url)
+            .await?;
         Ok::<_, Error>(client.list_tools().await?.len())
     };
     assert_eq!(shown("service-a-0123456789abcdef").await.unwrap(), 1);

@@ -7,7 +7,11 @@ const NO_ARGUMENTS: [&str; 0] = [];
 /// The built example of that name, and the tools that it shows.
 macro_rules! example {
     ($name:literal, $tools:expr) => {
-        ($name, env!(concat!("CARGO_BIN_EXE_", $name)), $tools.as_slice())
+        (
+            $name,
+            env!(concat!("CARGO_BIN_EXE_", $name)),
+            $tools.as_slice(),
+        )
     };
 }
 
@@ -17,16 +21,35 @@ async fn each_starts_and_shows_what_it_has() {
         example!("quickstart", ["add"]),
         example!("in_memory_testing", ["add", "divide"]),
         example!("middleware", ["get_data", "secret_data"]),
-        example!("composition", ["db_query", "health_check", "weather_get_forecast"]),
-        example!("context_state", ["admin_operation", "check_permission", "get_user_profile"]),
+        example!(
+            "composition",
+            ["db_query", "health_check", "weather_get_forecast"]
+        ),
+        example!(
+            "context_state",
+            ["admin_operation", "check_permission", "get_user_profile"]
+        ),
         example!("error_handling", ["divide", "read_setting"]),
         example!("connection_pool", ["query_database"]),
-        example!("progress", ["multi_stage_operation", "process_large_dataset"]),
+        example!(
+            "progress",
+            ["multi_stage_operation", "process_large_dataset"]
+        ),
         example!("testing", ["add", "fetch_weather"]),
-        example!("performance", ["expensive_query", "fetch_multiple_sources", "list_items"]),
+        example!(
+            "performance",
+            ["expensive_query", "fetch_multiple_sources", "list_items"]
+        ),
         example!(
             "migration",
-            ["compatible", "new_tool", "old_tool", "process_data", "process_data_v1", "process_data_v2"]
+            [
+                "compatible",
+                "new_tool",
+                "old_tool",
+                "process_data",
+                "process_data_v1",
+                "process_data_v2"
+            ]
         ),
         example!("modular_server", ["count_words", "login", "logout"]),
         example!("graceful_degradation", ["weather_with_fallback"]),
@@ -49,7 +72,13 @@ async fn each_starts_and_shows_what_it_has() {
             .connect_command(&StdioWireConfig::new(*program, NO_ARGUMENTS))
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut shown: Vec<_> = client.list_tools().await.unwrap().into_iter().map(|t| t.name).collect();
+        let mut shown: Vec<_> = client
+            .list_tools()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|t| t.name)
+            .collect();
         shown.sort_unstable();
         assert_eq!(shown, *tools, "{name}");
         client.close().await;
@@ -60,10 +89,25 @@ async fn each_starts_and_shows_what_it_has() {
 async fn the_first_one_does_what_the_page_says() {
     let command = StdioWireConfig::new(env!("CARGO_BIN_EXE_quickstart"), NO_ARGUMENTS);
     let client = Client::builder().connect_command(&command).await.unwrap();
-    let sum = client.call_tool("add", json!({"a": 5, "b": 3})).await.unwrap();
+    let sum = client
+        .call_tool("add", json!({"a": 5, "b": 3}))
+        .await
+        .unwrap();
     assert_eq!(sum.data::<i64>().unwrap(), 8);
     let greeting = client.read_resource("greeting://Ada").await.unwrap();
-    assert_eq!(serde_json::to_value(&greeting.contents[0]).unwrap()["text"], "Hello, Ada!");
-    let prompt = client.get_prompt("greet_user", json!({"name": "Ada"})).await.unwrap();
-    assert!(prompt.messages[0].content.as_text().unwrap().contains("friendly"));
+    assert_eq!(
+        serde_json::to_value(&greeting.contents[0]).unwrap()["text"],
+        "Hello, Ada!"
+    );
+    let prompt = client
+        .get_prompt("greet_user", json!({"name": "Ada"}))
+        .await
+        .unwrap();
+    assert!(
+        prompt.messages[0]
+            .content
+            .as_text()
+            .unwrap()
+            .contains("friendly")
+    );
 }

@@ -38,20 +38,6 @@ impl Context {
         )))
     }
 
-    /// Whether a call of the own server is under way in this request.
-    pub(crate) fn is_nested(&self) -> bool {
-        let rare = self.0.rare.get();
-        rare.is_some_and(|rare| rare.nested.load(Ordering::Relaxed) > 0)
-    }
-
-    /// Begins the round again, for a call that is made once more: what it asked, it may ask again. Within
-    /// a handler's own call nothing is forgotten, since the handler asks too.
-    pub(crate) fn restart(&self) {
-        if !self.is_nested() {
-            self.asking().replay().restart();
-        }
-    }
-
     /// Sets `key` for the rest of this request.
     ///
     /// # Errors
