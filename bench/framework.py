@@ -88,10 +88,10 @@ def report(calls, counted, starts, loads, options):
     took, ran, resident = ([one[at] for one in starts] for at in range(3))
     wall = statistics.median(took)
     yield "## Within the process, and at the start"
+    rounds = f"{options.rounds} interleaved rounds of {options.calls:,} calls, " if calls else ""
     yield (
-        f"{harness.setting(loads)}\nRepeat with `bench/framework.py --profile {options.profile}`: "
-        f"{options.rounds} interleaved rounds of {options.calls:,} calls, {options.starts} starts, profile "
-        f"`{options.profile}`; medians, and the least of all."
+        f"{harness.setting(loads)}\nRepeat with `bench/framework.py --profile {options.profile}`: {rounds}"
+        f"{options.starts} starts; medians, and the least of all."
     )
     targets = []
     if calls:
