@@ -210,9 +210,10 @@ impl Sources {
             .filter_map(|source| source.linked.as_ref())
     }
 
-    /// Whether components may come that are not there yet.
+    /// Whether components may come that are not there yet: there is a source beside the server's own, or was
+    /// one, and clients know the lists already.
     pub(crate) const fn is_open(&self) -> bool {
-        !self.others.is_empty()
+        self.last > 0
     }
 
     /// What the server shows: its own components first, then those of the other sources in the order in

@@ -604,7 +604,13 @@ async fn tools_are_searched_and_called_by_two_tools_in_place_of_a_list() {
     }
     assert!(call("job", json!({})).await.contains("as a task alone"));
     assert_eq!(said(&client, "list_files", json!({})).await, "files");
+}
 
+#[tokio::test]
+async fn what_can_be_found_is_what_there_is_now_and_queries_are_bounded() {
+    let server = catalog().transform(ToolSearch::bm25()).build().unwrap();
+    let nobody = testing::caller("ada").build();
+    let client = Client::connect_as(&server, nobody).await.unwrap();
     server.disable(Filter::new().name("email_status")).unwrap();
     assert_eq!(
         found(&client, json!({"query": "email"})).await,
@@ -614,7 +620,7 @@ async fn tools_are_searched_and_called_by_two_tools_in_place_of_a_list() {
         .add_tool(says("fax", "beep").description("Sends a fax."))
         .unwrap();
     assert_eq!(found(&client, json!({"query": "fax"})).await, ["fax"]);
-    assert_eq!(tools(&client).await.len(), 3);
+    assert_eq!(tools(&client).await.len(), 2);
     for (arguments, named) in [
         (json!({"query": "x".repeat(1_001)}), "`query`"),
         (json!({"words": "x"}), "`query`"),
