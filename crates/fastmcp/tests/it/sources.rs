@@ -61,7 +61,7 @@ async fn files_and_folders_are_read_when_they_are_asked_for() {
     std::os::unix::fs::symlink("/etc/hostname", at("outside")).unwrap();
     let server = FastMcp::new("files")
         .resource(FileResource::new("docs://readme", at("readme.md")))
-        .tools(DirectoryResource::new("files://root", folder.path()).recursive())
+        .tools(DirectoryResource::new("files://docs", folder.path()).recursive())
         .build()
         .unwrap();
     let client = Client::connect(&server).await.unwrap();
@@ -71,7 +71,7 @@ async fn files_and_folders_are_read_when_they_are_asked_for() {
     );
     std::fs::write(at("readme.md"), "# Ho").unwrap();
     assert_eq!(read(&client, "docs://readme").await["text"], "# Ho");
-    let listed = read(&client, "files://root").await;
+    let listed = read(&client, "files://docs").await;
     let listed: Vec<Value> = serde_json::from_str(listed["text"].as_str().unwrap()).unwrap();
     let paths: Vec<_> = listed.iter().map(|l| l["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["readme.md", "sub", "sub/raw.bin"]);
@@ -80,15 +80,15 @@ async fn files_and_folders_are_read_when_they_are_asked_for() {
         json!({"path": "readme.md", "kind": "file", "size": 4, "mime_type": "text/markdown"})
     );
     assert_eq!(
-        read(&client, "files://root/sub/raw.bin").await,
-        json!({"uri": "files://root/sub/raw.bin", "mimeType": "application/octet-stream", "blob": "/w=="})
+        read(&client, "files://docs/sub/raw.bin").await,
+        json!({"uri": "files://docs/sub/raw.bin", "mimeType": "application/octet-stream", "blob": "/w=="})
     );
     for outside in [
-        "files://root/outside",
-        "files://root/nope.md",
-        "files://root/..%2f..%2fetc%2fpasswd",
-        "files://root/sub/../../x",
-        "files://root/%2fetc%2fpasswd",
+        "files://docs/outside",
+        "files://docs/nope.md",
+        "files://docs/..%2f..%2fetc%2fpasswd",
+        "files://docs/sub/../../x",
+        "files://docs/%2fetc%2fpasswd",
     ] {
         let error = client.read_resource(outside).await;
         assert!(error.is_err(), "{outside}: {error:?}");
