@@ -1,8 +1,11 @@
 //! Those that serve HTTP.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use fastmcp::prelude::*;
+use fastmcp::{
+    guard::http::{Config, UrlFetcher},
+    prelude::*,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -39,4 +42,41 @@ async fn tokens_decide_what_is_seen() {
     assert_eq!(shown("service-a-0123456789abcdef").await.unwrap(), 1);
     assert_eq!(shown("service-b-0123456789abcdef").await.unwrap(), 2);
     assert!(shown("nobody-0123456789abcdef").await.is_err());
+}
+
+#[tokio::test]
+async fn a_production_server_says_how_it_is() {
+    // Free a moment ago; it is told a port, as a deployment tells it one.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let _child = Command::new(env!("CARGO_BIN_EXE_production_server"))
+        .envs([("TRANSPORT", "http"), ("PORT", &address.port().to_string())])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let at = |path: &str| format!("http://{address}{path}").parse().unwrap();
+    let fetcher = UrlFetcher::new(&Config::upstream(&at("/")).unwrap()).unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    let health = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            looks.tick().await;
+            if let Ok(answer) = fetcher.get(&at("/health")).await {
+                return answer;
+            }
+        }
+    });
+    assert_eq!(health.await.unwrap().status, 200);
+    assert_eq!(fetcher.get(&at("/ready")).await.unwrap().status, 200);
+    let client = Client::builder()
+        .connect_url(at("/mcp").as_str())
+        .await
+        .unwrap();
+    client.call_tool("health_check", json!({})).await.unwrap();
+    let metrics = fetcher.get(&at("/metrics")).await.unwrap();
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(
+        metrics.contains("mcp_tool_calls_total{tool_name=\"health_check\"} 1"),
+        "{metrics}"
+    );
 }

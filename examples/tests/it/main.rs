@@ -18,6 +18,10 @@ macro_rules! examples {
 }
 
 examples! {
+    configuration: "../../configuration.rs",
+    error_classification: "../../error_classification.rs",
+    timed_cache: "../../timed_cache.rs",
+    production_server: "../../production_server.rs",
     composition: "../../composition.rs",
     concurrent_calls: "../../concurrent_calls.rs",
     connection_pool: "../../connection_pool.rs",

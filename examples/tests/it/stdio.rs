@@ -57,6 +57,9 @@ async fn each_starts_and_shows_what_it_has() {
         example!("sanitised_input", ["search", "secure_send_message"]),
         example!("rate_limiting", ["cheap_call", "rate_limited_api_call"]),
         example!("monitored_tool", ["monitored_tool"]),
+        example!("configuration", ["fetch_data"]),
+        example!("error_classification", ["validate_user_input"]),
+        example!("timed_cache", []),
         example!(
             "enterprise",
             [
