@@ -74,7 +74,7 @@ pub struct ServerConfig {
     pub connection_pool_size: u32,
     /// `REQUEST_TIMEOUT`: seconds that a call over HTTP may take, 1 to a day. Default 30.
     pub request_timeout: Duration,
-    /// `API_ENDPOINT`: an address of `http:` or `https:`. Default none.
+    /// `API_ENDPOINT`: an address of `http:` or `https:` that names no user. Default none.
     pub api_endpoint: Option<Url>,
     /// `API_TIMEOUT`: seconds that a call of that may take, 1 to a day. Default 30.
     pub api_timeout: Duration,

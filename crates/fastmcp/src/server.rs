@@ -284,7 +284,9 @@ impl Door for Engine {
     fn call(self: &Arc<Self>, caller: Caller, inbound: Inbound) -> Call {
         if telemetry::is_wanted() {
             let knows = |kind, key: &str| self.registry.snapshot().knows(kind, key);
-            if let Some(about) = About::of(&inbound, knows) {
+            let introduced = session::introduced(&inbound.what);
+            let about = introduced.and_then(|all| About::of(&inbound.peer, all, knows));
+            if let Some(about) = about {
                 return telemetry::observe(about, || self.answer(caller, inbound));
             }
         }

@@ -17,7 +17,7 @@ use std::{
 
 use bytestring::ByteString;
 use fastmcp_auth::Caller;
-use fastmcp_protocol::{http::Route, meta::Peek};
+use fastmcp_protocol::{Message, ProtocolVersion, http::Route, meta::Peek};
 use fastmcp_transport::{Call, Inbound, Outlet, Peer, Reply, What};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::{Map, Value};
@@ -73,6 +73,17 @@ pub(crate) fn answer(engine: Arc<Engine>, caller: Caller, inbound: Inbound) -> C
             Box::pin(async move { legacy::listen(&engine, exchange, last_event_id).await })
         }
         What::Terminate => ready(legacy::terminate(&engine, &exchange(Arc::default()))),
+    }
+}
+
+/// A message, the revision that it is in, and what it says about itself.
+pub(crate) fn introduced(what: &What) -> Option<(&Message, Option<ProtocolVersion>, &Peek)> {
+    match what {
+        What::Message(message, Route::Modern { version, peek }) => {
+            Some((message, Some(*version), peek))
+        }
+        What::Message(message, Route::Legacy { version, peek }) => Some((message, *version, peek)),
+        What::Listen { .. } | What::Terminate => None,
     }
 }
 

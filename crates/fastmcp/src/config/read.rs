@@ -113,12 +113,15 @@ fn performance(vars: &mut Vars, config: &mut ServerConfig) {
 }
 
 fn services(vars: &mut Vars, config: &mut ServerConfig) {
-    vars.read(
-        &["API_ENDPOINT"],
-        "must be an address that begins with `http://` or `https://`",
-        address,
-        &mut config.api_endpoint,
-    );
+    if let Some(text) = vars.secret("API_ENDPOINT") {
+        config.api_endpoint = address(&text);
+        if config.api_endpoint.is_none() {
+            // What was given may have a password in it.
+            let must =
+                "must be an address that begins with `http://` or `https://` and names no user";
+            vars.problems.push(Problem::new("API_ENDPOINT", must));
+        }
+    }
     for (name, setting) in [
         ("DATABASE_URL", &mut config.database_url),
         ("REDIS_URL", &mut config.redis_url),
@@ -240,7 +243,8 @@ fn hosts(text: &str) -> Option<Vec<String>> {
     (names.len() <= MAX_HOSTS && names.iter().all(fits)).then_some(names)
 }
 
-fn address(text: &str) -> Option<Option<Url>> {
+fn address(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(Some(url))
+    let plain = url.username().is_empty() && url.password().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }

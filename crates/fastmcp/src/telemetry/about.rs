@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use fastmcp_protocol::{Message, Method, RequestId, header::SESSION_ID, http::Route};
-use fastmcp_transport::{Inbound, PeerKind, What};
+use fastmcp_protocol::{
+    Message, Method, ProtocolVersion, RequestId, header::SESSION_ID, meta::Peek,
+};
+use fastmcp_transport::{Peer, PeerKind};
 
 use super::trace::Trace;
 use crate::call::Kind;
@@ -32,20 +34,17 @@ pub(crate) struct About {
 impl About {
     /// What is known of a message before it is answered. A tool or prompt that `knows` knows not has no name
     /// here: clients could make up names without end.
-    pub(crate) fn of(inbound: &Inbound, knows: impl Fn(Kind, &str) -> bool) -> Option<Self> {
-        let What::Message(message, route) = &inbound.what else {
-            return None;
-        };
+    pub(crate) fn of(
+        peer: &Peer,
+        (message, version, peek): (&Message, Option<ProtocolVersion>, &Peek),
+        knows: impl Fn(Kind, &str) -> bool,
+    ) -> Option<Self> {
         let (method, id) = match message {
             Message::Request(request) => (&request.method, Some(&request.id)),
             Message::Notification(notification) => (&notification.method, None),
             Message::Response(_) => return None,
         };
         let parsed = Method::parse(method);
-        let (version, peek) = match route {
-            Route::Modern { version, peek } => (Some(version.as_str()), peek),
-            Route::Legacy { version, peek } => (version.map(|v| v.as_str()), peek),
-        };
         let target = peek.target.as_deref();
         let named = |of: Method, kind| {
             let known = target.filter(|name| parsed == Some(of) && knows(kind, name));
@@ -55,11 +54,11 @@ impl About {
             parsed,
             Some(Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe)
         );
-        let over_http = inbound.peer.kind == PeerKind::Http;
+        let over_http = peer.kind == PeerKind::Http;
         Some(Self {
             method: parsed.map_or(OTHER, Method::as_str),
-            version,
-            session: inbound.peer.header(SESSION_ID).map(short),
+            version: version.map(|v| v.as_str()),
+            session: peer.header(SESSION_ID).map(short),
             id: id.map(|id| match id {
                 RequestId::Number(number) => number.to_string(),
                 RequestId::String(text) => short(text),
@@ -69,7 +68,7 @@ impl About {
             resource: target.filter(|_| reads).map(short),
             transport: if over_http { "tcp" } else { "pipe" },
             protocol: over_http.then_some("http"),
-            address: inbound.peer.address.map(|address| address.ip()),
+            address: peer.address.map(|address| address.ip()),
             trace: Trace::of(&peek.meta),
         })
     }

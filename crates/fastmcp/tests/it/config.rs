@@ -96,7 +96,7 @@ fn everything_that_is_wrong_is_told_at_once_and_without_secrets() {
         ("CACHE_TTL", "five"),
         ("POOL_SIZE", "0"),
         ("REQUEST_TIMEOUT", "0"),
-        ("API_ENDPOINT", "ftp://x"),
+        ("API_ENDPOINT", "https://ada:hunter2@x"),
         ("DATABASE_URL", "hunter2"),
         ("ENABLE_AUTH", "true"),
         ("MASK_ERRORS", "perhaps"),
