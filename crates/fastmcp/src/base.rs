@@ -1,6 +1,6 @@
 //! A server as a platform runs it: settings, `/health` and `/ready`, a start and an end in peace.
 //!
-//! Source: seed 004, "Base server class with lifecycle management"; seed 002, "Production server".
+//! Source: the base components, "Base server class with lifecycle management"; the best practices, "Production server".
 
 mod ready;
 

@@ -32,19 +32,22 @@ use secrecy::SecretString;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use crate::server::{FastMcp, Transport};
+use crate::{
+    middleware::StandardSettings,
+    server::{FastMcp, Transport},
+};
 
 pub use dotenv::dotenv;
 pub use logging::{LogFormat, LogOutput, Logging};
 
-/// The ports that may be served. Source: seed 001, "Configuration Strategy".
+/// The ports that may be served. Source: the architecture document, "Configuration Strategy".
 const PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The settings of a server. Each field names its variable, or several of which the first that is set counts; an
 /// empty one counts as not set.
 ///
-/// Source: seed 001, Pattern 4 and "Configuration Strategy"; seed 002, "Configuration Management Pattern".
+/// Source: the architecture document, Pattern 4 and "Configuration Strategy"; the best practices, "Configuration Management Pattern".
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// `MCP_SERVER_NAME`, `SERVER_NAME`: 1 to 128 characters. Default `FastMCP Server`.
@@ -125,6 +128,15 @@ impl Default for ServerConfig {
             enable_experimental: false,
             mask_errors: true,
         }
+    }
+}
+
+impl From<&ServerConfig> for StandardSettings {
+    fn from(config: &ServerConfig) -> Self {
+        let mut settings = Self::default();
+        settings.rate_limit = config.rate_limit;
+        settings.cache_ttl = config.enable_caching.then_some(config.cache_ttl);
+        settings
     }
 }
 

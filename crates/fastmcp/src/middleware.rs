@@ -81,6 +81,7 @@ mod response;
 mod retry;
 mod sanitise;
 mod size;
+mod standard;
 mod state;
 mod timing;
 
@@ -112,6 +113,7 @@ pub use response::{Listed, Operation, Response, Sealed};
 pub use retry::{RetryMiddleware, is_transient};
 pub use sanitise::SanitiseMiddleware;
 pub use size::ResponseLimitingMiddleware;
+pub use standard::{StandardSettings, standard};
 pub use state::StateManagementMiddleware;
 pub use timing::{DetailedTimingMiddleware, TimingMiddleware};
 

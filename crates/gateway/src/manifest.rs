@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for ToolId {
     }
 }
 
-/// How sensitive what a tool returns is. Source: seed 000, "Security Classification".
+/// How sensitive what a tool returns is. Source: the enterprise patterns, "Security Classification".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -103,7 +103,7 @@ impl Classification {
 
 /// A tool as registered.
 ///
-/// Source: seed 003, "Create Tool Manifest"; its field names are the wire's.
+/// Source: the platform document, "Create Tool Manifest"; its field names are the wire's.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {

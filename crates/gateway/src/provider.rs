@@ -20,7 +20,7 @@ use crate::manifest::Manifest;
 
 /// Connects one external system.
 ///
-/// Source: seed 003, "Provider Interface".
+/// Source: the platform document, "Provider Interface".
 pub trait ProviderAdapter: fmt::Debug + Send + Sync + 'static {
     /// The name that manifests carry as `provider_id`.
     fn provider_id(&self) -> &str;

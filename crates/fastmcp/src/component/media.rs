@@ -117,7 +117,7 @@ macro_rules! media {
 media!(
     /// A picture.
     ///
-    /// Source: seed 001 and FastMCP, `Image`.
+    /// Source: FastMCP, `Image`.
     Image, image, "image/png"
 );
 media!(

@@ -7,7 +7,7 @@ use super::{Error, ErrorKind};
 
 /// What an error is about.
 ///
-/// Source: seed 002, "Comprehensive Error Classification".
+/// Source: the best practices, "Comprehensive Error Classification".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -92,7 +92,7 @@ impl ErrorSeverity {
 /// }
 /// ```
 ///
-/// Source: seed 002, `MCPError`. The protocol's own errors are [`RpcError`](fastmcp_protocol::RpcError).
+/// Source: the best practices, `MCPError`. The protocol's own errors are [`RpcError`](fastmcp_protocol::RpcError).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct McpError {

@@ -15,7 +15,7 @@ use crate::{
 
 /// One thing that somebody did or tried to do.
 ///
-/// Source: seed 000, "Audit Logging & Compliance".
+/// Source: the enterprise patterns, "Audit Logging & Compliance".
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct AuditRecord {
     /// What: `create`, `read`, `update`, `delete`, or what [`AuditMiddleware`] says of a call.
@@ -75,7 +75,7 @@ impl AuditRecord {
 }
 
 impl fmt::Display for AuditRecord {
-    /// As seed 000 logs it: `AUDIT: ada@acme read document:7 from 10.0.0.1 - success`.
+    /// As it is logged: `AUDIT: ada@acme read document:7 from 10.0.0.1 - success`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = match self.status {
             AuditStatus::Success => "success",

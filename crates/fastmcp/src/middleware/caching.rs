@@ -484,7 +484,7 @@ cached! {
     }
 }
 
-/// Seed 002's decorator for one resource: what is read there is kept for `ttl`.
+/// A decorator for one resource: what is read there is kept for `ttl`.
 #[must_use]
 pub fn cached_resource(ttl: Duration) -> ResponseCachingMiddleware {
     ResponseCachingMiddleware::new().read_resource_settings(ReadResourceSettings::new().ttl(ttl))

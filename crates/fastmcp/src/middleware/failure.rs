@@ -195,7 +195,7 @@ impl Middleware for ErrorHandlingMiddleware {
     }
 }
 
-/// Seed 002's decorator for one component: errors are logged, and internal ones are told without details.
+/// A decorator for one component: errors are logged, and internal ones are told without details.
 #[must_use]
 pub fn handle_mcp_error() -> ErrorHandlingMiddleware {
     ErrorHandlingMiddleware::new().mask_errors(true)

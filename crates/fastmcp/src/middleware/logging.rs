@@ -298,7 +298,7 @@ fn failed(method: &str, target: Option<&str>, duration_ms: f64, error: &Error) {
     );
 }
 
-/// Seed 002's decorator for one tool: its name, how long it took and how it went, as fields.
+/// A decorator for one tool: its name, how long it took and how it went, as fields.
 #[must_use]
 pub fn log_tool_execution() -> StructuredLoggingMiddleware {
     StructuredLoggingMiddleware::new()

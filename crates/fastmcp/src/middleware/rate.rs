@@ -391,7 +391,7 @@ impl Middleware for SlidingWindowRateLimitingMiddleware {
     }
 }
 
-/// Seed 002's decorator for one component: at most `max_requests` of each caller within `window`.
+/// A decorator for one component: at most `max_requests` of each caller within `window`.
 #[must_use]
 pub fn rate_limited(max_requests: u32, window: Duration) -> SlidingWindowRateLimitingMiddleware {
     SlidingWindowRateLimitingMiddleware::new(max_requests, window)

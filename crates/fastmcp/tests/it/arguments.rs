@@ -12,7 +12,7 @@ async fn call(client: &Client, name: &str, args: Value) -> String {
     }
 }
 
-/// The seeds' query: bounds from attributes, a check of one's own beyond them.
+/// A query: bounds from attributes, a check of one's own beyond them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 struct SearchQuery {
     #[schemars(length(min = 1, max = 500))]

@@ -48,7 +48,7 @@ async fn add(a: i64, b: i64) -> i64 {
     a + b
 }
 
-/// The seed's tool: it reads a resource of its own server, tells how far it is, and asks the model.
+/// A tool: it reads a resource of its own server, tells how far it is, and asks the model.
 #[tool]
 async fn process_file(file_uri: String, ctx: Context) -> Result<String> {
     ctx.info(format!("Processing {file_uri}")).await;

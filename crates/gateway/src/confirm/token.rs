@@ -35,7 +35,7 @@ impl TokenBytes {
 }
 
 impl Default for TokenBytes {
-    /// 24 bytes, 192 bits. Source: seed 003, `ACTION_TOKEN_BYTES=24`.
+    /// 24 bytes, 192 bits. Source: the platform document, `ACTION_TOKEN_BYTES=24`.
     fn default() -> Self {
         Self(24)
     }
