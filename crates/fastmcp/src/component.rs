@@ -6,6 +6,7 @@ mod behind;
 mod bundle;
 pub mod check;
 mod completion;
+mod icon;
 pub mod macros;
 mod mark;
 mod media;
@@ -29,7 +30,6 @@ use aws_lc_rs::digest::{SHA256, digest};
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     app::{self, ToolUi},
-    content::Icon,
     header::{MirroredParam, mirrored_params},
     prompt::Prompt,
     resource::{Resource, ResourceTemplate},
@@ -54,6 +54,7 @@ pub(crate) use behind::Behind;
 pub use bundle::{Bundle, Tools};
 pub use check::{Invalid, Valid, Validate};
 pub use completion::{Complete, CompletionOutput};
+pub(crate) use icon::check_icons;
 pub use mark::Deprecation;
 pub(crate) use mark::Marks;
 pub use media::{Audio, File, Image, IntoContent};
@@ -380,57 +381,6 @@ impl Component {
         self
     }
 
-    /// Names the values that the handler must be handed by the server.
-    #[must_use]
-    pub fn with_needs(mut self, needs: Needs) -> Self {
-        self.needs = needs;
-        self
-    }
-
-    /// The values that the handler must be handed by the server.
-    #[must_use]
-    pub const fn needs(&self) -> &Needs {
-        &self.needs
-    }
-
-    pub(crate) fn with_marks(mut self, marks: Marks) -> Self {
-        if let Some(deprecation) = marks.deprecation() {
-            self.handler = Arc::new(mark::Counted {
-                handler: self.handler.clone(),
-                deprecation: Arc::clone(&deprecation),
-                key: self.key().to_owned(),
-            });
-            self.deprecation = Some(deprecation);
-        }
-        self.feature = marks.feature;
-        self
-    }
-
-    /// That the component is on its way out, where it is.
-    #[must_use]
-    pub fn deprecation(&self) -> Option<&Deprecation> {
-        self.deprecation.as_deref()
-    }
-
-    /// The feature of which it is a part: it is there on servers that enable this.
-    #[must_use]
-    pub fn feature(&self) -> Option<&str> {
-        self.feature.as_deref()
-    }
-
-    /// Ends calls that take longer, as [`ToolBuilder::timeout`] does.
-    #[must_use]
-    pub const fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long a call may take, where the component itself says so.
-    #[must_use]
-    pub const fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
     /// Attaches a value of the source of this component, for its gate.
     #[must_use]
     pub fn with_extension<T: Any + Send + Sync>(mut self, value: Arc<T>) -> Self {
@@ -636,21 +586,6 @@ pub(crate) fn versioned(component: Component, version: Option<String>) -> Result
         Some(version) => component.with_version(Version::parse(&version)?),
         None => component,
     })
-}
-
-/// Refuses icons that clients must not fetch.
-pub(crate) fn check_icons(icons: Option<&[Icon]>) -> Result<()> {
-    match icons
-        .unwrap_or_default()
-        .iter()
-        .find(|icon| !icon.is_safe())
-    {
-        Some(icon) => Err(Error::internal(format!(
-            "icon `{}` must be an `https:` or `data:` URI",
-            icon.src.chars().take(128).collect::<String>()
-        ))),
-        None => Ok(()),
-    }
 }
 
 impl fmt::Debug for Component {

@@ -1,8 +1,11 @@
 //! What is said of a component's life: that it is on its way out, or not quite there.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use fastmcp_protocol::content::Meta;
@@ -11,8 +14,8 @@ use serde_json::json;
 
 use crate::{
     call::{Input, Outcome},
-    component::Handler,
-    context::Context,
+    component::{Component, Handler},
+    context::{Context, Needs},
     error::Result,
 };
 
@@ -90,5 +93,58 @@ impl Handler for Counted {
             "a deprecated component was called"
         );
         self.handler.call(context, input)
+    }
+}
+
+impl Component {
+    pub(crate) fn with_marks(mut self, marks: Marks) -> Self {
+        if let Some(deprecation) = marks.deprecation() {
+            self.handler = Arc::new(Counted {
+                handler: self.handler.clone(),
+                deprecation: Arc::clone(&deprecation),
+                key: self.key().to_owned(),
+            });
+            self.deprecation = Some(deprecation);
+        }
+        self.feature = marks.feature;
+        self
+    }
+
+    /// That the component is on its way out, where it is.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&Deprecation> {
+        self.deprecation.as_deref()
+    }
+
+    /// The feature of which it is a part: it is there on servers that enable this.
+    #[must_use]
+    pub fn feature(&self) -> Option<&str> {
+        self.feature.as_deref()
+    }
+
+    /// Ends calls that take longer, as [`crate::ToolBuilder::timeout`] does.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a call may take, where the component itself says so.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Names the values that the handler must be handed by the server.
+    #[must_use]
+    pub fn with_needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    /// The values that the handler must be handed by the server.
+    #[must_use]
+    pub const fn needs(&self) -> &Needs {
+        &self.needs
     }
 }
