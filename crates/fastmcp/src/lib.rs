@@ -47,7 +47,6 @@ pub mod seal;
 pub mod server;
 mod session;
 pub mod skill;
-#[cfg(feature = "testing")]
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
