@@ -1,4 +1,6 @@
 //! Pattern 3, composition: one server out of several. An import is a copy; a mount is a live link.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin composition`
 
 use std::collections::BTreeMap;
 

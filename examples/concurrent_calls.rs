@@ -1,4 +1,6 @@
 //! Several requests at once: an answer for each, and one that fails does not fail the others.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin concurrent_calls`
 
 use fastmcp::prelude::*;
 use futures_util::future::join_all;

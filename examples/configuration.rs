@@ -1,6 +1,7 @@
 //! Configuration, and pattern 4: settings come from the environment, are read once, and are checked whole.
 //!
-//! `MCP_SERVER_NAME=Demo LOG_LEVEL=DEBUG TRANSPORT=http PORT=8080 cargo run -p fastmcp-examples --bin configuration`
+//! Run with: `cargo run -p fastmcp-examples --bin configuration`
+//! With `MCP_SERVER_NAME=Demo LOG_LEVEL=DEBUG`, or `ENV_FILE=.env`.
 
 use fastmcp::{
     config::{ServerConfig, dotenv},

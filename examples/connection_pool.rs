@@ -1,4 +1,6 @@
 //! Pattern 7, connection pools: made once when the server starts, shared by all calls, closed when it ends.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin connection_pool`
 
 use std::sync::{
     Arc,

@@ -1,4 +1,6 @@
 //! Pattern 5, state of a request: a layer finds out who is calling, and tools read it where they need it.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin context_state`
 
 use fastmcp::{middleware::prelude::*, prelude::*};
 

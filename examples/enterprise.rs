@@ -1,4 +1,6 @@
 //! An enterprise server: tenants, scopes, classification, an audit trail, long work.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin enterprise`
 
 use fastmcp::{
     middleware::{AuditStatus, StateManagementMiddleware, create_audit_record},

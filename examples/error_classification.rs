@@ -1,4 +1,6 @@
 //! Errors with a category, a severity and details, for programs that act on them.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin error_classification`
 
 use std::collections::BTreeMap;
 

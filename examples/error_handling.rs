@@ -1,4 +1,6 @@
 //! Pattern 6, errors: what a caller may read is said on purpose; everything else is logged and masked.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin error_handling`
 
 use fastmcp::{middleware::ErrorHandlingMiddleware, prelude::*};
 

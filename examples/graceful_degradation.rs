@@ -1,4 +1,6 @@
 //! Graceful degradation: one source after the other, then the last answer that is known, and at the end an honest sentence.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin graceful_degradation`
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,6 @@
 //! Pattern 1, in-memory testing: a client talks to a server of the same process. No socket, no child, no waiting.
 //!
+//! Run with: `cargo run -p fastmcp-examples --bin in_memory_testing`
 //! Run the tests with `cargo test -p fastmcp-examples in_memory_testing`.
 
 use fastmcp::prelude::*;

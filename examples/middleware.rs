@@ -1,4 +1,6 @@
 //! Pattern 2, middleware: what every call has in common is written once.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin middleware`
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

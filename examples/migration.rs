@@ -1,4 +1,6 @@
 //! Migration: tools that grow old with a warning, versions side by side, features that are off until wanted.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin migration`
 
 use std::collections::BTreeMap;
 

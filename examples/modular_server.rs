@@ -1,4 +1,6 @@
 //! A modular server: each module registers its own tools.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin modular_server`
 
 use fastmcp::prelude::*;
 

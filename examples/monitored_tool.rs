@@ -1,4 +1,6 @@
 //! A tool whose every run is logged and measured.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin monitored_tool`
 
 use std::sync::Arc;
 

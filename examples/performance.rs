@@ -1,4 +1,6 @@
 //! Performance: what is asked at once, what is answered from memory, and what is not sent at all.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin performance`
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,6 +1,7 @@
 //! A production server: settings, health and readiness, metrics, layers, an end in peace.
 //!
-//! `PORT=8000 TRANSPORT=http cargo run -p fastmcp-examples --bin production_server`, then look at `/health`, `/ready` and `/metrics`.
+//! Run with: `cargo run -p fastmcp-examples --bin production_server`
+//! With `PORT=8000 TRANSPORT=http`, look at `/health`, `/ready` and `/metrics`.
 
 use std::sync::Arc;
 

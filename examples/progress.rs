@@ -1,4 +1,6 @@
 //! Pattern 8, progress: long work tells how far it is, and stops when nobody wants it any more.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin progress`
 
 use fastmcp::prelude::*;
 

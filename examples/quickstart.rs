@@ -1,6 +1,7 @@
 //! The first page: a tool, a resource template and a prompt, on standard input and output.
 //!
-//! Run with `cargo run -p fastmcp-examples --bin quickstart`, or give that command to an MCP client.
+//! Run with: `cargo run -p fastmcp-examples --bin quickstart`
+//! Or give that command to an MCP client.
 
 use fastmcp::prelude::*;
 

@@ -1,4 +1,6 @@
 //! Limits: of a whole server, and of one tool.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin rate_limiting`
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! Input that is checked before a handler sees it: by its type, by bounds, and by checks of one's own.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin sanitised_input`
 
 use fastmcp::prelude::*;
 

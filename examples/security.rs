@@ -1,4 +1,6 @@
 //! Security: who is calling, what they may do, and what leaves the server.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin security`
 
 use std::sync::Arc;
 

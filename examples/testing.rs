@@ -1,5 +1,6 @@
 //! Testing: units, snapshots, layers, and handlers by themselves.
 //!
+//! Run with: `cargo run -p fastmcp-examples --bin testing`
 //! Run with `cargo test -p fastmcp-examples testing`.
 
 use fastmcp::prelude::*;

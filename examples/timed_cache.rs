@@ -1,4 +1,6 @@
 //! A resource that is computed seldom and read often.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin timed_cache`
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

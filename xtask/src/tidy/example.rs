@@ -27,13 +27,13 @@ pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
                 1,
                 "example-run-with",
                 "does not say how to run it".to_owned(),
-                "put a line \"//! Run with: `cargo run -p ... --example ...`\" into its head",
+                "put a line \"//! Run with: `cargo run -p ...`\" into its head",
             ));
         }
         // Cargo finds the examples of a crate by itself, those at the top only by name.
-        let named = format!("examples/{name}\"");
+        let named = format!("\"{name}\"");
         let built = |manifest: &&super::tree::File| {
-            manifest.path.ends_with("/Cargo.toml") && manifest.text.contains(&named)
+            manifest.path == "examples/Cargo.toml" && manifest.text.contains(&named)
         };
         if at_top && !tree.files().iter().any(|manifest| built(&manifest)) {
             findings.push(Finding::new(
@@ -41,7 +41,7 @@ pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
                 1,
                 "example-built",
                 "no crate builds it".to_owned(),
-                "add an [[example]] with its path to the crate that it shows",
+                "add a [[bin]] with its path to examples/Cargo.toml",
             ));
         }
     }
@@ -56,17 +56,17 @@ mod tests {
     fn an_example_says_how_to_run_it_and_is_built() {
         let tree = Tree::of(&[
             (
-                "crates/a/Cargo.toml",
-                "[[example]]\npath = \"../../examples/good.rs\"\n",
+                "examples/Cargo.toml",
+                "[[bin]]\npath = \"good.rs\"\n",
             ),
             ("crates/a/examples/silent.rs", "//! An example.\n"),
             (
                 "examples/good.rs",
-                "//! Good.\n//! Run with: `cargo run --example good`\n",
+                "//! Good.\n//! Run with: `cargo run --bin good`\n",
             ),
             (
                 "examples/lost.rs",
-                "//! Run with: `cargo run --example lost`\n",
+                "//! Run with: `cargo run --bin lost`\n",
             ),
         ]);
         let mut findings = Vec::new();

@@ -2,7 +2,7 @@
 
 macro_rules! pages {
     ($($name:ident: $file:literal,)*) => {$(
-        #[doc = include_str!(concat!("../docs/", $file))]
+        #[doc = include_str!(concat!("../../docs/", $file))]
         pub mod $name {}
     )*};
 }
