@@ -135,6 +135,10 @@ impl Serialize for Dressed<'_> {
 }
 
 /// A request's `_meta`.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and none is kept"
+)]
 enum Meta<'a> {
     /// Nothing but what the protocol itself says, as of nearly every request: written as it is.
     Own(Own<'a>),
