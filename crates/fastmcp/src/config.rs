@@ -133,10 +133,10 @@ impl Default for ServerConfig {
 
 impl From<&ServerConfig> for StandardSettings {
     fn from(config: &ServerConfig) -> Self {
-        let mut settings = Self::default();
-        settings.rate_limit = config.rate_limit;
-        settings.cache_ttl = config.enable_caching.then_some(config.cache_ttl);
-        settings
+        Self {
+            rate_limit: config.rate_limit,
+            cache_ttl: config.enable_caching.then_some(config.cache_ttl),
+        }
     }
 }
 

@@ -55,19 +55,13 @@ mod tests {
     #[test]
     fn an_example_says_how_to_run_it_and_is_built() {
         let tree = Tree::of(&[
-            (
-                "examples/Cargo.toml",
-                "[[bin]]\npath = \"good.rs\"\n",
-            ),
+            ("examples/Cargo.toml", "[[bin]]\npath = \"good.rs\"\n"),
             ("crates/a/examples/silent.rs", "//! An example.\n"),
             (
                 "examples/good.rs",
                 "//! Good.\n//! Run with: `cargo run --bin good`\n",
             ),
-            (
-                "examples/lost.rs",
-                "//! Run with: `cargo run --bin lost`\n",
-            ),
+            ("examples/lost.rs", "//! Run with: `cargo run --bin lost`\n"),
         ]);
         let mut findings = Vec::new();
         check(&tree, &mut findings);

@@ -187,6 +187,10 @@ impl Error {
     }
 
     /// Writes a structured error to the log, as bad as it is.
+    #[expect(
+        clippy::cognitive_complexity,
+        reason = "the macros are complex, not what is written"
+    )]
     pub(crate) fn log_report(&self) {
         let Some(report) = &self.report else { return };
         let (category, severity) = (report.category.as_str(), report.severity.as_str());

@@ -221,6 +221,10 @@ impl fmt::Display for Told<'_> {
 }
 
 impl Middleware for LoggingMiddleware {
+    #[expect(
+        clippy::cognitive_complexity,
+        reason = "the macros are complex, not what is written"
+    )]
     async fn on_message(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
         let Self(options) = self;
         if !options.wants(context.method()) {
@@ -245,6 +249,10 @@ impl Middleware for LoggingMiddleware {
 }
 
 impl Middleware for StructuredLoggingMiddleware {
+    #[expect(
+        clippy::cognitive_complexity,
+        reason = "the macros are complex, not what is written"
+    )]
     async fn on_message(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
         let Self(options) = self;
         if !options.wants(context.method()) {

@@ -50,6 +50,10 @@ impl TimingMiddleware {
     }
 }
 
+#[expect(
+    clippy::cognitive_complexity,
+    reason = "the macros are complex, not what is written"
+)]
 fn told(level: Level, what: &str, name: Option<&str>, start: Instant, is_ok: bool) {
     let (duration_ms, status) = (millis(start), if is_ok { "success" } else { "error" });
     event!(

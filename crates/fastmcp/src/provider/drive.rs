@@ -85,6 +85,10 @@ impl Driven {
     }
 
     /// Serves it until it is stopped. `tried` hears when it was tried for the first time, whatever came of it.
+    #[expect(
+        clippy::cognitive_complexity,
+        reason = "the macros are complex, not what is written"
+    )]
     pub(crate) async fn run(self, tried: oneshot::Sender<()>) {
         let (mut tried, mut pause, mut attempts) = (Some(tried), FIRST_PAUSE, 0_u32);
         loop {
