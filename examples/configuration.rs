@@ -15,6 +15,10 @@ async fn fetch_data(query: String, config: State<ServerConfig>) -> String {
 }
 
 /// A file of settings first, where there is one, and the variables of the process over it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program may read its environment"
+)]
 fn config() -> Result<ServerConfig> {
     let file = match std::env::var("ENV_FILE") {
         Ok(path) => dotenv(&std::fs::read_to_string(path)?)?,

@@ -23,6 +23,7 @@ struct Connection<'a> {
 }
 
 impl Pool {
+    #[expect(clippy::unused_async, reason = "a pool of a database waits here")]
     async fn connect(max: usize) -> Result<Self> {
         Ok(Self {
             connections: Semaphore::new(max),

@@ -31,6 +31,10 @@ fn server(mask: bool) -> FastMcp {
 }
 
 #[tokio::main]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program may read its environment"
+)]
 async fn main() -> Result<()> {
     let production = std::env::var("ENV").is_ok_and(|env| env == "production");
     server(production).run().await

@@ -70,6 +70,10 @@ fn server() -> FastMcp {
 }
 
 #[tokio::main]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program may read its environment"
+)]
 async fn main() -> Result<()> {
     let server = server();
     let server = match std::env::var("ENABLE_EXPERIMENTAL") {

@@ -23,6 +23,10 @@ fn server(metrics: &Arc<MetricsMiddleware>) -> FastMcp {
 }
 
 #[tokio::main]
+#[expect(
+    clippy::print_stderr,
+    reason = "standard output belongs to the protocol"
+)]
 async fn main() -> Result<()> {
     let metrics = Arc::new(MetricsMiddleware::new());
     server(&metrics).run().await?;

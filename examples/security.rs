@@ -71,6 +71,14 @@ fn tokens() -> Result<StaticTokenVerifier> {
 }
 
 #[tokio::main]
+#[expect(
+    clippy::print_stderr,
+    reason = "standard output belongs to the protocol"
+)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program may read its environment"
+)]
 async fn main() -> Result<()> {
     let door = Authenticator::new(Arc::new(tokens()?), Challenger::new());
     let port = std::env::var("PORT").map_or(Ok(8080), |port| port.parse())?;

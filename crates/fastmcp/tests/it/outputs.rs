@@ -31,7 +31,7 @@ struct Reading {
 
 #[tool]
 async fn maybe(there: bool) -> Option<Reading> {
-    there.then(|| Reading {
+    there.then_some(Reading {
         level: Level::High,
         note: None,
     })
