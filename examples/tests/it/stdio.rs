@@ -59,7 +59,6 @@ async fn each_starts_and_shows_what_it_has() {
         example!("monitored_tool", ["monitored_tool"]),
         example!("configuration", ["fetch_data"]),
         example!("error_classification", ["validate_user_input"]),
-        example!("timed_cache", []),
         example!(
             "enterprise",
             [
@@ -85,6 +84,17 @@ async fn each_starts_and_shows_what_it_has() {
         shown.sort_unstable();
         assert_eq!(shown, *tools, "{name}");
         client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_computed_is_read_again() {
+    let command = StdioWireConfig::new(env!("CARGO_BIN_EXE_timed_cache"), NO_ARGUMENTS);
+    let client = Client::builder().connect_command(&command).await.unwrap();
+    for _ in 0..2 {
+        let read = client.read_resource("computation://a").await.unwrap();
+        let text = serde_json::to_value(&read.contents[0]).unwrap()["text"].clone();
+        assert_eq!(text, "Computed result for a, run 1");
     }
 }
 

@@ -17,8 +17,10 @@ use fastmcp_protocol::{
     capability::ClientCapabilities,
     logging::{CancelledParams, LoggingLevel},
     meta::Implementation,
+    task::EXTENSION,
 };
 use fastmcp_transport::Wire;
+use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -150,6 +152,16 @@ impl Link {
     pub(super) fn capabilities(&self) -> ClientCapabilities {
         let mut capabilities = self.config.capabilities.clone();
         self.handlers().declare(&mut capabilities);
+        capabilities
+    }
+
+    /// What this client can do, tasks among it: whoever looks at one knows tasks, and says so on each request.
+    pub(super) fn capabilities_with_tasks(&self) -> ClientCapabilities {
+        let mut capabilities = self.capabilities();
+        let extensions = capabilities.extensions.get_or_insert_default();
+        extensions
+            .entry(EXTENSION)
+            .or_insert_with(|| Value::Object(Map::new()));
         capabilities
     }
 

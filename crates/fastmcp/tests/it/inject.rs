@@ -165,7 +165,7 @@ fn a_server_without_a_value_that_is_needed_cannot_be_built() {
     let error = FastMcp::new("x").tool(greet).build().unwrap_err();
     assert_eq!(
         error.message(),
-        "tool `greet` takes `State<it::inject::Greeting>`, and the server has no such value; give it one with `FastMcp::state`"
+        "tool `greet` takes `State<it::inject::Greeting>`, and the server has no such value; give it one with `FastMcp::state`, or in a lifespan"
     );
     let nested = FastMcp::new("x").tool(connections).build().unwrap_err();
     assert!(nested.message().contains("it::inject::Opened"), "{nested}");

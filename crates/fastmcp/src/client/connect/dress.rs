@@ -191,7 +191,13 @@ fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Resu
     if agreed.is_stateless() {
         let declared = call.options.capabilities.clone();
         own.version = Some(agreed.version.as_str());
-        own.capabilities = Some(declared.unwrap_or_else(|| link.capabilities()));
+        own.capabilities = Some(declared.unwrap_or_else(|| {
+            if call.method.starts_with("tasks/") {
+                link.capabilities_with_tasks()
+            } else {
+                link.capabilities()
+            }
+        }));
         own.info = Some(&link.config.info);
         own.level = link.level().map(LoggingLevel::as_str);
     }

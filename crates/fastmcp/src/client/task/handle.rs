@@ -5,9 +5,9 @@ use std::{collections::HashSet, fmt};
 use fastmcp_protocol::{
     Raw,
     discover::{ResultEnvelope, ResultKind},
-    task::{EXTENSION, Task, TaskStatus},
+    task::{Task, TaskStatus},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ALTOGETHER, named, pause};
@@ -72,7 +72,7 @@ impl Client {
     /// Dropped, the call is cancelled, unless it is a task already.
     pub async fn call_tool_as_task(&self, name: &str, arguments: Value) -> Result<TaskHandle> {
         let params = crate::client::named(name, arguments);
-        let mut options = CallOptions::new().capabilities(self.with_tasks());
+        let mut options = CallOptions::new().capabilities(self.link.capabilities_with_tasks());
         options.as_task = true;
         let answer = self.link.request("tools/call", params, &options).await?;
         let envelope = ResultEnvelope::peek(&answer)?;
@@ -101,13 +101,6 @@ impl Client {
     pub async fn task(&self, tool: &str, id: &str) -> Result<TaskHandle> {
         let task = self.link.look_at(id).await?;
         Ok(TaskHandle::new(self, tool, Begun::Task(Box::new(task))))
-    }
-
-    fn with_tasks(&self) -> fastmcp_protocol::capability::ClientCapabilities {
-        let mut capabilities = self.link.capabilities();
-        let extensions = capabilities.extensions.get_or_insert_default();
-        extensions.entry(EXTENSION).or_insert_with(|| json!({}));
-        capabilities
     }
 }
 

@@ -73,6 +73,12 @@ impl FastMcp {
     /// [`Server::finish`], or in the background once nobody has the [`Server`] any more. Where `begin` fails, the
     /// server does not start, and what was begun before is undone.
     ///
+    /// [`Server`]: crate::Server
+    /// [`Server::finish`]: crate::Server::finish
+    /// [`Server::serve_http`]: crate::Server::serve_http
+    /// [`Server::serve_stdio`]: crate::Server::serve_stdio
+    /// [`Server::start`]: crate::Server::start
+    ///
     /// ```
     /// use fastmcp::prelude::*;
     ///
