@@ -154,6 +154,9 @@ impl Mount {
         });
         let linked = theirs
             .with_handler(Arc::clone(&passes) as Arc<dyn Handler>)
+            // The child puts its layers and its limit around the call; twice would count it twice.
+            .with_around(Vec::new())
+            .with_timeout(None)
             // Where a task begins, the child says once its gate has let the call through.
             .with_begins_task(true)
             .with_behind(passes);

@@ -476,6 +476,26 @@ async fn a_layer_on_one_component_is_within_the_servers() {
     assert_eq!(outer.take(), wanted);
 }
 
+#[tokio::test]
+async fn a_layer_on_a_component_of_a_mounted_server_runs_once() {
+    let trace = Tracer::new("tool");
+    let own = ToolBuilder::new("own", |(), _| async { "mine" }).middleware(trace.clone());
+    let child = FastMcp::new("child").tool(own).build().unwrap();
+    let mounted = FastMcp::new("parent").mount(&child, "sub").build().unwrap();
+    let copied = FastMcp::new("parent")
+        .import_server(&child, "sub")
+        .build()
+        .unwrap();
+    for parent in [mounted, copied] {
+        let client = Client::connect(&parent).await.unwrap();
+        trace.take();
+        client.call_tool("sub_own", json!({})).await.unwrap();
+        let seen = trace.take();
+        let calls = seen.iter().filter(|line| line.contains("on_call_tool"));
+        assert_eq!(calls.count(), 2, "in and out: {seen:?}");
+    }
+}
+
 /// Refuses sessions of one client and cancellations.
 struct Doorkeeper;
 
