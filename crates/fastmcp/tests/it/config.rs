@@ -186,7 +186,8 @@ async fn a_base_server_lives_is_ready_drains_and_ends() {
     assert!(response.contains(r#""version":"1.0.0""#), "{response}");
     let (status, response) = running.send(&probe("/ready"), "").await;
     assert!(
-        status == 200 && response.contains(r#"{"checks":{"database":"ok"},"status":"ready"}"#),
+        status == 200
+            && body(&response) == json!({"checks": {"database": "ok"}, "status": "ready"}),
         "{response}"
     );
     drain.begin();
@@ -206,6 +207,12 @@ async fn a_base_server_lives_is_ready_drains_and_ends() {
     assert_eq!(*told.lock().unwrap(), ["begun", "ended"]);
 }
 
+/// The JSON behind the head of a response.
+fn body(response: &str) -> serde_json::Value {
+    let (_, body) = response.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
 #[tokio::test]
 async fn a_check_that_fails_is_named_and_its_reason_is_not() {
     let asked = Arc::new(Notify::new());
@@ -222,10 +229,10 @@ async fn a_check_that_fails_is_named_and_its_reason_is_not() {
     for _ in 0..2 {
         let (status, response) = running.send("GET /ready HTTP/1.1", "").await;
         assert_eq!(status, 503);
-        let told = r#"{"checks":{"database":"failed","queue":"ok"},"status":"not ready"}"#;
-        assert!(
-            response.contains(told) && !response.contains("hunter2"),
-            "{response}"
+        assert_eq!(
+            body(&response),
+            json!({"checks": {"database": "failed", "queue": "ok"}, "status": "not ready"}),
+            "the reason is for the log"
         );
     }
     asked.notified().await;

@@ -2,7 +2,7 @@
 
 mod api;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fastmcp::{
     component::Definition,
@@ -469,8 +469,9 @@ async fn documents_that_refer_to_themselves_have_an_end() {
             .as_object()
             .unwrap()
             .keys()
-            .collect::<Vec<_>>(),
-        ["parent", "ref", "type"]
+            .map(String::as_str)
+            .collect::<BTreeSet<_>>(),
+        BTreeSet::from(["parent", "ref", "type"])
     );
     assert_eq!(repo["required"], json!(["type"]));
     let output = tool(&made, "Repo")
