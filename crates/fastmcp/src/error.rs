@@ -266,7 +266,11 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
+    /// What a program prints whose `main` returns the error: its text. `{:#?}` shows all of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return f.write_str(&self.message);
+        }
         f.debug_struct("Error")
             .field("kind", &self.kind)
             .field("message", &self.message)

@@ -155,5 +155,11 @@ fn secret_file(path: &Path) -> Result<secrecy::SecretString, Error> {
         path: path.display().to_string(),
         source,
     })?;
-    Ok(text.trim().to_owned().into())
+    match text.trim() {
+        "" => Err(Error::part("client_secret_file")(format!(
+            "`{}` is empty; put the secret in it",
+            path.display()
+        ))),
+        secret => Ok(secret.to_owned().into()),
+    }
 }
