@@ -117,6 +117,13 @@ pub(crate) const CRATES: &[Crate] = &[
         ],
     },
     Crate {
+        name: "fastmcp-services",
+        folder: "crates/services",
+        // Servers for tests; the house knows nothing of it but there.
+        may: &[],
+        never: &["reqwest", "sqlx", "tokio"],
+    },
+    Crate {
         name: "fastmcp-policy",
         folder: "crates/policy",
         may: &[],

@@ -1,0 +1,41 @@
+//! The servers start, answer, fail and come back.
+
+use std::net::TcpStream;
+
+use fastmcp_services::{Postgres, Redis};
+
+fn is_there(url: &str) -> bool {
+    let (_, rest) = url.rsplit_once("127.0.0.1:").unwrap();
+    let port = rest.split('/').next().unwrap();
+    TcpStream::connect(format!("127.0.0.1:{port}")).is_ok()
+}
+
+#[test]
+fn redis_comes_goes_and_comes_back() {
+    let mut redis = Redis::start().unwrap();
+    let url = redis.url();
+    assert!(is_there(&url));
+    redis.stop();
+    assert!(!is_there(&url));
+    redis.start_again().unwrap();
+    assert_eq!(redis.url(), url);
+    assert!(is_there(&url));
+    drop(redis);
+    assert!(!is_there(&url));
+}
+
+#[test]
+fn postgres_comes_goes_and_comes_back() {
+    let mut postgres = Postgres::start().unwrap();
+    let url = postgres.url();
+    assert!(is_there(&url));
+    postgres.stop();
+    assert!(!is_there(&url));
+    postgres.start_again().unwrap();
+    assert_eq!(postgres.url(), url);
+    assert!(is_there(&url));
+    let other = Postgres::start().unwrap();
+    assert_ne!(other.url(), url);
+    drop(postgres);
+    assert!(!is_there(&url));
+}
