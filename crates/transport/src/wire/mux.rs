@@ -1,4 +1,7 @@
 //! One stream for everything: answers find who waits for them, the rest is heard by who listens.
+//!
+//! Progress goes with the answer: heard by a listener of its own pace, it could come after the answer that it was sent
+//! before, when nobody wants it any more.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,12 +15,18 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use http::HeaderMap;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{Incoming, WireError, peek::Peek};
 
 /// Messages that nobody asked for and nobody has heard yet.
 const UNHEARD: usize = 256;
+
+/// News of progress that one request has not read yet. More is left out: the next tells more than the last.
+const UNREAD: usize = 64;
+
+/// Bytes of such news. Longer ones are for the listener, whose queue counts bytes.
+const NEWS_BYTES: usize = 4 * 1024;
 
 type Outcome = Result<ByteString, WireError>;
 
@@ -36,7 +45,7 @@ pub(super) struct Mux {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    waiting: HashMap<RequestId, Waiting>,
     unheard: VecDeque<ByteString>,
     unheard_bytes: usize,
     /// Who listens; the latest who began to.
@@ -44,6 +53,14 @@ struct State {
     listeners: u64,
     /// Why nothing comes any more.
     closed: Option<String>,
+}
+
+/// Who waits for a response.
+#[derive(Debug)]
+struct Waiting {
+    /// Closed when the response is there, which makes it the last of all.
+    progress: mpsc::Sender<ByteString>,
+    outcome: oneshot::Sender<Outcome>,
 }
 
 impl Mux {
@@ -62,7 +79,8 @@ impl Mux {
             let text = "a request needs an id on this wire";
             return Err(WireError::Unreachable(text.to_owned()));
         };
-        let (sender, outcome) = oneshot::channel();
+        let (outcome, response) = oneshot::channel();
+        let (progress, news) = mpsc::channel(UNREAD);
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(WireError::Closed(reason.clone()));
@@ -71,12 +89,15 @@ impl Mux {
             let text = format!("a request with id `{id}` is under way");
             return Err(WireError::Unreachable(text));
         }
-        state.waiting.insert(id.clone(), sender);
+        state
+            .waiting
+            .insert(id.clone(), Waiting { progress, outcome });
         drop(state);
         Ok(Answer {
             mux: Arc::clone(self),
             id,
-            outcome,
+            news,
+            outcome: response,
         })
     }
 
@@ -85,8 +106,13 @@ impl Mux {
         match Peek::of(&message) {
             Some(Peek::Response(Some(id))) => {
                 let waiting = self.lock().waiting.remove(&id);
-                if waiting.is_none_or(|waiting| waiting.send(Ok(message)).is_err()) {
+                if waiting.is_none_or(|waiting| waiting.outcome.send(Ok(message)).is_err()) {
                     tracing::debug!(%id, "nobody waits for this response");
+                }
+            }
+            Some(Peek::Progress(id)) => {
+                if let Some(message) = self.report(&id, message) {
+                    self.push(message).await;
                 }
             }
             Some(Peek::Response(None) | Peek::Other) => self.push(message).await,
@@ -97,12 +123,28 @@ impl Mux {
         }
     }
 
+    /// Gives news of progress to whoever waits for the request; back, where nobody does.
+    fn report(&self, id: &RequestId, message: ByteString) -> Option<ByteString> {
+        let state = self.lock();
+        let Some(waiting) = state
+            .waiting
+            .get(id)
+            .filter(|_| message.len() <= NEWS_BYTES)
+        else {
+            return Some(message);
+        };
+        if waiting.progress.try_send(message).is_err() {
+            tracing::debug!(%id, "progress is not read; some of it is left out");
+        }
+        None
+    }
+
     /// Ends every wait for a response: nobody knows which one a broken message was.
     pub(super) fn fail(&self, error: impl Fn() -> WireError) {
         let waiting = std::mem::take(&mut self.lock().waiting);
-        for sender in waiting.into_values() {
+        for waiting in waiting.into_values() {
             // Whoever has stopped waiting needs no error.
-            let _gone = sender.send(Err(error()));
+            let _gone = waiting.outcome.send(Err(error()));
         }
     }
 
@@ -197,19 +239,24 @@ impl State {
 pub(super) struct Answer {
     mux: Arc<Mux>,
     id: RequestId,
+    news: mpsc::Receiver<ByteString>,
     outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Answer {
-    /// The response as the one message of an answer.
+    /// The progress of the request, and its response as the last message.
     pub(super) fn incoming(self) -> Incoming {
-        let messages = stream::once(async move {
-            let mut answer = self;
-            match (&mut answer.outcome).await {
+        let messages = stream::unfold(Some(self), |answer| async {
+            let mut answer = answer?;
+            if let Some(news) = answer.news.recv().await {
+                return Some((Ok(news), Some(answer)));
+            }
+            let outcome = match (&mut answer.outcome).await {
                 Ok(outcome) => outcome,
                 // The sender is never dropped unused, but that is no reason to panic.
                 Err(_) => Err(WireError::Closed("nothing comes any more".to_owned())),
-            }
+            };
+            Some((outcome, None))
         });
         incoming(messages.boxed())
     }
@@ -223,7 +270,7 @@ impl Drop for Answer {
         if state
             .waiting
             .get(&self.id)
-            .is_some_and(oneshot::Sender::is_closed)
+            .is_some_and(|waiting| waiting.outcome.is_closed())
         {
             state.waiting.remove(&self.id);
         }
@@ -324,6 +371,50 @@ mod tests {
         drop(again);
         expect(1).unwrap();
         assert!(mux.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn progress_comes_before_the_answer_that_it_was_sent_before() {
+        let mux = mux();
+        let progress = |id: i64, n: usize, more: usize| {
+            let more = "x".repeat(more);
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id},"progress":{n},"message":"{more}"}}}}"#
+            );
+            ByteString::from(text)
+        };
+        // Somebody listens, and is slow.
+        let mut heard = mux.listen().unwrap();
+        let mut one = mux.expect(Some(RequestId::Number(1))).unwrap().incoming();
+        let long = progress(1, 3, NEWS_BYTES);
+        for message in [
+            progress(1, 1, 0),
+            note(1),
+            progress(1, 2, 0),
+            long.clone(),
+            progress(2, 1, 0),
+            answer(1),
+            progress(1, 4, 0),
+        ] {
+            mux.deliver(message).await;
+        }
+        for expected in [progress(1, 1, 0), progress(1, 2, 0), answer(1)] {
+            assert_eq!(next(&mut one).await, expected);
+        }
+        assert!(one.messages.next().await.is_none());
+        for expected in [note(1), long, progress(2, 1, 0), progress(1, 4, 0)] {
+            assert_eq!(next(&mut heard).await, expected);
+        }
+        // Whoever does not read holds nobody up.
+        let mut two = mux.expect(Some(RequestId::Number(2))).unwrap().incoming();
+        for n in 0..UNREAD + 10 {
+            mux.deliver(progress(2, n, 0)).await;
+        }
+        mux.deliver(answer(2)).await;
+        for n in 0..UNREAD {
+            assert_eq!(next(&mut two).await, progress(2, n, 0));
+        }
+        assert_eq!(next(&mut two).await, answer(2));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use fastmcp_protocol::RequestId;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// What a message is, as far as a wire must know.
@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 pub(super) enum Peek {
     /// A response, with the id that it answers where that can be read.
     Response(Option<RequestId>),
-    /// A request or a notification.
+    /// News of the progress of a request.
+    Progress(RequestId),
+    /// A request, or another notification.
     Other,
 }
 
@@ -21,8 +23,21 @@ struct Head<'a> {
     jsonrpc: Cow<'a, str>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    method: Option<IgnoredAny>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
 }
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfWhat<'a> {
+    #[serde(borrow)]
+    progress_token: &'a RawValue,
+}
+
+/// The method of news of progress, as it is written.
+const PROGRESS: &str = r#""notifications/progress""#;
 
 impl Peek {
     /// Looks at `text`; `None` where it is no JSON-RPC message.
@@ -31,12 +46,20 @@ impl Peek {
         if head.jsonrpc != "2.0" {
             return None;
         }
-        if head.method.is_some() {
-            return Some(Self::Other);
+        if let Some(method) = head.method {
+            let progress = method.get() == PROGRESS && head.id.is_none();
+            let request = head.params.filter(|_| progress).and_then(request_of);
+            return Some(request.map_or(Self::Other, Self::Progress));
         }
         let id = head.id.and_then(|id| serde_json::from_str(id.get()).ok());
         Some(Self::Response(id))
     }
+}
+
+/// The request whose progress `params` tell of.
+fn request_of(params: &RawValue) -> Option<RequestId> {
+    let of: OfWhat<'_> = serde_json::from_str(params.get()).ok()?;
+    serde_json::from_str(of.progress_token.get()).ok()
 }
 
 #[cfg(test)]
@@ -62,6 +85,22 @@ mod tests {
                 Some(Peek::Other),
             ),
             (r#"{"jsonrpc":"2.0","method":"m"}"#, Some(Peek::Other)),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"progressToken":7}}"#,
+                Some(Peek::Progress(RequestId::Number(7))),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#,
+                Some(Peek::Other),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":"7"}"#,
+                Some(Peek::Other),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"notifications/progress","params":{"progressToken":7}}"#,
+                Some(Peek::Other),
+            ),
             (r#"{"jsonrpc":"1.0","id":1,"result":{}}"#, None),
             (r#"{"id":1,"result":{}}"#, None),
             (r#"{"jsonrpc":"2.0","id":1,"id":2}"#, None),
