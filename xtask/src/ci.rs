@@ -3,6 +3,7 @@
 //! Continuous integration calls only this command, so that what it does can be done at a desk.
 
 mod node;
+mod package;
 mod peer;
 pub(crate) mod process;
 pub(crate) mod server;
@@ -57,6 +58,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<()> {
     let chosen = |stage: &&Stage| {
         arguments.only.is_empty() || arguments.only.iter().any(|name| name == stage.name)
     };
+    package::provide(STAGES.iter().filter(chosen).map(|stage| stage.name))?;
     let mut lines = Vec::new();
     let mut failure = None;
     for stage in STAGES.iter().filter(chosen) {

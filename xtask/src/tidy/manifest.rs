@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use crate::tidy::{
     Finding,
-    table::{CRATES, OTHER_WORKSPACES},
+    table::{CRATES, FOR_TESTS, OTHER_WORKSPACES},
     tree::{File, Tree},
 };
 
@@ -102,7 +102,8 @@ fn member(file: &File, shared: &Table, findings: &mut Vec<Finding>) {
     for (key, package, ships) in dependencies(&manifest, shared) {
         let line = line_of(&file.text, &key);
         let ours = CRATES.iter().any(|one| one.name == package);
-        if ours && package != name && !rules.may.contains(&package.as_str()) {
+        let tests = !ships && FOR_TESTS.contains(&package.as_str());
+        if ours && package != name && !tests && !rules.may.contains(&package.as_str()) {
             findings.push(Finding::new(
                 &file.path,
                 line,
@@ -208,6 +209,15 @@ mod tests {
             found("fastmcp-auth", "crates/auth", rest),
             [("crate-arrow", 6)]
         );
+    }
+
+    #[test]
+    fn what_is_for_tests_is_named_by_tests_alone() {
+        let guard = |rest| found("fastmcp-guard", "crates/guard", rest);
+        let tests = "[dev-dependencies]\nfastmcp-services.workspace = true\n";
+        assert_eq!(guard(tests), []);
+        let ships = "[dependencies]\nfastmcp-services.workspace = true\n";
+        assert_eq!(guard(ships), [("crate-arrow", 6)]);
     }
 
     #[test]

@@ -119,7 +119,6 @@ pub(crate) const CRATES: &[Crate] = &[
     Crate {
         name: "fastmcp-services",
         folder: "crates/services",
-        // Servers for tests; the house knows nothing of it but there.
         may: &[],
         never: &["reqwest", "sqlx", "tokio"],
     },
@@ -206,6 +205,9 @@ pub(crate) const CRATES: &[Crate] = &[
         never: &["reqwest", "tokio"],
     },
 ];
+
+/// Crates that any crate's tests may name, and nothing else.
+pub(crate) const FOR_TESTS: &[&str] = &["fastmcp-services"];
 
 /// Folders with a workspace and a lock of their own; their manifests obey other rules.
 pub(crate) const OTHER_WORKSPACES: &[&str] = &["bench/", "fuzz/", "peers/"];
@@ -388,6 +390,7 @@ pub(crate) const FORBIDDEN: &[Forbidden] = &[
             "crates/protocol/",
             "crates/cli/",
             "crates/gateway/src/config",
+            "crates/services/",
         ],
         fix: "libraries never read the environment: gateway::config and the command do",
     },
