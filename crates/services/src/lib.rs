@@ -6,6 +6,12 @@
 //! The programs are those of Debian's packages `redis-server` and `postgresql`. Where one is missing, starting it says
 //! which package has it. Only tests use this room.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests wait for processes in true time and without a runtime"
+)]
+
 mod error;
 mod postgres;
 mod process;
