@@ -19,6 +19,12 @@ pub enum StoreError {
         /// What is wrong with it, and what to give instead.
         reason: &'static str,
     },
+    /// A URL that no backend can use. It is not shown, for it may hold a password.
+    #[error("the URL of the store cannot be used: {reason}")]
+    InvalidUrl {
+        /// What to give instead.
+        reason: &'static str,
+    },
     /// A time to live that no entry can have.
     #[error("`ttl` is {ttl:?}: give at least 1 millisecond, or none for an entry that stays")]
     InvalidTtl {
