@@ -7,7 +7,6 @@ use fastmcp::{folder::Folder, prelude::*};
 #[tokio::main]
 async fn main() -> Result<()> {
     let content = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/content");
-    let server = FastMcp::new("library").build()?;
-    Folder::open(content)?.follow(&server).await?;
-    server.serve_stdio().await
+    let folder = Folder::open(content)?;
+    FastMcp::new("library").provider(folder).run().await
 }

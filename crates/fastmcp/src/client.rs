@@ -22,9 +22,11 @@ mod cache;
 mod call;
 mod connect;
 mod credentials;
+mod group;
 mod handler;
 mod link;
 mod login;
+mod mcp_config;
 mod mirror;
 mod notice;
 mod page;
@@ -69,13 +71,15 @@ use crate::{
 pub use builder::ClientBuilder;
 pub use cache::ResponseCache;
 pub use call::CallOptions;
+pub use group::{ClientGroup, GroupFailure, GroupTools};
 pub use handler::Asked;
 pub(crate) use handler::Handlers;
 pub use login::BrowserLogin;
+pub use mcp_config::{McpConfig, McpServer, Remote};
 pub use notice::{Change, Notified, Progress};
 pub(crate) use relay::Step;
 pub use result::CallResult;
-pub use skill::{RefusedSkill, RemoteSkill, SkillError, SkillList};
+pub use skill::{RefusedSkill, RemoteSkill, SkillError, SkillFailure, SkillList, SkillSync};
 pub use subscription::Subscription;
 pub use task::TaskHandle;
 

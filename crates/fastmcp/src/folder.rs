@@ -34,16 +34,14 @@
 //! use fastmcp::{FastMcp, folder::Folder};
 //!
 //! # async fn example() -> fastmcp::Result<()> {
-//! let server = FastMcp::new("library").build()?;
 //! // Shows what is there, and goes on to look for changes.
-//! Folder::open("content")?.follow(&server).await?;
-//! server.serve_stdio().await
+//! FastMcp::new("library").provider(Folder::open("content")?).run().await
 //! # }
 //! ```
 
-mod follow;
 mod prompt;
 mod resource;
+mod watch;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -63,7 +61,8 @@ const MAX_PROMPTS: u64 = 16 * 1024 * 1024;
 /// The most files and folders that are looked at.
 const MAX_ENTRIES: usize = 10_000;
 
-/// A folder of prompts and resources.
+/// A folder of prompts and resources: a [`Provider`](crate::provider::Provider), which shows them and goes on to look for
+/// changes.
 #[derive(Clone, Debug)]
 pub struct Folder {
     files: Arc<FileOperations>,
@@ -78,7 +77,6 @@ pub struct Folder {
 pub struct Contents {
     components: Vec<Component>,
     problems: Vec<Problem>,
-    print: Print,
 }
 
 /// A file that is left out, and why.
@@ -142,7 +140,7 @@ impl Folder {
         self
     }
 
-    /// How often [`Self::follow`] looks for changes, 10 ms at least. Default 2 s. Looking works wherever files
+    /// How often a server looks for changes that has it as a provider, 10 ms at least. Default 2 s. Looking works wherever files
     /// do: what tells of changes by itself does not on networks and in containers.
     #[must_use]
     pub fn reload_every(mut self, every: Duration) -> Self {
@@ -186,7 +184,6 @@ impl Folder {
         Ok(Contents {
             components,
             problems,
-            print,
         })
     }
 
@@ -257,8 +254,8 @@ impl Contents {
 }
 
 impl FastMcp {
-    /// Adds the prompts and resources that a folder held when it was read; what changes later,
-    /// [`Folder::follow`] shows.
+    /// Adds the prompts and resources that a folder held when it was read. What changes later is shown where the
+    /// folder itself is a [provider](Self::provider).
     #[must_use]
     pub fn folder(self, contents: Contents) -> Self {
         contents.log();

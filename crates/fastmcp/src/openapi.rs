@@ -37,6 +37,7 @@ mod encode;
 mod endpoint;
 mod make;
 mod operation;
+mod provider;
 mod request;
 mod route;
 mod schema;
@@ -105,7 +106,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// An HTTP API as components.
+/// An HTTP API as components: a server [begins](FastMcp::from_openapi) with it, [has](FastMcp::openapi) it among its own,
+/// or has it as a [`Provider`](crate::provider::Provider), with a prefix and transforms.
 #[derive(Debug)]
 pub struct OpenApi {
     title: Option<String>,

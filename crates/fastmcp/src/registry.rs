@@ -106,12 +106,6 @@ impl Registry {
         Ok((changed, made))
     }
 
-    /// Whether a source was not taken away.
-    pub(crate) fn has_source(&self, id: SourceId) -> bool {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.has(id)
-    }
-
     /// Tells subscribers of a change.
     pub fn notify(&self, change: Change) {
         self.changes.tell(change);

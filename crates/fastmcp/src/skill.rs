@@ -16,6 +16,7 @@
 
 mod folder;
 pub(crate) mod frontmatter;
+mod product;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
@@ -33,6 +34,8 @@ use crate::{
     context::Context,
     error::{Error, Result},
 };
+
+pub use product::SkillFolder;
 
 /// The longest path of a file, in bytes.
 const MAX_PATH: usize = 1_024;

@@ -9,6 +9,7 @@
 //! root for each tenant.
 
 mod error;
+mod folder;
 mod path;
 mod write;
 

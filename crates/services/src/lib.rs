@@ -14,11 +14,6 @@
 
 mod error;
 mod postgres;
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a test starts its servers and waits for them with no runtime, so there is none to block and no time to pause"
-)]
 mod process;
 mod redis;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -130,6 +131,100 @@ pub trait KeyValueStore: Send + Sync + fmt::Debug {
                 }) => Ttl::Remaining(left),
             })
         })
+    }
+}
+
+impl<S: KeyValueStore + ?Sized> KeyValueStore for Arc<S> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn entry<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+    ) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        (**self).entry(collection, key)
+    }
+
+    fn put<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        (**self).put(collection, key, value, ttl)
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        (**self).put_if_absent(collection, key, value, ttl)
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+        expected: Version,
+        new: Put,
+    ) -> BoxFuture<'a, Result<Swap, StoreError>> {
+        (**self).compare_and_swap(collection, key, expected, new)
+    }
+
+    fn delete<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        (**self).delete(collection, key)
+    }
+
+    fn delete_if<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+        expected: Version,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        (**self).delete_if(collection, key, expected)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        collection: &'a Collection,
+        prefix: &'a str,
+        page: Page,
+    ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
+        (**self).scan(collection, prefix, page)
+    }
+
+    fn get<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
+        (**self).get(collection, key)
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        collection: &'a Collection,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Vec<Option<Bytes>>, StoreError>> {
+        (**self).get_many(collection, keys)
+    }
+
+    fn ttl<'a>(
+        &'a self,
+        collection: &'a Collection,
+        key: &'a Key,
+    ) -> BoxFuture<'a, Result<Ttl, StoreError>> {
+        (**self).ttl(collection, key)
     }
 }
 

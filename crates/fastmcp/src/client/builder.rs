@@ -26,7 +26,7 @@ use fastmcp_transport::{
     Credentials, HttpWire, HttpWireConfig, SseWire, StdioWire, StdioWireConfig, Wire,
     memory::Memory,
 };
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::{
@@ -237,6 +237,12 @@ impl ClientBuilder {
     /// answer; the shorter of them and of [`Self::timeout`] and [`Self::max_time`] holds.
     pub fn http(mut self, config: HttpWireConfig) -> Self {
         self.http = config;
+        self
+    }
+
+    /// Sends these headers with every request over HTTP, beside those that are set.
+    pub(super) fn headers(mut self, headers: &HeaderMap) -> Self {
+        self.http.headers.extend(headers.clone());
         self
     }
 

@@ -4,6 +4,7 @@
 
 mod entry;
 mod error;
+mod sync;
 
 use std::{
     fmt,
@@ -34,6 +35,7 @@ use crate::{
 use entry::Entry;
 
 pub use error::SkillError;
+pub use sync::{SkillFailure, SkillSync};
 
 /// Files that are fetched at once where all are wanted.
 const AT_ONCE: usize = 8;
@@ -353,43 +355,19 @@ impl RemoteSkill {
     ///
     /// Dropped, part of the files may be written.
     pub async fn download(&self, folder: &Path) -> Result<PathBuf> {
-        if self.is_dynamic() {
-            return Err(Error::validation(format!(
-                "skill `{}`: its files are made when they are asked for, so there is nothing whole to \
-                 download; read them one by one",
-                self.uri()
-            )));
-        }
-        let limits = Limits {
-            max_file_bytes: MAX_BYTES,
-            max_depth: MAX_DEPTH,
-            ..Limits::default()
-        };
-        let (into, name) = (folder.to_owned(), self.entry.name.clone());
-        let root = blocking(move || {
-            let root = FileOperations::open(&into, limits)?;
-            if root.exists(&name)? {
+        self.require_files()?;
+        let root = opened(folder).await?;
+        let (there, name) = (Arc::clone(&root), self.entry.name.clone());
+        blocking(move || {
+            if there.exists(&name)? {
                 return Err(Error::validation(format!(
                     "`{name}` exists already: remove it, or choose another folder"
                 )));
             }
-            Ok(root)
+            Ok(())
         })
         .await?;
-        // First, since nothing else is wanted of a skill that is not what it is listed as.
-        self.load().await?;
-        let paths: Vec<_> = self.files().map(|(path, _)| path.to_owned()).collect();
-        let files: Vec<_> = stream::iter(paths)
-            .map(|path| {
-                let skill = self.clone();
-                async move {
-                    let content = skill.read(&path).await?;
-                    Ok::<_, Error>((path, content))
-                }
-            })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let files = self.fetch().await?;
         let name = self.entry.name.clone();
         blocking(move || {
             for (path, content) in files {
@@ -399,6 +377,36 @@ impl RemoteSkill {
         })
         .await?;
         Ok(folder.join(&self.entry.name))
+    }
+
+    /// Refuses a skill that has no files to be had as a whole.
+    fn require_files(&self) -> Result<()> {
+        if self.is_dynamic() {
+            return Err(Error::validation(format!(
+                "skill `{}`: its files are made when they are asked for, so there is nothing whole to \
+                 download; read them one by one",
+                self.uri()
+            )));
+        }
+        Ok(())
+    }
+
+    /// All files by their paths, each of which is what was listed.
+    async fn fetch(&self) -> Result<Vec<(String, Bytes)>> {
+        // First, since nothing else is wanted of a skill that is not what it is listed as.
+        self.load().await?;
+        let paths: Vec<_> = self.files().map(|(path, _)| path.to_owned()).collect();
+        stream::iter(paths)
+            .map(|path| {
+                let skill = self.clone();
+                async move {
+                    let content = skill.read(&path).await?;
+                    Ok::<_, Error>((path, content))
+                }
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// The bytes of a file, where they are what was listed.
@@ -494,6 +502,17 @@ fn content(uri: &str, most: u64, answer: ReadResourceResult) -> Result<Bytes, &'
         }
         _ => Err("it is neither text nor bytes"),
     }
+}
+
+/// Opens the folder that skills are written into.
+async fn opened(folder: &Path) -> Result<Arc<FileOperations>> {
+    let limits = Limits {
+        max_file_bytes: MAX_BYTES,
+        max_depth: MAX_DEPTH,
+        ..Limits::default()
+    };
+    let folder = folder.to_owned();
+    blocking(move || Ok(Arc::new(FileOperations::open(&folder, limits)?))).await
 }
 
 /// Runs what waits for the disk where that holds nobody up.

@@ -40,9 +40,13 @@ pub struct TaskLimits {
     /// How long a task is kept from its beginning, done or not; 1 s to 30 days, default 1 h. What still
     /// runs by then is called off.
     pub ttl: Duration,
-    /// How long clients shall wait between two looks; 10 ms to 1 h, default 1 s.
+    /// How long clients shall wait between two looks; 10 ms to 1 h, default 1 s. Where processes share a
+    /// store, each looks as often for what others did to the tasks that it runs or tells of.
     pub poll_interval: Duration,
-    /// How long a process may be silent before its tasks count as lost; 1 s to 1 h, default 60 s.
+    /// How long a process may be silent before its tasks count as lost; 1 s to 1 h, default 60 s. A process
+    /// renews its word three times in that. Whoever looks at a task of one that is gone finds it failed by
+    /// then, with a message that says so; nothing is run a second time. The clocks of processes that share a
+    /// store must agree to within a third of it.
     pub lease: Duration,
     /// Tasks of one caller that this process keeps; at least 1, default 1,000. Callers that nobody
     /// authenticated count as one.
@@ -397,6 +401,18 @@ impl Tasks {
             })
             .await?;
         Ok(record.is_some_and(|r| !r.cancel && !r.status.is_terminal()))
+    }
+
+    /// Whether a task that this process runs is still wanted: others may have called it off.
+    pub(crate) async fn is_wanted(&self, key: &Key) -> std::result::Result<bool, StoreError> {
+        let found = self.read(key).await?;
+        Ok(found.is_some_and(|(r, _)| !r.cancel && !r.status.is_terminal()))
+    }
+
+    /// How often this process has to look for what others did, where any can.
+    pub(crate) fn others_act_within(&self) -> Option<Duration> {
+        let shared = self.store.capabilities().shared;
+        shared.then_some(self.limits.poll_interval)
     }
 
     /// A page of an owner's tasks, and where the next one starts.

@@ -191,11 +191,6 @@ impl Sources {
         self.others.iter().map(status).collect()
     }
 
-    /// Whether a source is still there.
-    pub(crate) fn has(&self, id: SourceId) -> bool {
-        self.others.iter().any(|source| source.id == id)
-    }
-
     /// Sets what a source has, if it is still there.
     pub(crate) fn publish(&mut self, id: SourceId, components: Vec<Arc<Component>>) {
         if let Some(source) = self.others.iter_mut().find(|source| source.id == id) {

@@ -203,7 +203,8 @@ impl FastMcp {
         self
     }
 
-    /// Adds the skills of a folder; see [`Skill::from_folder`]. Reads it now, and blocks while it does.
+    /// Adds the skills of a folder; see [`Skill::from_folder`]. Reads it now, and blocks while it does. Where
+    /// other products keep theirs, [`SkillFolder`](crate::skill::SkillFolder) says.
     #[must_use]
     pub fn skills_from(mut self, folder: impl AsRef<Path>) -> Self {
         match Skill::from_folder(folder.as_ref()) {
@@ -325,12 +326,26 @@ impl FastMcp {
     }
 
     /// Keeps tasks, and notes of what must not be done twice ([`Context::once`](crate::Context::once)), in
-    /// `store`. Default: in memory, 64 MiB, forgotten with the process. Replicas that share a store answer
-    /// for one another's tasks. Entries are not encrypted: give a store that others can read a wrapper
-    /// that does it.
+    /// `store`. Default: in memory, 64 MiB, forgotten with the process.
+    ///
+    /// `RedisStore` (feature `redis`) is shared: each process answers for the tasks of all, see
+    /// [`TaskLimits::lease`]. `DiskStore` (feature `disk`) survives this process. Any other
+    /// [`KeyValueStore`] does as well. Entries are not encrypted: give a store that others can read a
+    /// wrapper that does it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "redis")]
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fastmcp::{FastMcp, store::RedisStore};
+    ///
+    /// let store = RedisStore::connect("redis://redis.internal:6379").await?;
+    /// let server = FastMcp::new("replica").store(store).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn store(mut self, store: Arc<dyn KeyValueStore>) -> Self {
-        self.store = Some(store);
+    pub fn store(mut self, store: impl KeyValueStore + 'static) -> Self {
+        self.store = Some(Arc::new(store));
         self
     }
 

@@ -370,15 +370,22 @@ impl Watched {
                 return;
             }
         }
+        let often = engine.tasks.others_act_within();
         loop {
-            let alive = match self.changes.recv().await {
-                Ok(changed) if self.tasks.iter().any(|(key, _)| *key == changed.key) => {
-                    tell(stream, &changed.record).await
+            let others = async {
+                match often {
+                    Some(often) => tokio::time::sleep(often).await,
+                    None => std::future::pending().await,
                 }
-                Ok(_) => true,
-                // A slow reader missed some: tell it how all of them are by now.
-                Err(broadcast::error::RecvError::Lagged(_)) => self.tell_all(engine, stream).await,
-                Err(broadcast::error::RecvError::Closed) => false,
+            };
+            let alive = tokio::select! {
+                changed = self.changes.recv() => match changed {
+                    Ok(changed) => self.changed(&changed, stream).await,
+                    // A slow reader missed some: look how all of them are by now.
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.look(engine, stream).await,
+                    Err(broadcast::error::RecvError::Closed) => false,
+                },
+                () = others => self.look(engine, stream).await,
             };
             if !alive {
                 return;
@@ -386,11 +393,27 @@ impl Watched {
         }
     }
 
-    async fn tell_all(&self, engine: &Engine, stream: &Stream<'_>) -> bool {
-        for (key, _) in &self.tasks {
-            if let Ok(Some(record)) = engine.tasks.look(key).await
-                && !tell(stream, &record).await
-            {
+    /// Tells of a change of this process's making; whether anybody still reads.
+    async fn changed(&mut self, changed: &Changed, stream: &Stream<'_>) -> bool {
+        let Some((_, told)) = self.tasks.iter_mut().find(|(key, _)| *key == changed.key) else {
+            return true;
+        };
+        told.clone_from(&changed.record);
+        tell(stream, told).await
+    }
+
+    /// Tells of what others changed, or this process unheard; whether anybody still reads.
+    async fn look(&mut self, engine: &Engine, stream: &Stream<'_>) -> bool {
+        for (key, told) in &mut self.tasks {
+            if told.status.is_terminal() {
+                continue;
+            }
+            let Ok(Some(record)) = engine.tasks.look(key).await else {
+                continue;
+            };
+            let is_new = record.shown() != told.shown();
+            *told = record;
+            if is_new && !tell(stream, told).await {
                 return false;
             }
         }

@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use fastmcp::{
     folder::Folder,
     prelude::*,
+    provider::{ProviderExt as _, ProviderState},
     registry::{Change, Kind},
 };
 use tempfile::TempDir;
@@ -127,8 +128,8 @@ async fn told(changes: &mut Receiver<Change>, wanted: &Change) {
 async fn changes_of_the_folder_are_shown_and_told() {
     let folder = content();
     let server = FastMcp::new("folder").build().unwrap();
-    let followed = Folder::open(folder.path()).unwrap();
-    let id = followed.follow(&server).await.unwrap();
+    let provider = Folder::open(folder.path()).unwrap();
+    let id = server.add_provider(provider).await.unwrap();
     let client = Client::connect(&server).await.unwrap();
     let mut changes = server.registry().subscribe();
     let prompts = async || {
@@ -159,11 +160,46 @@ async fn changes_of_the_folder_are_shown_and_told() {
     told(&mut changes, &Change::List(Kind::Resource)).await;
     assert!(client.read_resource("resource://readme.txt").await.is_err());
 
-    assert!(server.unmount(id).unwrap());
+    assert!(server.remove_provider(id).unwrap());
     assert_eq!(server.registry().snapshot().all().count(), 0);
     server.shutdown().cancel();
     assert!(
         server.finish(Duration::from_secs(600)).await,
         "nothing is left running"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_is_a_source_among_others() {
+    let folder = content();
+    let unfit = Folder::open(folder.path()).unwrap().scheme("1x");
+    let server = FastMcp::new("folder")
+        .provider(
+            Folder::open(folder.path())
+                .unwrap()
+                .namespace("lib")
+                .unwrap(),
+        )
+        .provider(unfit)
+        .build()
+        .unwrap();
+    let client = Client::connect(&server).await.unwrap();
+    let prompts = client.list_prompts().await.unwrap();
+    let names: Vec<_> = prompts.iter().map(|prompt| prompt.name.as_str()).collect();
+    assert_eq!(names, ["lib_review"]);
+    let read = client.read_resource("resource://lib/readme.txt").await;
+    assert_eq!(read.unwrap().contents.len(), 1);
+    let mut changes = server.registry().subscribe();
+    write(folder.path(), "resources/readme.txt", "read me once more");
+    let readme = "resource://lib/readme.txt".to_owned();
+    told(&mut changes, &Change::Resource(readme)).await;
+
+    // One that cannot be read is told, tried again, and keeps nobody else from being served.
+    let states = server.providers();
+    let why = match &states[1].state {
+        ProviderState::Failed { why, attempts } if *attempts > 0 => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(why.contains("scheme `1x`"), "{why}");
+    assert_eq!(states[0].state, ProviderState::Ready);
 }

@@ -64,6 +64,9 @@ mod stdio;
 mod tasks;
 #[cfg(test)]
 mod tasks_requested;
+#[cfg(feature = "redis")]
+#[cfg(test)]
+mod tasks_shared;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use fastmcp::{
     component::Definition,
     openapi::{Credential, OpenApi, OpenApiBuilder, RouteKind, RouteMap},
     prelude::*,
+    provider::ProviderExt as _,
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -395,6 +396,42 @@ async fn styles_are_written_as_the_document_says() {
                &json=%7B%22k%22%3A%5B1%5D%7D&pipes=a%7Cb";
     assert_eq!(api.last().uri, uri);
     assert_eq!(api.last().header("x-ids"), Some("3,4"));
+}
+
+#[tokio::test]
+async fn apis_are_sources_among_others() {
+    let [pets, orders] = [Api::quiet().await, Api::quiet().await];
+    let made = |api: &Api, title: &str| {
+        let get = json!({"operationId": "get", "parameters": [
+            {"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}}]});
+        let mut document = one("/things/{id}", "get", &get);
+        document["info"]["title"] = json!(title);
+        api.builder(document).build().unwrap()
+    };
+    let server = FastMcp::new("shop")
+        .provider(made(&pets, "Pets").namespace("pets").unwrap())
+        .provider(made(&orders, "Orders").namespace("orders").unwrap())
+        .build()
+        .unwrap();
+    let client = Client::connect(&server).await.unwrap();
+    let tools = client.list_tools().await.unwrap();
+    let mut names: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["orders_get", "pets_get"]);
+    client
+        .call_tool("orders_get", json!({"id": 7}))
+        .await
+        .unwrap();
+    assert_eq!(
+        (pets.count(), orders.last().uri.as_str()),
+        (0, "/v1/things/7")
+    );
+    let wrong = client.call_tool("pets_get", json!({"id": "x"})).await;
+    assert!(wrong.is_err(), "what is checked stays checked");
+    assert_eq!(pets.count(), 0);
+    let states = server.providers();
+    let named: Vec<_> = states.iter().map(|state| state.name.as_str()).collect();
+    assert_eq!(named, ["Pets", "Orders"]);
 }
 
 #[tokio::test]

@@ -124,29 +124,29 @@ pub(crate) async fn send<D: Door>(memory: &Memory<D>, message: Value) -> Value {
     }
 }
 
-async fn call<D: Door>(memory: &Memory<D>, tool: &str, arguments: Value) -> Value {
+pub(crate) async fn call<D: Door>(memory: &Memory<D>, tool: &str, arguments: Value) -> Value {
     let params = json!({"name": tool, "arguments": arguments});
     let reply = send(memory, knowing("tools/call", params)).await;
     reply.get("result").unwrap_or(&reply).clone()
 }
 
-async fn begin<D: Door>(memory: &Memory<D>, tool: &str, arguments: Value) -> String {
+pub(crate) async fn begin<D: Door>(memory: &Memory<D>, tool: &str, arguments: Value) -> String {
     let task = call(memory, tool, arguments).await;
     assert_eq!(task["resultType"], "task", "{task}");
     task["taskId"].as_str().unwrap().to_owned()
 }
 
-async fn on_task<D: Door>(memory: &Memory<D>, method: &str, id: &str) -> Value {
+pub(crate) async fn on_task<D: Door>(memory: &Memory<D>, method: &str, id: &str) -> Value {
     let params = json!({"taskId": id, "inputResponses": {}});
     let reply = send(memory, knowing(method, params)).await;
     reply.get("result").unwrap_or(&reply).clone()
 }
 
-async fn get<D: Door>(memory: &Memory<D>, id: &str) -> Value {
+pub(crate) async fn get<D: Door>(memory: &Memory<D>, id: &str) -> Value {
     on_task(memory, "tasks/get", id).await
 }
 
-async fn update<D: Door>(memory: &Memory<D>, id: &str, responses: Value) -> Value {
+pub(crate) async fn update<D: Door>(memory: &Memory<D>, id: &str, responses: Value) -> Value {
     let params = json!({"taskId": id, "inputResponses": responses});
     send(memory, knowing("tasks/update", params)).await
 }
@@ -168,19 +168,19 @@ where
     panic!("it never happened: {last}");
 }
 
-async fn status<D: Door>(memory: &Memory<D>, id: &str, wanted: &str) -> Value {
+pub(crate) async fn status<D: Door>(memory: &Memory<D>, id: &str, wanted: &str) -> Value {
     until(|| get(memory, id), |task| task["status"] == wanted).await
 }
 
 /// What a stream says next.
-async fn told(stream: &mut Exchange) -> Value {
+pub(crate) async fn told(stream: &mut Exchange) -> Value {
     let Step::Frame(frame) = stream.next().await else {
         panic!("the stream ended")
     };
     serde_json::from_str(&frame.data).unwrap()
 }
 
-fn accept(content: &Value) -> Value {
+pub(crate) fn accept(content: &Value) -> Value {
     json!({"action": "accept", "content": content})
 }
 

@@ -123,7 +123,7 @@ fn sync_directory_of(root: &Dir, path: &str) -> io::Result<()> {
 
 /// Makes what was renamed, linked or made in a folder durable.
 #[cfg(unix)]
-fn sync_directory(directory: &Dir) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Dir) -> io::Result<()> {
     // The handle itself is `O_PATH` on Linux, which cannot be synced.
     directory.open(".")?.sync_all()
 }
@@ -131,7 +131,7 @@ fn sync_directory(directory: &Dir) -> io::Result<()> {
 /// Folders cannot be synced here; the file system's journal orders their changes.
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "as on unix")]
-fn sync_directory(_: &Dir) -> io::Result<()> {
+pub(super) fn sync_directory(_: &Dir) -> io::Result<()> {
     Ok(())
 }
 

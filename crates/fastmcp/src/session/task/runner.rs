@@ -15,6 +15,7 @@ use fastmcp_protocol::{
 };
 use fastmcp_store::{Key, StoreError};
 use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::time::Instant;
 
 use super::{Again, end_task};
 use crate::{
@@ -31,10 +32,10 @@ use crate::{
 
 /// How often a call may ask by its outcome before it counts as stuck.
 const MAX_ROUNDS: usize = 10;
-/// How often the end of a task is tried to be stored, each time after twice as long.
-const MAX_TRIES: u32 = 6;
-/// How long the first of these pauses is.
+/// How long it is waited before the end of a task is tried again to be stored, each time twice as long.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A task that this process runs.
 pub(super) struct Runner {
@@ -90,12 +91,23 @@ impl Runner {
     /// Says again and again that the task still runs, and hears whether it is still wanted.
     async fn beat(&self) -> Infallible {
         let tasks = &self.engine.tasks;
+        let due = tasks.limits.lease / 3;
+        let pause = tasks
+            .others_act_within()
+            .map_or(due, |often| often.min(due));
+        let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(tasks.limits.lease / 3).await;
-            match tasks.renew(&self.key).await {
+            tokio::time::sleep(pause).await;
+            let wanted = if renewed.elapsed() >= due {
+                renewed = Instant::now();
+                tasks.renew(&self.key).await
+            } else {
+                tasks.is_wanted(&self.key).await
+            };
+            match wanted {
                 Ok(true) => {}
                 Ok(false) => self.live.cancel.cancel(),
-                Err(error) => tracing::warn!(%error, "lease of a task could not be renewed"),
+                Err(error) => tracing::warn!(%error, "a task that runs could not be looked at"),
             }
         }
     }
@@ -220,7 +232,8 @@ impl Runner {
         }
     }
 
-    /// Stores how the task ended. What cannot be stored is found as failed once the lease runs out.
+    /// Stores how the task ended, and tries as long as nobody may take it for lost. What cannot be stored by
+    /// then is found as failed.
     async fn finish(&self, outcome: Result<Payload>) {
         let tasks = &self.engine.tasks;
         let mut end = match outcome {
@@ -232,7 +245,8 @@ impl Runner {
             },
         };
         let mut pause = PAUSE;
-        for _ in 0..MAX_TRIES {
+        let until = Instant::now() + tasks.limits.lease;
+        while Instant::now() < until {
             match end_task(&self.engine, &self.key, end.clone()).await {
                 Ok(_) => return,
                 Err(StoreError::ValueTooLarge { .. } | StoreError::Full { .. })
@@ -245,7 +259,7 @@ impl Runner {
                 Err(error) => {
                     tracing::warn!(%error, "end of a task could not be stored");
                     tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2);
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
             }
         }

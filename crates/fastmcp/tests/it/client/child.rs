@@ -8,7 +8,7 @@ use fastmcp::{
 use serde_json::json;
 
 /// The example `demo`, which Cargo builds with the tests.
-fn demo() -> StdioWireConfig {
+pub(super) fn demo() -> StdioWireConfig {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
