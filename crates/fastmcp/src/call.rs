@@ -4,7 +4,7 @@ mod changes;
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
+    Method, Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
     resource::ReadResourceResult, tool::CallToolResult,
 };
 use serde_json::Value;
@@ -27,6 +27,17 @@ pub enum Kind {
 impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::Template, Self::Prompt];
+
+    /// The kind that a method lists.
+    pub(crate) const fn listed_by(method: Method) -> Option<Self> {
+        match method {
+            Method::ToolsList => Some(Self::Tool),
+            Method::ResourcesList => Some(Self::Resource),
+            Method::ResourcesTemplatesList => Some(Self::Template),
+            Method::PromptsList => Some(Self::Prompt),
+            _ => None,
+        }
+    }
 
     /// What people are told of: a template is a resource to whoever reads there.
     pub(crate) const fn as_str(self) -> &'static str {

@@ -3,9 +3,11 @@
 pub mod authorize;
 mod base64;
 mod behind;
+mod builder;
 mod bundle;
 pub mod check;
 mod completion;
+mod definition;
 mod icon;
 pub mod macros;
 mod mark;
@@ -31,10 +33,8 @@ use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     app::{self, ToolUi},
     header::{MirroredParam, mirrored_params},
-    prompt::Prompt,
-    resource::{Resource, ResourceTemplate},
     skill::Skill,
-    tool::{TaskSupport, Tool},
+    tool::TaskSupport,
     wire::CacheHint,
 };
 use futures_util::future::BoxFuture;
@@ -53,7 +53,9 @@ pub(crate) use authorize::SharedCheck;
 pub(crate) use behind::Behind;
 pub use bundle::{Bundle, Tools};
 pub use check::{Invalid, Valid, Validate};
-pub use completion::{Complete, CompletionOutput};
+pub(crate) use completion::Completers;
+pub use completion::{Complete, CompletionBuilder, CompletionOutput, IntoCompletion, Made};
+pub use definition::Definition;
 pub(crate) use icon::check_icons;
 pub use mark::Deprecation;
 pub(crate) use mark::Marks;
@@ -122,19 +124,6 @@ impl Inside {
     }
 }
 
-/// What clients are told of a component.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Definition {
-    /// A tool.
-    Tool(Tool),
-    /// A resource with one URI.
-    Resource(Resource),
-    /// Resources with URIs of one form.
-    Template(ResourceTemplate),
-    /// A prompt.
-    Prompt(Prompt),
-}
-
 /// A tool, resource, template or prompt with its code.
 #[derive(Clone)]
 pub struct Component {
@@ -148,6 +137,7 @@ pub struct Component {
     extension: Option<Arc<dyn Any + Send + Sync>>,
     hash: OnceLock<[u8; 32]>,
     mirrored: Vec<MirroredParam>,
+    completers: Completers,
     cache_hint: CacheHint,
     begins_task: bool,
     skill: SkillPart,
@@ -160,6 +150,7 @@ pub struct Component {
     feature: Option<String>,
     timeout: Option<Duration>,
     version: Option<Version>,
+    disabled: bool,
 }
 
 /// What a resource is to a skill.
@@ -198,6 +189,7 @@ impl Component {
             extension: None,
             hash: OnceLock::new(),
             mirrored,
+            completers: Completers::default(),
             cache_hint: CacheHint::default(),
             begins_task: false,
             skill: SkillPart::None,
@@ -209,6 +201,7 @@ impl Component {
             feature: None,
             timeout: None,
             version: None,
+            disabled: false,
         }
     }
 
@@ -471,12 +464,7 @@ impl Component {
     /// The name of a tool or prompt, the URI of a resource, the form of a template.
     #[must_use]
     pub fn key(&self) -> &str {
-        match &self.definition {
-            Definition::Tool(tool) => &tool.name,
-            Definition::Resource(resource) => &resource.uri,
-            Definition::Template(template) => &template.uri_template,
-            Definition::Prompt(prompt) => &prompt.name,
-        }
+        self.definition.key()
     }
 
     /// The scopes that a caller needs.
@@ -578,14 +566,6 @@ impl Component {
             _ => true,
         }
     }
-}
-
-/// Gives a component its version, where it has one.
-pub(crate) fn versioned(component: Component, version: Option<String>) -> Result<Component> {
-    Ok(match version {
-        Some(version) => component.with_version(Version::parse(&version)?),
-        None => component,
-    })
 }
 
 impl fmt::Debug for Component {

@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Change, Follow, Input, Kind, Outcome},
-    component::{Behind, Component, Handler},
+    component::{Behind, Component, Definition, Handler},
     context::{Context, Home},
     engine::Engine,
     error::{Error, Result},
     gate::{Class, Leaf, Target},
-    registry::{Linked, ProviderState, Registry, SourceId, State},
+    registry::{Entry, Linked, ProviderState, Registry, SourceId, State},
+    session,
     transform::Namespace,
 };
 
@@ -49,6 +50,7 @@ fn with_state_of(server: &Arc<Engine>, component: Component) -> Component {
         return component;
     }
     let (home, code) = (Arc::clone(server), component.code());
+    let component = component.completed_at(&(Arc::clone(server) as Arc<dyn Home>));
     let handler = move |context: Context, input: Input| {
         let context = context.at(Arc::clone(&home) as Arc<dyn Home>);
         code.call(context, input)
@@ -149,6 +151,7 @@ impl Mount {
 
     fn dress(&self, theirs: &Arc<Component>) -> Result<Component> {
         let passes = Arc::new(Passed {
+            link: self.id(),
             server: Arc::clone(&self.child),
             component: Arc::clone(theirs),
         });
@@ -207,10 +210,32 @@ impl Linked for Mount {
     fn registry(&self) -> &Registry {
         &self.child.registry
     }
+
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn is_layered(&self, kind: Kind) -> bool {
+        self.child.is_layered(kind)
+    }
+
+    fn list(&self, context: Context, kind: Kind, apps: bool) -> BoxFuture<'_, Result<Vec<Entry>>> {
+        let context = context.at(Arc::clone(&self.child) as Arc<dyn Home>);
+        Box::pin(session::list(&self.child, context, kind, apps))
+    }
+
+    fn dressed(&self, definition: &Definition) -> Definition {
+        match &self.namespace {
+            Some(namespace) => namespace.definition(definition),
+            None => definition.clone(),
+        }
+    }
 }
 
 /// A component of another server: calls go through that server's gate and middleware.
 struct Passed {
+    /// The mount that shows it.
+    link: usize,
     server: Arc<Engine>,
     component: Arc<Component>,
 }
@@ -232,11 +257,15 @@ impl Handler for Passed {
 
 impl Behind for Passed {
     fn exists(&self, caller: &Caller) -> bool {
-        self.server.gate().exists(caller, &self.component) && self.component.exists_behind(caller)
+        self.server.sight(caller, None).exists(&self.component)
     }
 
     fn visible(&self, caller: &Caller) -> bool {
-        self.server.visible(caller, &self.component)
+        self.server.sight(caller, None).visible(&self.component)
+    }
+
+    fn stands_for(&self) -> Option<(usize, &Component)> {
+        Some((self.link, &self.component))
     }
 
     fn completes(&self) -> bool {
@@ -245,7 +274,7 @@ impl Behind for Passed {
 
     fn complete(
         &self,
-        caller: Caller,
+        context: Context,
         mut params: CompleteParams<'static>,
     ) -> BoxFuture<'static, Result<CompleteResult>> {
         let (server, component) = (Arc::clone(&self.server), Arc::clone(&self.component));
@@ -255,7 +284,8 @@ impl Behind for Passed {
                 Kind::Prompt => Reference::Prompt { name },
                 _ => Reference::Resource { uri: name },
             };
-            server.complete(&caller, params).await
+            let context = context.at(Arc::clone(&server) as Arc<dyn Home>);
+            server.complete(context, params).await
         })
     }
 }

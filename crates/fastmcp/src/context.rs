@@ -9,9 +9,11 @@ mod rare;
 mod reach;
 mod task;
 mod time;
+mod user;
 mod value;
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -50,6 +52,7 @@ pub(crate) use home::Home;
 pub use inject::{Depends, FromContext, State};
 use rare::Rare;
 pub(crate) use task::{Begin, Promotion, Running};
+pub use user::UserSession;
 pub(crate) use value::Shelf;
 pub use value::{Needs, Values};
 
@@ -101,7 +104,7 @@ pub(crate) enum Declared {
 }
 
 /// What is known of a client since its session began.
-pub(crate) trait Known: fmt::Debug + Send + Sync {
+pub(crate) trait Known: Any + fmt::Debug + Send + Sync {
     /// The id of the session.
     fn id(&self) -> &str;
     fn capabilities(&self) -> &ClientCapabilities;

@@ -6,6 +6,7 @@ pub(crate) mod life;
 mod own;
 pub(crate) mod session;
 pub(crate) mod task;
+pub(crate) mod visibility;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -35,8 +36,8 @@ use crate::{
     context::{Context, Shelf},
     error::{Error, Result},
     gate::{Authorized, Class, Gate, Leaf, Target},
-    middleware::Chains,
-    registry::{Registry, Snapshot},
+    middleware::{Chain, Chains, PingMiddleware},
+    registry::{Registry, Sight, Snapshot},
     respond::Identity,
     route::Routes,
     seal::KeyRing,
@@ -129,6 +130,10 @@ pub struct Engine {
     pub(crate) local: Caller,
     /// The layers by what they are around; none where there are none.
     pub(crate) layers: Option<Box<Chains>>,
+    /// The way of a message around which there is none.
+    pub(crate) unlayered: Chain,
+    /// How clients are pinged.
+    pub(crate) ping: Option<PingMiddleware>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) completer: Option<Arc<dyn Complete>>,
     pub(crate) key_ring: KeyRing,
@@ -165,19 +170,10 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    pub(crate) fn gate(&self) -> &dyn Gate {
-        &self.gate
-    }
-
     /// Whether checks decide on what lists show, here or in a server that is shown here.
     pub(crate) fn is_checked(&self, snapshot: &Snapshot) -> bool {
         let linked = snapshot.linked();
         self.gate.checks_all() || snapshot.has_checks() || linked.iter().any(|l| l.is_checked())
-    }
-
-    /// Whether the caller's lists show the component.
-    pub(crate) fn visible(&self, caller: &Caller, component: &Component) -> bool {
-        self.gate.visible(caller, component) && component.is_visible_behind(caller)
     }
 
     /// Callers of one class see the same lists.
@@ -191,6 +187,28 @@ impl Engine {
         let all = std::iter::once(own).chain(linked.iter().map(|link| link.class(caller)));
         let all: Vec<_> = all.map(|class| class.0.to_string()).collect();
         Class(json!(all).to_string().into())
+    }
+
+    /// The layers around a request that is no call of a component; around a list, also where only servers that
+    /// are shown here have any.
+    pub(crate) fn chain(&self, method: Option<Method>) -> Option<&Chain> {
+        let own = self.layers.as_ref().and_then(|l| l.request(method));
+        own.or_else(|| {
+            let kind = method.and_then(Kind::listed_by)?;
+            self.shows_layered(kind).then_some(&self.unlayered)
+        })
+    }
+
+    /// Whether layers look at the list of `kind`, here or in a server that is shown here.
+    pub(crate) fn is_layered(&self, kind: Kind) -> bool {
+        let own = self.layers.as_ref().and_then(|l| l.list(kind));
+        own.is_some() || self.shows_layered(kind)
+    }
+
+    /// Whether layers of a server that is shown here look at its list of `kind`.
+    pub(crate) fn shows_layered(&self, kind: Kind) -> bool {
+        let snapshot = self.registry.snapshot();
+        snapshot.linked().iter().any(|l| l.is_layered(kind))
     }
 
     /// Puts a resolved call through the layers and the gate: the one way from a session to a handler.
@@ -314,53 +332,48 @@ impl Engine {
     /// Of what a subscriber wants, what it may hear of.
     pub(crate) fn honoured(
         &self,
-        caller: &Caller,
+        sight: &Sight<'_>,
         wanted: &SubscriptionFilter,
     ) -> SubscriptionFilter {
-        wanted.honoured(&self.offered(), |uri| self.shows(caller, uri))
+        wanted.honoured(&self.offered(), |uri| self.shows(sight, uri))
     }
 
     /// Whether the caller may hear of the resource at `uri`.
-    pub(crate) fn shows(&self, caller: &Caller, uri: &str) -> bool {
-        let found = self
-            .registry
-            .snapshot()
-            .find_resource(self.gate(), caller, uri);
-        found.is_some_and(|(component, _)| self.visible(caller, &component))
+    pub(crate) fn shows(&self, sight: &Sight<'_>, uri: &str) -> bool {
+        let found = self.registry.snapshot().find_resource(sight, uri);
+        found.is_some_and(|(component, _)| sight.visible(&component))
     }
 
     /// Completes an argument of a prompt or template that the caller's lists show.
     pub(crate) async fn complete(
         &self,
-        caller: &Caller,
-        params: CompleteParams<'_>,
+        context: Context,
+        params: CompleteParams<'static>,
     ) -> Result<CompleteResult> {
-        let component = self.referenced(caller, &params.reference)?;
-        let (caller, params) = (caller.clone(), params.into_owned());
+        let component = self.referenced(&context.sight_of(self), &params.reference)?;
         if let Some(behind) = component.behind() {
             // Who answers for it knows it by its own name.
-            return behind.complete(caller, params).await;
+            return behind.complete(context, params).await;
         }
-        match &self.completer {
-            Some(completer) => Ok(completer.complete(caller, params).await?.into()),
+        let own = component.completer(&params.argument.name);
+        match own.as_ref().or(self.completer.as_ref()) {
+            Some(completer) => Ok(completer.complete(context, params).await?.into()),
             // Something else here is completed; this is not.
             None => Ok(Completion::new(Vec::new()).into()),
         }
     }
 
     /// Refuses references to what the caller does not see: values tell of what they belong to.
-    fn referenced(&self, caller: &Caller, reference: &Reference<'_>) -> Result<Arc<Component>> {
-        let (snapshot, gate) = (self.registry.snapshot(), self.gate());
+    fn referenced(&self, sight: &Sight<'_>, reference: &Reference<'_>) -> Result<Arc<Component>> {
+        let snapshot = self.registry.snapshot();
         let (what, name, component) = match reference {
-            Reference::Prompt { name } => (
-                "prompt",
-                name,
-                snapshot.find(gate, caller, Kind::Prompt, name),
-            ),
+            Reference::Prompt { name } => {
+                ("prompt", name, snapshot.find(sight, Kind::Prompt, name))
+            }
             Reference::Resource { uri } => {
                 let template = snapshot
-                    .find(gate, caller, Kind::Template, uri)
-                    .or_else(|| Some(snapshot.find_resource(gate, caller, uri)?.0));
+                    .find(sight, Kind::Template, uri)
+                    .or_else(|| Some(snapshot.find_resource(sight, uri)?.0));
                 ("resource template", uri, template)
             }
             _ => {
@@ -370,7 +383,7 @@ impl Engine {
             }
         };
         match component {
-            Some(component) if self.visible(caller, &component) => Ok(component),
+            Some(component) if sight.visible(&component) => Ok(component),
             _ => {
                 let shown: String = name.chars().take(128).collect();
                 let unknown = format!("`params.ref` names the unknown {what} `{shown}`");

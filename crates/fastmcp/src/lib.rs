@@ -56,19 +56,21 @@ pub use base::BaseServer;
 pub use client::Client;
 pub use component::authorize;
 pub use component::{
-    Audio, Base64, Bundle, Component, File, Image, IntoContent, IntoPrompt, IntoResource, IntoTool,
-    Invalid, Json, PromptBuilder, ResourceBuilder, ToolBuilder, ToolOutput, ToolResult, Tools,
-    Valid, Validate,
+    Audio, Base64, Bundle, CompletionBuilder, Component, File, Image, IntoCompletion, IntoContent,
+    IntoPrompt, IntoResource, IntoTool, Invalid, Json, PromptBuilder, ResourceBuilder, ToolBuilder,
+    ToolOutput, ToolResult, Tools, Valid, Validate,
     source::{BinaryResource, DirectoryResource, FileResource, HttpResource, TextResource},
 };
-pub use context::{Context, Depends, Elicited, FromContext, Needs, State, Values, get_context};
+pub use context::{
+    Context, Depends, Elicited, FromContext, Needs, State, UserSession, Values, get_context,
+};
 pub use error::{
     DisabledError, Error, ErrorCategory, ErrorSeverity, McpError, NotFoundError, PromptError,
     ResourceError, Result, ToolError, ValidationError,
 };
 pub use fastmcp_auth as auth;
 pub use fastmcp_guard as guard;
-pub use fastmcp_macros::{prompt, resource, tool, tools};
+pub use fastmcp_macros::{completion, prompt, resource, tool, tools};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_store as store;
 pub use fastmcp_transport as transport;
@@ -82,7 +84,8 @@ pub use skill::Skill;
 pub mod prelude {
     pub use crate::{
         Client, Context, Depends, Elicited, Error, FastMcp, FromContext, Image, Invalid, Json,
-        Result, Server, State, ToolError, ToolResult, Validate, prompt, resource, tool, tools,
+        Result, Server, State, ToolError, ToolResult, Validate, completion, prompt, resource, tool,
+        tools,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
@@ -92,7 +95,7 @@ pub mod prelude {
 /// What the attributes expand to; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::component::{macros::*, tool::ToolOutput};
+    pub use crate::component::{CompletionOutput, Made, macros::*, tool::ToolOutput};
     pub use schemars;
     pub use serde;
     pub use serde_json;

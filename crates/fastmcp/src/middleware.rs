@@ -76,6 +76,7 @@ mod layer;
 mod logging;
 mod message;
 mod metrics;
+mod ping;
 mod rate;
 mod response;
 mod retry;
@@ -108,6 +109,7 @@ pub use message::{
 };
 pub(crate) use message::{Named, Shown};
 pub use metrics::MetricsMiddleware;
+pub use ping::PingMiddleware;
 pub use rate::{RateLimitingMiddleware, SlidingWindowRateLimitingMiddleware, rate_limited};
 pub use response::{Listed, Operation, Response, Sealed};
 pub use retry::{RetryMiddleware, is_transient};

@@ -4,6 +4,7 @@
 //! snapshot, revision and class of callers.
 
 mod filter;
+mod sight;
 mod source;
 
 use std::{
@@ -14,7 +15,6 @@ use std::{
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytestring::ByteString;
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{ProtocolVersion, RpcError, tool::TaskSupport};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
@@ -23,14 +23,15 @@ use crate::{
     call::Changes,
     component::{Component, Version},
     error::Result,
-    gate::{Class, Gate},
+    gate::Class,
 };
 
 pub use crate::call::{Change, Kind};
 pub use filter::Filter;
 pub(crate) use filter::{Rules, Verdict};
+pub(crate) use sight::Sight;
 pub use source::{Duplicates, ProviderState, ProviderStatus, SourceId};
-pub(crate) use source::{Linked, Shape, Sources, State, without_duplicates};
+pub(crate) use source::{Entry, Linked, Shape, Sources, State, without_duplicates};
 
 /// Encoded pages that are kept per snapshot, and bytes of them: callers choose offsets as they like.
 const MAX_PAGES: usize = 4_096;
@@ -259,9 +260,7 @@ impl Snapshot {
         Ok(Self {
             has_apps: components.iter().any(|c| c.is_of_app()),
             has_app_only: components.iter().any(|c| c.is_app_only()),
-            completes: components
-                .iter()
-                .any(|c| c.behind().is_some_and(|behind| behind.completes())),
+            completes: components.iter().any(|c| c.completes()),
             open: sources.is_open(),
             versions,
             linked: sources.linked().cloned().collect(),
@@ -280,12 +279,17 @@ impl Snapshot {
 
     /// The components of one kind, in the order of their registration.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Component>> {
-        self.components.iter().filter(move |c| c.kind() == kind)
+        self.all().filter(move |c| c.kind() == kind)
     }
 
     /// Every component, in the order of their registration.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Component>> {
-        self.components.iter()
+        self.components.iter().filter(|c| !c.is_disabled())
+    }
+
+    /// The components of one kind, and last those that rules hide.
+    pub(crate) fn every(&self, kind: Kind) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.iter().filter(move |c| c.kind() == kind)
     }
 
     /// Whether there is a component of `kind` named `key`, whoever may see it.
@@ -296,15 +300,15 @@ impl Snapshot {
     /// Whether there is a component of `kind`.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
-        !self.index.of(kind).is_empty()
+        self.of_kind(kind).next().is_some()
     }
 
-    /// Whether there is a component of `kind`, or there may come one.
+    /// Whether there is a component of `kind`, shown or hidden, or there may come one.
     pub(crate) fn may_have(&self, kind: Kind) -> bool {
-        self.open || self.has(kind)
+        self.open || !self.index.of(kind).is_empty()
     }
 
-    /// Whether another server completes arguments of what is here.
+    /// Whether arguments of something that is here are completed by what belongs to it.
     pub(crate) const fn completes(&self) -> bool {
         self.completes
     }
@@ -363,80 +367,60 @@ impl Snapshot {
         components.into_iter().filter(is_best).collect()
     }
 
-    /// The component of `kind` named `key` that exists for `caller`.
-    #[must_use]
-    pub fn find(
-        &self,
-        gate: &dyn Gate,
-        caller: &Caller,
-        kind: Kind,
-        key: &str,
-    ) -> Option<Arc<Component>> {
+    /// The component of `kind` named `key` that exists for who looks.
+    pub(crate) fn find(&self, sight: &Sight<'_>, kind: Kind, key: &str) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
-        let mut there = named
-            .iter()
-            .filter(|c| gate.exists(caller, c) && c.exists_behind(caller));
+        let mut there = named.iter().filter(|c| sight.exists(c));
         if !self.versions || named.len() == 1 {
             return there.next().cloned();
         }
         // The highest that the caller's lists show, as they show it.
-        let shown = |c: &&Arc<Component>| gate.visible(caller, c) && c.is_visible_behind(caller);
         let highest = there.clone().next();
-        there.find(shown).or(highest).cloned()
+        there.find(|c| sight.visible(c)).or(highest).cloned()
     }
 
     /// As [`Self::find`], of one version.
     pub(crate) fn find_version(
         &self,
-        gate: &dyn Gate,
-        caller: &Caller,
+        sight: &Sight<'_>,
         (kind, key): (Kind, &str),
         version: &Version,
     ) -> Option<Arc<Component>> {
         let named = self.index.of(kind).get(key)?;
-        let mut there = named
-            .iter()
-            .filter(|c| gate.exists(caller, c) && c.exists_behind(caller));
+        let mut there = named.iter().filter(|c| sight.exists(c));
         there.find(|c| c.version() == Some(version)).cloned()
     }
 
     /// The resource or template that answers `uri`, with the template's parameters.
-    #[must_use]
-    pub fn find_resource(
+    pub(crate) fn find_resource(
         &self,
-        gate: &dyn Gate,
-        caller: &Caller,
+        sight: &Sight<'_>,
         uri: &str,
     ) -> Option<(Arc<Component>, Map<String, Value>)> {
-        if let Some(resource) = self.find(gate, caller, Kind::Resource, uri) {
+        if let Some(resource) = self.find(sight, Kind::Resource, uri) {
             return Some((resource, Map::new()));
         }
-        let (component, params) = self.of_kind(Kind::Template).find_map(|component| {
+        let (component, params) = self.every(Kind::Template).find_map(|component| {
             let params = component.template()?.matches(uri)?;
-            (gate.exists(caller, component) && component.exists_behind(caller))
-                .then_some((component, params))
+            sight.exists(component).then_some((component, params))
         })?;
         if component.version().is_none() {
             return Some((Arc::clone(component), params));
         }
-        Some((
-            self.find(gate, caller, Kind::Template, component.key())?,
-            params,
-        ))
+        Some((self.find(sight, Kind::Template, component.key())?, params))
     }
 
     /// As [`Self::find_resource`], of one version.
     pub(crate) fn find_resource_version(
         &self,
-        gate: &dyn Gate,
-        caller: &Caller,
+        sight: &Sight<'_>,
         uri: &str,
         version: &Version,
     ) -> Option<Arc<Component>> {
-        let resource = self.find_version(gate, caller, (Kind::Resource, uri), version);
+        let resource = self.find_version(sight, (Kind::Resource, uri), version);
         resource.or_else(|| {
-            let (template, _) = self.find_resource(gate, caller, uri)?;
-            self.find_version(gate, caller, (Kind::Template, template.key()), version)
+            let (template, _) = self.find_resource(sight, uri)?;
+            self.find_version(sight, (Kind::Template, template.key()), version)
         })
     }
 

@@ -5,7 +5,6 @@ pub(crate) mod skill;
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Method, ProtocolVersion, Raw, Request, RpcError, completion::CompleteParams,
     discover::PaginatedParams, meta::Peek, mrtr::InputResponses, prompt::GetPromptParams,
@@ -18,7 +17,7 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     gate::{Leaf, Target},
-    registry::{self, PageKey, Snapshot},
+    registry::{self, PageKey, Sight, Snapshot},
     respond,
 };
 
@@ -40,23 +39,23 @@ pub(crate) struct Continued {
 /// Resolves `tools/call`, `resources/read` and `prompts/get`.
 pub(crate) fn resolve(
     engine: &Engine,
-    caller: &Caller,
+    sight: &Sight<'_>,
     method: Method,
     request: &Request,
     peek: &Peek,
 ) -> Result<Resolved> {
     let snapshot = engine.registry.snapshot();
     let addressed = Addressed::read(method, request, peek)?;
-    let (gate, target) = (engine.gate(), &*addressed.target);
+    let target = &*addressed.target;
     if let Some(version) = &peek.meta.component_version {
-        let component = of_version(engine, caller, method, target, version)?;
+        let component = of_version(engine, sight, method, target, version)?;
         return Ok(resolved(component, method, addressed));
     }
     let (what, component) = match method {
-        Method::ToolsCall => ("tool", snapshot.find(gate, caller, Kind::Tool, target)),
-        Method::PromptsGet => ("prompt", snapshot.find(gate, caller, Kind::Prompt, target)),
+        Method::ToolsCall => ("tool", snapshot.find(sight, Kind::Tool, target)),
+        Method::PromptsGet => ("prompt", snapshot.find(sight, Kind::Prompt, target)),
         _ => {
-            let found = snapshot.find_resource(gate, caller, target);
+            let found = snapshot.find_resource(sight, target);
             ("resource", found.map(|(component, _)| component))
         }
     };
@@ -67,12 +66,12 @@ pub(crate) fn resolve(
 /// The component in the version that the request names.
 fn of_version(
     engine: &Engine,
-    caller: &Caller,
+    sight: &Sight<'_>,
     method: Method,
     target: &str,
     version: &str,
 ) -> Result<Arc<Component>> {
-    let (snapshot, gate) = (engine.registry.snapshot(), engine.gate());
+    let snapshot = engine.registry.snapshot();
     let wanted = Version::parse(version).map_err(|e| {
         let wrong = format!("`params._meta.fastmcp.version`: {}", e.message());
         Error::protocol(RpcError::invalid_params(wrong))
@@ -80,15 +79,15 @@ fn of_version(
     let (what, found) = match method {
         Method::ToolsCall => (
             "tool",
-            snapshot.find_version(gate, caller, (Kind::Tool, target), &wanted),
+            snapshot.find_version(sight, (Kind::Tool, target), &wanted),
         ),
         Method::PromptsGet => (
             "prompt",
-            snapshot.find_version(gate, caller, (Kind::Prompt, target), &wanted),
+            snapshot.find_version(sight, (Kind::Prompt, target), &wanted),
         ),
         _ => (
             "resource",
-            snapshot.find_resource_version(gate, caller, target, &wanted),
+            snapshot.find_resource_version(sight, target, &wanted),
         ),
     };
     let shown: String = target.chars().take(128).collect();
@@ -170,7 +169,7 @@ fn unknown(what: &str, name: &str) -> Error {
 
 /// Who looks at a list.
 pub(crate) struct Viewer<'a, F> {
-    pub(crate) caller: &'a Caller,
+    pub(crate) sight: Sight<'a>,
     pub(crate) version: ProtocolVersion,
     /// Whether the client shows documents of MCP Apps; rarely asked.
     pub(crate) shows_apps: F,
@@ -185,7 +184,7 @@ pub(crate) fn list(
     request: &Request,
 ) -> Result<ByteString> {
     let Viewer {
-        caller,
+        sight,
         version,
         shows_apps,
     } = viewer;
@@ -196,13 +195,12 @@ pub(crate) fn list(
     // Only lists with such tools differ, so only those are asked for.
     let apps = kind == Kind::Tool && snapshot.has_app_only() && shows_apps();
     // Each check is asked once: what it says decides on the page and on who shares it.
-    let allowed: Option<Vec<_>> = engine.is_checked(&snapshot).then(|| {
-        let of_kind = snapshot.of_kind(kind);
-        of_kind.map(|c| engine.visible(caller, c)).collect()
-    });
+    let decides = sight.has_rules() || engine.is_checked(&snapshot);
+    let allowed: Option<Vec<_>> =
+        decides.then(|| snapshot.every(kind).map(|c| sight.visible(c)).collect());
     let key = PageKey {
         kind,
-        class: engine.class(caller),
+        class: engine.class(sight.caller()),
         allowed: allowed.clone(),
         version,
         offset,
@@ -211,7 +209,7 @@ pub(crate) fn list(
     snapshot.page(key, || {
         let visible = select(&snapshot, kind, apps, |place, c| match &allowed {
             Some(allowed) => allowed.get(place) == Some(&true),
-            None => engine.visible(caller, c),
+            None => sight.visible(c),
         });
         let all: Vec<_> = visible.iter().map(|c| c.definition()).collect();
         encode(engine, version, kind, offset, &all)
@@ -221,12 +219,12 @@ pub(crate) fn list(
 /// What the lists of a caller show.
 pub(crate) fn shown(
     engine: &Engine,
-    caller: &Caller,
+    sight: &Sight<'_>,
     kind: Kind,
     apps: bool,
 ) -> Vec<Arc<Component>> {
     let snapshot = engine.registry.snapshot();
-    let visible = select(&snapshot, kind, apps, |_, c| engine.visible(caller, c));
+    let visible = select(&snapshot, kind, apps, |_, c| sight.visible(c));
     visible.into_iter().cloned().collect()
 }
 
@@ -238,7 +236,7 @@ fn select(
     sees: impl Fn(usize, &Arc<Component>) -> bool,
 ) -> Vec<&Arc<Component>> {
     let visible = snapshot
-        .of_kind(kind)
+        .every(kind)
         .enumerate()
         .filter(|(place, c)| c.is_listed() && (apps || !c.is_app_only()) && sees(*place, c))
         .map(|(_, component)| component)
@@ -281,6 +279,8 @@ fn encode(
 }
 
 /// Reads the parameters of `completion/complete`.
-pub(crate) fn completion(request: &Request) -> Result<CompleteParams<'_>> {
-    Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)
+pub(crate) fn completion(request: &Request) -> Result<CompleteParams<'static>> {
+    let params: CompleteParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    Ok(params.into_owned())
 }

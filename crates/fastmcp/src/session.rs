@@ -2,6 +2,7 @@
 
 mod layered;
 mod legacy;
+mod list;
 mod listen;
 mod modern;
 mod state;
@@ -22,6 +23,8 @@ use fastmcp_transport::{Call, Inbound, Outlet, Peer, Reply, What};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use list::list;
 
 use crate::{
     call::{Asks, Outcome, Payload},

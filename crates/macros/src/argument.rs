@@ -3,7 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{
-    Attribute, Error, Expr, Ident, LitStr, Path, Result, Token, Type, meta::ParseNestedMeta,
+    Attribute, Error, Expr, Ident, LitStr, Path, Result, Token, Type, ext::IdentExt as _,
+    meta::ParseNestedMeta,
 };
 
 /// What `#[arg(...)]` said of one argument.
@@ -14,10 +15,13 @@ pub(crate) struct Argument {
     schema: Vec<TokenStream>,
     serde: Vec<TokenStream>,
     default: Option<Expr>,
+    renamed: Option<LitStr>,
+    /// What completes it.
+    pub(crate) complete: Option<Path>,
     pub(crate) check: Vec<Path>,
 }
 
-const KNOWN: &str = "description, title, min, max, exclusive_min, exclusive_max, multiple_of, min_length, max_length, min_items, max_items, pattern, format, default, rename, example, header, check";
+const KNOWN: &str = "description, title, min, max, exclusive_min, exclusive_max, multiple_of, min_length, max_length, min_items, max_items, pattern, format, default, rename, example, header, check, complete";
 
 impl Argument {
     /// Adds what one attribute says.
@@ -65,13 +69,21 @@ impl Argument {
             Some("rename") => {
                 let to: LitStr = meta.value()?.parse()?;
                 self.serde.push(quote!(rename = #to));
+                self.renamed = Some(to);
             }
+            Some("complete") => self.complete = Some(meta.value()?.parse()?),
             Some("check") => self.check.push(meta.value()?.parse()?),
             _ => {
                 return Err(meta.error(format!("#[arg] knows {KNOWN}")));
             }
         }
         Ok(())
+    }
+
+    /// The name that clients know the argument by.
+    pub(crate) fn shown(&self, name: &Ident) -> String {
+        let renamed = self.renamed.as_ref().map(LitStr::value);
+        renamed.unwrap_or_else(|| name.unraw().to_string())
     }
 
     fn extend(&mut self, keyword: &str, meta: &ParseNestedMeta<'_>) -> Result<()> {

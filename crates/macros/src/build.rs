@@ -2,9 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::Result;
+use syn::{Error, Result};
 
 use crate::{
+    completion,
     options::{Allowed, Options},
     signature::Signature,
 };
@@ -15,10 +16,12 @@ pub(crate) enum Kind {
     Tool,
     Resource,
     Prompt,
+    /// No component itself: it completes an argument of one.
+    Completion,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Tool, Self::Resource, Self::Prompt];
+    pub(crate) const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::Prompt, Self::Completion];
 
     /// The attribute, which is also the method that adds one.
     pub(crate) const fn attribute(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Kind {
             Self::Tool => "tool",
             Self::Resource => "resource",
             Self::Prompt => "prompt",
+            Self::Completion => "completion",
         }
     }
 
@@ -34,12 +38,14 @@ impl Kind {
             Self::Tool => &TOOL,
             Self::Resource => &RESOURCE,
             Self::Prompt => &PROMPT,
+            Self::Completion => &completion::ALLOWED,
         }
     }
 }
 
 const TOOL: Allowed = Allowed {
     attribute: "tool",
+    example: "name",
     texts: &[
         "name",
         "title",
@@ -63,6 +69,7 @@ const TOOL: Allowed = Allowed {
 };
 const RESOURCE: Allowed = Allowed {
     attribute: "resource",
+    example: "name",
     texts: &[
         "name",
         "title",
@@ -77,6 +84,7 @@ const RESOURCE: Allowed = Allowed {
 };
 const PROMPT: Allowed = Allowed {
     attribute: "prompt",
+    example: "name",
     texts: &[
         "name",
         "title",
@@ -105,12 +113,16 @@ pub(crate) fn builder(
     callee: &Callee,
 ) -> Result<TokenStream> {
     let options = Options::parse(options, kind.allowed())?;
+    if matches!(kind, Kind::Completion) {
+        return completion::builder(&options, signature, callee);
+    }
     let arguments = signature.arguments();
     let made = match kind {
         Kind::Tool => tool(&options, signature, callee),
         Kind::Resource => resource(&options, signature, callee)?,
-        Kind::Prompt => prompt(&options, signature, callee),
+        Kind::Prompt | Kind::Completion => prompt(&options, signature, callee),
     };
+    let completions = completions(kind, signature)?;
     let calls = options.calls(signature.doc.as_deref());
     let needs = signature.needs();
     Ok(quote! {{
@@ -118,8 +130,28 @@ pub(crate) fn builder(
         #made
         #calls
         #needs
+        #completions
         __builder
     }})
+}
+
+/// What completes arguments.
+fn completions(kind: Kind, signature: &Signature) -> Result<TokenStream> {
+    let mut made = TokenStream::new();
+    for field in signature.fields() {
+        let Some(complete) = &field.argument.complete else {
+            continue;
+        };
+        if matches!(kind, Kind::Tool) {
+            return Err(Error::new_spanned(
+                complete,
+                "MCP completes arguments of prompts and of resource templates, not of tools",
+            ));
+        }
+        let argument = field.argument.shown(&field.name);
+        made.extend(quote!(let __builder = __builder.completion(#argument, #complete);));
+    }
+    Ok(made)
 }
 
 fn name(options: &Options, signature: &Signature) -> String {
@@ -211,14 +243,14 @@ fn prompt(options: &Options, signature: &Signature, callee: &Callee) -> TokenStr
     quote!(let __builder = ::fastmcp::PromptBuilder::new(#name, #handler);)
 }
 
-/// The closure that runs the function, takes its value out of a `Result` and ends with `emitted`.
-fn handler(
+/// Runs the function, and takes its value out of a `Result`, as `__value`.
+pub(crate) fn run(
     signature: &Signature,
     options: &Options,
     callee: &Callee,
-    emitted: &TokenStream,
+    handed: &[TokenStream],
 ) -> TokenStream {
-    let (path, handed) = (&callee.path, signature.handed());
+    let path = &callee.path;
     let call = quote!(#path(#(#handed),*));
     let run = if signature.is_async {
         quote!(#call.await)
@@ -235,7 +267,22 @@ fn handler(
     } else {
         run
     };
-    let (output, prepare) = (&signature.output, signature.prepare());
+    let output = &signature.output;
+    quote!(let __value: #output = #value;)
+}
+
+/// The closure that runs the function and ends with `emitted`.
+fn handler(
+    signature: &Signature,
+    options: &Options,
+    callee: &Callee,
+    emitted: &TokenStream,
+) -> TokenStream {
+    let handed: Vec<_> = signature.handed().collect();
+    let (run, prepare) = (
+        run(signature, options, callee, &handed),
+        signature.prepare(),
+    );
     let this = callee
         .takes_self
         .then(|| quote!(let __this = ::std::sync::Arc::clone(&__this);));
@@ -244,7 +291,7 @@ fn handler(
             #this
             async move {
                 #prepare
-                let __value: #output = #value;
+                #run
                 #emitted
             }
         }

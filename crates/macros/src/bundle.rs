@@ -35,7 +35,7 @@ pub(crate) fn tools(options: &TokenStream, item: TokenStream) -> Result<TokenStr
     if added.is_empty() {
         return Err(Error::new_spanned(
             &block.self_ty,
-            "no method here is a component; put #[tool], #[resource(\"...\")] or #[prompt] on some",
+            "no method here is a component; put #[tool], #[resource(\"...\")], #[prompt] or #[completion(...)] on some",
         ));
     }
     let (ty, (generics, _, bounds)) = (&block.self_ty, block.generics.split_for_impl());

@@ -21,6 +21,10 @@ pub(crate) fn prompt(options: TokenStream, item: TokenStream) -> Result<TokenStr
     function(Kind::Prompt, options, item)
 }
 
+pub(crate) fn completion(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    function(Kind::Completion, options, item)
+}
+
 /// The type and value that stand for the component, and its trait.
 fn function(kind: Kind, options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut function: ItemFn = syn::parse2(item)?;
@@ -37,8 +41,10 @@ fn function(kind: Kind, options: TokenStream, item: TokenStream) -> Result<Token
         Kind::Tool => ("IntoTool", "into_tool", "ToolBuilder"),
         Kind::Resource => ("IntoResource", "into_resource", "ResourceBuilder"),
         Kind::Prompt => ("IntoPrompt", "into_prompt", "PromptBuilder"),
+        Kind::Completion => ("IntoCompletion", "into_completion", "CompletionBuilder"),
     };
     let (into, method, builder) = (ident(into), ident(method), ident(builder));
+    let of = matches!(kind, Kind::Completion).then(|| quote!(<::fastmcp::__private::Made>));
     let visibility = &function.vis;
     let docs: Vec<_> = function
         .attrs
@@ -71,7 +77,7 @@ fn function(kind: Kind, options: TokenStream, item: TokenStream) -> Result<Token
                 #call
             }
 
-            impl ::fastmcp::#into for #name {
+            impl ::fastmcp::#into #of for #name {
                 #[allow(unused_imports, unused_variables, clippy::unused_unit, clippy::let_unit_value, clippy::useless_conversion, reason = "what is made is general")]
                 fn #method(self) -> ::fastmcp::#builder {
                     #made

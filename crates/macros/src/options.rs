@@ -10,7 +10,7 @@ use syn::{
     punctuated::Punctuated,
 };
 
-/// The options of all three attributes.
+/// The options of all attributes.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) uri: Option<LitStr>,
@@ -21,6 +21,9 @@ pub(crate) struct Options {
     pub(crate) version: Option<LitStr>,
     pub(crate) deprecated: Option<LitStr>,
     pub(crate) feature: Option<LitStr>,
+    pub(crate) prompt: Option<LitStr>,
+    pub(crate) resource: Option<LitStr>,
+    pub(crate) argument: Option<LitStr>,
     /// The time in milliseconds.
     pub(crate) timeout: Option<u64>,
     pub(crate) flags: Vec<(Ident, bool)>,
@@ -34,9 +37,18 @@ pub(crate) struct Options {
 /// Which options an attribute has.
 pub(crate) struct Allowed {
     pub(crate) attribute: &'static str,
+    /// An option that takes a text, for who wrote a text without one.
+    pub(crate) example: &'static str,
     pub(crate) texts: &'static [&'static str],
     pub(crate) flags: &'static [&'static str],
     pub(crate) lists: &'static [&'static str],
+}
+
+impl Allowed {
+    /// Whether clients are told `_meta`: of components.
+    fn has_meta(&self) -> bool {
+        self.lists.contains(&"tags")
+    }
 }
 
 enum Entry {
@@ -101,8 +113,8 @@ impl Options {
             Entry::Uri(text) => Err(Error::new_spanned(
                 text,
                 format!(
-                    "#[{}] takes no bare text; write `name = \"...\"`",
-                    allowed.attribute
+                    "#[{}] takes no bare text; write `{} = \"...\"`",
+                    allowed.attribute, allowed.example
                 ),
             )),
             Entry::Flag(flag, on) if allowed.flags.contains(&flag.to_string().as_str()) => {
@@ -122,7 +134,7 @@ impl Options {
                 list.extend(items);
                 Ok(())
             }
-            Entry::Pairs(name, pairs) if name == "meta" => {
+            Entry::Pairs(name, pairs) if allowed.has_meta() && name == "meta" => {
                 self.meta.extend(pairs);
                 Ok(())
             }
@@ -154,6 +166,9 @@ impl Options {
             "version" => &mut self.version,
             "deprecated" => &mut self.deprecated,
             "feature" => &mut self.feature,
+            "prompt" => &mut self.prompt,
+            "resource" => &mut self.resource,
+            "argument" => &mut self.argument,
             _ => &mut self.mime_type,
         };
         set(slot, value, &text)
@@ -278,7 +293,9 @@ fn unknown(name: &Ident, allowed: &Allowed) -> Error {
     let mut known: Vec<String> = texts.collect();
     known.extend(allowed.flags.iter().map(|f| (*f).to_owned()));
     known.extend(allowed.lists.iter().map(|l| format!("{l}(\"...\")")));
-    known.push("meta(\"...\" = ...)".to_owned());
+    if allowed.has_meta() {
+        known.push("meta(\"...\" = ...)".to_owned());
+    }
     Error::new_spanned(
         name,
         format!(

@@ -7,7 +7,10 @@ use syn::{
     ext::IdentExt as _, spanned::Spanned,
 };
 
-use crate::argument::{self, Argument};
+use crate::{
+    argument::{self, Argument},
+    build::Kind,
+};
 
 /// Types that are handed in and are known by their names.
 const INJECTED: &[&str] = &[
@@ -18,6 +21,7 @@ const INJECTED: &[&str] = &[
     "AccessToken",
     "HeaderMap",
     "CancellationToken",
+    "UserSession",
 ];
 
 /// A function that becomes a component.
@@ -152,10 +156,7 @@ impl Signature {
                 #(#checks)*
             }
         });
-        let injected = self.injected().map(|(name, ty)| {
-            let from = quote_spanned!(ty.span()=> <#ty as ::fastmcp::FromContext>::from_context);
-            quote!(let #name = #from(&__context).await?;)
-        });
+        let injected = self.inject();
         let mutable = self.fields().next().map(|_| {
             quote! {
                 use ::fastmcp::__private::{CheckNothing as _, CheckValidate as _};
@@ -165,8 +166,17 @@ impl Signature {
         quote! {
             #mutable
             #(#checks)*
-            #(#injected)*
+            #injected
         }
+    }
+
+    /// Makes what is handed in.
+    pub(crate) fn inject(&self) -> TokenStream {
+        let injected = self.injected().map(|(name, ty)| {
+            let from = quote_spanned!(ty.span()=> <#ty as ::fastmcp::FromContext>::from_context);
+            quote!(let #name = #from(&__context).await?;)
+        });
+        quote!(#(#injected)*)
     }
 
     /// The values of the server that are needed, named to the builder.
@@ -231,6 +241,13 @@ fn param(typed: &mut syn::PatType, attribute: &str, index: usize) -> Result<Para
             kept.push(found);
         }
     }
+    let completes = attribute == Kind::Completion.attribute();
+    if is_arg && completes {
+        return Err(Error::new_spanned(
+            &typed.pat,
+            "#[arg] goes on arguments of components; a completion takes what was typed, and what is settled for other arguments by their names",
+        ));
+    }
     if is_arg && is_injected {
         return Err(Error::new_spanned(
             &typed.pat,
@@ -250,7 +267,9 @@ fn param(typed: &mut syn::PatType, attribute: &str, index: usize) -> Result<Para
             format!("#[{attribute}] needs a name for each argument"),
         ));
     };
-    if let Type::Reference(reference) = &*typed.ty {
+    if let Type::Reference(reference) = &*typed.ty
+        && !completes
+    {
         return Err(Error::new_spanned(
             reference,
             "arguments are owned: write `String` for `&str`, `Vec<T>` for `&[T]`",
@@ -286,7 +305,7 @@ fn output(output: &ReturnType) -> (Type, bool) {
 }
 
 /// The first type in angle brackets.
-fn inside(ty: &Type) -> Option<Type> {
+pub(crate) fn inside(ty: &Type) -> Option<Type> {
     let Type::Path(path) = ty else { return None };
     let syn::PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments
     else {
@@ -298,7 +317,7 @@ fn inside(ty: &Type) -> Option<Type> {
     })
 }
 
-fn is_named(ty: &Type, name: &str) -> bool {
+pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|s| s.ident == name))
 }
 

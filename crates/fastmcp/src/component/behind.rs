@@ -4,7 +4,8 @@ use fastmcp_auth::Caller;
 use fastmcp_protocol::completion::{CompleteParams, CompleteResult};
 use futures_util::future::BoxFuture;
 
-use crate::error::Result;
+use super::Component;
+use crate::{context::Context, error::Result};
 
 /// The server behind a component that is shown here: it goes on deciding whom its components are for.
 pub(crate) trait Behind: Send + Sync {
@@ -14,13 +15,16 @@ pub(crate) trait Behind: Send + Sync {
     /// Whether the caller's lists there show it.
     fn visible(&self, caller: &Caller) -> bool;
 
+    /// The link to a server that is shown here, by its address, and the component there that this one stands for.
+    fn stands_for(&self) -> Option<(usize, &Component)>;
+
     /// Whether the server completes its arguments.
     fn completes(&self) -> bool;
 
     /// Completes one of its arguments.
     fn complete(
         &self,
-        caller: Caller,
+        context: Context,
         params: CompleteParams<'static>,
     ) -> BoxFuture<'static, Result<CompleteResult>>;
 }

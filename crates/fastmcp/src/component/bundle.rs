@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Component, IntoPrompt, IntoResource, IntoTool};
+use super::{CompletionBuilder, Component, IntoCompletion, IntoPrompt, IntoResource, IntoTool};
 use crate::error::Result;
 
-/// A value whose methods are tools, resources and prompts: what `#[tools]` makes of an `impl` block.
+/// A value whose methods are tools, resources, prompts and completions: what `#[tools]` makes of an `impl` block.
 ///
 /// ```
 /// use fastmcp::prelude::*;
@@ -35,7 +35,7 @@ use crate::error::Result;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no components",
     label = "not a value whose methods are tools",
-    note = "put `#[tools]` on an `impl` block of `{Self}`, and `#[tool]`, `#[resource]` or `#[prompt]` on its methods; a single function goes to `.tool(...)`"
+    note = "put `#[tools]` on an `impl` block of `{Self}`, and `#[tool]`, `#[resource]`, `#[prompt]` or `#[completion]` on its methods; a single function goes to `.tool(...)`"
 )]
 pub trait Tools: Send + Sync + 'static {
     /// The components.
@@ -59,6 +59,7 @@ impl Tools for Bundle {
 #[derive(Debug, Default)]
 pub struct Bundle {
     components: Vec<Result<Component>>,
+    completions: Vec<CompletionBuilder>,
 }
 
 impl Bundle {
@@ -89,15 +90,23 @@ impl Bundle {
         self
     }
 
-    /// Adds the components of a value.
+    /// Completes an argument of a prompt or a template of the server that the bundle is added to.
     #[must_use]
-    pub fn tools(mut self, tools: impl Tools) -> Self {
-        self.components
-            .extend(Arc::new(tools).bundle().into_components());
+    pub fn completion<Of: ?Sized>(mut self, completion: impl IntoCompletion<Of>) -> Self {
+        self.completions.push(completion.into_completion());
         self
     }
 
-    pub(crate) fn into_components(self) -> Vec<Result<Component>> {
-        self.components
+    /// Adds the components of a value.
+    #[must_use]
+    pub fn tools(mut self, tools: impl Tools) -> Self {
+        let (components, completions) = Arc::new(tools).bundle().into_parts();
+        self.components.extend(components);
+        self.completions.extend(completions);
+        self
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Result<Component>>, Vec<CompletionBuilder>) {
+        (self.components, self.completions)
     }
 }

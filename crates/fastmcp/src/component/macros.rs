@@ -6,6 +6,7 @@
 
 use std::{fmt, marker::PhantomData};
 
+use fastmcp_protocol::completion::CompleteParams;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -139,6 +140,13 @@ impl<T> CheckNothing<T> for Check<T> {
 /// When it refuses it.
 pub fn checked<E: fmt::Display>(name: &str, outcome: Result<(), E>) -> Result<()> {
     check::outcome(name, outcome)
+}
+
+/// What the client has settled already for another argument of what it completes.
+#[must_use]
+pub fn settled(params: &CompleteParams<'_>, argument: &str) -> Option<String> {
+    let arguments = params.context.as_ref()?.arguments.as_ref()?;
+    arguments.get(argument).cloned()
 }
 
 /// Runs a function that blocks where it may, for the request of `context`.

@@ -110,6 +110,18 @@ impl Component {
         self
     }
 
+    /// The same component, hidden by the rules of its server.
+    #[must_use]
+    pub(crate) const fn into_disabled(mut self) -> Self {
+        self.disabled = true;
+        self
+    }
+
+    /// Whether the rules of its server hide it.
+    pub(crate) const fn is_disabled(&self) -> bool {
+        self.disabled
+    }
+
     /// That the component is on its way out, where it is.
     #[must_use]
     pub fn deprecation(&self) -> Option<&Deprecation> {

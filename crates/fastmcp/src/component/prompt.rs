@@ -1,11 +1,9 @@
 //! Prompts.
 
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     RpcError,
-    content::{Icon, Meta},
     prompt::{GetPromptResult, Prompt, PromptArgument, PromptMessage},
 };
 use futures_util::future::BoxFuture;
@@ -15,8 +13,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Input, Outcome},
-    component::{self, Around, Component, Decision, Definition, Marks, SharedCheck},
-    context::{Context, Needs},
+    component::{
+        Component, Definition,
+        builder::{Basics, tell, wrong},
+    },
+    context::Context,
     error::{Error, Result},
     schema,
 };
@@ -36,13 +37,7 @@ pub trait IntoPrompt {
 pub struct PromptBuilder {
     prompt: Prompt,
     call: Result<Call>,
-    scopes: Vec<String>,
-    checks: Vec<SharedCheck>,
-    tags: Vec<String>,
-    needs: Needs,
-    marks: Marks,
-    version: Option<String>,
-    around: Vec<Arc<dyn Around>>,
+    pub(super) basics: Basics,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -69,124 +64,22 @@ impl PromptBuilder {
         Self {
             prompt,
             call,
-            scopes: Vec::new(),
-            checks: Vec::new(),
-            tags: Vec::new(),
-            needs: Needs::default(),
-            marks: Marks::default(),
-            version: None,
-            around: Vec::new(),
+            basics: Basics::default(),
         }
-    }
-
-    /// Describes the prompt.
-    #[must_use]
-    pub fn description(mut self, text: impl Into<String>) -> Self {
-        self.prompt.description = Some(text.into());
-        self
-    }
-
-    /// Names the prompt for people.
-    #[must_use]
-    pub fn title(mut self, text: impl Into<String>) -> Self {
-        self.prompt.title = Some(text.into());
-        self
-    }
-
-    /// Shows clients an icon; may be repeated.
-    #[must_use]
-    pub fn icon(mut self, icon: Icon) -> Self {
-        self.prompt.icons.get_or_insert_default().push(icon);
-        self
-    }
-
-    /// Sets `_meta`.
-    #[must_use]
-    pub fn meta(mut self, meta: Meta) -> Self {
-        self.prompt.meta = Some(meta);
-        self
-    }
-
-    /// Names the values that the function must be handed by the server, which then cannot be built
-    /// without them. The attributes name them by themselves.
-    #[must_use]
-    pub fn needs(mut self, name: impl FnOnce(&mut Needs)) -> Self {
-        name(&mut self.needs);
-        self
-    }
-
-    /// Says that it is on its way out, and in a few words what to do instead: `use x`. Its description and
-    /// `_meta` say so, calls are logged and counted: see [`Component::deprecation`].
-    #[must_use]
-    pub fn deprecated(mut self, note: impl Into<String>) -> Self {
-        self.marks.deprecated = Some(note.into());
-        self
-    }
-
-    /// Makes it a part of a feature: it is there only on servers that
-    /// [enable](crate::FastMcp::enable_feature) this.
-    #[must_use]
-    pub fn feature(mut self, name: impl Into<String>) -> Self {
-        self.marks.feature = Some(name.into());
-        self
-    }
-
-    /// Adds a tag.
-    #[must_use]
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
-        self
-    }
-
-    /// Gives it a version; see [`Component::with_version`].
-    #[must_use]
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
-        self
-    }
-
-    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
-    #[must_use]
-    pub fn auth<F>(mut self, check: F) -> Self
-    where
-        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
-    {
-        self.checks.push(Arc::new(check));
-        self
-    }
-
-    /// Demands a scope of the caller.
-    #[must_use]
-    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// Puts code around the handler, within what is around it already.
-    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
-        self.around.push(around);
-        self
     }
 
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.prompt.name.clone();
-        let call = self
-            .call
-            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
-        component::check_icons(self.prompt.icons.as_deref())
-            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))?;
-        let mut prompt = self.prompt;
-        self.marks
-            .describe(&mut prompt.description, &mut prompt.meta);
-        let component = Component::new(Definition::Prompt(prompt), call)
-            .with_required_scopes(self.scopes)
-            .with_checks(self.checks)
-            .with_around(self.around)
-            .with_tags(self.tags)
-            .with_needs(self.needs)
-            .with_marks(self.marks);
-        component::versioned(component, self.version)
-            .map_err(|e| Error::internal(format!("prompt `{name}`: {}", e.message())))
+        self.built().map_err(|e| wrong("prompt", &name, &e))
+    }
+
+    fn built(self) -> Result<Component> {
+        let (call, mut prompt, mut basics) = (self.call?, self.prompt, self.basics);
+        basics.settle()?;
+        tell!(basics => prompt);
+        let component = basics.component(Definition::Prompt(prompt), call)?;
+        component.check_completers()?;
+        Ok(component)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::{future::Future, sync::Arc};
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     app::{self, ResourceUi},
-    content::{Annotations, Icon, Meta, ResourceContents},
+    content::{Annotations, ResourceContents},
     resource::{ReadResourceResult, Resource, ResourceTemplate},
     wire::CacheHint,
 };
@@ -17,10 +16,11 @@ use serde_json::{Map, Value};
 use crate::{
     call::{Input, Outcome, Payload},
     component::{
-        self, Around, Component, Decision, Definition, Json, Marks, SharedCheck, UriTemplate,
+        Component, Definition, Json, UriTemplate,
+        builder::{Basics, tell, wrong},
         template,
     },
-    context::{Context, Needs},
+    context::Context,
     error::{Error, Result},
     schema,
 };
@@ -40,24 +40,14 @@ pub trait IntoResource {
 pub struct ResourceBuilder {
     uri: String,
     name: String,
-    title: Option<String>,
-    description: Option<String>,
     mime_type: Option<String>,
-    meta: Option<Meta>,
-    icons: Option<Vec<Icon>>,
     annotations: Option<Annotations>,
     size: Option<u64>,
     cache_hint: CacheHint,
     ui: Option<ResourceUi>,
-    scopes: Vec<String>,
-    checks: Vec<SharedCheck>,
-    tags: Vec<String>,
-    needs: Needs,
-    marks: Marks,
     unscreened: Vec<String>,
-    version: Option<String>,
     call: Result<(Option<UriTemplate>, Call)>,
-    around: Vec<Arc<dyn Around>>,
+    pub(super) basics: Basics,
 }
 
 type Call =
@@ -87,24 +77,14 @@ impl ResourceBuilder {
         Self {
             uri,
             name: name.into(),
-            title: None,
-            description: None,
             mime_type: R::mime_type().map(str::to_owned),
-            meta: None,
-            icons: None,
             annotations: None,
             size: None,
             cache_hint: CacheHint::default(),
             ui: None,
-            scopes: Vec::new(),
-            checks: Vec::new(),
-            tags: Vec::new(),
-            needs: Needs::default(),
-            marks: Marks::default(),
             unscreened: Vec::new(),
-            version: None,
             call,
-            around: Vec::new(),
+            basics: Basics::default(),
         }
     }
 
@@ -115,31 +95,10 @@ impl ResourceBuilder {
         builder
     }
 
-    /// Describes the resource for the model.
-    #[must_use]
-    pub fn description(mut self, text: impl Into<String>) -> Self {
-        self.description = Some(text.into());
-        self
-    }
-
-    /// Names the resource for people.
-    #[must_use]
-    pub fn title(mut self, text: impl Into<String>) -> Self {
-        self.title = Some(text.into());
-        self
-    }
-
     /// Says of what type the contents are.
     #[must_use]
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
         self.mime_type = Some(mime_type.into());
-        self
-    }
-
-    /// Shows clients an icon; may be repeated.
-    #[must_use]
-    pub fn icon(mut self, icon: Icon) -> Self {
-        self.icons.get_or_insert_default().push(icon);
         self
     }
 
@@ -154,13 +113,6 @@ impl ResourceBuilder {
     #[must_use]
     pub const fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
-        self
-    }
-
-    /// Sets `_meta`.
-    #[must_use]
-    pub fn meta(mut self, meta: Meta) -> Self {
-        self.meta = Some(meta);
         self
     }
 
@@ -184,37 +136,6 @@ impl ResourceBuilder {
         self
     }
 
-    /// Names the values that the function must be handed by the server, which then cannot be built
-    /// without them. The attributes name them by themselves.
-    #[must_use]
-    pub fn needs(mut self, name: impl FnOnce(&mut Needs)) -> Self {
-        name(&mut self.needs);
-        self
-    }
-
-    /// Says that it is on its way out, and in a few words what to do instead: `use x`. Its description and
-    /// `_meta` say so, calls are logged and counted: see [`Component::deprecation`].
-    #[must_use]
-    pub fn deprecated(mut self, note: impl Into<String>) -> Self {
-        self.marks.deprecated = Some(note.into());
-        self
-    }
-
-    /// Makes it a part of a feature: it is there only on servers that
-    /// [enable](crate::FastMcp::enable_feature) this.
-    #[must_use]
-    pub fn feature(mut self, name: impl Into<String>) -> Self {
-        self.marks.feature = Some(name.into());
-        self
-    }
-
-    /// Adds a tag.
-    #[must_use]
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
-        self
-    }
-
     /// Lets a parameter be any text: one that is no path, or a path that the function screens itself. Others
     /// with `..`, an absolute path or NUL in them are answered as not found.
     #[must_use]
@@ -223,104 +144,63 @@ impl ResourceBuilder {
         self
     }
 
-    /// Gives it a version; see [`Component::with_version`].
-    #[must_use]
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
-        self
-    }
-
-    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
-    #[must_use]
-    pub fn auth<F>(mut self, check: F) -> Self
-    where
-        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
-    {
-        self.checks.push(Arc::new(check));
-        self
-    }
-
-    /// Demands a scope of the caller.
-    #[must_use]
-    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// Puts code around the handler, within what is around it already.
-    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
-        self.around.push(around);
-        self
-    }
-
-    pub(crate) fn build(mut self) -> Result<Component> {
-        let uri = std::mem::take(&mut self.uri);
+    pub(crate) fn build(self) -> Result<Component> {
+        let uri = self.uri.clone();
         if !has_scheme(&uri) {
             return Err(Error::internal(format!(
                 "resource `{uri}` has no scheme; write `resource://{uri}`"
             )));
         }
-        component::check_icons(self.icons.as_deref())
-            .map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
+        self.built().map_err(|e| wrong("resource", &uri, &e))
+    }
+
+    fn built(self) -> Result<Component> {
+        let (uri, mut basics) = (self.uri, self.basics);
+        basics.settle()?;
         let ui = self.ui.map(ResourceUi::into_meta);
         if let Some((key, value)) = &ui {
             if !uri.starts_with(app::SCHEME) {
-                return Err(Error::internal(format!(
-                    "resource `{uri}` is a document of an app; its address must begin with `ui://`"
-                )));
+                return Err(Error::internal(
+                    "it is a document of an app; its address must begin with `ui://`",
+                ));
             }
-            let meta = self.meta.unwrap_or_default();
-            self.meta = Some(meta.with(*key, value.clone()));
+            basics.meta = Some(basics.meta.unwrap_or_default().with(*key, value.clone()));
         }
-        let (template, call) = self
-            .call
-            .map_err(|e| Error::internal(format!("resource `{uri}`: {}", e.message())))?;
+        let (template, call) = self.call?;
         let served = Served {
             mime_type: self.mime_type.clone(),
             unscreened: self.unscreened,
         };
-        self.marks.describe(&mut self.description, &mut self.meta);
         let definition = if template.is_some() {
             let mut definition = ResourceTemplate::new(uri, self.name);
-            definition.title = self.title;
-            definition.description = self.description;
+            tell!(basics => definition);
             definition.mime_type = self.mime_type;
-            definition.meta = self.meta;
-            definition.icons = self.icons;
             definition.annotations = self.annotations;
             Definition::Template(definition)
         } else {
             let mut definition = Resource::new(uri, self.name);
-            definition.title = self.title;
-            definition.description = self.description;
+            tell!(basics => definition);
             definition.mime_type = self.mime_type;
-            definition.meta = self.meta;
-            definition.icons = self.icons;
             definition.annotations = self.annotations;
             definition.size = self.size;
             Definition::Resource(definition)
         };
-        let component = Component::new(definition, move |context, input| {
+        let handler = move |context: Context, input: Input| {
             let read = call(context, input, &served);
             match ui.clone() {
                 Some(ui) => Box::pin(async move { read.await.map(|outcome| marked(outcome, &ui)) }),
                 None => read,
             }
-        })
-        .with_required_scopes(self.scopes)
-        .with_checks(self.checks)
-        .with_around(self.around)
-        .with_cache_hint(self.cache_hint)
-        .with_tags(self.tags)
-        .with_needs(self.needs)
-        .with_marks(self.marks);
+        };
+        let component = basics
+            .component(definition, handler)?
+            .with_cache_hint(self.cache_hint);
         let component = match template {
             Some(template) => component.with_template(template),
             None => component,
         };
-        let key = component.key().to_owned();
-        component::versioned(component, self.version)
-            .map_err(|e| Error::internal(format!("resource `{key}`: {}", e.message())))
+        component.check_completers()?;
+        Ok(component)
     }
 }
 

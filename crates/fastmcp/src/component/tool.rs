@@ -2,11 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Raw,
     app::{self, ToolUi},
-    content::{ContentBlock, Icon, Meta},
+    content::ContentBlock,
     header::mirrored_params,
     tool::{
         CallToolResult, JsonSchema as Schema, TaskSupport, Tool, ToolAnnotations, ToolExecution,
@@ -19,8 +18,11 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Input, Outcome, Payload},
-    component::{self, Around, Component, Decision, Definition, Marks, SharedCheck},
-    context::{Context, Needs},
+    component::{
+        Component, Definition,
+        builder::{Basics, tell, wrong},
+    },
+    context::Context,
     error::{Error, Result},
     schema,
 };
@@ -45,15 +47,9 @@ pub struct ToolBuilder {
     call: Result<Call>,
     replaced: bool,
     ui: Option<ToolUi>,
-    scopes: Vec<String>,
-    checks: Vec<SharedCheck>,
-    tags: Vec<String>,
-    needs: Needs,
-    marks: Marks,
     timeout: Option<Duration>,
-    version: Option<String>,
     begins_task: bool,
-    around: Vec<Arc<dyn Around>>,
+    pub(super) basics: Basics,
 }
 
 type Call = Box<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Outcome>> + Send + Sync>;
@@ -114,43 +110,16 @@ impl ToolBuilder {
             call,
             replaced: false,
             ui: None,
-            scopes: Vec::new(),
-            checks: Vec::new(),
-            tags: Vec::new(),
-            needs: Needs::default(),
-            marks: Marks::default(),
             timeout: None,
-            version: None,
             begins_task: false,
-            around: Vec::new(),
+            basics: Basics::default(),
         }
-    }
-
-    /// Describes the tool for the model.
-    #[must_use]
-    pub fn description(mut self, text: impl Into<String>) -> Self {
-        self.tool.description = Some(text.into());
-        self
-    }
-
-    /// Names the tool for people.
-    #[must_use]
-    pub fn title(mut self, text: impl Into<String>) -> Self {
-        self.tool.title = Some(text.into());
-        self
     }
 
     /// Renames the tool.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.tool.name = name.into();
-        self
-    }
-
-    /// Shows clients an icon; may be repeated.
-    #[must_use]
-    pub fn icon(mut self, icon: Icon) -> Self {
-        self.tool.icons.get_or_insert_default().push(icon);
         self
     }
 
@@ -203,30 +172,6 @@ impl ToolBuilder {
         self
     }
 
-    /// Names the values that the function must be handed by the server, which then cannot be built
-    /// without them. The attributes name them by themselves.
-    #[must_use]
-    pub fn needs(mut self, name: impl FnOnce(&mut Needs)) -> Self {
-        name(&mut self.needs);
-        self
-    }
-
-    /// Says that it is on its way out, and in a few words what to do instead: `use x`. Its description and
-    /// `_meta` say so, calls are logged and counted: see [`Component::deprecation`].
-    #[must_use]
-    pub fn deprecated(mut self, note: impl Into<String>) -> Self {
-        self.marks.deprecated = Some(note.into());
-        self
-    }
-
-    /// Makes it a part of a feature: it is there only on servers that
-    /// [enable](crate::FastMcp::enable_feature) this.
-    #[must_use]
-    pub fn feature(mut self, name: impl Into<String>) -> Self {
-        self.marks.feature = Some(name.into());
-        self
-    }
-
     /// Ends calls that take longer: they are answered with an error and their
     /// [cancellation](Context::cancellation) fires. What has begun is not dropped half-way: it goes on
     /// to its end, unheard. The time in which the user is asked does not count, and a call that goes on
@@ -234,44 +179,6 @@ impl ToolBuilder {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
-        self
-    }
-
-    /// Adds a tag.
-    #[must_use]
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
-        self
-    }
-
-    /// Gives it a version; see [`Component::with_version`].
-    #[must_use]
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
-        self
-    }
-
-    /// Lets only those use it whom `check` allows; may be repeated, then all must. See [`crate::authorize`].
-    #[must_use]
-    pub fn auth<F>(mut self, check: F) -> Self
-    where
-        F: Fn(&Caller, &Component) -> Decision + Send + Sync + 'static,
-    {
-        self.checks.push(Arc::new(check));
-        self
-    }
-
-    /// Demands a scope of the caller.
-    #[must_use]
-    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// Sets `_meta`.
-    #[must_use]
-    pub fn meta(mut self, meta: Meta) -> Self {
-        self.tool.meta = Some(meta);
         self
     }
 
@@ -285,46 +192,34 @@ impl ToolBuilder {
         self
     }
 
-    /// Puts code around the handler, within what is around it already.
-    pub(crate) fn around(mut self, around: Arc<dyn Around>) -> Self {
-        self.around.push(around);
-        self
-    }
-
     pub(crate) fn build(self) -> Result<Component> {
         let name = self.tool.name.clone();
-        let wrong = |why: &dyn std::fmt::Display| Error::internal(format!("tool `{name}`: {why}"));
-        let mut call = self.call.map_err(|e| wrong(&e))?;
-        mirrored_params(&self.tool.input_schema).map_err(|e| wrong(&e))?;
-        component::check_icons(self.tool.icons.as_deref()).map_err(|e| wrong(&e))?;
-        let mut tool = self.tool;
-        self.marks.describe(&mut tool.description, &mut tool.meta);
+        self.built().map_err(|e| wrong("tool", &name, &e))
+    }
+
+    fn built(self) -> Result<Component> {
+        let (mut call, mut tool, mut basics) = (self.call?, self.tool, self.basics);
+        mirrored_params(&tool.input_schema).map_err(|e| Error::internal(e.to_string()))?;
+        basics.settle()?;
         if let Some(ui) = self.ui {
             let shown = ui.resource_uri.as_deref();
             if shown.is_some_and(|uri| !uri.starts_with(app::SCHEME)) {
-                return Err(wrong(&"`resourceUri` of its `ui` must begin with `ui://`"));
+                return Err(Error::internal(
+                    "`resourceUri` of its `ui` must begin with `ui://`",
+                ));
             }
             let (key, value) = ui.into_meta();
-            let meta = tool.meta.unwrap_or_default();
-            tool.meta = Some(meta.with(key, value));
+            basics.meta = Some(basics.meta.unwrap_or_default().with(key, value));
         }
         if self.replaced {
-            let schema = tool.input_schema.to_value().map_err(|e| wrong(&e))?;
-            call = checked(
-                schema::Reader::compile(schema).map_err(|e| wrong(&e))?,
-                call,
-            );
+            let schema = tool.input_schema.to_value()?;
+            call = checked(schema::Reader::compile(schema)?, call);
         }
-        let component = Component::new(Definition::Tool(tool), call)
-            .with_required_scopes(self.scopes)
-            .with_checks(self.checks)
+        tell!(basics => tool);
+        let component = basics.component(Definition::Tool(tool), call)?;
+        Ok(component
             .with_begins_task(self.begins_task)
-            .with_around(self.around)
-            .with_tags(self.tags)
-            .with_needs(self.needs)
-            .with_marks(self.marks)
-            .with_timeout(self.timeout);
-        component::versioned(component, self.version).map_err(|e| wrong(&e))
+            .with_timeout(self.timeout))
     }
 }
 

@@ -134,6 +134,11 @@ impl Needs {
         });
     }
 
+    /// Adds what somebody else needs.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
     /// Whether nothing is needed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -108,7 +108,7 @@ impl Context {
         let engine = self.engine()?;
         let found = {
             let snapshot = engine.registry.snapshot();
-            snapshot.find_resource(engine.gate(), self.caller(), &uri)
+            snapshot.find_resource(&self.sight_of(&engine), &uri)
         };
         let component = found.map(|(component, _)| component);
         let input = Input {
@@ -167,10 +167,10 @@ impl Context {
         definition: impl Fn(&Definition) -> Option<&T>,
     ) -> Result<Vec<T>> {
         let engine = self.engine()?;
-        let snapshot = engine.registry.snapshot();
+        let (snapshot, sight) = (engine.registry.snapshot(), self.sight_of(&engine));
         let shown = snapshot
-            .of_kind(kind)
-            .filter(|c| c.is_listed() && engine.visible(self.caller(), c));
+            .every(kind)
+            .filter(|c| c.is_listed() && sight.visible(c));
         Ok(shown
             .filter_map(|c| definition(c.definition()).cloned())
             .collect())
@@ -185,7 +185,7 @@ impl Context {
         }
         let component = {
             let snapshot = engine.registry.snapshot();
-            snapshot.find(engine.gate(), self.caller(), kind, name)
+            snapshot.find(&self.sight_of(&engine), kind, name)
         };
         let input = Input {
             args: Some(args),

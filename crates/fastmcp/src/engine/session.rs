@@ -22,6 +22,7 @@ use fastmcp_transport::{
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::visibility::Visibility;
 use crate::{
     call::Change,
     context::Known,
@@ -78,6 +79,8 @@ pub(crate) struct Session {
     /// Its requests that we have not answered yet.
     pub(crate) under_way: Mutex<HashMap<RequestId, CancellationToken>>,
     pub(crate) subscribed: Mutex<HashSet<String>>,
+    /// What it shows and hides in place of the server.
+    pub(crate) visibility: Visibility,
     pub(crate) closed: CancellationToken,
 }
 
@@ -177,6 +180,7 @@ impl Sessions {
             asked: Mutex::default(),
             under_way: Mutex::default(),
             subscribed: Mutex::new(HashSet::new()),
+            visibility: Visibility::default(),
             closed: CancellationToken::new(),
         });
         let mut open = lock(&self.open);
@@ -217,6 +221,19 @@ impl Sessions {
         if let Some(session) = session {
             session.end();
         }
+    }
+
+    /// Ends a session, unless another one has taken its place.
+    pub(crate) fn end(&self, session: &Arc<Session>) {
+        let mut open = lock(&self.open);
+        if open
+            .get(&session.id)
+            .is_some_and(|one| Arc::ptr_eq(one, session))
+        {
+            open.remove(&session.id);
+        }
+        drop(open);
+        session.end();
     }
 
     fn is_time_to_sweep(&self, now: Timestamp) -> bool {

@@ -249,15 +249,25 @@ impl Chains {
 
     /// The chain of requests that are no calls of components; `None` is a method that is not served.
     pub(crate) fn request(&self, method: Option<Method>) -> Option<&Chain> {
+        if let Some(kind) = method.and_then(Kind::listed_by) {
+            return self.list(kind);
+        }
         match method {
             Some(Method::ToolsCall | Method::ResourcesRead | Method::PromptsGet) => return None,
-            Some(Method::ToolsList) => &self.list_tools,
-            Some(Method::ResourcesList) => &self.list_resources,
-            Some(Method::ResourcesTemplatesList) => &self.list_resource_templates,
-            Some(Method::PromptsList) => &self.list_prompts,
             Some(Method::Initialize) => &self.initialize,
             Some(Method::Discover) => &self.discover,
             _ => &self.request,
+        }
+        .some()
+    }
+
+    /// The chain of lists of `kind`.
+    pub(crate) fn list(&self, kind: Kind) -> Option<&Chain> {
+        match kind {
+            Kind::Tool => &self.list_tools,
+            Kind::Resource => &self.list_resources,
+            Kind::Template => &self.list_resource_templates,
+            Kind::Prompt => &self.list_prompts,
         }
         .some()
     }

@@ -7,7 +7,10 @@ use futures_util::future::BoxFuture;
 use super::{
     chain::{Chain, End, asking},
     layer::{Hook, IntoLayer, Layer},
-    message::{CallTool, GetPrompt, Message, MiddlewareContext, Named, ReadResource},
+    message::{
+        CallTool, GetPrompt, ListPrompts, ListResourceTemplates, ListResources, ListTools, Message,
+        MiddlewareContext, Named, ReadResource, Shown,
+    },
     response::Response,
 };
 use crate::{
@@ -37,6 +40,33 @@ impl Message {
                 named,
                 uri: input.uri.unwrap_or_default(),
             }),
+        }
+    }
+
+    /// A look at a list, and the name of its method on the wire.
+    pub(crate) const fn list(kind: Kind, shown: Shown) -> (Self, &'static str) {
+        match kind {
+            Kind::Tool => (Self::ListTools(ListTools { shown }), "tools/list"),
+            Kind::Resource => (
+                Self::ListResources(ListResources { shown }),
+                "resources/list",
+            ),
+            Kind::Template => (
+                Self::ListResourceTemplates(ListResourceTemplates { shown }),
+                "resources/templates/list",
+            ),
+            Kind::Prompt => (Self::ListPrompts(ListPrompts { shown }), "prompts/list"),
+        }
+    }
+
+    /// What a list shows before layers look at it.
+    pub(crate) fn into_shown(self) -> Option<Shown> {
+        match self {
+            Self::ListTools(list) => Some(list.shown),
+            Self::ListResources(list) => Some(list.shown),
+            Self::ListResourceTemplates(list) => Some(list.shown),
+            Self::ListPrompts(list) => Some(list.shown),
+            _ => None,
         }
     }
 

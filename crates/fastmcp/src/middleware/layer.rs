@@ -8,6 +8,7 @@ use super::{
     Middleware,
     chain::{Next, Passed, hooked},
     message::MiddlewareContext,
+    ping::PingMiddleware,
     response::{Operation, Response},
 };
 use crate::error::Result;
@@ -137,6 +138,7 @@ pub struct Layer {
     erased: Arc<dyn Erased>,
     hooks: Hooks,
     name: &'static str,
+    ping: Option<PingMiddleware>,
 }
 
 impl Layer {
@@ -152,7 +154,19 @@ impl Layer {
             erased: middleware,
             hooks: Hooks::of::<T>(),
             name: std::any::type_name::<T>(),
+            ping: None,
         }
+    }
+
+    /// The same, which also says how clients are pinged.
+    pub(super) const fn with_ping(mut self, ping: PingMiddleware) -> Self {
+        self.ping = Some(ping);
+        self
+    }
+
+    /// How clients are pinged.
+    pub(crate) const fn ping(&self) -> Option<PingMiddleware> {
+        self.ping
     }
 
     pub(crate) const fn hooks(&self) -> Hooks {

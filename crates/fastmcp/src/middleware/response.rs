@@ -23,9 +23,10 @@ use super::message::{
     ListTools, Message, MiddlewareContext, Notification, ReadResource,
 };
 use crate::{
-    call::{Outcome, Payload},
-    component::Component,
+    call::{Kind, Outcome, Payload},
+    component::{Component, Definition},
     error::{Error, Result},
+    registry::Entry,
 };
 
 /// The answer to a message of any kind: what the general hooks hand back.
@@ -73,6 +74,48 @@ impl Response {
     #[must_use]
     pub const fn is_input_required(&self) -> bool {
         matches!(self, Self::Call(Outcome::InputRequired(_)))
+    }
+
+    /// The answer to a list.
+    pub(crate) fn list(kind: Kind, entries: Vec<Entry>) -> Self {
+        macro_rules! typed {
+            ($list:ident, $variant:ident) => {{
+                let typed = entries
+                    .into_iter()
+                    .filter_map(|entry| match entry.definition {
+                        Definition::$variant(definition) => Some(Listed {
+                            definition,
+                            component: entry.component,
+                        }),
+                        _ => None,
+                    });
+                Self::$list(typed.collect())
+            }};
+        }
+        match kind {
+            Kind::Tool => typed!(Tools, Tool),
+            Kind::Resource => typed!(Resources, Resource),
+            Kind::Template => typed!(ResourceTemplates, Template),
+            Kind::Prompt => typed!(Prompts, Prompt),
+        }
+    }
+
+    /// The opposite of [`Self::list`]; nothing where it is no list.
+    pub(crate) fn into_entries(self) -> Option<(Kind, Vec<Entry>)> {
+        fn untyped<T>(list: Vec<Listed<T>>, define: fn(T) -> Definition) -> Vec<Entry> {
+            let entry = |listed: Listed<T>| Entry {
+                component: listed.component,
+                definition: define(listed.definition),
+            };
+            list.into_iter().map(entry).collect()
+        }
+        Some(match self {
+            Self::Tools(list) => (Kind::Tool, untyped(list, Definition::Tool)),
+            Self::Resources(list) => (Kind::Resource, untyped(list, Definition::Resource)),
+            Self::ResourceTemplates(list) => (Kind::Template, untyped(list, Definition::Template)),
+            Self::Prompts(list) => (Kind::Prompt, untyped(list, Definition::Prompt)),
+            _ => return None,
+        })
     }
 
     /// As the outcome of a call.

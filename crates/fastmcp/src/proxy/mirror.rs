@@ -147,13 +147,17 @@ impl Behind for Completes {
         true
     }
 
+    fn stands_for(&self) -> Option<(usize, &Component)> {
+        None
+    }
+
     fn completes(&self) -> bool {
         true
     }
 
     fn complete(
         &self,
-        _: Caller,
+        _: Context,
         params: CompleteParams<'static>,
     ) -> BoxFuture<'static, Result<CompleteResult>> {
         let (upstream, reference) = (Arc::clone(&self.upstream), self.reference.clone());

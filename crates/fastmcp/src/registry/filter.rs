@@ -130,8 +130,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     rules: Vec<(Verdict, Filter)>,
-    /// Whether what no rule means is hidden.
-    only: bool,
+    /// What was said of everything; of what no rule means it holds.
+    rest: Option<Verdict>,
 }
 
 impl Rules {
@@ -140,7 +140,7 @@ impl Rules {
         if filter == Filter::default() {
             // All there is: what was said before does not matter any more.
             self.rules.clear();
-            self.only = verdict == Verdict::Disable;
+            self.rest = Some(verdict);
             return Ok(());
         }
         self.rules.retain(|(_, one)| *one != filter);
@@ -159,17 +159,25 @@ impl Rules {
         self.add(Verdict::Enable, filter)
     }
 
-    /// Whether nothing is hidden.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.rules.is_empty() && !self.only
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.rules.len()
     }
 
-    /// Whether the component is shown.
+    /// Whether nothing was said of anything.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.rest.is_none()
+    }
+
+    /// What they say of the component.
+    pub(crate) fn decide(&self, component: &Component) -> Option<Verdict> {
+        let mut last = self.rules.iter().rev();
+        let decided = last.find(|(_, filter)| filter.matches(component));
+        decided.map_or(self.rest, |(verdict, _)| Some(*verdict))
+    }
+
+    /// Whether the component is shown where nothing else decides.
     pub(crate) fn shows(&self, component: &Component) -> bool {
-        let last = self.rules.iter().rev();
-        let decided = last
-            .into_iter()
-            .find(|(_, filter)| filter.matches(component));
-        decided.map_or(!self.only, |(verdict, _)| *verdict == Verdict::Enable)
+        self.decide(component) != Some(Verdict::Disable)
     }
 }

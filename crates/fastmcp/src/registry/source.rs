@@ -8,13 +8,15 @@ use std::{
 };
 
 use fastmcp_auth::Caller;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Registry, filter::Rules};
 use crate::{
     call::Kind,
-    component::{Component, Version},
+    component::{Component, Definition, Version},
+    context::Context,
     error::{Error, Result},
     gate::Class,
 };
@@ -46,6 +48,34 @@ pub(crate) trait Linked: fmt::Debug + Send + Sync {
 
     /// What the other server has.
     fn registry(&self) -> &Registry;
+
+    /// The address of the link, by which components that it shows name it.
+    fn id(&self) -> usize;
+
+    /// Whether layers look at the other server's list of `kind`, or at one that it shows itself.
+    fn is_layered(&self, kind: Kind) -> bool;
+
+    /// The other server's list of `kind` as its layers make it, by the names that it has there.
+    fn list(&self, context: Context, kind: Kind, apps: bool) -> BoxFuture<'_, Result<Vec<Entry>>>;
+
+    /// What clients are told of something of the other server, by its name here.
+    fn dressed(&self, definition: &Definition) -> Definition;
+}
+
+/// An entry of a list: what clients are told, and the component behind it, where there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) component: Option<Arc<Component>>,
+    pub(crate) definition: Definition,
+}
+
+impl Entry {
+    pub(crate) fn of(component: Arc<Component>) -> Self {
+        Self {
+            definition: component.definition().clone(),
+            component: Some(component),
+        }
+    }
 }
 
 /// What makes other components of those that a server has.
@@ -211,7 +241,7 @@ impl Sources {
         self.last > 0
     }
 
-    /// What the server shows: its own components first, then those of the other sources in the order in
+    /// What the server shows, and last what its rules hide: its own components first, then those of the other sources in the order in
     /// which they were added. A name that is taken stays taken, in whatever version, so that whoever comes
     /// later never answers for somebody else.
     pub(crate) fn settle(&mut self) -> Result<Vec<Arc<Component>>> {
@@ -227,10 +257,13 @@ impl Sources {
             let shaped = shape(shown)?;
             shown = first_of_each(std::iter::once(&shaped));
         }
-        if !self.rules.is_empty() {
-            shown.retain(|component| self.rules.shows(component));
-        }
+        let hidden: Vec<_> = shown
+            .extract_if(.., |component| !self.rules.shows(component))
+            .collect();
         tell_versions(&mut shown);
+        // Nobody sees them but those whose session shows them.
+        let hidden = hidden.iter().map(|c| Component::clone(c).into_disabled());
+        shown.extend(hidden.map(Arc::new));
         Ok(shown)
     }
 }

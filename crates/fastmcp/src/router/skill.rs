@@ -4,7 +4,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Method, Raw, Request, RpcError,
     discover::PaginatedParams,
@@ -20,7 +19,7 @@ use crate::{
     component::{Component, Definition},
     engine::Engine,
     error::{Error, Result},
-    registry::{self, Kind},
+    registry::{self, Kind, Sight},
 };
 
 /// Skills of one page: an entry may name 512 files.
@@ -32,7 +31,7 @@ const ENTRIES: usize = 500;
 /// what the client's revision knows.
 pub(crate) fn answer(
     engine: &Engine,
-    caller: &Caller,
+    sight: &Sight<'_>,
     method: Method,
     request: &Request,
     render: impl Fn(&mut Resource),
@@ -41,15 +40,15 @@ pub(crate) fn answer(
     let text = match method {
         Method::SkillsList => {
             let p: PaginatedParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
-            serde_json::to_string(&list(engine, caller, p.cursor.as_deref())?)
+            serde_json::to_string(&list(engine, sight, p.cursor.as_deref())?)
         }
         Method::SkillsGet => {
             let p: GetSkillParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
-            serde_json::to_string(&get(engine, caller, &p.uri)?)
+            serde_json::to_string(&get(engine, sight, &p.uri)?)
         }
         _ => {
             let p: ReadDirectoryParams<'_> = Raw::decode_params(params).map_err(Error::protocol)?;
-            let mut result = directory(engine, caller, &p.uri, p.cursor.as_deref())?;
+            let mut result = directory(engine, sight, &p.uri, p.cursor.as_deref())?;
             result.resources.iter_mut().for_each(render);
             serde_json::to_string(&result)
         }
@@ -57,8 +56,8 @@ pub(crate) fn answer(
     Ok(text?)
 }
 
-fn list(engine: &Engine, caller: &Caller, cursor: Option<&str>) -> Result<ListSkillsResult> {
-    let visible = visible(engine, caller);
+fn list(engine: &Engine, sight: &Sight<'_>, cursor: Option<&str>) -> Result<ListSkillsResult> {
+    let visible = visible(engine, sight);
     let skills: Vec<_> = visible.iter().filter_map(|c| c.skill()).collect();
     let (page, next_cursor) = page(&skills, cursor, engine.page_size.unwrap_or(SKILLS))?;
     Ok(ListSkillsResult {
@@ -68,12 +67,12 @@ fn list(engine: &Engine, caller: &Caller, cursor: Option<&str>) -> Result<ListSk
     })
 }
 
-fn get(engine: &Engine, caller: &Caller, uri: &str) -> Result<GetSkillResult> {
+fn get(engine: &Engine, sight: &Sight<'_>, uri: &str) -> Result<GetSkillResult> {
     let found = engine
         .registry
         .snapshot()
-        .find(engine.gate(), caller, Kind::Resource, uri)
-        .filter(|component| engine.visible(caller, component));
+        .find(sight, Kind::Resource, uri)
+        .filter(|component| sight.visible(component));
     let skill = found.as_ref().and_then(|component| component.skill());
     let skill = skill.ok_or_else(|| Error::protocol(unknown("skill", uri)))?;
     Ok(GetSkillResult {
@@ -85,11 +84,11 @@ fn get(engine: &Engine, caller: &Caller, uri: &str) -> Result<GetSkillResult> {
 /// What is right in a folder that holds files of skills, at whatever depth.
 fn directory(
     engine: &Engine,
-    caller: &Caller,
+    sight: &Sight<'_>,
     uri: &str,
     cursor: Option<&str>,
 ) -> Result<ReadDirectoryResult> {
-    let visible = visible(engine, caller);
+    let visible = visible(engine, sight);
     let within = format!("{}/", uri.strip_suffix('/').unwrap_or(uri));
     let mut entries = BTreeMap::new();
     for component in &visible {
@@ -124,12 +123,11 @@ fn directory(
 }
 
 /// The files of skills that the caller may see, in the order of their registration.
-fn visible(engine: &Engine, caller: &Caller) -> Vec<Arc<Component>> {
+fn visible(engine: &Engine, sight: &Sight<'_>) -> Vec<Arc<Component>> {
     let snapshot = engine.registry.snapshot();
     let files = snapshot
-        .of_kind(Kind::Resource)
-        .filter(|c| c.is_of_skill() && engine.gate().exists(caller, c))
-        .filter(|c| engine.visible(caller, c));
+        .every(Kind::Resource)
+        .filter(|c| c.is_of_skill() && sight.exists(c) && sight.visible(c));
     files.cloned().collect()
 }
 

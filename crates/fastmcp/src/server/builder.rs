@@ -16,7 +16,8 @@ use super::{Authenticate, Engine, Server, composition::Composition};
 use crate::{
     call::Kind,
     component::{
-        Complete, Component, IntoPrompt, IntoResource, IntoTool, SharedCheck, Tools, check_icons,
+        Complete, CompletionBuilder, Component, IntoCompletion, IntoPrompt, IntoResource, IntoTool,
+        SharedCheck, Tools, check_icons,
     },
     context::{Shelf, Values},
     engine::{
@@ -27,7 +28,7 @@ use crate::{
     },
     error::{Error, Result},
     gate::{Authorized, DefaultGate, Gate},
-    middleware::{Chains, IntoLayer, Layer},
+    middleware::{Chain, Chains, IntoLayer, Layer},
     registry::Registry,
     respond::Identity,
     route::{Route, Routes},
@@ -62,6 +63,7 @@ pub struct FastMcp {
     authenticate: Option<Arc<dyn Authenticate>>,
     metadata: Option<ResourceMetadata>,
     completer: Option<Arc<dyn Complete>>,
+    completions: Vec<CompletionBuilder>,
     key_ring: Option<KeyRing>,
     clock: Arc<dyn Clock>,
     mask: bool,
@@ -99,6 +101,7 @@ impl FastMcp {
             authenticate: None,
             metadata: None,
             completer: None,
+            completions: Vec::new(),
             key_ring: None,
             clock: Arc::new(SystemClock),
             mask: true,
@@ -186,12 +189,13 @@ impl FastMcp {
         self
     }
 
-    /// Adds the tools, resources and prompts of a value: what `#[tools]` finds on an `impl` block, and
-    /// [`Bundle`](crate::Bundle)s.
+    /// Adds the tools, resources, prompts and completions of a value: what `#[tools]` finds on an `impl` block,
+    /// and [`Bundle`](crate::Bundle)s.
     #[must_use]
     pub fn tools(mut self, tools: impl Tools) -> Self {
-        self.components
-            .extend(Arc::new(tools).bundle().into_components());
+        let (components, completions) = Arc::new(tools).bundle().into_parts();
+        self.components.extend(components);
+        self.completions.extend(completions);
         self
     }
 
@@ -228,11 +232,35 @@ impl FastMcp {
         self
     }
 
-    /// Completes arguments of prompts and templates: `completer` gets the caller and what is asked,
-    /// and returns values, the best first. It is asked about what the caller's lists show alone.
+    /// Completes an argument of one of the server's own prompts or templates: what `#[completion]` makes, and
+    /// [`CompletionBuilder`]. Or all that nothing else completes: an async function of the caller and of
+    /// [what is asked](fastmcp_protocol::completion::CompleteParams), which returns values, the best first; of
+    /// several of these the last counts. Asked is only about what the caller's lists show.
+    ///
+    /// ```
+    /// use fastmcp::prelude::*;
+    ///
+    /// /// Greets.
+    /// #[prompt(inline)]
+    /// fn greet(name: String) -> String {
+    ///     format!("Greet {name}.")
+    /// }
+    ///
+    /// #[completion(prompt = "greet", argument = "name")]
+    /// async fn names(value: &str) -> Vec<&'static str> {
+    ///     let known = ["Ada", "Alan", "Grace"].into_iter();
+    ///     known.filter(|name| name.starts_with(value)).collect()
+    /// }
+    ///
+    /// let server = FastMcp::new("greeter").prompt(greet).completion(names).build();
+    /// assert!(server.is_ok());
+    /// ```
     #[must_use]
-    pub fn completion(mut self, completer: impl Complete) -> Self {
-        self.completer = Some(Arc::new(completer));
+    pub fn completion<Of: ?Sized>(mut self, completion: impl IntoCompletion<Of>) -> Self {
+        match completion.into_completion().into_general() {
+            Ok(completer) => self.completer = Some(completer),
+            Err(completion) => self.completions.push(completion),
+        }
         self
     }
 
@@ -443,6 +471,9 @@ impl FastMcp {
     pub fn build(mut self) -> Result<Server> {
         check_icons(self.info.icons.as_deref())?;
         let mut components = self.components.into_iter().collect::<Result<Vec<_>>>()?;
+        for completion in self.completions {
+            completion.join(&mut components)?;
+        }
         components.retain(|c| c.feature().is_none_or(|name| self.features.contains(name)));
         let mut begins = self.composition.begins();
         begins.append(&mut self.begins);
@@ -472,6 +503,8 @@ impl FastMcp {
                 gate: Authorized::new(self.gate, self.checks),
                 local: Caller::local_as(self.local),
                 layers: Chains::of(&self.layers),
+                unlayered: Chain::default(),
+                ping: self.layers.iter().find_map(Layer::ping),
                 authenticate: self.authenticate,
                 completer: self.completer,
                 key_ring,

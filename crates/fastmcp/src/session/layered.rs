@@ -9,6 +9,7 @@ use std::{
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Method, Raw, Request, RpcError,
+    completion::{CompleteParams, CompleteResult},
     discover::DiscoverResult,
     initialize::{InitializeParams, InitializeResult},
 };
@@ -17,17 +18,17 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     call::{Input, Kind, Outcome, Payload},
-    component::Definition,
     context::{Asking, Context, Earlier, Origin, Replay},
     engine::Engine,
     error::{Error, Result},
     middleware::{
-        Chain, Discover, End, Initialize, ListPrompts, ListResourceTemplates, ListResources,
-        ListTools, Listed, Message, MiddlewareContext, Named, Notification, Response, Sealed,
-        Shown,
+        Chain, Discover, End, Initialize, Message, MiddlewareContext, Named, Notification,
+        Response, Sealed, Shown,
     },
+    registry::{Rules, Sight},
     respond::Answer,
     router::{self, Viewer},
+    session::list,
 };
 
 /// Answers a request without layers.
@@ -42,21 +43,38 @@ pub(super) fn context(origin: Origin) -> Context {
     )
 }
 
-/// Takes a message through a chain; a layer that asks the client is refused, for nobody would answer.
+/// Takes a message through a chain.
 async fn through<'a>(
     chain: &'a Chain,
     context: MiddlewareContext,
     end: Box<dyn End<'a> + 'a>,
 ) -> Result<Response> {
     let own = context.fastmcp_context().clone();
-    let mut way = chain.run(context, end);
-    poll_fn(|cx| match way.as_mut().poll(cx) {
-        Poll::Pending if own.asking().replay().has_open() => Poll::Ready(Err(Error::internal(
-            "a layer asks the client something, which it may do about calls alone",
+    unasked(&own, "a layer", chain.run(context, end)).await
+}
+
+/// Awaits what is no call; who asks the client something there is refused, for nobody would answer.
+async fn unasked<T>(context: &Context, who: &str, mut work: BoxFuture<'_, Result<T>>) -> Result<T> {
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Pending if context.asking().replay().has_open() => Poll::Ready(Err(Error::internal(
+            format!("{who} asks the client something, which it may do about calls alone"),
         ))),
         polled => polled,
     })
     .await
+}
+
+/// Completes an argument.
+pub(super) async fn complete(
+    engine: &Engine,
+    origin: Origin,
+    params: CompleteParams<'static>,
+) -> Result<CompleteResult> {
+    let context = context(origin);
+    let work = context
+        .clone()
+        .scope(engine.complete(context.clone(), params));
+    unasked(&context, "a completion", Box::pin(work)).await
 }
 
 /// A request and what answers it.
@@ -66,6 +84,8 @@ pub(super) struct Desk<'a> {
     pub(super) request: &'a Request,
     pub(super) answer: Answer<'a>,
     pub(super) caller: Caller,
+    /// What their session shows and hides in place of the server.
+    pub(super) rules: Option<Arc<Rules>>,
     /// Whether the client shows documents of MCP Apps.
     pub(super) shows_apps: bool,
 }
@@ -78,14 +98,16 @@ impl<'a> Desk<'a> {
         context: Context,
         plain: Plain<'a>,
     ) -> Result<Reply> {
-        let message = self.message(chain.is_typed());
+        let shows_layered = |kind| self.engine.shows_layered(kind);
+        let is_typed = chain.is_typed() || self.kind().is_some_and(shows_layered);
+        let message = self.message(is_typed);
         let method = self.request.method.to_string();
         let now = self.engine.clock.now();
         let context = MiddlewareContext::request(message, method, context, now);
         let end = Box::new(Behind {
             desk: self.clone(),
             plain: Some(plain),
-            is_typed: chain.is_typed(),
+            is_typed,
         });
         let response = through(chain, context, end).await?;
         self.reply(response)
@@ -100,32 +122,24 @@ impl<'a> Desk<'a> {
         };
         let apps = self.shows_apps;
         let components = match is_typed {
-            true => router::shown(self.engine, &self.caller, kind, apps).into(),
+            true => router::shown(self.engine, &self.sight(), kind, apps).into(),
             false => Arc::default(),
         };
-        let shown = Shown { components, apps };
-        match kind {
-            Kind::Tool => Message::ListTools(ListTools { shown }),
-            Kind::Resource => Message::ListResources(ListResources { shown }),
-            Kind::Template => Message::ListResourceTemplates(ListResourceTemplates { shown }),
-            Kind::Prompt => Message::ListPrompts(ListPrompts { shown }),
-        }
+        Message::list(kind, Shown { components, apps }).0
     }
 
     fn kind(&self) -> Option<Kind> {
-        match self.answer.method? {
-            Method::ToolsList => Some(Kind::Tool),
-            Method::ResourcesList => Some(Kind::Resource),
-            Method::ResourcesTemplatesList => Some(Kind::Template),
-            Method::PromptsList => Some(Kind::Prompt),
-            _ => None,
-        }
+        self.answer.method.and_then(Kind::listed_by)
+    }
+
+    fn sight(&self) -> Sight<'_> {
+        self.engine.sight(&self.caller, self.rules.clone())
     }
 
     /// The page of a list that is kept, for layers that do not look into it.
     fn list(&self, kind: Kind) -> Result<Response> {
         let viewer = Viewer {
-            caller: &self.caller,
+            sight: self.sight(),
             version: self.answer.version,
             shows_apps: || self.shows_apps,
         };
@@ -137,20 +151,17 @@ impl<'a> Desk<'a> {
     }
 
     fn reply(&self, response: Response) -> Result<Reply> {
-        let (kind, definitions) = match response {
+        let (kind, entries) = match response {
             Response::Sealed(Sealed(reply)) => return Ok(reply),
             Response::Raw(raw) => return Ok(self.answer.payload(Payload::Raw(raw), None)),
             Response::Nothing => return Ok(self.answer.empty()),
             Response::Discover(described) => return self.discovered(&described),
-            Response::Tools(list) => (Kind::Tool, bare(list, Definition::Tool)),
-            Response::Resources(list) => (Kind::Resource, bare(list, Definition::Resource)),
-            Response::ResourceTemplates(list) => (Kind::Template, bare(list, Definition::Template)),
-            Response::Prompts(list) => (Kind::Prompt, bare(list, Definition::Prompt)),
-            _ => return Err(foreign()),
+            list => list.into_entries().ok_or_else(foreign)?,
         };
         if self.kind() != Some(kind) {
             return Err(foreign());
         }
+        let definitions: Vec<_> = entries.into_iter().map(|e| e.definition).collect();
         let version = self.answer.version;
         let body = router::page(self.engine, version, kind, self.request, &definitions)?;
         let hint = self.engine.cache_hints.of(kind);
@@ -171,36 +182,6 @@ fn foreign() -> Error {
     Error::internal("a layer answered with what belongs to another method")
 }
 
-fn bare<T>(list: Vec<Listed<T>>, define: impl Fn(T) -> Definition) -> Vec<Definition> {
-    list.into_iter().map(|l| define(l.definition)).collect()
-}
-
-/// A list as layers look into it.
-fn entries(message: Message) -> Result<Response> {
-    macro_rules! collect {
-        ($list:ident, $variant:ident) => {
-            $list
-                .shown
-                .components
-                .iter()
-                .filter_map(|component| match component.definition().clone() {
-                    Definition::$variant(d) => Some(Listed::of(Arc::clone(component), d)),
-                    _ => None,
-                })
-                .collect()
-        };
-    }
-    Ok(match message {
-        Message::ListTools(list) => Response::Tools(collect!(list, Tool)),
-        Message::ListResources(list) => Response::Resources(collect!(list, Resource)),
-        Message::ListResourceTemplates(list) => {
-            Response::ResourceTemplates(collect!(list, Template))
-        }
-        Message::ListPrompts(list) => Response::Prompts(collect!(list, Prompt)),
-        _ => return Err(foreign()),
-    })
-}
-
 /// What answers a request behind the last layer.
 struct Behind<'a> {
     desk: Desk<'a>,
@@ -213,7 +194,7 @@ impl<'a> End<'a> for Behind<'a> {
         Box::pin(async move {
             if let Some(kind) = self.desk.kind() {
                 return match self.is_typed {
-                    true => entries(context.message),
+                    true => list::answer(self.desk.engine, kind, context).await,
                     false => self.desk.list(kind),
                 };
             }

@@ -3,13 +3,13 @@
 //! Source: MCP 2025-11-25, basic/lifecycle and basic/transports.
 
 mod ask;
+mod ping;
 mod stream;
 mod task;
 
 use std::{borrow::Cow, collections::hash_map::Entry, pin::pin, sync::Arc};
 
 use bytestring::ByteString;
-use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Era, ErrorCode, Message, Method, Notification, ProtocolVersion, Raw, Request, RequestId,
     Response, RpcError, app,
@@ -18,8 +18,7 @@ use fastmcp_protocol::{
     jsonrpc::{encode_error, encode_result},
     legacy,
     logging::{CancelledParams, SetLevelParams},
-    resource,
-    resource::{Resource, SubscribeParams},
+    resource::Resource,
 };
 use fastmcp_transport::{Call, Outlet, Reply};
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -35,6 +34,7 @@ use crate::{
     },
     error::{Error, Result},
     middleware::{Chain, Notification as Seen},
+    registry::Rules,
     respond::Answer,
     router::{self, Viewer},
     session::{
@@ -135,7 +135,7 @@ fn call(
             identity: &engine.identity,
             mask: engine.mask,
         };
-        let layers = engine.layers.as_ref().and_then(|l| l.request(method));
+        let layers = engine.chain(method);
         if method == Some(Method::Initialize) {
             let opened = match layers {
                 Some(chain) => Box::pin(welcome(&engine, chain, &exchange, &request)).await,
@@ -302,6 +302,7 @@ fn layers_of<'a>(
             request,
             answer,
             caller: exchange.caller.clone(),
+            rules: rules(session.as_ref()),
             shows_apps: session
                 .as_ref()
                 .is_some_and(|s| app::shows_apps(&s.capabilities)),
@@ -338,7 +339,7 @@ async fn dispatch(
                 .is_some_and(|s| app::shows_apps(&s.capabilities))
         };
         let viewer = Viewer {
-            caller: &exchange.caller,
+            sight: engine.sight(&exchange.caller, rules(session.as_ref())),
             version: answer.version,
             shows_apps,
         };
@@ -357,7 +358,7 @@ async fn dispatch(
             }
             Ok(answer.empty())
         }
-        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => subscribe(
+        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => stream::subscribe(
             engine,
             &exchange.caller,
             session.as_deref(),
@@ -373,12 +374,14 @@ async fn dispatch(
             let render = |entry: &mut Resource| {
                 *entry = legacy::resource(entry, answer.version).into_owned();
             };
-            let body = router::skill::answer(engine, &exchange.caller, method, request, render)?;
+            let sight = engine.sight(&exchange.caller, rules(session.as_ref()));
+            let body = router::skill::answer(engine, &sight, method, request, render)?;
             Ok(answer.encoded(&body, None))
         }
         Method::Complete => {
-            let result = engine.complete(&exchange.caller, router::completion(request)?);
-            let result = Box::pin(result).await?;
+            let params = router::completion(request)?;
+            let origin = origin(engine, exchange, session.as_ref(), Some(&request.id));
+            let result = Box::pin(layered::complete(engine, origin, params)).await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         _ => {
@@ -396,39 +399,6 @@ async fn dispatch(
     }
 }
 
-fn subscribe(
-    engine: &Engine,
-    caller: &Caller,
-    session: Option<&Session>,
-    method: Method,
-    request: &Request,
-) -> Result<()> {
-    /// Subscriptions of one session.
-    const MAX: usize = 1_024;
-    let params: SubscribeParams<'_> =
-        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
-    let session = session.ok_or_else(|| {
-        Error::protocol(RpcError::invalid_params(
-            "subscriptions need a session; initialize first",
-        ))
-    })?;
-    let mut subscribed = lock(&session.subscribed);
-    if method == Method::ResourcesUnsubscribe {
-        subscribed.remove(params.uri.as_ref());
-        return Ok(());
-    }
-    if !engine.shows(caller, &params.uri) {
-        return Err(Error::protocol(resource::not_found(&params.uri)));
-    }
-    if subscribed.len() >= MAX {
-        return Err(Error::protocol(RpcError::invalid_params(format!(
-            "a session subscribes to at most {MAX} resources"
-        ))));
-    }
-    subscribed.insert(params.uri.into_owned());
-    Ok(())
-}
-
 /// Invokes a call; what a gate asks is asked on the open stream, and the call goes on with the answers.
 async fn invoke(
     engine: &Arc<Engine>,
@@ -443,7 +413,8 @@ async fn invoke(
     let mut earlier = Earlier::default();
     let mut origin = origin(engine, exchange, session, Some(&request.id));
     for _ in 0..MAX_ROUNDS {
-        let found = router::resolve(engine, &origin.caller, method, request, &origin.peek);
+        let sight = engine.sight(&origin.caller, rules(session));
+        let found = router::resolve(engine, &sight, method, request, &origin.peek);
         let resolved = match found {
             Ok(resolved) => resolved,
             Err(error) => {
@@ -492,6 +463,11 @@ async fn invoke(
     Err(Error::internal(format!(
         "input was asked for in {MAX_ROUNDS} rounds already"
     )))
+}
+
+/// What a session shows and hides in place of the server.
+fn rules(session: Option<&Arc<Session>>) -> Option<Arc<Rules>> {
+    session?.visibility.rules()
 }
 
 fn origin(

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::{Change, Kind},
     engine::Engine,
+    registry::Rules,
     respond::Answer,
     session::{Exchange, task::Watched},
 };
@@ -44,7 +45,8 @@ pub(super) async fn modern(
             "too many subscriptions are open; try again later",
         ));
     };
-    let mut filter = engine.honoured(&exchange.caller, &params.notifications);
+    let sight = engine.sight(&exchange.caller, None);
+    let mut filter = engine.honoured(&sight, &params.notifications);
     let watched = match Watched::of(engine, &exchange, &params.notifications).await {
         Ok(watched) => watched,
         Err(error) => return answer.error(None, &error),
@@ -86,6 +88,11 @@ pub(super) trait Wishes {
 
     /// The resources that are subscribed to.
     fn resources(&self) -> Cow<'_, [String]>;
+
+    /// What the session shows and hides in place of the server.
+    fn rules(&self) -> Option<Arc<Rules>> {
+        None
+    }
 }
 
 impl Wishes for SubscriptionFilter {
@@ -172,7 +179,8 @@ impl Stream<'_> {
     async fn updated(&self, uri: &str, wishes: &impl Wishes) -> bool {
         let method = Method::NotificationResourcesUpdated;
         // What the caller may see can have changed since it subscribed.
-        if !wishes.wants(method, Some(uri)) || !self.engine.shows(self.caller, uri) {
+        let sight = self.engine.sight(self.caller, wishes.rules());
+        if !wishes.wants(method, Some(uri)) || !self.engine.shows(&sight, uri) {
             return true;
         }
         let params = ResourceUpdatedParams {

@@ -54,7 +54,7 @@ pub(super) fn answer(
                 };
                 let over_http = exchange.peer.kind == PeerKind::Http;
                 let peek = Arc::clone(&exchange.peek);
-                let layers = engine.layers.as_ref().and_then(|l| l.request(method));
+                let layers = engine.chain(method);
                 let worked = if let Some(chain) = layers {
                     let way = pin!(layers_of(&engine, chain, exchange, &request, answer));
                     session::survive(way).await
@@ -113,6 +113,7 @@ fn layers_of<'a>(
             request,
             answer,
             caller: exchange.caller.clone(),
+            rules: None,
             shows_apps: shows_apps(&exchange),
         };
         let plain = Box::new(move || dispatch(engine, exchange, request, answer).boxed());
@@ -135,7 +136,7 @@ async fn dispatch(
 ) -> Result<Reply> {
     let page = |kind| {
         let viewer = Viewer {
-            caller: &exchange.caller,
+            sight: engine.sight(&exchange.caller, None),
             version: answer.version,
             shows_apps: || shows_apps(&exchange),
         };
@@ -155,12 +156,14 @@ async fn dispatch(
         Method::ResourcesTemplatesList => page(Kind::Template),
         Method::PromptsList => page(Kind::Prompt),
         Method::SkillsList | Method::SkillsGet | Method::ResourcesDirectoryRead => {
-            let body = router::skill::answer(engine, &exchange.caller, method, request, |_| {})?;
+            let sight = engine.sight(&exchange.caller, None);
+            let body = router::skill::answer(engine, &sight, method, request, |_| {})?;
             Ok(answer.encoded(&body, Some(engine.cache_hints.of(Kind::Resource))))
         }
         Method::Complete => {
-            let result = engine.complete(&exchange.caller, router::completion(request)?);
-            let result = Box::pin(result).await?;
+            let params = router::completion(request)?;
+            let origin = origin(engine, exchange, Some(&request.id))?;
+            let result = Box::pin(layered::complete(engine, origin, params)).await?;
             Ok(answer.payload(Payload::Completion(result), None))
         }
         Method::SubscriptionsListen => {
@@ -183,7 +186,8 @@ async fn invoke(
     request: &Request,
     answer: Answer<'_>,
 ) -> Result<Reply> {
-    let found = router::resolve(engine, &exchange.caller, method, request, &exchange.peek);
+    let sight = engine.sight(&exchange.caller, None);
+    let found = router::resolve(engine, &sight, method, request, &exchange.peek);
     let mut resolved = match found {
         Ok(resolved) => resolved,
         Err(error) => {

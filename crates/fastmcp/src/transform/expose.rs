@@ -147,7 +147,7 @@ pub(super) fn listed(all: Vec<Value>) -> Result<Outcome> {
 fn list_resources(host: &Host, context: &Context) -> Result<Outcome> {
     let mut all = Vec::new();
     for kind in [Kind::Resource, Kind::Template] {
-        for component in host.visible(context.caller(), kind) {
+        for component in host.visible(context, kind) {
             let shown = match component.definition() {
                 _ if !component.is_listed() => continue,
                 Definition::Resource(r) => json!({
@@ -167,7 +167,7 @@ fn list_resources(host: &Host, context: &Context) -> Result<Outcome> {
 
 fn list_prompts(host: &Host, context: &Context) -> Result<Outcome> {
     let mut all = Vec::new();
-    for component in host.visible(context.caller(), Kind::Prompt) {
+    for component in host.visible(context, Kind::Prompt) {
         if let Definition::Prompt(prompt) = component.definition()
             && component.is_listed()
         {

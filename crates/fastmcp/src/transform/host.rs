@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::Raw;
 use futures_util::future::BoxFuture;
 
@@ -41,17 +40,16 @@ impl Host {
         engine.ok_or_else(|| Error::internal("the server is gone"))
     }
 
-    /// What there is of `kind` that the caller may see, whether lists show it or not.
+    /// What there is of `kind` that the caller of a request may see, whether lists show it or not.
     #[must_use]
-    pub fn visible(&self, caller: &Caller, kind: Kind) -> Vec<Arc<Component>> {
+    pub fn visible(&self, context: &Context, kind: Kind) -> Vec<Arc<Component>> {
         let Ok(engine) = self.engine() else {
             return Vec::new();
         };
-        let snapshot = engine.registry.snapshot();
-        let exists = |c: &Component| engine.gate().exists(caller, c) && c.exists_behind(caller);
+        let (snapshot, sight) = (engine.registry.snapshot(), context.sight_of(&engine));
         let visible = snapshot
-            .of_kind(kind)
-            .filter(|c| exists(c) && engine.visible(caller, c));
+            .every(kind)
+            .filter(|c| sight.exists(c) && sight.visible(c));
         snapshot
             .highest(visible.collect())
             .into_iter()
@@ -120,7 +118,7 @@ impl Host {
         input: Input,
     ) -> BoxFuture<'static, Result<Outcome>> {
         let found = self.engine().and_then(|engine| {
-            let component = find(&engine, context.caller(), kind, key)?;
+            let component = find(&engine, &context, kind, key)?;
             Ok((engine, component))
         });
         Box::pin(async move {
@@ -135,13 +133,13 @@ impl Host {
     }
 }
 
-fn find(engine: &Engine, caller: &Caller, kind: Kind, key: &str) -> Result<Arc<Component>> {
-    let (snapshot, gate) = (engine.registry.snapshot(), engine.gate());
+fn find(engine: &Engine, context: &Context, kind: Kind, key: &str) -> Result<Arc<Component>> {
+    let (snapshot, sight) = (engine.registry.snapshot(), context.sight_of(engine));
     let (what, found) = match kind {
-        Kind::Tool => ("tool", snapshot.find(gate, caller, kind, key)),
-        Kind::Prompt => ("prompt", snapshot.find(gate, caller, kind, key)),
+        Kind::Tool => ("tool", snapshot.find(&sight, kind, key)),
+        Kind::Prompt => ("prompt", snapshot.find(&sight, kind, key)),
         Kind::Resource | Kind::Template => {
-            let found = snapshot.find_resource(gate, caller, key);
+            let found = snapshot.find_resource(&sight, key);
             ("resource", found.map(|(component, _)| component))
         }
     };

@@ -72,9 +72,9 @@ impl Namespace {
         inner.map_or(Cow::Borrowed(uri), Cow::Owned)
     }
 
-    /// The component under its name here.
-    pub(crate) fn dress(&self, component: &Component) -> Result<Component> {
-        let definition = match component.definition() {
+    /// What clients are told, by its name here.
+    pub(crate) fn definition(&self, definition: &Definition) -> Definition {
+        match definition {
             Definition::Tool(tool) => {
                 let mut tool = tool.clone();
                 tool.name = self.name(&tool.name);
@@ -98,8 +98,12 @@ impl Namespace {
                 template.uri_template = self.outward(&template.uri_template).into_owned();
                 Definition::Template(template)
             }
-        };
-        let dressed = component.with_definition(definition)?;
+        }
+    }
+
+    /// The component under its name here.
+    pub(crate) fn dress(&self, component: &Component) -> Result<Component> {
+        let dressed = component.with_definition(self.definition(component.definition()))?;
         if matches!(
             component.definition(),
             Definition::Tool(_) | Definition::Prompt(_)

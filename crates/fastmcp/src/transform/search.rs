@@ -9,7 +9,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use fastmcp_auth::Caller;
 use fastmcp_protocol::tool::{JsonSchema, TaskSupport, Tool};
 use serde::Deserialize;
 use serde_json::Value;
@@ -151,7 +150,7 @@ impl ToolSearch {
             schema,
             move |context, input| {
                 let found = Query::read(&input, argument)
-                    .and_then(|query| catalog.search(how, &host, context.caller(), &query))
+                    .and_then(|query| catalog.search(how, &host, &context, &query))
                     .and_then(|found| describe(&found, max));
                 Box::pin(async move { found })
             },
@@ -174,7 +173,7 @@ impl ToolSearch {
         let handler = move |context: Context,
                             input: Input|
               -> futures_util::future::BoxFuture<'static, Result<Outcome>> {
-            match callee(&input, &own, &host, context.caller()) {
+            match callee(&input, &own, &host, &context) {
                 Ok(Named { name, arguments }) => host.call_tool(context, &name, arguments),
                 Err(error) => Box::pin(async move { Err(error) }),
             }
@@ -212,7 +211,7 @@ impl Transform for ToolSearch {
 }
 
 /// Whom a call is for. What is not there for the caller, the call itself says.
-fn callee(input: &Input, own: &[String], host: &Host, caller: &Caller) -> Result<Named> {
+fn callee(input: &Input, own: &[String], host: &Host, context: &Context) -> Result<Named> {
     let named: Named = arguments(input)?;
     if own.contains(&named.name) {
         return Err(Error::tool(format!(
@@ -220,7 +219,7 @@ fn callee(input: &Input, own: &[String], host: &Host, caller: &Caller) -> Result
             named.name
         )));
     }
-    let tools = host.visible(caller, Kind::Tool);
+    let tools = host.visible(context, Kind::Tool);
     let required =
         |c: &Arc<Component>| c.key() == named.name && c.task_support() == TaskSupport::Required;
     if tools.iter().any(required) {
@@ -279,11 +278,11 @@ impl Catalog {
         &self,
         how: How,
         host: &Host,
-        caller: &Caller,
+        context: &Context,
         query: &Query,
     ) -> Result<Vec<Arc<Component>>> {
         // What was disabled since is not there any more, and what the caller may not see never was.
-        let visible = host.visible(caller, Kind::Tool);
+        let visible = host.visible(context, Kind::Tool);
         let visible: HashSet<_> = visible
             .iter()
             .map(|one| (one.key(), one.version()))

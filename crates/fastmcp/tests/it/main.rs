@@ -77,3 +77,7 @@ mod tools;
 mod transform;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod user_session;
+#[cfg(test)]
+mod visibility;

@@ -4,6 +4,8 @@ mod builtin;
 mod caching;
 mod hooks;
 mod logging;
+mod mounted;
+mod ping;
 
 use std::sync::{Arc, Mutex};
 

@@ -117,9 +117,9 @@ impl Asker for OnStream {
 }
 
 /// Forgets a question whose asker is gone.
-struct Forget<'a> {
-    session: &'a Session,
-    id: i64,
+pub(super) struct Forget<'a> {
+    pub(super) session: &'a Session,
+    pub(super) id: i64,
 }
 
 impl Drop for Forget<'_> {

@@ -3,20 +3,24 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytestring::ByteString;
+use fastmcp_auth::Caller;
 use fastmcp_protocol::{
-    ErrorCode, Method, RpcError,
+    ErrorCode, Method, Raw, Request, RpcError,
     jsonrpc::{encode_call, encode_error},
     logging::LoggingLevel,
+    resource::{self, SubscribeParams},
 };
 use fastmcp_transport::{Frame, Outlet, Reply, replay::ResumeError};
 use serde_json::json;
 
-use super::{Exchange, Found, find, is_primed};
+use super::{Exchange, Found, find, is_primed, ping};
 use crate::{
     engine::{
         Engine,
         session::{Session, lock},
     },
+    error::{Error, Result},
+    registry::Rules,
     session::listen::{Stream, Wishes},
 };
 
@@ -44,9 +48,11 @@ pub(in crate::session) async fn listen(
 async fn speak(engine: &Arc<Engine>, exchange: &Exchange) -> Reply {
     let mut changes = engine.registry.subscribe();
     let heard = Heard::On(engine, exchange);
-    stream(engine, exchange, exchange.outlet.clone())
-        .run(&mut changes, &heard)
-        .await;
+    let stream = stream(engine, exchange, exchange.outlet.clone());
+    tokio::select! {
+        () = stream.run(&mut changes, &heard) => {}
+        () = ping::run(engine, &heard, &stream.outlet) => {}
+    }
     Reply::Status(200)
 }
 
@@ -150,8 +156,44 @@ async fn serve(
     tokio::select! {
         () = session.closed.cancelled() => {}
         () = stream.run(changes, &heard) => {}
+        () = ping::run(engine, &heard, &stream.outlet) => {}
     }
     Reply::Status(200)
+}
+
+/// Takes note of the resources whose changes the session wants to hear of.
+pub(super) fn subscribe(
+    engine: &Engine,
+    caller: &Caller,
+    session: Option<&Session>,
+    method: Method,
+    request: &Request,
+) -> Result<()> {
+    /// Subscriptions of one session.
+    const MAX: usize = 1_024;
+    let params: SubscribeParams<'_> =
+        Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
+    let session = session.ok_or_else(|| {
+        Error::protocol(RpcError::invalid_params(
+            "subscriptions need a session; initialize first",
+        ))
+    })?;
+    let mut subscribed = lock(&session.subscribed);
+    if method == Method::ResourcesUnsubscribe {
+        subscribed.remove(params.uri.as_ref());
+        return Ok(());
+    }
+    let sight = engine.sight(caller, session.visibility.rules());
+    if !engine.shows(&sight, &params.uri) {
+        return Err(Error::protocol(resource::not_found(&params.uri)));
+    }
+    if subscribed.len() >= MAX {
+        return Err(Error::protocol(RpcError::invalid_params(format!(
+            "a session subscribes to at most {MAX} resources"
+        ))));
+    }
+    subscribed.insert(params.uri.into_owned());
+    Ok(())
 }
 
 fn stream<'a>(engine: &'a Engine, exchange: &'a Exchange, outlet: Outlet) -> Stream<'a> {
@@ -166,14 +208,15 @@ fn stream<'a>(engine: &'a Engine, exchange: &'a Exchange, outlet: Outlet) -> Str
 }
 
 /// What a session wants to hear of, as it subscribes and unsubscribes.
-enum Heard<'a> {
+pub(super) enum Heard<'a> {
     Of(&'a Arc<Session>),
     /// Of the session that is open on a connection, if one is.
     On(&'a Engine, &'a Exchange),
 }
 
 impl Heard<'_> {
-    fn session(&self) -> Option<Arc<Session>> {
+    /// The session, where there is one.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
         match self {
             Self::Of(session) => Some(Arc::clone(session)),
             Self::On(engine, exchange) => match find(engine, exchange) {
@@ -194,5 +237,9 @@ impl Wishes for Heard<'_> {
             .session()
             .map(|s| lock(&s.subscribed).iter().cloned().collect());
         Cow::Owned(subscribed.unwrap_or_default())
+    }
+
+    fn rules(&self) -> Option<Arc<Rules>> {
+        self.session()?.visibility.rules()
     }
 }
