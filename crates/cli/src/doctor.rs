@@ -7,6 +7,7 @@ use fastmcp_auth::JwkSet;
 use fastmcp_gateway::{
     config::{Config, JwtKeys, policy_sources},
     keys::{Keys, VERIFIER_FILE},
+    limit::{Fallback, Settings},
 };
 use fastmcp_policy::{PolicySet, Sources};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::{Outcome, audit, output, place::Place};
 
 /// Look for what is wrong with a set-up; changes nothing
 ///
-/// Looks at configuration, data folder, keys, address, policy, databases and audit log. Exits with 1 when something
+/// Looks at configuration, data folder, keys, address, policy, limits, databases and audit log. Exits with 1 when something
 /// would keep the gateway from starting, or was tampered with.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
@@ -105,6 +106,7 @@ impl Doctor {
             address(config),
         ]);
         findings.extend(policy(&config.policy_path));
+        findings.extend(limits(&config.limits));
         findings.extend([database(config), audit_log(config)]);
         findings
     }
@@ -250,6 +252,30 @@ fn policy(path: &Path) -> Vec<Finding> {
             .map(|problem| fail(CHECK, problem.to_string()))
             .collect(),
     }
+}
+
+/// Each limit in force, and where it is counted.
+fn limits(settings: &Settings) -> Vec<Finding> {
+    const CHECK: &str = "limits";
+    let place = match (&settings.redis, settings.fallback) {
+        (None, _) => "counted by each process for itself",
+        (Some(_), Fallback::Memory) => {
+            "counted in Redis, which is not tried here; by each process while it is away"
+        }
+        (Some(_), Fallback::Refuse) => {
+            "counted in Redis, which is not tried here; calls are refused while it is away"
+        }
+    };
+    let rules = settings.rules.in_force(settings.rate);
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| ok(CHECK, rule.to_string()))
+        .collect();
+    let none = rules
+        .is_empty()
+        .then(|| warn(CHECK, "none holds: calls are not limited".to_owned()));
+    let place = ok(CHECK, place.to_owned());
+    rules.into_iter().chain(none).chain([place]).collect()
 }
 
 fn database(config: &Config) -> Finding {

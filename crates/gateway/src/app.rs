@@ -1,5 +1,6 @@
 //! The gateway put together: built once, served, closed.
 
+mod limits;
 mod open;
 mod policies;
 mod verifier;
@@ -119,6 +120,7 @@ pub struct App {
     pipeline: Arc<Pipeline>,
     policies: PolicyFiles,
     loaded: policies::Fingerprint,
+    limits_loaded: limits::Fingerprint,
     reloading: Mutex<()>,
     state: State,
     verifier: Arc<dyn TokenVerifier>,
@@ -152,6 +154,7 @@ impl App {
         let policies = PolicyFiles::open(&config.policy_path)?;
         // Taken before the files are read, so that what changes meanwhile is seen as a change.
         let loaded = policies.fingerprint();
+        let limits_loaded = limits::fingerprint(&config.limits_path);
         let policy = Policy::load(&policies.read()?, Arc::clone(&clock))
             .map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();
@@ -171,11 +174,18 @@ impl App {
         let consents = Consents::new(state.ledger().clone(), confirmations)
             .map_err(Error::part("confirmations"))?;
         let (verifier, remote_keys) = verifier::verifier(config, &clock).await?;
+        let limit = Limit::new(
+            config.limits.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+            telemetry.clone(),
+        )
+        .map_err(Error::part("limits"))?;
         let pipeline = Pipeline {
             audit,
             catalog,
             policy,
-            limit: Limit::new(config.rate, Arc::clone(&clock)),
+            limit,
             consents,
             broker: Broker::new(Arc::clone(&clock)),
             timeout: config.request_timeout,
@@ -186,6 +196,7 @@ impl App {
             pipeline: Arc::new(pipeline),
             policies,
             loaded,
+            limits_loaded,
             reloading: Mutex::default(),
             state,
             verifier,
@@ -347,6 +358,7 @@ impl App {
     ///
     /// Dropped, the log is closed by a thread of its own.
     pub async fn close(&self) -> Result<(), Error> {
+        self.pipeline.limit.close().await;
         self.state.close().await;
         let audit = self.pipeline.audit.clone();
         tokio::task::spawn_blocking(move || audit.close_log())
@@ -481,15 +493,17 @@ impl App {
                 }
             }
         });
+        let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
+        self.tracker.spawn(async move { limit.run(token).await });
         for keys in self.remote_keys.clone() {
             let token = shutdown.clone();
             self.tracker.spawn(async move { keys.run(token).await });
         }
     }
 
-    /// Watches the policy files until `shutdown` fires, loading what changed.
+    /// Watches the files of policy and limits until `shutdown` fires, loading what changed.
     async fn watch_policy(&self, shutdown: CancellationToken) {
-        let mut seen = self.loaded.clone();
+        let (mut seen, mut limits_seen) = (self.loaded.clone(), self.limits_loaded);
         while shutdown
             .run_until_cancelled(tokio::time::sleep(POLICY_EVERY))
             .await
@@ -500,6 +514,11 @@ impl App {
                 seen = now;
                 // The outcome is logged, counted and recorded there.
                 let _outcome = self.reload_policy();
+            }
+            let now = limits::fingerprint(&self.config.limits_path);
+            if now != limits_seen {
+                limits_seen = now;
+                let _outcome = self.reload_limits();
             }
         }
     }

@@ -23,7 +23,6 @@ use crate::{
     call::{Call, CorrId, Done, hex},
     catalog::Target,
     error::{Code, Error},
-    limit::Slot,
     policy::{Decided, Permit},
     state::operation::{OperationId, Report},
 };
@@ -320,9 +319,9 @@ impl Record {
         self.draft.details = Some(object(details));
     }
 
-    /// Names the limit.
-    pub fn slot(&mut self, slot: &Slot) {
-        self.draft.rate_limit = Some(slot.describe());
+    /// Names the limit: how the call stands with the nearest, or which one refused it.
+    pub fn rate_limit(&mut self, standing: &Map<String, Value>) {
+        self.draft.rate_limit = (!standing.is_empty()).then(|| standing.clone());
     }
 
     /// Names the credential, without its value.

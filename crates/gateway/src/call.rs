@@ -132,4 +132,6 @@ pub struct Pending {
     pub done_before: Option<OperationId>,
     /// Which person has to approve it, where the client's own confirmation is not enough.
     pub approval: Option<ConsentLevel>,
+    /// Whether an earlier call waits already, which this one repeats.
+    pub again: bool,
 }

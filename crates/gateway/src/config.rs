@@ -9,6 +9,7 @@ mod error;
 mod instance;
 mod issuer;
 mod layer;
+mod limits;
 mod parse;
 mod policy;
 mod reader;
@@ -27,9 +28,10 @@ pub use self::{
     error::{Errors, Problem},
     issuer::{Claims, Issuer, Proof},
     layer::{Setting, Source},
+    limits::limits_of,
     policy::{PolicyFileError, policy_sources},
 };
-use crate::{confirm::token::TokenBytes, limit::Rate};
+use crate::confirm::token::TokenBytes;
 
 /// The folder of everything that has no place of its own.
 pub const DEFAULT_DATA_DIR: &str = ".fastmcp";
@@ -67,8 +69,11 @@ pub struct Config {
     pub action_token: TokenBytes,
     /// `IDEMPOTENCY_TTL_SEC`: how long a result is replayed.
     pub idempotency_ttl: Duration,
-    /// `RATE_LIMIT_DEFAULT_RPS` and `RATE_BUCKET_BURST`: how often one subject may call one tool.
-    pub rate: Rate,
+    /// `RATE_LIMIT_DEFAULT_RPS`, `RATE_BUCKET_BURST`, `RATE_LIMIT_FILE`, `RATE_LIMIT_FALLBACK` and `REDIS_URL`: how
+    /// often and how much callers may.
+    pub limits: crate::limit::Settings,
+    /// `RATE_LIMIT_FILE`: where the limits beside the default one stand. The file need not exist if nobody named it.
+    pub limits_path: PathBuf,
     /// `SQLITE_URL`: the file of the state.
     pub state_path: PathBuf,
     /// `DATABASE_PATH`: the database that the database tools work on.

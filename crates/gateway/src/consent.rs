@@ -62,6 +62,8 @@ pub struct Act(Option<Acting>);
 pub enum Held {
     /// The call may go on.
     Go(Hold),
+    /// It may go on where an earlier call waited, whose repetition it is.
+    Resumed(Hold),
     /// It was done before.
     Done(Completed),
     /// It waits for a confirmation.
@@ -92,6 +94,27 @@ impl Consents {
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Whether the call may be the repetition of an earlier one, whose answer [`Self::hold`] knows. Changes nothing.
+    ///
+    /// Finds a keyed call by what it is: of the same caller, tool and arguments, a short while ago.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn may_know(&self, permit: &Permit, call: &Call) -> bool {
+        if !matches!(call.presented, Presented::Nothing) {
+            return false;
+        }
+        let known = if call.idempotency_key.is_some() {
+            self.ledger.recent(&binding(permit, call)).await
+        } else if approval(permit).is_some() {
+            self.ledger.waiting(&binding(permit, call)).await
+        } else {
+            return false;
+        };
+        known.is_ok_and(|report| report.is_some())
     }
 
     /// Asks whether a permitted call may act.
@@ -193,7 +216,7 @@ impl Consents {
             };
             let id = &issued.operation_id;
             match self.confirm.redeem_approved(id, &redemption).await {
-                Ok(ticket) => return Ok(Held::Go(Hold::Ticket(ticket))),
+                Ok(ticket) => return Ok(Held::Resumed(Hold::Ticket(ticket))),
                 Err(Refusal::AwaitsApproval { .. }) => {}
                 // A rival of the same caller was faster: what it did is this call's answer.
                 Err(Refusal::Used { report, .. }) => {
@@ -231,6 +254,7 @@ impl Consents {
             summary: summary(permit),
             done_before: None,
             approval: approval(permit),
+            again: true,
         }))
     }
 
@@ -488,5 +512,6 @@ fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pendin
         summary: format!("{}{again}", summary(permit)),
         done_before: earlier.map(|report| report.operation_id.clone()),
         approval: None,
+        again: issued.reused,
     }
 }

@@ -1,95 +1,514 @@
-//! How often: one token bucket per tenant, subject and tool.
+//! How often, how much, how many at once: limits by tenant, subject, client, tool, provider and argument.
 //!
-//! A bucket is one number, the moment at which it will be full again (GCRA), so an idle one needs
-//! no refill and is thrown away when room is needed.
+//! A call asks every rule that is about it, and all of them give or none does. What a call took it gives back when it
+//! ends without having acted or begun to wait for a confirmation: a [`Slot`] sees to that, however the call ends.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use fastmcp_auth::Caller;
-use fastmcp_guard::clock::Clock;
+use fastmcp_guard::{clock::Clock, random::Random};
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
+use smallvec::SmallVec;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    call::{Call, Presented},
     error::{Code, Error},
     policy::Permit,
+    telemetry::Telemetry,
 };
 
-/// Parts of the table, so that calls rarely wait for each other.
-const SHARDS: usize = 16;
-/// Buckets of one part before full ones are thrown away.
-const SHARD_ROOM: usize = 8_192;
+mod memory;
+mod meter;
+mod redis;
+pub mod rule;
+#[cfg(test)]
+mod tests;
+
+use memory::Memory;
+use meter::{Reading, Take};
+use redis::Redis;
+use rule::{Facts, Kind, MICROS, Match, Part, Rate, Rule, micros};
+
+/// The name of the limit that holds where nothing else is said.
+pub const DEFAULT_RULE: &str = "default";
+/// The name of the limit of requests of any kind.
+pub const REQUESTS_RULE: &str = "requests";
 
 /// How many requests of any kind a caller has for each call of one tool.
-const REQUESTS_PER_CALL: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const REQUESTS_PER_CALL: u32 = 20;
+/// How much longer than its provider may take a call counts as under way that nobody ended.
+const LEASE_MARGIN: Duration = Duration::from_secs(90);
+/// When a call that met too many others may try again.
+const SOON: Duration = Duration::from_secs(1);
 
-/// How fast and how much at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// Calls a second; more than 0. `RATE_LIMIT_DEFAULT_RPS`, default 5.
-    pub per_second: f64,
-    /// Calls at once. `RATE_BUCKET_BURST`, default 10.
-    pub burst: NonZeroU32,
+/// What a [`Limit`] holds calls to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The default limit: `RATE_LIMIT_DEFAULT_RPS` and `RATE_BUCKET_BURST`.
+    pub rate: Rate,
+    /// The limits beside it.
+    pub rules: Rules,
+    /// The server that replicas count in together: `REDIS_URL`.
+    pub redis: Option<SecretString>,
+    /// What holds while it is away: `RATE_LIMIT_FALLBACK`.
+    pub fallback: Fallback,
+    /// The longest that a provider may take: `REQUEST_TIMEOUT`.
+    pub longest_call: Duration,
 }
 
-/// A place that was given to one call. Only this room makes one.
-#[derive(Clone, Copy, Debug)]
-pub struct Slot {
-    rate: Rate,
-    remaining: u32,
+/// The limits of `RATE_LIMIT_FILE`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Whether the default limit holds as well: `RATE_LIMIT_DEFAULT_RPS` and `RATE_BUCKET_BURST`, for each tenant,
+    /// subject and tool.
+    pub default: bool,
+    /// The limits, each with a name of its own.
+    pub rules: Vec<Rule>,
 }
 
-impl Slot {
-    /// The limit and what is left of it, for the record.
-    #[must_use]
-    pub fn describe(&self) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("burst".to_owned(), json!(self.rate.burst.get()));
-        map.insert("remaining".to_owned(), json!(self.remaining));
-        map
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            default: true,
+            rules: Vec::new(),
+        }
     }
 }
 
-/// The limiter.
-#[derive(Debug)]
+impl Rules {
+    /// Every limit that holds for calls, the default one first.
+    #[must_use]
+    pub fn in_force(&self, rate: Rate) -> Vec<Rule> {
+        let default = Rule {
+            name: DEFAULT_RULE.to_owned(),
+            key: vec![Part::Tenant, Part::Subject, Part::Tool],
+            matches: Match::default(),
+            kind: Kind::Bucket(rate),
+        };
+        self.default
+            .then_some(default)
+            .into_iter()
+            .chain(self.rules.iter().cloned())
+            .collect()
+    }
+}
+
+/// What holds while Redis is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// Each replica counts for itself, from nought. The default.
+    #[default]
+    Memory,
+    /// Calls are refused as unavailable.
+    Refuse,
+}
+
+/// How the shared count is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Whether calls can be decided.
+    pub ready: bool,
+    /// Whether Redis is away.
+    pub degraded: bool,
+    /// What is in the way.
+    pub reason: Option<String>,
+}
+
+/// The limiter. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Limit {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     rate: Rate,
-    shards: Vec<Mutex<HashMap<String, f64>>>,
-    hasher: RandomState,
-    clock: Arc<dyn Clock>,
+    active: ArcSwap<Vec<Active>>,
+    /// Requests of any kind; counted here alone, before anything is known of them.
+    requests: Active,
+    memory: Memory,
+    redis: Option<Redis>,
+    fallback: Fallback,
+    telemetry: Telemetry,
+    tracker: TaskTracker,
+}
+
+/// A rule in force.
+struct Active {
+    rule: Rule,
+    /// Tells its counts from those of other rules.
+    identity: String,
+    allowed: Counter,
+    refused: Counter,
+}
+
+impl Active {
+    fn new(mut rule: Rule, telemetry: &Telemetry) -> Self {
+        // Whatever the order in the file: replicas must mean the same.
+        rule.key.sort();
+        rule.key.dedup();
+        Self {
+            identity: format!("{}:{}", rule.name, rule.kind.identity()),
+            allowed: telemetry.limit_decisions(&rule.name, "allowed"),
+            refused: telemetry.limit_decisions(&rule.name, "refused"),
+            rule,
+        }
+    }
+}
+
+/// What a call asks of one rule.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    active: &'a Active,
+    index: usize,
+    facts: &'a Facts<'a>,
+    amount: u64,
+}
+
+/// What was taken of one key.
+#[derive(Clone, Debug)]
+struct Receipt {
+    rule: usize,
+    key: Key,
+    take: Take,
+}
+
+#[derive(Clone, Debug)]
+enum Key {
+    /// In this process.
+    Here(u128),
+    /// In Redis, with the lease of the call where it counts as one under way.
+    There(String, Option<String>),
+}
+
+impl Receipt {
+    /// Whether it is to be given back: a call under way always, anything else only where it did not act.
+    const fn is_due(&self, rule: &Rule, acted: bool) -> bool {
+        !acted || matches!(rule.kind, Kind::Concurrency { .. })
+    }
+}
+
+/// What became of asking all rules at once.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// How the call stands with each of them.
+    readings: SmallVec<[Reading; 1]>,
+    /// What it took; nothing where one had no room.
+    receipts: SmallVec<[Receipt; 1]>,
+}
+
+impl Verdict {
+    fn is_refused(&self) -> bool {
+        self.readings.iter().any(|reading| reading.full.is_some())
+    }
+}
+
+/// The backend cannot be asked.
+#[derive(Debug)]
+struct Away;
+
+/// Where counts are kept.
+trait Backend {
+    /// Takes for all of `asks`, or for none of them.
+    fn take(&self, asks: &[Ask<'_>]) -> impl Future<Output = Result<Verdict, Away>> + Send;
+
+    /// Ends what a call took: calls under way end, and what it took beside is given back unless it `acted`.
+    fn put_back(
+        &self,
+        rules: &[Active],
+        receipts: &[Receipt],
+        acted: bool,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// A place that was given to one call. Only this room makes one.
+///
+/// Dropped, it ends what the call had under way, and gives back the rest of what the call took unless
+/// [`keep`](Self::keep) said that it acts or waits. [`end`](Self::end) does the same and waits until it is done.
+#[derive(Debug)]
+pub struct Slot {
+    taken: Option<Taken>,
+    standing: Map<String, Value>,
+}
+
+/// What a call took, until it ends.
+struct Taken {
+    inner: Arc<Inner>,
+    active: Arc<Vec<Active>>,
+    receipts: SmallVec<[Receipt; 1]>,
+    acted: bool,
+}
+
+impl Slot {
+    /// The limit that is nearest and what is left of it, for the record.
+    #[must_use]
+    pub const fn describe(&self) -> &Map<String, Value> {
+        &self.standing
+    }
+
+    /// Whether the call takes part in any limit.
+    #[must_use]
+    pub const fn is_charged(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// Says that the call acts, or waits for a confirmation that will not be charged again: what it took is spent.
+    pub const fn keep(&mut self) {
+        if let Some(taken) = &mut self.taken {
+            taken.acted = true;
+        }
+    }
+
+    /// Ends the call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, what is counted in Redis as under way ends with its lease.
+    pub async fn end(mut self) {
+        if let Some(taken) = self.taken.take().filter(Taken::is_due) {
+            taken.put_back().await;
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(taken) = self.taken.take().filter(Taken::is_due) else {
+            return;
+        };
+        if !taken.is_there() {
+            let Taken {
+                inner,
+                active,
+                receipts,
+                acted,
+            } = taken;
+            inner.memory.put_back_here(&active, &receipts, acted);
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let tracker = taken.inner.tracker.clone();
+            let ending = async move { taken.put_back().await };
+            drop(tracker.spawn_on(ending, &runtime));
+        }
+    }
+}
+
+impl Taken {
+    fn is_due(&self) -> bool {
+        self.receipts.iter().any(|receipt| {
+            let active = self.active.get(receipt.rule);
+            active.is_some_and(|active| receipt.is_due(&active.rule, self.acted))
+        })
+    }
+
+    /// Whether Redis decided.
+    fn is_there(&self) -> bool {
+        let there = |receipt: &Receipt| matches!(receipt.key, Key::There(..));
+        self.receipts.iter().any(there)
+    }
+
+    async fn put_back(&self) {
+        let (rules, receipts) = (&self.active, &self.receipts);
+        match &self.inner.redis {
+            Some(redis) if self.is_there() => {
+                Box::pin(redis.put_back(rules, receipts, self.acted)).await;
+            }
+            _ => {
+                self.inner
+                    .memory
+                    .put_back(rules, receipts, self.acted)
+                    .await
+            }
+        }
+    }
 }
 
 impl Limit {
     /// Creates a limiter.
-    #[must_use]
-    pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
-        Self {
+    ///
+    /// Call [`Self::run`] beside it where `settings` name a Redis server; the server need not be there.
+    ///
+    /// # Errors
+    ///
+    /// When the address of the server cannot be used.
+    pub fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        telemetry: Telemetry,
+    ) -> Result<Self, InvalidAddress> {
+        let Settings {
             rate,
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            clock,
-        }
+            rules,
+            redis,
+            fallback,
+            longest_call,
+        } = settings;
+        let lease = longest_call.saturating_add(LEASE_MARGIN);
+        let redis = redis
+            .map(|url| Redis::new(url.expose_secret(), lease, random, telemetry.clone()))
+            .transpose()?;
+        let requests = Rule {
+            name: REQUESTS_RULE.to_owned(),
+            key: vec![Part::Subject],
+            matches: Match::default(),
+            kind: Kind::Bucket(Rate {
+                per_second: rate.per_second * f64::from(REQUESTS_PER_CALL),
+                burst: rate
+                    .burst
+                    .saturating_mul(REQUESTS_PER_CALL.try_into().unwrap_or(rate.burst)),
+            }),
+        };
+        let inner = Inner {
+            rate,
+            active: ArcSwap::default(),
+            requests: Active::new(requests, &telemetry),
+            memory: Memory::new(clock, telemetry.limit_evictions()),
+            redis,
+            fallback,
+            telemetry,
+            tracker: TaskTracker::new(),
+        };
+        let limit = Self {
+            inner: Arc::new(inner),
+        };
+        limit.reload(&rules);
+        Ok(limit)
+    }
+
+    /// Puts `rules` in the place of those in force. What calls took stays counted where name and kind stay.
+    pub fn reload(&self, rules: &Rules) {
+        let active = rules
+            .in_force(self.inner.rate)
+            .into_iter()
+            .map(|rule| Active::new(rule, &self.inner.telemetry))
+            .collect();
+        self.inner.active.store(Arc::new(active));
+    }
+
+    /// The names of the limits in force.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let active = self.inner.active.load();
+        active
+            .iter()
+            .map(|active| active.rule.name.clone())
+            .collect()
     }
 
     /// Admits a call or says when to try again.
     ///
+    /// A call that confirms an earlier one was charged then: only calls under way count it.
+    ///
     /// # Errors
     ///
-    /// [`Code::RateLimited`].
-    pub fn admit(&self, permit: &Permit) -> Result<Slot, Error> {
-        let tool = permit.target().manifest().tool_id.as_str();
-        // Lengths keep the parts of different keys apart.
-        let (tenant, subject) = (permit.tenant(), permit.caller().subject());
-        self.take(format!(
-            "{}:{tenant}{}:{subject}{tool}",
-            tenant.len(),
-            subject.len()
-        ))
+    /// [`Code::RateLimited`]: nothing was taken. [`Code::Unavailable`] while Redis is away, where nothing else may
+    /// decide.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, something may have been taken from what Redis counts: what is under way ends with its lease.
+    pub async fn admit(&self, permit: &Permit, call: &Call) -> Result<Slot, Error> {
+        let is_first = matches!(call.presented, Presented::Nothing);
+        self.ask_for(permit, call, is_first).await
+    }
+
+    /// Admits a call that goes on where an earlier one waited, and was charged then: only calls under way count it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::admit`].
+    pub async fn resume(&self, permit: &Permit, call: &Call) -> Result<Slot, Error> {
+        self.ask_for(permit, call, false).await
+    }
+
+    async fn ask_for(&self, permit: &Permit, call: &Call, is_first: bool) -> Result<Slot, Error> {
+        let manifest = permit.target().manifest();
+        let safety_tags = permit.decided().resource.as_ref().map(|r| &r.safety_tags);
+        let facts = Facts {
+            tenant: permit.tenant(),
+            subject: permit.caller().subject(),
+            client: permit.caller().client_id().or(call.client.as_deref()),
+            tool: manifest.tool_id.as_str(),
+            provider: &manifest.provider_id,
+            safety_tags: safety_tags.unwrap_or(&manifest.safety_tags),
+            args: permit.args(),
+        };
+        self.ask(&facts, manifest.cost_estimate, is_first).await
+    }
+
+    async fn ask(
+        &self,
+        facts: &Facts<'_>,
+        cost: Option<f64>,
+        is_first: bool,
+    ) -> Result<Slot, Error> {
+        let active = self.inner.active.load_full();
+        let asks: SmallVec<[Ask<'_>; 1]> = active
+            .iter()
+            .enumerate()
+            .filter(|(_, active)| {
+                let counts = is_first || matches!(active.rule.kind, Kind::Concurrency { .. });
+                counts && active.rule.matches.fits(facts)
+            })
+            .map(|(index, active)| Ask {
+                active,
+                index,
+                facts,
+                amount: match active.rule.kind {
+                    Kind::Budget { .. } => micros(cost),
+                    _ => 1,
+                },
+            })
+            .collect();
+        let (verdict, degraded) = match &self.inner.redis {
+            None => (self.inner.memory.decide(&asks), false),
+            Some(redis) => match Box::pin(redis.take(&asks)).await {
+                Ok(verdict) => (verdict, false),
+                Err(Away) if self.inner.fallback == Fallback::Memory => {
+                    (self.inner.memory.decide(&asks), true)
+                }
+                Err(Away) => {
+                    let error = "Limits are unavailable; nothing was done";
+                    return Err(Error::unavailable(error, "Redis is away").with_retry_after(SOON));
+                }
+            },
+        };
+        if verdict.is_refused() {
+            return Err(refusal(&asks, &verdict));
+        }
+        for ask in &asks {
+            ask.active.allowed.inc();
+        }
+        let mut standing = nearest(&asks, &verdict);
+        if degraded {
+            standing.insert("degraded".to_owned(), json!(true));
+        }
+        let receipts = verdict.receipts;
+        drop(asks);
+        let taken = (!receipts.is_empty()).then(|| Taken {
+            inner: Arc::clone(&self.inner),
+            active,
+            receipts,
+            acted: false,
+        });
+        Ok(Slot { taken, standing })
+    }
+
+    /// A place of a call that takes nothing: its answer was paid for already.
+    #[must_use]
+    pub fn free(&self) -> Slot {
+        Slot {
+            taken: None,
+            standing: Map::new(),
+        }
     }
 
     /// Admits a request of any kind, before anything is known of it: 20 times the
@@ -99,109 +518,150 @@ impl Limit {
     ///
     /// [`Code::RateLimited`].
     pub fn admit_request(&self, caller: &Caller) -> Result<(), Error> {
-        let burst = self.rate.burst.saturating_mul(REQUESTS_PER_CALL);
-        let rate = Rate {
-            per_second: self.rate.per_second * f64::from(REQUESTS_PER_CALL.get()),
-            burst,
-        };
-        self.take_at(rate, format!("*{}", caller.principal()))
-            .map(drop)
-    }
-
-    fn take(&self, key: String) -> Result<Slot, Error> {
-        self.take_at(self.rate, key)
-    }
-
-    fn take_at(&self, rate: Rate, key: String) -> Result<Slot, Error> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds since 1970 fit a double exactly for 285,000 years"
-        )]
-        let now = self.clock.now().millis() as f64;
-        let interval = 1_000.0 / rate.per_second;
-        let tolerance = interval * f64::from(rate.burst.get());
-        let mut shard = self.shard(&key);
-        let full_at = shard.get(&key).copied().unwrap_or(now).max(now);
-        let next = full_at + interval;
-        // A thousandth of an interval forgives the rounding of fractions.
-        if next - now > tolerance + interval / 1_000.0 {
-            let wait = Duration::from_secs_f64(((next - now - tolerance) / 1_000.0).max(0.001));
-            return Err(Error::new(Code::RateLimited, "Rate limit exceeded")
-                .with_detail("burst", rate.burst.get())
-                .with_detail("per_second", rate.per_second)
-                .with_retry_after(wait));
+        let inner = &self.inner;
+        let reading = inner
+            .memory
+            .decide_for(&inner.requests, caller.principal().as_str());
+        if reading.full.is_none() {
+            inner.requests.allowed.inc();
+            return Ok(());
         }
-        if shard.len() >= SHARD_ROOM && !shard.contains_key(&key) {
-            shard.retain(|_, full_at| *full_at > now);
-        }
-        shard.insert(key, next);
-        let left = ((tolerance - (next - now)) / interval).floor().max(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and the burst, which is 32 bits"
-        )]
-        let remaining = left as u32;
-        Ok(Slot { rate, remaining })
+        inner.requests.refused.inc();
+        Err(refused_by(&inner.requests, &reading))
     }
 
-    fn shard(&self, key: &str) -> std::sync::MutexGuard<'_, HashMap<String, f64>> {
-        let at = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "the remainder is less than the number of parts"
-        )]
-        self.shards[at]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// How the shared count is; `None` where this process counts alone.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        let redis = self.inner.redis.as_ref()?;
+        let reason = redis.fault();
+        Some(Health {
+            ready: reason.is_none() || self.inner.fallback == Fallback::Memory,
+            degraded: reason.is_some(),
+            reason,
+        })
+    }
+
+    /// Looks after the connection to Redis, where there is one, until `shutdown` fires.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        if let Some(redis) = &self.inner.redis {
+            shutdown.run_until_cancelled(redis.look_after()).await;
+        }
+    }
+
+    /// Waits until what calls took is given back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn close(&self) {
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use fastmcp_guard::clock::{ManualClock, Timestamp};
+/// An address at which there can be no Redis server.
+#[derive(Debug, thiserror::Error)]
+#[error("`REDIS_URL` is no address of a Redis server: {0}")]
+pub struct InvalidAddress(String);
 
-    use super::*;
-
-    fn limit(per_second: f64, burst: u32) -> (Limit, Arc<ManualClock>) {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
-        let rate = Rate {
-            per_second,
-            burst: NonZeroU32::new(burst).unwrap(),
-        };
-        (
-            Limit::new(rate, Arc::clone(&clock) as Arc<dyn Clock>),
-            clock,
-        )
+/// The refusal of the rule that makes the call wait longest.
+fn refusal(asks: &[Ask<'_>], verdict: &Verdict) -> Error {
+    let full = || {
+        let pairs = asks.iter().zip(&verdict.readings);
+        pairs.filter(|(_, reading)| reading.full.is_some())
+    };
+    for (ask, _) in full() {
+        ask.active.refused.inc();
     }
-
-    #[test]
-    fn a_burst_then_the_rate() {
-        let (limit, clock) = limit(5.0, 10);
-        for left in (0..10).rev() {
-            assert_eq!(limit.take("k".into()).unwrap().remaining, left);
-        }
-        let refused = limit.take("k".into()).unwrap_err();
-        assert_eq!(refused.code(), Code::RateLimited);
-        assert_eq!(refused.retry_after_seconds(), Some(1));
-        assert!(limit.take("other".into()).is_ok());
-        clock.advance(Duration::from_millis(199));
-        assert!(limit.take("k".into()).is_err());
-        clock.advance(Duration::from_millis(1));
-        assert!(limit.take("k".into()).is_ok());
-        assert!(limit.take("k".into()).is_err());
-        clock.advance(Duration::from_secs(3_600));
-        assert_eq!(limit.take("k".into()).unwrap().remaining, 9);
+    match full().max_by_key(|(_, reading)| reading.full) {
+        Some((ask, reading)) => refused_by(ask.active, reading),
+        None => Error::internal("a limit refused without a reason"),
     }
+}
 
-    #[test]
-    fn full_buckets_make_room() {
-        let (limit, clock) = limit(5.0, 10);
-        for i in 0..200_000 {
-            limit.take(format!("key-{i}")).unwrap();
-            clock.advance(Duration::from_millis(10));
-        }
-        let kept: usize = limit.shards.iter().map(|s| s.lock().unwrap().len()).sum();
-        assert!(kept <= SHARDS * SHARD_ROOM, "{kept}");
+fn refused_by(active: &Active, reading: &Reading) -> Error {
+    let rule = &active.rule;
+    let wait = match reading.full {
+        Some(0) | None => SOON,
+        Some(millis) => Duration::from_millis(millis),
+    };
+    let mut error = Error::new(
+        Code::RateLimited,
+        format!("Rate limit exceeded: `{}` allows {}", rule.name, rule.kind),
+    )
+    .with_retry_after(wait)
+    .with_detail("rule", rule.name.as_str())
+    .with_detail("kind", rule.kind.as_str())
+    .with_detail("limit", amount(rule, rule.kind.limit()))
+    .with_detail("remaining", amount(rule, reading.left));
+    if let Some(seconds) = error.retry_after_seconds() {
+        error = error.with_detail("retry_after", seconds);
+    }
+    match moment(reading.reset) {
+        Some(reset) => error.with_detail("reset", reset),
+        None => error,
+    }
+}
+
+/// The limit of which the smallest part is left.
+fn nearest(asks: &[Ask<'_>], verdict: &Verdict) -> Map<String, Value> {
+    let mut map = Map::new();
+    let part_left = |ask: &Ask<'_>, reading: &Reading| {
+        u128::from(reading.left) * 1_000_000 / u128::from(ask.active.rule.kind.limit().max(1))
+    };
+    let nearest = match (asks, verdict.readings.as_slice()) {
+        ([ask], [reading]) => Some((ask, reading)),
+        (asks, readings) => asks
+            .iter()
+            .zip(readings)
+            .min_by_key(|(ask, reading)| part_left(ask, reading)),
+    };
+    if let Some((ask, reading)) = nearest {
+        let rule = &ask.active.rule;
+        map.insert("rule".to_owned(), json!(rule.name));
+        map.insert("limit".to_owned(), amount(rule, rule.kind.limit()));
+        map.insert("remaining".to_owned(), amount(rule, reading.left));
+    }
+    map
+}
+
+/// Calls as a count, cost in its own unit.
+fn amount(rule: &Rule, amount: u64) -> Value {
+    match rule.kind {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a budget is at most 10^15, which a double holds exactly"
+        )]
+        Kind::Budget { .. } => json!(amount as f64 / MICROS as f64),
+        _ => json!(amount),
+    }
+}
+
+fn moment(millis: u64) -> Option<String> {
+    let millis = i64::try_from(millis).ok().filter(|millis| *millis > 0)?;
+    Some(Timestamp::from_millisecond(millis).ok()?.to_string())
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("rules", &self.active.load().len())
+            .field("redis", &self.redis.is_some())
+            .field("fallback", &self.fallback)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taken")
+            .field("receipts", &self.receipts)
+            .field("acted", &self.acted)
+            .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     catalog::{self, Catalog, Target},
     consent::{Consents, Held, Hold},
     error::{Code, Error},
-    limit::Limit,
+    limit::{Limit, Slot},
     manifest::Manifest,
     policy::{Permit, Policy},
     provider::{self, Effect, ProviderError},
@@ -108,16 +108,70 @@ impl Pipeline {
             })?;
         record.permit(&self.audit, &permit);
         watch.lap("policy");
-        record.slot(&self.limit.admit(&permit)?);
+        let (hold, mut slot) = match self.place(way, &permit).await? {
+            Place::Taken(hold, slot) => (hold, slot),
+            Place::Answered(done) => return Ok(done),
+        };
+        let done = self.act(way, &permit, hold, &mut slot).await;
+        slot.end().await;
+        done.map(Done::Complete)
+    }
+
+    /// Asks the limits and then for consent. A call is charged once: what is answered with an earlier call's result, or
+    /// goes on where an earlier one waited, gives back what it took, and is not refused for want of it.
+    async fn place(&self, way: &mut Way<'_>, permit: &Permit) -> Result<Place, Error> {
+        let Way {
+            call,
+            record,
+            watch,
+        } = way;
+        let admitted = self.limit.admit(permit, call).await;
+        let (mut slot, refused) = match admitted {
+            Ok(slot) => (slot, None),
+            Err(refused) => {
+                record.rate_limit(refused.details());
+                if !self.consents.may_know(permit, call).await {
+                    return Err(refused);
+                }
+                (self.limit.free(), Some(refused))
+            }
+        };
+        if refused.is_none() {
+            record.rate_limit(slot.describe());
+        }
         watch.lap("limit");
         wanted(call)?;
-        let hold = match self.consents.hold(&permit, call).await? {
-            Held::Go(hold) => hold,
-            Held::Done(done) => return Ok(Done::Complete(done)),
-            Held::Pending(pending) => return Ok(Done::Pending(pending)),
-        };
+        let held = self.consents.hold(permit, call).await?;
         watch.lap("consent");
-        self.act(way, &permit, hold).await.map(Done::Complete)
+        match (held, refused) {
+            (Held::Go(hold), None) => Ok(Place::Taken(hold, slot)),
+            (Held::Go(hold), Some(refused)) => {
+                hold.release().await;
+                Err(refused)
+            }
+            (Held::Resumed(hold), _) => {
+                slot.end().await;
+                match self.limit.resume(permit, call).await {
+                    Ok(slot) => Ok(Place::Taken(hold, slot)),
+                    Err(error) => {
+                        hold.release().await;
+                        Err(error)
+                    }
+                }
+            }
+            (Held::Pending(pending), Some(refused)) if !pending.again => Err(refused),
+            (Held::Pending(pending), _) => {
+                if !pending.again {
+                    slot.keep();
+                }
+                slot.end().await;
+                Ok(Place::Answered(Done::Pending(pending)))
+            }
+            (Held::Done(done), _) => {
+                slot.end().await;
+                Ok(Place::Answered(Done::Complete(done)))
+            }
+        }
     }
 
     /// From here on the order is: credential, durable intent, fence, act, record.
@@ -126,6 +180,7 @@ impl Pipeline {
         way: &mut Way<'_>,
         permit: &Permit,
         hold: Hold,
+        slot: &mut Slot,
     ) -> Result<Completed, Error> {
         let Way {
             call,
@@ -161,6 +216,7 @@ impl Pipeline {
         watch.lap("audit_intend");
         let act = hold.act(&intended, self.timeout + LEASE_MARGIN).await?;
         watch.lap("fence");
+        slot.keep();
         let outcome = self.call_provider(permit, &grant, &operation).await;
         watch.lap("provider");
         let outcome = outcome.map(|result| (result, grant.meta()));
@@ -392,6 +448,14 @@ fn done(result: Result<Raw, serde_json::Error>) -> Result<Done, Error> {
         replay: false,
         operation_id: None,
     }))
+}
+
+/// What became of asking for a place.
+enum Place {
+    /// The call may act.
+    Taken(Hold, Slot),
+    /// Its answer is known already.
+    Answered(Done),
 }
 
 /// One call on its way.

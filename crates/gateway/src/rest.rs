@@ -498,13 +498,14 @@ async fn ready(State(rest): State<Arc<Rest>>) -> Response {
             json!({"ready": ready.is_ok(), "reason": ready.err()}),
         );
     }
-    let ready = audit.ready && state.is_ok();
+    let limits = rest.pipeline.limit.health();
+    let ready = audit.ready && state.is_ok() && limits.as_ref().is_none_or(|l| l.ready);
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({
+    let mut body = json!({
         "ready": ready,
         "dependencies": {
             "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost},
@@ -513,6 +514,12 @@ async fn ready(State(rest): State<Arc<Rest>>) -> Response {
             "providers": providers,
         },
     });
+    let dependencies = body.get_mut("dependencies").and_then(|d| d.as_object_mut());
+    if let (Some(limits), Some(dependencies)) = (limits, dependencies) {
+        let redis =
+            json!({"ready": limits.ready, "degraded": limits.degraded, "reason": limits.reason});
+        dependencies.insert("redis".to_owned(), redis);
+    }
     reply::json(status, &body)
 }
 

@@ -34,6 +34,49 @@ struct Reason {
     reason: &'static str,
 }
 
+/// Labels of a decision about a limit. Only names of rules in the configuration occur.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitDecision {
+    rule: String,
+    outcome: &'static str,
+}
+
+/// What is counted of limits.
+#[derive(Clone, Debug, Default)]
+struct Limits {
+    decisions: Family<LimitDecision, Counter>,
+    degraded: Gauge,
+    outages: Counter,
+    evictions: Counter,
+}
+
+impl Limits {
+    fn register(registry: &mut Registry) -> Self {
+        let limits = Self::default();
+        registry.register(
+            "fastmcp_limit_decisions",
+            "Decisions about limits by rule",
+            limits.decisions.clone(),
+        );
+        registry.register(
+            "fastmcp_limit_degraded",
+            "Whether Redis is away, which limits are counted in",
+            limits.degraded.clone(),
+        );
+        registry.register(
+            "fastmcp_limit_outages",
+            "How often Redis went away, which limits are counted in",
+            limits.outages.clone(),
+        );
+        registry.register(
+            "fastmcp_limit_evictions",
+            "Keys of limits that had to go from a full memory while they still said something",
+            limits.evictions.clone(),
+        );
+        limits
+    }
+}
+
 /// The registry and its metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct Telemetry {
@@ -43,6 +86,7 @@ pub struct Telemetry {
     stages: Family<Stage, Histogram>,
     refusals: Family<Reason, Counter>,
     policy_reloads: Family<Reason, Counter>,
+    limits: Limits,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
 }
@@ -98,6 +142,7 @@ impl Telemetry {
             "Attempts to load changed policies",
             policy_reloads.clone(),
         );
+        let limits = Limits::register(&mut registry);
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -111,6 +156,7 @@ impl Telemetry {
             stages,
             refusals,
             policy_reloads,
+            limits,
             tools,
             uptime,
         }
@@ -147,6 +193,30 @@ impl Telemetry {
         self.policy_reloads
             .get_or_create(&Reason { reason: outcome })
             .inc();
+    }
+
+    /// What counts the decisions about one limit. `rule` is a name out of the configuration.
+    #[must_use]
+    pub fn limit_decisions(&self, rule: &str, outcome: &'static str) -> Counter {
+        let label = LimitDecision {
+            rule: rule.to_owned(),
+            outcome,
+        };
+        self.limits.decisions.get_or_create(&label).clone()
+    }
+
+    /// What counts the keys of limits that had to go too soon.
+    #[must_use]
+    pub fn limit_evictions(&self) -> Counter {
+        self.limits.evictions.clone()
+    }
+
+    /// Says whether Redis is away, which limits are counted in.
+    pub fn limit_degraded(&self, is_away: bool) {
+        if is_away {
+            self.limits.outages.inc();
+        }
+        self.limits.degraded.set(is_away.into());
     }
 
     /// Says how many tools there are.

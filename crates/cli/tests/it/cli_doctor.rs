@@ -69,6 +69,7 @@ async fn a_used_place_is_looked_at_in_every_part() {
         &[
             ("DATABASE_PATH", "none.db"),
             ("REDIS_URL", "redis://localhost"),
+            ("CACHE_TTL", "60"),
         ],
     )
     .await;
@@ -77,7 +78,7 @@ async fn a_used_place_is_looked_at_in_every_part() {
         (
             "configuration",
             "warn",
-            "`REDIS_URL` (environment) has no effect",
+            "`CACHE_TTL` (environment) has no effect",
         ),
         ("keys", "fail", "chmod 600"),
         ("policy", "fail", "did you mean `roles`?"),
@@ -104,4 +105,57 @@ async fn what_would_refuse_the_start_is_told_at_once() {
     );
     let (code, report) = examine(&home, &[("HOST", "0.0.0.0")]).await;
     assert_eq!((code, finding(&report, "address").0), (Some(1), "fail"));
+}
+
+#[tokio::test]
+async fn the_limits_in_force_are_told_and_bad_ones_named() {
+    let home = Home::new();
+    let told = |report: &Value| -> Vec<String> {
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings
+            .filter(|finding| finding["check"] == "limits")
+            .map(|finding| finding["text"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (_, report) = examine(&home, &[]).await;
+    assert_eq!(
+        told(&report),
+        [
+            "`default`: 5 calls a second, 10 at once, for each tenant, subject and tool",
+            "counted by each process for itself",
+        ]
+    );
+    let file = home.folder().join("limits.yml");
+    let vars = [
+        ("RATE_LIMIT_FILE", "limits.yml"),
+        ("REDIS_URL", "redis://:hunter2@localhost"),
+        ("RATE_LIMIT_FALLBACK", "refuse"),
+    ];
+    let rules =
+        "default: false\nrules:\n  - {name: daily, key: [tenant], quota: {max: 9, per: day}}\n";
+    fs::write(&file, rules).unwrap();
+    let (code, report) = examine(&home, &vars).await;
+    assert_eq!(
+        told(&report),
+        [
+            "`daily`: 9 calls a day (UTC), for each tenant",
+            "counted in Redis, which is not tried here; calls are refused while it is away",
+        ]
+    );
+    assert_eq!(code, Some(0), "{report}");
+    assert!(!report.to_string().contains("hunter2"));
+
+    fs::write(&file, rules.replace("quota", "qouta")).unwrap();
+    let (code, report) = examine(&home, &vars).await;
+    let (verdict, text) = finding(&report, "configuration");
+    assert_eq!((code, verdict), (Some(1), "fail"));
+    assert!(text.contains("did you mean `quota`?"), "{text}");
+    fs::remove_file(&file).unwrap();
+    let (code, report) = examine(&home, &vars).await;
+    assert_eq!(code, Some(1));
+    let text = finding(&report, "configuration").1;
+    assert!(
+        text.contains("`RATE_LIMIT_FILE`") && text.contains("no such file"),
+        "{text}"
+    );
 }

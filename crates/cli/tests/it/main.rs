@@ -28,6 +28,7 @@ mod gateway_happy_path;
 mod gateway_idempotency;
 mod gateway_issuers;
 mod gateway_legacy;
+mod gateway_limits;
 mod gateway_manifest;
 mod gateway_modern;
 mod gateway_policy_denial;

@@ -10,9 +10,11 @@ use std::{
 
 use fastmcp_auth::Algorithm;
 use ipnet::IpNet;
+use secrecy::SecretString;
 use url::Url;
 
 use super::{LogFormat, Transport};
+use crate::limit::Fallback;
 
 /// The most entries of a list.
 const MAX_ENTRIES: usize = 64;
@@ -132,6 +134,25 @@ pub(super) fn calls_per_second(text: &str) -> Result<f64, Reject> {
         .ok()
         .filter(|rate| rate.is_finite() && *rate > 0.0 && *rate <= 1_000_000.0)
         .ok_or(Reject::Range)
+}
+
+pub(super) fn fallback(text: &str) -> Result<Fallback, Reject> {
+    match text {
+        "memory" => Ok(Fallback::Memory),
+        "refuse" => Ok(Fallback::Refuse),
+        _ => Err(Reject::Range),
+    }
+}
+
+pub(super) fn redis_url(text: &str) -> Result<SecretString, Reject> {
+    let url = Url::parse(text).map_err(|_| Reject::Range)?;
+    match url.scheme() {
+        "redis" if url.has_host() => Ok(SecretString::from(text)),
+        "rediss" => Err(because(
+            "this version speaks to Redis without TLS; use `redis://` to a server beside it, or to a tunnel",
+        )),
+        _ => Err(Reject::Range),
+    }
 }
 
 /// The entries of a list; entries that are empty are passed over.

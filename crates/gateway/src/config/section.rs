@@ -1,17 +1,27 @@
 //! The configuration, section by section.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::Path};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use fastmcp_auth::Algorithm;
 use fastmcp_guard::files::Limits;
 
 use super::{
     Config, Issuer, Jwt, JwtKeys, Place, instance, issuer,
+    limits::limits_of,
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
 };
-use crate::{confirm::token::TokenBytes, limit::Rate};
+use crate::{
+    confirm::token::TokenBytes,
+    limit::{self, rule::Rate},
+};
 
+/// The file of limits in the data folder.
+const LIMITS_FILE: &str = "limits.yml";
 /// The file of the default policy in the data folder.
 const POLICY_FILE: &str = "policies.yml";
 
@@ -39,6 +49,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     }
     let instance = instance(reader, place, &data_dir);
     let jwt = jwt(reader);
+    let limits = limits(reader, &data_dir);
     let calls = calls(reader);
     let files = files(reader, &data_dir);
     let door = door(reader);
@@ -46,6 +57,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     let server_name = server_name?.unwrap_or_else(|| app_name.clone());
     reader.derived("SERVER_NAME", server_name.clone());
     let (calls, files, door) = (calls?, files?, door?);
+    let (limits, limits_path) = limits?;
     Some(Config {
         server_name,
         app_name,
@@ -59,7 +71,11 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         approval_ttl: calls.approval_ttl,
         action_token: calls.action_token,
         idempotency_ttl: calls.idempotency_ttl,
-        rate: calls.rate,
+        limits: limit::Settings {
+            longest_call: calls.request_timeout,
+            ..limits
+        },
+        limits_path,
         request_timeout: calls.request_timeout,
         mask_errors: calls.mask_errors,
         catalog_tenant_default: calls.tenant,
@@ -190,7 +206,6 @@ struct Calls {
     approval_ttl: std::time::Duration,
     action_token: TokenBytes,
     idempotency_ttl: std::time::Duration,
-    rate: Rate,
     request_timeout: std::time::Duration,
     mask_errors: bool,
     tenant: String,
@@ -203,10 +218,6 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
     });
     let idempotency_ttl = reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000));
-    let per_second = reader.read("RATE_LIMIT_DEFAULT_RPS", parse::calls_per_second);
-    let burst = reader.read("RATE_BUCKET_BURST", |text| {
-        NonZeroU32::new(number(1..=1_000_000)(text)?).ok_or(Reject::Range)
-    });
     let request_timeout = reader.read("REQUEST_TIMEOUT", seconds(1..=3_600));
     let mask_errors = reader.read("MASK_ERRORS", truth);
     let tenant = reader.read("CATALOG_TENANT_DEFAULT", printable(128));
@@ -215,14 +226,39 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         approval_ttl: approval_ttl?,
         action_token: action_token?,
         idempotency_ttl: idempotency_ttl?,
-        rate: Rate {
-            per_second: per_second?,
-            burst: burst?,
-        },
         request_timeout: request_timeout?,
         mask_errors: mask_errors?,
         tenant: tenant?,
     })
+}
+
+/// The limits, but for how long a call may take, and the file where those stand beside the default one.
+fn limits(reader: &mut Reader<'_>, data_dir: &Path) -> Option<(limit::Settings, PathBuf)> {
+    const FILE: &str = "RATE_LIMIT_FILE";
+    let per_second = reader.read("RATE_LIMIT_DEFAULT_RPS", parse::calls_per_second);
+    let burst = reader.read("RATE_BUCKET_BURST", |text| {
+        NonZeroU32::new(number(1..=1_000_000)(text)?).ok_or(Reject::Range)
+    });
+    let is_named = reader.is_set(FILE);
+    let path = reader.path(FILE, data_dir.join(LIMITS_FILE));
+    let rules = match limits_of(&path) {
+        Ok(None) if is_named => Err("there is no such file".to_owned()),
+        read => read.map(Option::unwrap_or_default),
+    };
+    let rules = rules.map_err(|fault| reader.problem(FILE, fault)).ok();
+    let fallback = reader.read("RATE_LIMIT_FALLBACK", parse::fallback);
+    let redis = reader.read_if_set("REDIS_URL", parse::redis_url);
+    let settings = limit::Settings {
+        rate: Rate {
+            per_second: per_second?,
+            burst: burst?,
+        },
+        rules: rules?,
+        redis: redis?,
+        fallback: fallback?,
+        longest_call: std::time::Duration::ZERO,
+    };
+    Some((settings, path))
 }
 
 struct Files {

@@ -91,7 +91,13 @@ fn nothing_need_be_said() {
         (Duration::from_secs(300), Duration::from_secs(86_400))
     );
     assert_eq!(config.action_token, TokenBytes::default());
-    assert_eq!((config.rate.per_second, config.rate.burst.get()), (5.0, 10));
+    assert_eq!(
+        (
+            config.limits.rate.per_second,
+            config.limits.rate.burst.get()
+        ),
+        (5.0, 10)
+    );
     assert_eq!(
         (config.database_is_sample, config.database_max_rows),
         (true, 1_000)
@@ -183,7 +189,7 @@ fn flags_beat_the_environment_which_beats_env_files_which_beat_the_config_file()
         ("300".to_owned(), "default".to_owned())
     );
     assert_eq!(
-        (loaded.config.jwt.ttl, loaded.config.rate.per_second),
+        (loaded.config.jwt.ttl, loaded.config.limits.rate.per_second),
         (Duration::from_secs(120), 0.5)
     );
     assert_eq!(loaded.config.server_name, "from env");
@@ -255,9 +261,9 @@ fn all_faults_are_told_at_once() {
       `PORT` is `99999` (environment): it takes 0 to 65535; 0 takes any free port
       `JWT_ALG` is `RS256,HS256` (environment): `HS256` rests on a shared secret, so that whoever checks a token could mint one; use RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
       `JWT_JWKS_FILE` is `none.json` (environment): there is no such file; name one that holds a JWK Set, or remove it to use development keys
+      `RATE_LIMIT_DEFAULT_RPS` is `0` (environment): it takes more than 0, at most 1000000 calls a second; 0.5 is one in two seconds
       `confirm_ttl_sec` is `0` (file fastmcp.yaml): it takes 1 to 604800 seconds
       `ACTION_TOKEN_BYTES` is `8` (environment): it takes 16 to 64 bytes
-      `RATE_LIMIT_DEFAULT_RPS` is `0` (environment): it takes more than 0, at most 1000000 calls a second; 0.5 is one in two seconds
       `REQUEST_TIMEOUT` is `soon` (env file .env): it takes 1 to 3600 seconds
       `FASTMCP_TRUSTED_PROXIES` is `10.0.0.0/8, proxy` (environment): `proxy` is neither an IP address nor a network such as 10.0.0.0/8
     ");
@@ -345,7 +351,6 @@ fn what_has_no_effect_is_said_and_secrets_are_not() {
     `CACHE_TTL` (env file .env) has no effect in this version: results are never cached: a governed call is decided anew each time
     `MCP_GIT_URL` (environment) has no effect in this version: upstream MCP servers are not connected in this version
     `PIPEDRIVE_API_TOKEN` (environment) has no effect in this version: the Pipedrive tools are not part of this version
-    `REDIS_URL` (environment) has no effect in this version: limits and state belong to this process alone
     ");
 }
 

@@ -134,9 +134,14 @@ pub const VARIABLES: &[Variable] = &[
         "5",
     ),
     with_default("RATE_BUCKET_BURST", "1 to 1000000 calls", "10"),
-    secret(idle(
+    without_default(
+        "RATE_LIMIT_FILE",
+        "a YAML file of limits (default: limits.yml in the data folder where it exists)",
+    ),
+    with_default("RATE_LIMIT_FALLBACK", "`memory` or `refuse`", "memory"),
+    secret(without_default(
         "REDIS_URL",
-        "limits and state belong to this process alone",
+        "`redis://[[user]:password@]host[:port][/database]`; default: each process counts limits alone",
     )),
     without_default(
         "SQLITE_URL",

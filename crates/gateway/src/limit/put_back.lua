@@ -1,0 +1,55 @@
+-- Gives back what a call took of each key, or ends what it had under way.
+-- ARGV: the time in ms, or '' for the server's own; how many ms a key is kept that says nothing any more; then for each
+-- key its kind and three numbers:
+--   b interval at -              only what did not come back by itself since then
+--   w leaves - -                 one call of that step
+--   t ends amount -              nothing where the period is over
+--   c name - -                   the lease
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+local grace = tonumber(ARGV[2])
+
+local function bucket(key, interval, at)
+  local full_at = tonumber(redis.call('GET', key))
+  local missing = tonumber(interval) - math.max(now - tonumber(at), 0)
+  if not full_at or missing <= 0 then
+    return
+  end
+  full_at = full_at - missing
+  if full_at <= now then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, string.format('%.17g', full_at), 'PX', math.ceil(full_at - now) + grace)
+  end
+end
+
+local function window(key, leaves)
+  local count = tonumber(redis.call('HGET', key, leaves)) or 0
+  if count > 1 then
+    redis.call('HINCRBY', key, leaves, -1)
+  elseif count == 1 then
+    redis.call('HDEL', key, leaves)
+  end
+end
+
+local function total(key, ends, amount)
+  local known = redis.call('HMGET', key, 'until', 'used')
+  if known[1] == ends then
+    local used = math.max(tonumber(known[2]) - tonumber(amount), 0)
+    redis.call('HSET', key, 'used', string.format('%.0f', used))
+  end
+end
+
+local function under_way(key, name)
+  redis.call('ZREM', key, name)
+end
+
+local kinds = {b = bucket, w = window, t = total, c = under_way}
+for i, key in ipairs(KEYS) do
+  local at = (i - 1) * 4 + 3
+  kinds[ARGV[at]](key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+end
+return 1

@@ -1,0 +1,375 @@
+//! Counts in a Redis server, which replicas share. One script decides over all keys of a call, by the server's clock.
+//!
+//! While the server is away nobody waits for it: the first call that finds out says so once, and [`Redis::look_after`]
+//! asks until it is back.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ::redis::{
+    Client, ErrorKind, RedisError, RedisResult, Script,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use aws_lc_rs::digest;
+use fastmcp_guard::random::{self, Random};
+use smallvec::SmallVec;
+use tokio::sync::{Notify, OnceCell};
+
+use super::{
+    Active, Ask, Away, Backend, InvalidAddress, Key, Receipt, Verdict,
+    meter::{Reading, Take, leaves, pace},
+    rule::{Kind, Period, grain, millis},
+};
+use crate::{call::hex, telemetry::Telemetry};
+
+/// What the names of all keys begin with. The braces keep the keys of one call together in a cluster.
+const PREFIX: &str = "{fastmcp}:limit:";
+/// How long a decision may take, a new connection included.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a key is kept that says nothing any more.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often a server is asked that is away.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How often a server is asked of which nothing bad is known.
+const ASK_ANYWAY: Duration = Duration::from_secs(5);
+
+/// The limits of a deployment.
+pub(super) struct Redis {
+    client: Client,
+    /// Made at the first use: making it takes a runtime.
+    connection: OnceCell<ConnectionManager>,
+    take: Script,
+    put_back: Script,
+    lease: Duration,
+    grace: Duration,
+    patience: Duration,
+    random: Arc<dyn Random>,
+    telemetry: Telemetry,
+    away: AtomicBool,
+    fault: Mutex<Option<String>>,
+    found_out: Notify,
+    /// In the place of the server's clock.
+    #[cfg(test)]
+    now: Option<Arc<dyn fastmcp_guard::clock::Clock>>,
+}
+
+impl Redis {
+    pub(super) fn new(
+        url: &str,
+        lease: Duration,
+        random: Arc<dyn Random>,
+        telemetry: Telemetry,
+    ) -> Result<Self, InvalidAddress> {
+        // Its errors may quote the address, and with it the password.
+        let client =
+            Client::open(url).map_err(|error| InvalidAddress(format!("{:?}", error.kind())))?;
+        Ok(Self {
+            client,
+            connection: OnceCell::new(),
+            take: Script::new(include_str!("take.lua")),
+            put_back: Script::new(include_str!("put_back.lua")),
+            lease,
+            grace: GRACE,
+            patience: PATIENCE,
+            random,
+            telemetry,
+            away: AtomicBool::new(false),
+            fault: Mutex::default(),
+            found_out: Notify::new(),
+            #[cfg(test)]
+            now: None,
+        })
+    }
+
+    /// Time that a test makes, in which no key ends by itself, and patience with a busy machine.
+    #[cfg(test)]
+    pub(super) fn at_leisure(&mut self, now: Option<Arc<dyn fastmcp_guard::clock::Clock>>) {
+        if now.is_some() {
+            self.grace = Duration::from_secs(3_600);
+        }
+        self.now = now;
+        self.patience = Duration::from_secs(20);
+    }
+
+    /// What is in the way, while it is away.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the server whether it is there, for ever.
+    pub(super) async fn look_after(&self) {
+        loop {
+            let asked = self.within(|mut connection| async move {
+                ::redis::cmd("PING")
+                    .query_async::<()>(&mut connection)
+                    .await
+            });
+            // Both outcomes are noted.
+            let _noted = asked.await;
+            let is_away = self.away.load(Ordering::Acquire);
+            let pause = if is_away { ASK_AGAIN } else { ASK_ANYWAY };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.found_out.notified(), if !is_away => {}
+            }
+        }
+    }
+
+    /// Does `work` on the connection, in time, and notes whether the server is there.
+    async fn within<T, F>(&self, work: impl Fn(ConnectionManager) -> F + Send) -> Result<T, Away>
+    where
+        F: Future<Output = RedisResult<T>> + Send,
+    {
+        let twice = async {
+            match work(self.connection().await?).await {
+                // A connection is found broken only by who uses it.
+                Err(error) if error.is_connection_dropped() => work(self.connection().await?).await,
+                done => done,
+            }
+        };
+        let done = tokio::time::timeout(self.patience, twice).await;
+        match done.unwrap_or_else(|_| Err((ErrorKind::Io, "no answer in time").into())) {
+            Ok(value) => {
+                self.is_there();
+                Ok(value)
+            }
+            Err(error) => {
+                self.is_away(&error);
+                Err(Away)
+            }
+        }
+    }
+
+    async fn connection(&self) -> RedisResult<ConnectionManager> {
+        let connect = || async {
+            let config = ConnectionManagerConfig::new()
+                .set_number_of_retries(0)
+                .set_connection_timeout(Some(self.patience))
+                .set_response_timeout(Some(self.patience));
+            ConnectionManager::new_lazy_with_config(self.client.clone(), config)
+        };
+        self.connection.get_or_try_init(connect).await.cloned()
+    }
+
+    fn is_there(&self) {
+        if self.away.swap(false, Ordering::AcqRel) {
+            *self.lock() = None;
+            self.telemetry.limit_degraded(false);
+            tracing::info!("Redis is back: limits are counted there again");
+        }
+    }
+
+    fn is_away(&self, error: &RedisError) {
+        *self.lock() = Some(error.to_string());
+        if !self.away.swap(true, Ordering::AcqRel) {
+            self.telemetry.limit_degraded(true);
+            tracing::warn!(%error, "Redis is away: limits hold as RATE_LIMIT_FALLBACK says until it is back");
+            self.found_out.notify_one();
+        }
+    }
+
+    /// The name of a key: its rule for people, what calls have in common as a digest.
+    fn key(ask: &Ask<'_>) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        ask.active.rule.common(ask.facts, |mark, text| {
+            let (mark, text) = text.map_or((b'-', ""), |text| (mark, text));
+            context.update(&[mark]);
+            // The length keeps what two parts say apart.
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        });
+        let digest = context.finish();
+        format!("{PREFIX}{}:{}", ask.active.identity, hex(digest.as_ref()))
+    }
+
+    fn now(&self) -> String {
+        #[cfg(test)]
+        if let Some(clock) = &self.now {
+            return clock.now().millis().to_string();
+        }
+        String::new()
+    }
+
+    fn lease_for(&self, asks: &[Ask<'_>]) -> Result<Option<String>, Away> {
+        let counts = |ask: &Ask<'_>| matches!(ask.active.rule.kind, Kind::Concurrency { .. });
+        if !asks.iter().any(counts) {
+            return Ok(None);
+        }
+        let bytes = random::array::<16>(&*self.random).map_err(|error| {
+            tracing::error!(%error, "no randomness for a lease");
+            Away
+        })?;
+        Ok(Some(hex(&bytes)))
+    }
+
+    fn arguments(&self, ask: &Ask<'_>, lease: Option<&str>) -> [String; 4] {
+        let text = |kind: &str, a: String, b: String, c: String| [kind.to_owned(), a, b, c];
+        let none = String::new;
+        match ask.active.rule.kind {
+            Kind::Bucket(rate) => {
+                let (interval, tolerance) = pace(rate);
+                text("b", interval.to_string(), tolerance.to_string(), none())
+            }
+            Kind::Window { max, per } => text(
+                "w",
+                max.to_string(),
+                millis(per).to_string(),
+                grain(max, per).to_string(),
+            ),
+            Kind::Quota { max, per } | Kind::Budget { max, per } => {
+                let period = match per {
+                    Period::Day => "d",
+                    Period::Month => "m",
+                };
+                text(
+                    "t",
+                    max.to_string(),
+                    period.to_owned(),
+                    ask.amount.to_string(),
+                )
+            }
+            Kind::Concurrency { max } => text(
+                "c",
+                max.to_string(),
+                millis(self.lease).to_string(),
+                lease.unwrap_or_default().to_owned(),
+            ),
+        }
+    }
+
+    async fn decide(&self, asks: &[Ask<'_>]) -> Result<Verdict, Away> {
+        let lease = self.lease_for(asks)?;
+        let keys: Vec<String> = asks.iter().map(Self::key).collect();
+        let mut script = self.take.prepare_invoke();
+        script.arg(self.now()).arg(millis(self.grace));
+        for (ask, key) in asks.iter().zip(&keys) {
+            script.key(key);
+            for argument in self.arguments(ask, lease.as_deref()) {
+                script.arg(argument);
+            }
+        }
+        let script = &script;
+        let reply: Vec<i64> = self
+            .within(|mut connection| async move { script.invoke_async(&mut connection).await })
+            .await?;
+        let verdict = verdict(asks, keys, lease.as_deref(), &reply);
+        verdict.ok_or_else(|| {
+            let error = (ErrorKind::UnexpectedReturnType, "an answer of another form");
+            self.is_away(&error.into());
+            Away
+        })
+    }
+
+    async fn return_all(&self, rules: &[Active], receipts: &[Receipt], acted: bool) {
+        let mut script = self.put_back.prepare_invoke();
+        script.arg(self.now()).arg(millis(self.grace));
+        let mut any = false;
+        for receipt in receipts {
+            let (Some(active), Key::There(key, lease)) = (rules.get(receipt.rule), &receipt.key)
+            else {
+                continue;
+            };
+            if !receipt.is_due(&active.rule, acted) {
+                continue;
+            }
+            any = true;
+            script.key(key);
+            for argument in returned(&active.rule.kind, receipt.take, lease.as_deref()) {
+                script.arg(argument);
+            }
+        }
+        if !any || self.away.load(Ordering::Acquire) {
+            return;
+        }
+        let script = &script;
+        let returned: Result<(), Away> = self
+            .within(|mut connection| async move { script.invoke_async(&mut connection).await })
+            .await;
+        if returned.is_err() {
+            tracing::debug!("what a call took was not given back; leases end by themselves");
+        }
+    }
+}
+
+/// What the script said, if that is what it says.
+fn verdict(
+    asks: &[Ask<'_>],
+    keys: Vec<String>,
+    lease: Option<&str>,
+    reply: &[i64],
+) -> Option<Verdict> {
+    let (now, rest) = reply.split_first()?;
+    let now = u64::try_from(*now).ok()?;
+    let (triples, []) = rest.as_chunks::<3>() else {
+        return None;
+    };
+    if triples.len() != asks.len() {
+        return None;
+    }
+    let number = |value: i64| u64::try_from(value).unwrap_or_default();
+    let readings: SmallVec<[Reading; 1]> = triples
+        .iter()
+        .map(|[wait, left, reset]| Reading {
+            full: u64::try_from(*wait).ok(),
+            left: number(*left),
+            reset: number(*reset),
+        })
+        .collect();
+    let mut verdict = Verdict {
+        readings,
+        receipts: SmallVec::new(),
+    };
+    if !verdict.is_refused() {
+        let receipts = asks.iter().zip(keys).map(|(ask, key)| {
+            let counts = matches!(ask.active.rule.kind, Kind::Concurrency { .. });
+            let lease = lease.filter(|_| counts).map(str::to_owned);
+            let amount = ask.amount;
+            Receipt {
+                rule: ask.index,
+                key: Key::There(key, lease),
+                take: Take { at: now, amount },
+            }
+        });
+        verdict.receipts = receipts.collect();
+    }
+    Some(verdict)
+}
+
+fn returned(kind: &Kind, take: Take, lease: Option<&str>) -> [String; 4] {
+    let none = String::new;
+    let (kind, a, b) = match *kind {
+        Kind::Bucket(rate) => ("b", pace(rate).0.to_string(), take.at.to_string()),
+        Kind::Window { max, per } => ("w", leaves(max, per, take.at).to_string(), none()),
+        Kind::Quota { per, .. } | Kind::Budget { per, .. } => {
+            ("t", per.end(take.at).to_string(), take.amount.to_string())
+        }
+        Kind::Concurrency { .. } => ("c", lease.unwrap_or_default().to_owned(), none()),
+    };
+    [kind.to_owned(), a, b, none()]
+}
+
+impl Backend for Redis {
+    async fn take(&self, asks: &[Ask<'_>]) -> Result<Verdict, Away> {
+        if asks.is_empty() {
+            return Ok(Verdict::default());
+        }
+        if self.away.load(Ordering::Acquire) {
+            return Err(Away);
+        }
+        self.decide(asks).await
+    }
+
+    async fn put_back(&self, rules: &[Active], receipts: &[Receipt], acted: bool) {
+        self.return_all(rules, receipts, acted).await;
+    }
+}
