@@ -10,7 +10,7 @@ use super::{
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
 };
-use crate::{confirm::token::TokenBytes, limit::Rate};
+use crate::{confirm::token::TokenBytes, limit::Rate, state::Location};
 
 /// The file of the default policy in the data folder.
 const POLICY_FILE: &str = "policies.yml";
@@ -59,11 +59,13 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         approval_ttl: calls.approval_ttl,
         action_token: calls.action_token,
         idempotency_ttl: calls.idempotency_ttl,
+        idempotency_wait: calls.idempotency_wait,
         rate: calls.rate,
         request_timeout: calls.request_timeout,
         mask_errors: calls.mask_errors,
         catalog_tenant_default: calls.tenant,
-        state_path: files.state,
+        state: files.state,
+        pool_size: files.pool_size,
         database_path: files.database,
         database_is_sample: files.database_is_sample,
         database_max_rows: files.database_max_rows,
@@ -92,9 +94,6 @@ fn refuse_promises(reader: &mut Reader<'_>) {
         Some(Some(false)) => reader.problem("ENABLE_AUTH", "authentication cannot be switched off; remove it, and mint tokens with `fastmcp token mint`"),
         Some(Some(true)) => reader.warn("ENABLE_AUTH", "has no effect in this version: authentication is always on"),
         Some(None) | None => {}
-    }
-    if reader.is_set("DATABASE_URL") {
-        reader.problem("DATABASE_URL", "state cannot be kept in PostgreSQL in this version; remove it, and name a file with `SQLITE_URL`");
     }
     let _sandbox = reader.read("ADS_PROVIDER_MODE", |text| match text {
         "sandbox" => Ok(()),
@@ -190,6 +189,7 @@ struct Calls {
     approval_ttl: std::time::Duration,
     action_token: TokenBytes,
     idempotency_ttl: std::time::Duration,
+    idempotency_wait: std::time::Duration,
     rate: Rate,
     request_timeout: std::time::Duration,
     mask_errors: bool,
@@ -203,6 +203,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
     });
     let idempotency_ttl = reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000));
+    let idempotency_wait = reader.read("IDEMPOTENCY_WAIT_SEC", seconds(0..=60));
     let per_second = reader.read("RATE_LIMIT_DEFAULT_RPS", parse::calls_per_second);
     let burst = reader.read("RATE_BUCKET_BURST", |text| {
         NonZeroU32::new(number(1..=1_000_000)(text)?).ok_or(Reject::Range)
@@ -215,6 +216,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         approval_ttl: approval_ttl?,
         action_token: action_token?,
         idempotency_ttl: idempotency_ttl?,
+        idempotency_wait: idempotency_wait?,
         rate: Rate {
             per_second: per_second?,
             burst: burst?,
@@ -226,7 +228,8 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
 }
 
 struct Files {
-    state: std::path::PathBuf,
+    state: Location,
+    pool_size: u32,
     database: std::path::PathBuf,
     database_is_sample: bool,
     database_max_rows: usize,
@@ -238,7 +241,8 @@ struct Files {
 }
 
 fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
-    let state = reader.read_if_set("SQLITE_URL", parse::sqlite_path);
+    let state = state(reader, data_dir);
+    let pool_size = reader.read("POOL_SIZE", number(1..=1_000));
     let database_is_sample = !reader.is_set("DATABASE_PATH");
     let database = reader.path("DATABASE_PATH", data_dir.join("sample.db"));
     let database_max_rows = reader.read("DATABASE_MAX_ROWS", number(1..=1_000_000));
@@ -248,18 +252,14 @@ fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
     let megabytes = reader.read("FILESYSTEM_MAX_FILE_MB", number(1..=1_024_u64));
     let max_depth = reader.read("FILESYSTEM_MAX_DEPTH", number(1..=64));
     let policy = reader.path("FASTMCP_POLICY", data_dir.join(POLICY_FILE));
-    let state = match state? {
-        Some(path) => reader.resolve(&path),
-        None => data_dir.join("state.db"),
-    };
-    reader.derived("SQLITE_URL", state.display().to_string());
     let limits = Limits {
         max_file_bytes: megabytes? * 1024 * 1024,
         max_depth: max_depth?,
         ..Limits::default()
     };
     Some(Files {
-        state,
+        state: state?,
+        pool_size: pool_size?,
         database,
         database_is_sample,
         database_max_rows: database_max_rows?,
@@ -269,6 +269,27 @@ fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
         limits,
         policy,
     })
+}
+
+fn state(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Location> {
+    let address = reader.read_if_set("DATABASE_URL", parse::postgres);
+    let file = reader.read_if_set("SQLITE_URL", parse::sqlite_path);
+    let (address, file) = (address?, file?);
+    if let Some(address) = address {
+        if file.is_some() {
+            reader.warn(
+                "SQLITE_URL",
+                "has no effect: `DATABASE_URL` says where the state is",
+            );
+        }
+        return Some(Location::Postgres(address));
+    }
+    let path = match file {
+        Some(path) => reader.resolve(&path),
+        None => data_dir.join("state.db"),
+    };
+    reader.derived("SQLITE_URL", path.display().to_string());
+    Some(Location::File(path))
 }
 
 struct Door {
