@@ -8,7 +8,9 @@ use fastmcp_gateway::{
     config::{Config, JwtKeys, policy_sources},
     keys::{Keys, VERIFIER_FILE},
     limit::{Fallback, Settings},
+    state::{Location, State},
 };
+use fastmcp_guard::clock::SystemClock;
 use fastmcp_policy::{PolicySet, Sources};
 use serde::Serialize;
 use serde_json::json;
@@ -107,6 +109,7 @@ impl Doctor {
         ]);
         findings.extend(policy(&config.policy_path));
         findings.extend(limits(&config.limits));
+        findings.extend(state(&config.state));
         findings.extend([database(config), audit_log(config)]);
         findings
     }
@@ -276,6 +279,68 @@ fn limits(settings: &Settings) -> Vec<Finding> {
         .then(|| warn(CHECK, "none holds: calls are not limited".to_owned()));
     let place = ok(CHECK, place.to_owned());
     rules.into_iter().chain(none).chain([place]).collect()
+}
+
+/// By how many milliseconds the clocks of database and machine may differ.
+const SKEW_MILLIS: u64 = 2_000;
+
+fn state(location: &Location) -> Vec<Finding> {
+    const CHECK: &str = "state";
+    let looked = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map(|runtime| runtime.block_on(State::inspect(location, &SystemClock)));
+    let sight = match looked {
+        Ok(Ok(sight)) => sight,
+        Ok(Err(error)) => return vec![fail(CHECK, output::told_of(&error))],
+        Err(error) => return vec![fail(CHECK, format!("no runtime can be started: {error}"))],
+    };
+    let server = sight
+        .server
+        .as_ref()
+        .map_or_else(String::new, |server| format!(", PostgreSQL {server}"));
+    let found = match sight.schema {
+        Some(version) if version > sight.known => fail(
+            CHECK,
+            format!(
+                "`{location}` has a schema of version {version}, and this program knows versions up to {}; run a newer fastmcp",
+                sight.known
+            ),
+        ),
+        Some(version) if version < sight.known => ok(
+            CHECK,
+            format!(
+                "`{location}`{server}, schema {version}; the next start brings it to {}",
+                sight.known
+            ),
+        ),
+        Some(version) => ok(CHECK, format!("`{location}`{server}, schema {version}")),
+        None => ok(
+            CHECK,
+            format!("`{location}`{server} will be made at the first start"),
+        ),
+    };
+    let unguarded = match location {
+        Location::Postgres(address) if !address.is_guarded() => Some(warn(
+            CHECK,
+            "nobody checks whose server it is; add `sslmode=verify-full` to DATABASE_URL"
+                .to_owned(),
+        )),
+        _ => None,
+    };
+    let skewed = sight
+        .skew_millis
+        .filter(|skew| skew.unsigned_abs() > SKEW_MILLIS)
+        .map(|skew| {
+            warn(
+                CHECK,
+                format!("the server's clock is {skew} ms ahead of this machine's; set one of them"),
+            )
+        });
+    std::iter::once(found)
+        .chain(unguarded)
+        .chain(skewed)
+        .collect()
 }
 
 fn database(config: &Config) -> Finding {

@@ -60,6 +60,8 @@ use policies::PolicyFiles;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rows of one sweep.
 const SWEEP_ROWS: u32 = 500;
+/// How often it is asked whether another replica has registered a manifest.
+const CATALOG_EVERY: Duration = Duration::from_secs(1);
 /// How often policy files are looked at.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
 /// How long a session may sit idle.
@@ -172,7 +174,8 @@ impl App {
             ..confirm::Config::default()
         };
         let consents = Consents::new(state.ledger().clone(), confirmations)
-            .map_err(Error::part("confirmations"))?;
+            .map_err(Error::part("confirmations"))?
+            .waiting(config.idempotency_wait);
         let (verifier, remote_keys) = verifier::verifier(config, &clock).await?;
         let limit = Limit::new(
             config.limits.clone(),
@@ -495,6 +498,26 @@ impl App {
         });
         let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
         self.tracker.spawn(async move { limit.run(token).await });
+        let (pipeline, server) = (Arc::clone(&self.pipeline), self.server.get().cloned());
+        let token = shutdown.clone();
+        self.tracker.spawn(async move {
+            while token
+                .run_until_cancelled(tokio::time::sleep(CATALOG_EVERY))
+                .await
+                .is_some()
+            {
+                match pipeline.catalog.refresh().await {
+                    Ok(true) => {
+                        pipeline.telemetry.count_tools(pipeline.catalog.all().len());
+                        if let Some(server) = &server {
+                            mcp::list_changed(server);
+                        }
+                    }
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!(%error, "catalogue could not be looked at"),
+                }
+            }
+        });
         for keys in self.remote_keys.clone() {
             let token = shutdown.clone();
             self.tracker.spawn(async move { keys.run(token).await });

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -222,6 +225,8 @@ pub struct Catalog {
     state: State,
     clock: Arc<dyn Clock>,
     registering: tokio::sync::Mutex<()>,
+    /// What [`ManifestStore::revision`](crate::state::manifest::ManifestStore::revision) said before they were read.
+    revision: AtomicI64,
 }
 
 impl Catalog {
@@ -241,6 +246,7 @@ impl Catalog {
             state,
             clock,
             registering: tokio::sync::Mutex::default(),
+            revision: AtomicI64::new(0),
         };
         for adapter in catalog.adapters.iter() {
             for manifest in adapter.manifests() {
@@ -266,6 +272,8 @@ impl Catalog {
     }
 
     async fn reload(&self) -> Result<(), Error> {
+        // First of all: what is registered while the others are read is read again.
+        let revision = self.state.manifests().revision().await.map_err(away)?;
         let mut tools = Tools::new();
         let mut after = None;
         loop {
@@ -297,7 +305,27 @@ impl Catalog {
             }
         }
         self.tools.store(Arc::new(tools));
+        self.revision.store(revision, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes over what other replicas have registered; says whether there was something.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`] when the state cannot be read; what was known stays.
+    pub async fn refresh(&self) -> Result<bool, Error> {
+        let revision = self.state.manifests().revision().await.map_err(away)?;
+        if revision == self.revision.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let _one_at_a_time = self.registering.lock().await;
+        // A registration here may have read them meanwhile.
+        if revision == self.revision.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        self.reload().await?;
+        Ok(true)
     }
 
     /// The tool that exists for this caller. A tenant's own tool comes before the public one.

@@ -74,8 +74,12 @@ pub struct Config {
     pub limits: crate::limit::Settings,
     /// `RATE_LIMIT_FILE`: where the limits beside the default one stand. The file need not exist if nobody named it.
     pub limits_path: PathBuf,
-    /// `SQLITE_URL`: the file of the state.
-    pub state_path: PathBuf,
+    /// `IDEMPOTENCY_WAIT_SEC`: how long a call waits for the one that runs under its key.
+    pub idempotency_wait: Duration,
+    /// `DATABASE_URL` or `SQLITE_URL`: where the state lies.
+    pub state: crate::state::Location,
+    /// `POOL_SIZE`: the most connections to PostgreSQL.
+    pub pool_size: u32,
     /// `DATABASE_PATH`: the database that the database tools work on.
     pub database_path: PathBuf,
     /// Whether that is the sample database, which is made where it is missing.

@@ -29,6 +29,13 @@ mod model_tests;
 #[cfg(test)]
 #[expect(
     clippy::too_many_lines,
+    clippy::cognitive_complexity,
+    reason = "a test tells its story from beginning to end"
+)]
+pub(crate) mod replica_tests;
+#[cfg(test)]
+#[expect(
+    clippy::too_many_lines,
     reason = "a test tells its story from beginning to end"
 )]
 mod tests;

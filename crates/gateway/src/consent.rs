@@ -42,6 +42,7 @@ pub struct Consents {
     confirm: Confirm,
     once: Once,
     ledger: Ledger,
+    wait: Duration,
 }
 
 /// What a call holds once it may act.
@@ -81,7 +82,16 @@ impl Consents {
             confirm: Confirm::new(ledger.clone(), config)?,
             once: Once::new(ledger.clone()),
             ledger,
+            wait: Duration::ZERO,
         })
+    }
+
+    /// Lets a call wait for the one that it repeats (IDEMPOTENCY_WAIT_SEC) and answer with its result, instead of being
+    /// told to come back. Default none.
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Self {
+        let once = self.once.waiting(wait);
+        Self { once, wait, ..self }
     }
 
     /// The confirmations.
@@ -264,11 +274,7 @@ impl Consents {
         let Some(report) = self.ledger.recent(binding).await.map_err(away)? else {
             return Ok(None);
         };
-        let report = if report.status.is_running() && call.can_attach {
-            self.attach(call, report).await?
-        } else {
-            report
-        };
+        let report = self.attach(call, report).await?;
         match report.status {
             Status::Completed => Ok(Some(report)),
             Status::Unknown => Err(unknown_outcome(&report.operation_id)),
@@ -349,11 +355,7 @@ impl Consents {
         if !idempotent_replay && !matches!(call.presented, Presented::Operation(..)) {
             return Err(settled(&report));
         }
-        let report = if report.status.is_running() && call.can_attach {
-            self.attach(call, *report).await?
-        } else {
-            *report
-        };
+        let report = self.attach(call, *report).await?;
         match report.status {
             Status::Completed => replay(&report).map(Held::Done),
             Status::Failed => Err(failed_before(&report)),
@@ -363,11 +365,20 @@ impl Consents {
         }
     }
 
+    /// What became of an operation once nobody works on it any more, if this call may wait for that.
     async fn attach(&self, call: &Call, report: Report) -> Result<Report, Error> {
+        let wait = if call.can_attach {
+            ATTACH.max(self.wait)
+        } else {
+            self.wait
+        };
+        if !report.status.is_running() || wait.is_zero() {
+            return Ok(report);
+        }
         let tenant = call.caller.tenant().unwrap_or_default();
         let attached = self
             .ledger
-            .attach(tenant, &report.operation_id, ATTACH)
+            .attach(tenant, &report.operation_id, wait)
             .await
             .map_err(away)?;
         Ok(attached.unwrap_or(report))
@@ -488,7 +499,9 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
             .caller()
             .client_id()
             .map(str::to_owned)
-            .or_else(|| call.client.clone()),
+            .or_else(|| call.client.clone())
+            // PostgreSQL keeps no text with this character, and a client names itself.
+            .map(|client| client.replace('\0', "\u{fffd}")),
         tool_id: permit.target().manifest().tool_id.clone(),
         definition_hash: permit.target().definition_hash(),
         args_digest,

@@ -1,7 +1,7 @@
 //! What must outlive the process: operations and manifests.
 //!
-//! SQLite by default, behind the traits [`OperationStore`] and [`ManifestStore`], so that another database takes its
-//! place under the same contract. What is secret (arguments, results, action tokens, reasons) is sealed before a store
+//! SQLite by default, PostgreSQL by address, behind the traits [`OperationStore`] and [`ManifestStore`] and under the
+//! same contract. Several processes may share one PostgreSQL database. What is secret (arguments, results, action tokens, reasons) is sealed before a store
 //! sees it. `state` alone speaks SQL; the rooms above it speak [`Ledger`], [`ticket::Ticket`] and [`ManifestStore`].
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -24,8 +24,12 @@ pub mod ledger;
 pub mod machine;
 pub mod manifest;
 pub mod operation;
+mod postgres;
+mod sql;
 mod sqlite;
 pub mod ticket;
+
+pub use postgres::address::{Address, InvalidAddress};
 
 use ledger::Ledger;
 use machine::{InvalidOwner, Owner};
@@ -39,6 +43,19 @@ pub enum Location {
     File(PathBuf),
     /// In the memory of the process, gone with it.
     Memory,
+    /// In a PostgreSQL database, which several processes may share.
+    Postgres(Address),
+}
+
+impl fmt::Display for Location {
+    /// Where it lies, without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Memory => f.write_str("memory"),
+            Self::Postgres(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// How to open the state.
@@ -59,8 +76,12 @@ pub struct Options {
     /// How long an operation is kept once it is final, and so for how long an idempotency key is honoured
     /// (IDEMPOTENCY_TTL_SEC). Default one day.
     pub retention: Duration,
-    /// How many connections read at the same time; 1 to 64. Default 4.
+    /// How many connections read a SQLite file at the same time; 1 to 64. Default 4.
     pub readers: u32,
+    /// How many connections to PostgreSQL there are at most (POOL_SIZE); 1 to 1,000. Default 10.
+    pub connections: u32,
+    /// How long a call waits for a free connection to PostgreSQL before it is told that the database is busy. Default 5 s.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -83,6 +104,8 @@ impl Options {
             claim_lease: Duration::from_secs(30),
             retention: Duration::from_secs(86_400),
             readers: 4,
+            connections: 10,
+            patience: Duration::from_secs(5),
         })
     }
 }
@@ -91,8 +114,8 @@ impl Options {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// The file could not be made, protected or opened.
-    #[error("state file `{path}` cannot be opened")]
+    /// It could not be made, protected, reached or opened.
+    #[error("state database `{path}` cannot be opened")]
     Open {
         /// Which.
         path: String,
@@ -100,15 +123,31 @@ pub enum StateError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The file belongs to another application.
-    #[error("`{path}` is the database of another application; name a file of its own")]
+    /// The database belongs to another application.
+    #[error("`{path}` is the database of another application; name one that is the gateway's own")]
     Foreign {
         /// Which.
         path: String,
     },
-    /// The schema could not be brought up to date; the file may have been written by a newer version.
+    /// The schema could not be brought up to date.
     #[error("state database cannot be brought to this version's schema")]
     Migrate(#[source] Arc<sqlx::migrate::MigrateError>),
+    /// The database was written by a newer version.
+    #[error(
+        "state database has a schema of version {version}, and this program knows versions up to {known}; run the newer fastmcp that wrote it, or restore a backup from before"
+    )]
+    Newer {
+        /// The database's version.
+        version: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// The database cannot be reached right now.
+    #[error("state database cannot be reached")]
+    Unreachable(#[source] Arc<sqlx::Error>),
+    /// The database can be read only: a standby, or one that was told so.
+    #[error("state database takes no changes: it is a standby, or read-only")]
+    ReadOnly,
     /// A change was not made.
     #[error("state database did not take the change")]
     Write(#[source] Arc<sqlx::Error>),
@@ -149,6 +188,17 @@ pub enum StateError {
     Contended,
 }
 
+impl StateError {
+    /// Whether the same may succeed a little later, without anybody's doing: the database is away, or busy.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::ReadOnly | Self::Busy | Self::Contended
+        )
+    }
+}
+
 impl From<RandomError> for StateError {
     fn from(error: RandomError) -> Self {
         Self::Random(Arc::new(error))
@@ -162,6 +212,21 @@ pub struct Load {
     pub transactions: u64,
     /// Changes within them.
     pub changes: u64,
+}
+
+/// What a look at the state found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// The version of the PostgreSQL server, in its own words.
+    pub server: Option<String>,
+    /// The version of the schema; `None` before the first start.
+    pub schema: Option<i64>,
+    /// The newest version of the schema that this program knows.
+    pub known: i64,
+    /// By how many milliseconds the clock of the PostgreSQL server is ahead of this machine's.
+    pub skew_millis: Option<i64>,
+    /// Whether the connection to the PostgreSQL server is encrypted.
+    pub is_encrypted: Option<bool>,
 }
 
 /// A database that keeps all of the state.
@@ -194,9 +259,46 @@ impl State {
     ///
     /// Safe: a migration happens whole or not at all.
     pub async fn open(options: Options) -> Result<Self, StateError> {
-        let backend: Arc<dyn Backend> =
-            Arc::new(sqlite::Sqlite::open(&options.location, options.readers).await?);
+        let backend: Arc<dyn Backend> = match &options.location {
+            Location::Postgres(address) => {
+                let (connections, patience) = (options.connections, options.patience);
+                let clock = Arc::clone(&options.clock);
+                let postgres = postgres::Postgres::open(address, connections, patience, clock);
+                Arc::new(sql::Store::over(postgres.await?))
+            }
+            Location::File(path) => {
+                let sqlite = sqlite::Sqlite::file(path, options.readers);
+                Arc::new(sql::Store::over(sqlite.await?))
+            }
+            Location::Memory => Arc::new(sql::Store::over(sqlite::Sqlite::memory().await?)),
+        };
         Ok(Self::over(backend, options))
+    }
+
+    /// Looks at the state without changing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when it cannot be reached or opened, or is another application's.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn inspect(location: &Location, clock: &dyn Clock) -> Result<Sight, StateError> {
+        match location {
+            Location::Postgres(address) => postgres::inspect(address, clock).await,
+            Location::File(path) => {
+                let (schema, known) = sqlite::versions(path).await?;
+                Ok(Sight {
+                    server: None,
+                    schema,
+                    known,
+                    skew_millis: None,
+                    is_encrypted: None,
+                })
+            }
+            Location::Memory => Ok(Sight::default()),
+        }
     }
 
     fn over(backend: Arc<dyn Backend>, options: Options) -> Self {

@@ -8,13 +8,14 @@ use fastmcp_gateway::{
     keys::Keys,
     manifest::Manifest,
     state::{
-        Location, Options, State,
+        Location, Options, Sight, State,
         ledger::Ledger,
         machine::Status,
         manifest::After,
         operation::{Filter, Report},
     },
 };
+use fastmcp_guard::clock::SystemClock;
 use tokio::runtime::Runtime;
 
 use super::Which;
@@ -24,6 +25,17 @@ use crate::place::Place;
 pub(super) const MOST: u32 = 500;
 /// The keys that a gateway makes at its first start, without which its state cannot be read or its log written.
 const KEYS: [&str; 3] = ["seal.key", "audit-signing.p8", "audit-salt.key"];
+
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime can be started")
+}
+
+fn look(runtime: &Runtime, location: &Location) -> anyhow::Result<Sight> {
+    Ok(runtime.block_on(State::inspect(location, &SystemClock))?)
+}
 
 /// The open state, with what it was opened by.
 pub(crate) struct Opened {
@@ -45,12 +57,20 @@ impl Opened {
         ended
     }
 
+    /// Whether a gateway has made its state there.
+    pub(crate) fn exists(place: &Place) -> anyhow::Result<bool> {
+        let config = place.preview(None)?.config;
+        Ok(look(&runtime()?, &config.state)?.schema.is_some())
+    }
+
     fn open(place: &Place) -> anyhow::Result<Self> {
         let config = place.preview(None)?.config;
-        if !config.state_path.is_file() {
+        let runtime = runtime()?;
+        // A look makes neither file nor tables.
+        if look(&runtime, &config.state)?.schema.is_none() {
             bail!(
-                "there is no state in `{}`; name the gateway's data folder with --data-dir",
-                config.state_path.display()
+                "there is no state in `{}`; name the gateway's data folder with --data-dir, or its database with DATABASE_URL",
+                config.state
             );
         }
         // A key that is made now opens nothing that was sealed before.
@@ -68,14 +88,11 @@ impl Opened {
             );
         }
         let keys = Keys::open(&config.data_dir)?;
-        let location = Location::File(config.state_path.clone());
-        let mut options = Options::new(location, Arc::new(keys.seal()?), &config.instance)
+        let seal = Arc::new(keys.seal()?);
+        let mut options = Options::new(config.state.clone(), seal, &config.instance)
             .context("no gateway was started with this data folder yet")?;
         options.retention = config.idempotency_ttl;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("no runtime can be started")?;
+        options.connections = 1;
         let state = runtime.block_on(State::open(options))?;
         Ok(Self {
             runtime,

@@ -168,7 +168,7 @@ impl Matrix {
             });
         }
         let place = &self.which.place;
-        if place.preview(None)?.config.state_path.is_file() {
+        if Opened::exists(place)? {
             return Opened::with(place, Opened::manifests);
         }
         Ok(Sandbox::open()?.manifests())

@@ -263,6 +263,30 @@ async fn while_it_runs_a_second_call_is_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn where_it_is_set_a_second_call_waits_for_the_first() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("IDEMPOTENCY_WAIT_SEC", "60")]).await;
+    let token = home.role("writer", "data-admin").await;
+    let slow = json!({
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT count(*) FROM c)",
+    });
+    let replies = futures_util::future::join_all(
+        (0..6).map(|_| keyed(&gateway, &token, "slow", &slow).send()),
+    )
+    .await;
+    let done: BTreeSet<String> = replies
+        .iter()
+        .map(|reply| reply.ok()["result"].to_string())
+        .collect();
+    assert_eq!(done.len(), 1, "all of them hear of the same call");
+    let replayed = replies
+        .iter()
+        .filter(|reply| reply.header("x-idempotent-replay") == Some("true"));
+    assert_eq!(replayed.count(), 5);
+    assert_eq!(gateway.number(&token, COUNT).await, 1);
+}
+
+#[tokio::test]
 async fn what_a_kill_interrupts_is_unknown_and_is_never_done_twice() {
     let home = Home::new();
     // A claim outlives its call by 15 seconds: then the gateway says what it knows.

@@ -61,14 +61,16 @@ pub(super) async fn open_audit(
 }
 
 pub(super) async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {
-    if let Some(folder) = config.state_path.parent() {
+    if let state::Location::File(path) = &config.state
+        && let Some(folder) = path.parent()
+    {
         private_folder(folder)?;
     }
     let seal = Arc::new(keys.seal().map_err(Error::part("key folder"))?);
-    let location = state::Location::File(config.state_path.clone());
-    let mut options =
-        state::Options::new(location, seal, &config.instance).map_err(Error::part("state"))?;
+    let mut options = state::Options::new(config.state.clone(), seal, &config.instance)
+        .map_err(Error::part("state"))?;
     options.retention = config.idempotency_ttl;
+    options.connections = config.pool_size;
     State::open(options).await.map_err(Error::part("state"))
 }
 

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::{LogFormat, Transport};
 use crate::limit::Fallback;
+use crate::state::{Address, InvalidAddress};
 
 /// The most entries of a list.
 const MAX_ENTRIES: usize = 64;
@@ -265,6 +266,16 @@ pub(super) fn jwks_url(text: &str) -> Result<Url, Reject> {
     } else {
         Err(Reject::Range)
     }
+}
+
+/// The database that `DATABASE_URL` names. What is wrong with it is said without repeating it.
+pub(super) fn postgres(text: &str) -> Result<Address, Reject> {
+    Address::parse(text).map_err(|error| match error {
+        InvalidAddress::Form if text.starts_with("sqlite:") => {
+            because("it takes an address of PostgreSQL; name a SQLite file with `SQLITE_URL`")
+        }
+        error => because(error.to_string()),
+    })
 }
 
 /// The file that `SQLITE_URL` names.

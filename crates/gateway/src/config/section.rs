@@ -18,6 +18,7 @@ use super::{
 use crate::{
     confirm::token::TokenBytes,
     limit::{self, rule::Rate},
+    state::Location,
 };
 
 /// The file of limits in the data folder.
@@ -76,10 +77,12 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
             ..limits
         },
         limits_path,
+        idempotency_wait: calls.idempotency_wait,
         request_timeout: calls.request_timeout,
         mask_errors: calls.mask_errors,
         catalog_tenant_default: calls.tenant,
-        state_path: files.state,
+        state: files.state,
+        pool_size: files.pool_size,
         database_path: files.database,
         database_is_sample: files.database_is_sample,
         database_max_rows: files.database_max_rows,
@@ -108,9 +111,6 @@ fn refuse_promises(reader: &mut Reader<'_>) {
         Some(Some(false)) => reader.problem("ENABLE_AUTH", "authentication cannot be switched off; remove it, and mint tokens with `fastmcp token mint`"),
         Some(Some(true)) => reader.warn("ENABLE_AUTH", "has no effect in this version: authentication is always on"),
         Some(None) | None => {}
-    }
-    if reader.is_set("DATABASE_URL") {
-        reader.problem("DATABASE_URL", "state cannot be kept in PostgreSQL in this version; remove it, and name a file with `SQLITE_URL`");
     }
     let _sandbox = reader.read("ADS_PROVIDER_MODE", |text| match text {
         "sandbox" => Ok(()),
@@ -206,6 +206,7 @@ struct Calls {
     approval_ttl: std::time::Duration,
     action_token: TokenBytes,
     idempotency_ttl: std::time::Duration,
+    idempotency_wait: std::time::Duration,
     request_timeout: std::time::Duration,
     mask_errors: bool,
     tenant: String,
@@ -218,6 +219,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
     });
     let idempotency_ttl = reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000));
+    let idempotency_wait = reader.read("IDEMPOTENCY_WAIT_SEC", seconds(0..=60));
     let request_timeout = reader.read("REQUEST_TIMEOUT", seconds(1..=3_600));
     let mask_errors = reader.read("MASK_ERRORS", truth);
     let tenant = reader.read("CATALOG_TENANT_DEFAULT", printable(128));
@@ -226,6 +228,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         approval_ttl: approval_ttl?,
         action_token: action_token?,
         idempotency_ttl: idempotency_ttl?,
+        idempotency_wait: idempotency_wait?,
         request_timeout: request_timeout?,
         mask_errors: mask_errors?,
         tenant: tenant?,
@@ -262,7 +265,8 @@ fn limits(reader: &mut Reader<'_>, data_dir: &Path) -> Option<(limit::Settings, 
 }
 
 struct Files {
-    state: std::path::PathBuf,
+    state: Location,
+    pool_size: u32,
     database: std::path::PathBuf,
     database_is_sample: bool,
     database_max_rows: usize,
@@ -274,7 +278,8 @@ struct Files {
 }
 
 fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
-    let state = reader.read_if_set("SQLITE_URL", parse::sqlite_path);
+    let state = state(reader, data_dir);
+    let pool_size = reader.read("POOL_SIZE", number(1..=1_000));
     let database_is_sample = !reader.is_set("DATABASE_PATH");
     let database = reader.path("DATABASE_PATH", data_dir.join("sample.db"));
     let database_max_rows = reader.read("DATABASE_MAX_ROWS", number(1..=1_000_000));
@@ -284,18 +289,14 @@ fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
     let megabytes = reader.read("FILESYSTEM_MAX_FILE_MB", number(1..=1_024_u64));
     let max_depth = reader.read("FILESYSTEM_MAX_DEPTH", number(1..=64));
     let policy = reader.path("FASTMCP_POLICY", data_dir.join(POLICY_FILE));
-    let state = match state? {
-        Some(path) => reader.resolve(&path),
-        None => data_dir.join("state.db"),
-    };
-    reader.derived("SQLITE_URL", state.display().to_string());
     let limits = Limits {
         max_file_bytes: megabytes? * 1024 * 1024,
         max_depth: max_depth?,
         ..Limits::default()
     };
     Some(Files {
-        state,
+        state: state?,
+        pool_size: pool_size?,
         database,
         database_is_sample,
         database_max_rows: database_max_rows?,
@@ -305,6 +306,27 @@ fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
         limits,
         policy,
     })
+}
+
+fn state(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Location> {
+    let address = reader.read_if_set("DATABASE_URL", parse::postgres);
+    let file = reader.read_if_set("SQLITE_URL", parse::sqlite_path);
+    let (address, file) = (address?, file?);
+    if let Some(address) = address {
+        if file.is_some() {
+            reader.warn(
+                "SQLITE_URL",
+                "has no effect: `DATABASE_URL` says where the state is",
+            );
+        }
+        return Some(Location::Postgres(address));
+    }
+    let path = match file {
+        Some(path) => reader.resolve(&path),
+        None => data_dir.join("state.db"),
+    };
+    reader.derived("SQLITE_URL", path.display().to_string());
+    Some(Location::File(path))
 }
 
 struct Door {

@@ -4,6 +4,7 @@ use fastmcp_auth::Algorithm;
 use tempfile::TempDir;
 
 use super::*;
+use crate::state::Location;
 
 /// A working folder, the environment and the flags of one test.
 struct Case {
@@ -111,8 +112,11 @@ fn nothing_need_be_said() {
         (Duration::from_secs(30), Duration::from_secs(10))
     );
     assert!(config.mask_errors && config.trusted_proxies.is_empty());
+    assert_eq!(
+        config.state,
+        Location::File(case.path(".fastmcp").join("state.db"))
+    );
     for (path, expected) in [
-        (&config.state_path, "state.db"),
         (&config.database_path, "sample.db"),
         (&config.audit_dir, "audit"),
         (&config.filesystem_root, "files"),
@@ -143,7 +147,7 @@ fn every_default_in_the_table_is_in_force_and_names_are_unique() {
         let setting = settings
             .iter()
             .find(|setting| setting.name == variable.name);
-        let listed = variable.idle.is_none() && variable.name != "DATABASE_URL";
+        let listed = variable.idle.is_none();
         assert_eq!(setting.is_some(), listed, "{}", variable.name);
         if let (Some(setting), Some(default)) = (setting, variable.default) {
             assert!(
@@ -236,7 +240,7 @@ fn all_faults_are_told_at_once() {
         ("JWT_ALG", "RS256,HS256"),
         ("REQUIRE_MTLS", "true"),
         ("ENABLE_AUTH", "false"),
-        ("DATABASE_URL", "postgres://fastmcp:hunter2@db/fastmcp"),
+        ("DATABASE_URL", "postgres://fastmcp:hunter2@db"),
         ("ADS_PROVIDER_MODE", "google"),
         ("ACTION_TOKEN_BYTES", "8"),
         ("RATE_LIMIT_DEFAULT_RPS", "0"),
@@ -254,7 +258,6 @@ fn all_faults_are_told_at_once() {
       `prot` (file fastmcp.yaml): unknown key; did you mean `port`?
       `REQUIRE_MTLS` is `true` (environment): client certificates cannot be required in this version; set it to `false` and let a proxy in front require them
       `ENABLE_AUTH` is `false` (environment): authentication cannot be switched off; remove it, and mint tokens with `fastmcp token mint`
-      `DATABASE_URL` is `[redacted]` (environment): state cannot be kept in PostgreSQL in this version; remove it, and name a file with `SQLITE_URL`
       `ADS_PROVIDER_MODE` is `google` (environment): this version creates campaigns in its own sandbox only; set it to `sandbox` or remove it
       `TRANSPORT` is `sse` (environment): the transport of HTTP with two endpoints was replaced by Streamable HTTP; use `http`
       `HOST` is `example.com` (environment): it takes an IP address or `localhost`
@@ -265,6 +268,7 @@ fn all_faults_are_told_at_once() {
       `confirm_ttl_sec` is `0` (file fastmcp.yaml): it takes 1 to 604800 seconds
       `ACTION_TOKEN_BYTES` is `8` (environment): it takes 16 to 64 bytes
       `REQUEST_TIMEOUT` is `soon` (env file .env): it takes 1 to 3600 seconds
+      `DATABASE_URL` is `[redacted]` (environment): it must name a database: postgres://user:password@host:5432/database
       `FASTMCP_TRUSTED_PROXIES` is `10.0.0.0/8, proxy` (environment): `proxy` is neither an IP address nor a network such as 10.0.0.0/8
     ");
 }

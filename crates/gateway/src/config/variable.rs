@@ -128,6 +128,7 @@ pub const VARIABLES: &[Variable] = &[
     with_default("APPROVAL_TTL_SEC", "1 to 604800 seconds", "3600"),
     with_default("ACTION_TOKEN_BYTES", "16 to 64 bytes", "24"),
     with_default("IDEMPOTENCY_TTL_SEC", "1 to 31536000 seconds", "86400"),
+    with_default("IDEMPOTENCY_WAIT_SEC", "0 to 60 seconds", "0"),
     with_default(
         "RATE_LIMIT_DEFAULT_RPS",
         "more than 0, at most 1000000 calls a second; 0.5 is one in two seconds",
@@ -147,7 +148,11 @@ pub const VARIABLES: &[Variable] = &[
         "SQLITE_URL",
         "a path, `sqlite:///./relative/path` or `sqlite:////absolute/path`, without options",
     ),
-    secret(without_default("DATABASE_URL", "nothing in this version")),
+    secret(without_default(
+        "DATABASE_URL",
+        "an address such as postgres://user:password@host:5432/database, for the state of several replicas",
+    )),
+    with_default("POOL_SIZE", "1 to 1000 connections to PostgreSQL", "10"),
     without_default("DATABASE_PATH", "an SQLite database (default: a sample)"),
     with_default("DATABASE_MAX_ROWS", "1 to 1000000 rows", "1000"),
     without_default("AUDIT_WORM_DIR", "a folder"),
@@ -181,7 +186,6 @@ pub const VARIABLES: &[Variable] = &[
     ),
     with_default("FASTMCP_MAX_SESSIONS", "1 to 1000000 sessions", "10000"),
     with_default("FASTMCP_SHUTDOWN_GRACE_SEC", "0 to 600 seconds", "10"),
-    idle("POOL_SIZE", "connections are managed by the gateway itself"),
     idle("CACHE_TTL", NO_CACHE),
     idle("ENABLE_CACHING", NO_CACHE),
     idle("MCP_DISCOVERY_RETRIES", NO_MCP),

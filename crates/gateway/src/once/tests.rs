@@ -273,3 +273,35 @@ async fn confirmations_and_calls_share_their_keys() {
             .reused
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplicate_waits_for_the_call_that_runs_if_it_may() {
+    let fixture = Fixture::memory().await;
+    let (call, named) = (binding(), key("waits"));
+    let once = Once::new(fixture.state.ledger().clone());
+    let acting = run(&once).await.intend(LEASE).await.unwrap();
+    let patient = once.clone().waiting(Duration::from_secs(60));
+    let named_first = key("k");
+    let before = fixture.state.load().changes;
+    let (second, ()) = futures_util::future::join(patient.begin(&call, &named_first), async {
+        // The duplicate has asked and knows by now that somebody is at work.
+        while fixture.state.load().changes == before {
+            tokio::task::yield_now().await;
+        }
+        acting.complete(b"done").await.unwrap();
+    })
+    .await;
+    match second.unwrap() {
+        Begin::Replay(report) => assert_eq!(report.result.unwrap().bytes(), Some(&b"done"[..])),
+        other => panic!("{other:?}"),
+    }
+    // Its patience has an end, and then it is told to come back.
+    let Begin::Run(_held) = once.begin(&call, &named).await.unwrap() else {
+        panic!("the key is new");
+    };
+    let hasty = once.waiting(Duration::from_millis(30));
+    let asked = std::time::Instant::now();
+    let told = hasty.begin(&call, &named).await.unwrap();
+    assert!(matches!(told, Begin::InProgress { .. }), "{told:?}");
+    assert!(asked.elapsed() >= Duration::from_millis(30));
+}

@@ -15,6 +15,7 @@ use super::{
         Binding, Create, Created, Filter, IdempotencyKey, Note, OperationId, OperationStore,
         Recent, Recovered, Row, Step, Stepped,
     },
+    sql::Store,
     sqlite::Sqlite,
 };
 use crate::manifest::{Manifest, ToolId};
@@ -35,9 +36,15 @@ impl Fixture {
     }
 
     pub(crate) async fn open(location: Location, keys: Arc<KeyRing>) -> Self {
+        Self::replica(location, keys, "replica-1").await
+    }
+
+    pub(crate) async fn replica(location: Location, keys: Arc<KeyRing>, name: &str) -> Self {
         let clock = Arc::new(ManualClock::new(START));
-        let mut options = Options::new(location, Arc::clone(&keys), "replica-1").unwrap();
+        let mut options = Options::new(location, Arc::clone(&keys), name).unwrap();
         options.clock = clock.clone();
+        // A machine that is busy with other tests is no outage.
+        options.patience = Duration::from_secs(60);
         Self {
             state: State::open(options).await.unwrap(),
             clock,
@@ -131,7 +138,7 @@ async fn moved(store: &impl OperationStore, row: &Row, event: Event, now: Timest
 }
 
 /// Everything, on a fresh and empty store.
-async fn holds(store: &impl Backend) {
+pub(crate) async fn holds(store: &impl Backend) {
     rows_come_back(store).await;
     steps_are_conditional(store).await;
     tenants_are_apart(store).await;
@@ -409,6 +416,15 @@ async fn keys_name_one_operation(store: &impl OperationStore) {
     ));
     assert!(store.has_key(&fresh, &named).await.unwrap());
     assert!(!store.has_key(&first, &named).await.unwrap());
+    // It has ended with that: a replica whose clock is behind can do nothing with it any more.
+    let behind = Event::Redeem {
+        owner: owner(),
+        until: late,
+    };
+    assert!(matches!(
+        store.step(step(&first, behind, now)).await.unwrap(),
+        Stepped::Refused(Refused::Status(Status::Expired))
+    ));
 }
 
 async fn pending_is_bounded(store: &impl OperationStore) {
@@ -751,7 +767,15 @@ async fn manifests_are_kept(store: &impl ManifestStore) {
         expected.map(|(tenant, tool)| (tenant.to_owned(), tool.to_owned()))
     );
 
+    let revision = store.revision().await.unwrap();
     assert!(store.remove("acme", &changed.tool_id).await.unwrap());
+    assert_ne!(store.revision().await.unwrap(), revision);
+    let revision = store.revision().await.unwrap();
+    store
+        .put(&manifest("public", "a:two", "d"), now)
+        .await
+        .unwrap();
+    assert_ne!(store.revision().await.unwrap(), revision);
     assert!(!store.remove("acme", &changed.tool_id).await.unwrap());
     assert_eq!(store.get("acme", &changed.tool_id).await.unwrap(), None);
     assert!(
@@ -777,17 +801,16 @@ async fn manifests_are_kept(store: &impl ManifestStore) {
 
 #[tokio::test]
 async fn sqlite_in_memory_holds_the_contract() {
-    holds(&Sqlite::open(&Location::Memory, 1).await.unwrap()).await;
+    holds(&Store::over(Sqlite::memory().await.unwrap())).await;
 }
 
 #[tokio::test]
 async fn sqlite_in_a_file_holds_the_contract() {
     let folder = tempfile::tempdir().unwrap();
-    let sqlite = Sqlite::open(&Location::File(folder.path().join("state.db")), 3)
-        .await
-        .unwrap();
-    holds(&sqlite).await;
-    sqlite.close().await;
+    let sqlite = Sqlite::file(&folder.path().join("state.db"), 3).await;
+    let store = Store::over(sqlite.unwrap());
+    holds(&store).await;
+    store.close().await;
 }
 
 #[tokio::test]

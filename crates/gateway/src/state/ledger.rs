@@ -124,6 +124,8 @@ impl Ledger {
             claim_lease,
             retention,
             readers: _,
+            connections: _,
+            patience: _,
         } = options;
         Self {
             inner: Arc::new(Inner {

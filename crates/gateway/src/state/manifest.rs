@@ -69,4 +69,7 @@ pub trait ManifestStore: fmt::Debug + Send + Sync + 'static {
 
     /// Removes a manifest; says whether there was one.
     fn remove(&self, tenant: &str, tool_id: &ToolId) -> BoxFuture<'_, Result<bool, StateError>>;
+
+    /// A number that is another one whenever a manifest was registered or removed, by whatever process.
+    fn revision(&self) -> BoxFuture<'_, Result<i64, StateError>>;
 }

@@ -6,8 +6,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
-    ConnectOptions as _, Connection as _, SqlSafeStr as _, SqliteConnection,
-    migrate::{Migration, MigrationType, Migrator},
+    ConnectOptions as _, Connection as _, SqliteConnection,
     pool::PoolConnection,
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -15,15 +14,29 @@ use sqlx::{
 };
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::{Backend, Load, Location, StateError};
+use super::{
+    Load, StateError,
+    sql::{
+        self, Change, Engine, Fields, Migrations, Session, Statement, Value, bound, migrating,
+        migrator, newest, reading,
+    },
+};
 
-mod manifest;
-mod operation;
-mod row;
 mod writer;
 
 use writer::{Slot, Writer};
 
+/// What brings the schema up to date.
+const MIGRATIONS: &Migrations = &[
+    (
+        "operations",
+        include_str!("../../migrations/sqlite/0001_operations.sql"),
+    ),
+    (
+        "revisions",
+        include_str!("../../migrations/sqlite/0002_revisions.sql"),
+    ),
+];
 /// Says that a file is ours: "FMCP" in ASCII. Source: sqlite.org, "PRAGMA application_id".
 const APPLICATION_ID: i64 = 0x464d_4350;
 /// How long a statement waits for another process that writes, for example `fastmcp operations settle`.
@@ -48,13 +61,13 @@ enum Readers {
 }
 
 /// A connection for one question.
-enum Reader<'a> {
+pub(super) enum Reader<'a> {
     Pooled(PoolConnection<sqlx::Sqlite>),
     Shared(MappedMutexGuard<'a, SqliteConnection>),
 }
 
 impl Reader<'_> {
-    fn connection(&mut self) -> &mut SqliteConnection {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         match self {
             Self::Pooled(connection) => connection,
             Self::Shared(connection) => connection,
@@ -63,25 +76,22 @@ impl Reader<'_> {
 }
 
 impl Sqlite {
-    /// Opens or makes the database and brings its schema up to date.
-    pub(super) async fn open(location: &Location, readers: u32) -> Result<Self, StateError> {
-        match location {
-            Location::File(path) => Self::open_file(path, readers.clamp(1, 64)).await,
-            Location::Memory => {
-                let options = settings(SqliteConnectOptions::new().filename(":memory:"));
-                let mut connection = connect(&options, ":memory:").await?;
-                migrate(&mut connection).await?;
-                let slot: Slot = Arc::new(Mutex::new(Some(connection)));
-                let writer = Writer::start(Arc::clone(&slot), None);
-                Ok(Self {
-                    writer,
-                    readers: Readers::Shared(slot),
-                })
-            }
-        }
+    /// Makes a database in memory.
+    pub(super) async fn memory() -> Result<Self, StateError> {
+        let options = settings(SqliteConnectOptions::new().filename(":memory:"));
+        let mut connection = connect(&options, ":memory:").await?;
+        migrate(&mut connection).await?;
+        let slot: Slot = Arc::new(Mutex::new(Some(connection)));
+        let writer = Writer::start(Arc::clone(&slot), None);
+        Ok(Self {
+            writer,
+            readers: Readers::Shared(slot),
+        })
     }
 
-    async fn open_file(path: &Path, readers: u32) -> Result<Self, StateError> {
+    /// Opens or makes the database in a file and brings its schema up to date.
+    pub(super) async fn file(path: &Path, readers: u32) -> Result<Self, StateError> {
+        let readers = readers.clamp(1, 64);
         let name = path.display().to_string();
         let opening = |source: io::Error| StateError::Open {
             path: name.clone(),
@@ -119,6 +129,50 @@ impl Sqlite {
             readers: Readers::Pool(pool),
         })
     }
+}
+
+impl sql::Reader for Reader<'_> {
+    fn session(&mut self) -> &mut dyn Session {
+        self.connection()
+    }
+}
+
+impl Session for SqliteConnection {
+    fn rows<'a>(
+        &'a mut self,
+        statement: Statement,
+        values: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Fields>, sqlx::Error>> {
+        Box::pin(async move {
+            let query = bound!(sqlx::query::<sqlx::Sqlite>(statement.sqlite), values);
+            let rows = query.fetch_all(self).await?;
+            Ok(rows.into_iter().map(Fields::Sqlite).collect())
+        })
+    }
+
+    fn execute<'a>(
+        &'a mut self,
+        statement: Statement,
+        values: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+        Box::pin(async move {
+            let query = bound!(sqlx::query::<sqlx::Sqlite>(statement.sqlite), values);
+            Ok(query.execute(self).await?.rows_affected())
+        })
+    }
+
+    /// Whoever writes is alone.
+    fn turn<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Engine for Sqlite {
+    type Reader<'a> = Reader<'a>;
+
+    async fn change<C: Change>(&self, change: C) -> Result<C::Output, StateError> {
+        self.writer.submit(change).await
+    }
 
     async fn reader(&self) -> Result<Reader<'_>, StateError> {
         match &self.readers {
@@ -128,33 +182,27 @@ impl Sqlite {
                 .map_err(|_| StateError::Closed),
         }
     }
-}
 
-impl Backend for Sqlite {
-    fn ready(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        Box::pin(async {
-            self.writer.ready().await?;
-            let mut reader = self.reader().await?;
-            sqlx::query("SELECT at FROM heartbeat WHERE id = 1")
-                .fetch_one(reader.connection())
-                .await
-                .map(|_| ())
-                .map_err(reading)
-        })
+    async fn ready(&self) -> Result<(), StateError> {
+        self.writer.ready().await?;
+        let mut reader = self.reader().await?;
+        sqlx::query("SELECT at FROM heartbeat WHERE id = 1")
+            .fetch_one(reader.connection())
+            .await
+            .map(drop)
+            .map_err(reading)
     }
 
     fn load(&self) -> Load {
         self.writer.load()
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            // Readers go first: the last connection to close folds the log into the file.
-            if let Readers::Pool(pool) = &self.readers {
-                pool.close().await;
-            }
-            self.writer.close().await;
-        })
+    async fn close(&self) {
+        // Readers go first: the last connection to close folds the log into the file.
+        if let Readers::Pool(pool) = &self.readers {
+            pool.close().await;
+        }
+        self.writer.close().await;
     }
 }
 
@@ -213,27 +261,59 @@ async fn adopt(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
-    let operations = Migration::new(
-        1,
-        "operations".into(),
-        MigrationType::Simple,
-        include_str!("../../migrations/sqlite/0001_operations.sql").into_sql_str(),
-        false,
-    );
-    let migrating = |source| StateError::Migrate(Arc::new(source));
+    let known = newest(MIGRATIONS);
     // Two processes that start on one new file take turns; the later one finds everything done.
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
         .await
-        .map_err(|source| migrating(source.into()))?;
-    Migrator::with_migrations(vec![operations])
+        .map_err(|source| migrating(source.into(), known))?;
+    migrator(MIGRATIONS)
         .run(&mut *transaction)
         .await
-        .map_err(migrating)?;
+        .map_err(|source| migrating(source, known))?;
     transaction
         .commit()
         .await
-        .map_err(|source| migrating(source.into()))
+        .map_err(|source| migrating(source.into(), known))
+}
+
+/// The version of the schema in the file, and the one that this program knows; `None` where there is no file.
+pub(super) async fn versions(path: &Path) -> Result<(Option<i64>, i64), StateError> {
+    let known = newest(MIGRATIONS);
+    if !path.is_file() {
+        return Ok((None, known));
+    }
+    let name = path.display().to_string();
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .read_only(true)
+        .disable_statement_logging();
+    let mut connection = connect(&options, &name).await?;
+    let found = version_of(&mut connection).await;
+    let closed = connection.close().await;
+    match found {
+        Ok(Some(found)) => closed
+            .map(|()| (Some(found), known))
+            .map_err(|source| opened(&name, source)),
+        Ok(None) => Err(StateError::Foreign { path: name }),
+        Err(source) => Err(opened(&name, source)),
+    }
+}
+
+/// The version of the schema; `None` where the file is another application's.
+async fn version_of(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    if id != APPLICATION_ID {
+        return Ok(None);
+    }
+    let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+    sqlx::query_scalar(newest)
+        .fetch_one(connection)
+        .await
+        .map(Some)
 }
 
 fn opened(path: &str, source: sqlx::Error) -> StateError {
@@ -241,17 +321,6 @@ fn opened(path: &str, source: sqlx::Error) -> StateError {
         path: path.to_owned(),
         source: Arc::new(source),
     }
-}
-
-fn reading(source: sqlx::Error) -> StateError {
-    match source {
-        sqlx::Error::PoolClosed => StateError::Closed,
-        source => StateError::Read(Arc::new(source)),
-    }
-}
-
-fn writing(source: sqlx::Error) -> StateError {
-    StateError::Write(Arc::new(source))
 }
 
 #[cfg(test)]
@@ -272,9 +341,7 @@ mod tests {
             .unwrap();
         theirs.close().await.unwrap();
         let before = std::fs::read(&path).unwrap();
-        let refused = Sqlite::open(&Location::File(path.clone()), 1)
-            .await
-            .unwrap_err();
+        let refused = Sqlite::file(&path, 1).await.unwrap_err();
         assert!(matches!(refused, StateError::Foreign { .. }), "{refused:?}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
@@ -288,10 +355,10 @@ mod tests {
             "Dear reader, this is a letter and not a database, however long it may be.".repeat(80),
         )
         .unwrap();
-        let refused = Sqlite::open(&Location::File(path), 1).await.unwrap_err();
+        let refused = Sqlite::file(&path, 1).await.unwrap_err();
         assert!(matches!(refused, StateError::Open { .. }), "{refused:?}");
         let missing = folder.path().join("no/such/folder.db");
-        let refused = Sqlite::open(&Location::File(missing), 1).await.unwrap_err();
+        let refused = Sqlite::file(&missing, 1).await.unwrap_err();
         assert!(matches!(refused, StateError::Open { .. }), "{refused:?}");
     }
 
@@ -299,21 +366,27 @@ mod tests {
     async fn a_file_of_a_newer_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let location = Location::File(path.clone());
-        Sqlite::open(&location, 1).await.unwrap().close().await;
+        Sqlite::file(&path, 1).await.unwrap().close().await;
         let mut newer =
             SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path))
                 .await
                 .unwrap();
         sqlx::query(
-            "INSERT INTO _sqlx_migrations VALUES (2, 'newer', CURRENT_TIMESTAMP, TRUE, x'00', 1)",
+            "INSERT INTO _sqlx_migrations VALUES (99, 'newer', CURRENT_TIMESTAMP, TRUE, x'00', 1)",
         )
         .execute(&mut newer)
         .await
         .unwrap();
         newer.close().await.unwrap();
-        let refused = Sqlite::open(&location, 1).await.unwrap_err();
-        assert!(matches!(refused, StateError::Migrate(_)), "{refused:?}");
+        let refused = Sqlite::file(&path, 1).await.unwrap_err();
+        assert!(
+            matches!(refused, StateError::Newer { version: 99, .. }),
+            "{refused:?}"
+        );
+        assert!(
+            refused.to_string().contains("schema of version 99"),
+            "{refused}"
+        );
     }
 
     #[cfg(unix)]
@@ -326,7 +399,7 @@ mod tests {
         // A file that lay open is closed.
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let sqlite = Sqlite::open(&Location::File(path), 1).await.unwrap();
+        let sqlite = Sqlite::file(&path, 1).await.unwrap();
         let mut files = 0;
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let entry = entry.unwrap();
@@ -342,7 +415,7 @@ mod tests {
     async fn the_settings_hold() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let sqlite = Sqlite::open(&Location::File(path), 1).await.unwrap();
+        let sqlite = Sqlite::file(&path, 1).await.unwrap();
         let mut reader = sqlite.reader().await.unwrap();
         for (pragma, expected) in [
             ("PRAGMA application_id", "1179468624"),

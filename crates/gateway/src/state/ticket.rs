@@ -11,7 +11,7 @@ use fastmcp_guard::clock::Timestamp;
 use super::{
     StateError,
     ledger::{Ledger, lease_of},
-    machine::{Claim, Effect, Event, Machine, Refused},
+    machine::{Claim, Effect, Event, Machine, Refused, Status},
     operation::{Note, OperationId, Stepped},
 };
 
@@ -38,6 +38,19 @@ pub enum Lost {
     #[error(transparent)]
     State(#[from] StateError),
 }
+
+/// How long, and how often, an end is tried to be recorded.
+struct Recording {
+    total: Duration,
+    first: Duration,
+    longest: Duration,
+}
+
+const RECORDING: Recording = Recording {
+    total: Duration::from_secs(10),
+    first: Duration::from_millis(50),
+    longest: Duration::from_secs(1),
+};
 
 /// One claim of one operation, and how to move it.
 #[derive(Debug)]
@@ -86,15 +99,34 @@ impl Hold {
             retain_until: Some(self.ledger.retain_until()),
             ..note
         };
-        self.step(
-            Event::Fail {
-                claim: self.claim.clone(),
-                effect,
-            },
-            note,
-        )
-        .await
-        .map(|_| ())
+        let claim = self.claim.clone();
+        self.end(Status::Failed, Event::Fail { claim, effect }, note)
+            .await
+    }
+
+    /// Records an end, after which the operation is `status`. While the state is away it is tried again for
+    /// [`RECORDING`]: what happened is worth some patience.
+    async fn end(&self, status: Status, event: Event, note: Note) -> Result<(), Lost> {
+        let until = tokio::time::Instant::now() + RECORDING.total;
+        let (mut pause, mut is_repeated) = (RECORDING.first, false);
+        loop {
+            match self.step(event.clone(), note.clone()).await {
+                Err(Lost::State(error)) if error.is_passing() => {
+                    if tokio::time::Instant::now() + pause >= until {
+                        return Err(error.into());
+                    }
+                }
+                // Recorded by an attempt whose answer was lost: nobody else holds this claim.
+                Err(Lost::Taken {
+                    source: Refused::Status(found),
+                    ..
+                }) if is_repeated && found == status => return Ok(()),
+                ended => return ended.map(drop),
+            }
+            is_repeated = true;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECORDING.longest);
+        }
     }
 }
 
@@ -276,9 +308,8 @@ impl Acting {
         let note = self.hold.ledger.result(&self.hold.operation_id, result)?;
         let claim = self.hold.claim.clone();
         self.hold
-            .step(Event::Complete { claim }, note)
+            .end(Status::Completed, Event::Complete { claim }, note)
             .await
-            .map(|_| ())
     }
 
     /// Records that it was definitely not done.
@@ -307,8 +338,7 @@ impl Acting {
         let note = self.hold.ledger.detail(&self.hold.operation_id, reason)?;
         let claim = self.hold.claim.clone();
         self.hold
-            .step(Event::Doubt { claim }, note)
+            .end(Status::Unknown, Event::Doubt { claim }, note)
             .await
-            .map(|_| ())
     }
 }

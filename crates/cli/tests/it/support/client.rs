@@ -1,5 +1,7 @@
 //! The least of an HTTP client: one connection for each request, answers whole or event by event.
 
+use std::net::SocketAddr;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, Response, body::Incoming, header};
@@ -26,12 +28,7 @@ pub(crate) struct Ask {
 impl Gateway {
     /// Begins a request.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Ask {
-        let uri = format!("http://{}{path}", self.address());
-        Ask {
-            what: format!("{method} {path}"),
-            builder: Request::builder().method(method).uri(uri),
-            body: Bytes::new(),
-        }
+        Ask::to(self.address(), method, path)
     }
 
     /// Gets `path` without a token.
@@ -112,6 +109,16 @@ impl Gateway {
 }
 
 impl Ask {
+    /// Begins a request to whoever listens there.
+    pub(crate) fn to(address: SocketAddr, method: &str, path: &str) -> Self {
+        let uri = format!("http://{address}{path}");
+        Self {
+            what: format!("{method} {path}"),
+            builder: Request::builder().method(method).uri(uri),
+            body: Bytes::new(),
+        }
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.builder = self.builder.header(name, value);
         self

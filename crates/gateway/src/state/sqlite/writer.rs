@@ -18,9 +18,9 @@ use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    super::{Load, StateError},
-    writing,
+use super::super::{
+    Load, StateError,
+    sql::{Change, Session, Statement, statement, writing},
 };
 
 /// How many changes share a transaction at most.
@@ -33,18 +33,6 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 /// The writer's connection; `None` while it is being replaced, and for good once it is closed. Asynchronous because
 /// a database in memory is read through it too, and both sides hold it while they wait for the database.
 pub(super) type Slot = Arc<Mutex<Option<SqliteConnection>>>;
-
-/// Something to be done within a transaction. It may be done again if the transaction fails.
-pub(super) trait Change: Send + Sync + 'static {
-    /// What is answered once the transaction is committed.
-    type Output: Send + 'static;
-
-    /// Does it.
-    fn apply<'a>(
-        &'a self,
-        connection: &'a mut SqliteConnection,
-    ) -> BoxFuture<'a, Result<Self::Output, StateError>>;
-}
 
 /// The handle of the writer's task.
 pub(super) struct Writer {
@@ -270,19 +258,15 @@ impl Task {
 /// The smallest change.
 struct Beat;
 
+const BEAT: Statement = statement!("UPDATE heartbeat SET at = at + 1 WHERE id = 1");
+
 impl Change for Beat {
     type Output = ();
 
-    fn apply<'a>(
-        &'a self,
-        connection: &'a mut SqliteConnection,
-    ) -> BoxFuture<'a, Result<(), StateError>> {
+    fn apply<'a>(&'a self, session: &'a mut dyn Session) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(async {
-            sqlx::query("UPDATE heartbeat SET at = at + 1 WHERE id = 1")
-                .execute(connection)
-                .await
-                .map(|_| ())
-                .map_err(writing)
+            let beat = session.execute(BEAT, &[]).await;
+            beat.map(drop).map_err(writing)
         })
     }
 }
@@ -291,9 +275,11 @@ impl Change for Beat {
 mod tests {
     use super::*;
     use crate::state::{
-        Backend as _, Location,
+        sql::Engine as _,
         sqlite::{Readers, Sqlite},
     };
+
+    const SECOND: Statement = statement!("INSERT INTO heartbeat (id, at) VALUES (2, 0)");
 
     /// A change that breaks a rule of the schema.
     struct Broken;
@@ -303,15 +289,12 @@ mod tests {
 
         fn apply<'a>(
             &'a self,
-            connection: &'a mut SqliteConnection,
+            session: &'a mut dyn Session,
         ) -> BoxFuture<'a, Result<(), StateError>> {
             Box::pin(async {
-                Beat.apply(connection).await?;
-                sqlx::query("INSERT INTO heartbeat (id, at) VALUES (2, 0)")
-                    .execute(connection)
-                    .await
-                    .map_err(writing)?;
-                Ok(())
+                Beat.apply(session).await?;
+                let broken = session.execute(SECOND, &[]).await;
+                broken.map(drop).map_err(writing)
             })
         }
     }
@@ -322,10 +305,7 @@ mod tests {
     impl Change for Gate {
         type Output = ();
 
-        fn apply<'a>(
-            &'a self,
-            _: &'a mut SqliteConnection,
-        ) -> BoxFuture<'a, Result<(), StateError>> {
+        fn apply<'a>(&'a self, _: &'a mut dyn Session) -> BoxFuture<'a, Result<(), StateError>> {
             Box::pin(async {
                 // Once open it stays open: a batch that failed is tried again.
                 drop(self.0.acquire().await.unwrap());
@@ -368,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn changes_that_wait_share_a_transaction() {
-        let sqlite = Sqlite::open(&Location::Memory, 1).await.unwrap();
+        let sqlite = Sqlite::memory().await.unwrap();
         assert_eq!(at_once(&sqlite, 0, 256).await, (0, 256));
         let load = sqlite.load();
         assert_eq!(load.changes, 257);
@@ -379,11 +359,8 @@ mod tests {
     #[tokio::test]
     async fn a_broken_change_fails_alone_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        for location in [
-            Location::Memory,
-            Location::File(folder.path().join("state.db")),
-        ] {
-            let sqlite = Sqlite::open(&location, 1).await.unwrap();
+        let file = Sqlite::file(&folder.path().join("state.db"), 1).await;
+        for sqlite in [Sqlite::memory().await.unwrap(), file.unwrap()] {
             assert_eq!(at_once(&sqlite, 1, 10).await, (1, 10));
             assert_eq!(
                 beats(&sqlite).await,
@@ -396,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_returns_with_the_first_success() {
-        let sqlite = Sqlite::open(&Location::Memory, 1).await.unwrap();
+        let sqlite = Sqlite::memory().await.unwrap();
         assert!(sqlite.writer.submit(Broken).await.is_err());
         assert!(sqlite.writer.state.failing.load(Ordering::Acquire));
         sqlite.ready().await.unwrap();
@@ -407,8 +384,8 @@ mod tests {
     #[tokio::test]
     async fn closing_finishes_what_waits_and_refuses_the_rest() {
         let folder = tempfile::tempdir().unwrap();
-        let location = Location::File(folder.path().join("state.db"));
-        let sqlite = Arc::new(Sqlite::open(&location, 1).await.unwrap());
+        let path = folder.path().join("state.db");
+        let sqlite = Arc::new(Sqlite::file(&path, 1).await.unwrap());
         let submits = futures_util::future::join_all((0..100).map(|_| sqlite.writer.submit(Beat)));
         let (done, ()) = futures_util::future::join(submits, sqlite.close()).await;
         let done = done.iter().filter(|outcome| outcome.is_ok()).count();
@@ -418,7 +395,7 @@ mod tests {
         ));
         assert!(matches!(sqlite.ready().await, Err(StateError::Closed)));
         assert!(matches!(sqlite.readers, Readers::Pool(_)));
-        let again = Sqlite::open(&location, 1).await.unwrap();
+        let again = Sqlite::file(&path, 1).await.unwrap();
         assert_eq!(
             usize::try_from(beats(&again).await).unwrap(),
             done,

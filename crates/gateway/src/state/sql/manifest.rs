@@ -4,22 +4,38 @@ use std::sync::Arc;
 
 use fastmcp_guard::clock::Timestamp;
 use futures_util::future::BoxFuture;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     super::{
         StateError,
         manifest::{After, MAX_MANIFEST_BYTES, ManifestStore, Registered, Registration},
     },
-    Sqlite, reading,
-    row::{self, millis},
-    writer::Change,
-    writing,
+    Change, Engine, Fields, Session, Statement, Store, row, statement, writing,
 };
 use crate::manifest::{Manifest, ToolId};
 
 /// How many manifests a page holds at most.
 const MAX_PAGE: u32 = 1_000;
+
+const REPLACE: Statement = statement!(
+    "UPDATE manifests SET provider_id = $3, manifest = $4, updated_at = $5 WHERE tenant = $1 AND tool_id = $2"
+);
+const INSERT: Statement = statement!(
+    "INSERT INTO manifests (tenant, tool_id, provider_id, manifest, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $5)"
+);
+const REMOVE: Statement = statement!("DELETE FROM manifests WHERE tenant = $1 AND tool_id = $2");
+const GET: Statement = statement!(
+    "SELECT tenant, tool_id, manifest, created_at, updated_at FROM manifests WHERE tenant = $1 AND tool_id = $2"
+);
+const PAGE: Statement = statement!(
+    "SELECT tenant, tool_id, manifest, created_at, updated_at FROM manifests \
+     WHERE (tenant, tool_id) > ($1, $2) ORDER BY tenant, tool_id LIMIT $3"
+);
+const REVISION: Statement = statement!("SELECT number FROM revisions WHERE subject = 'manifests'");
+/// Goes first in each change, so that those of several replicas come one after the other.
+const REVISE: Statement =
+    statement!("UPDATE revisions SET number = number + 1 WHERE subject = 'manifests'");
 
 struct Put {
     tenant: String,
@@ -54,36 +70,22 @@ impl Change for Put {
 
     fn apply<'a>(
         &'a self,
-        connection: &'a mut SqliteConnection,
+        session: &'a mut dyn Session,
     ) -> BoxFuture<'a, Result<Registration, StateError>> {
         Box::pin(async move {
-            let replaced = sqlx::query(
-                "UPDATE manifests SET provider_id = ?3, manifest = ?4, updated_at = ?5 \
-                 WHERE tenant = ?1 AND tool_id = ?2",
-            )
-            .bind(self.tenant.as_str())
-            .bind(self.tool_id.as_str())
-            .bind(self.provider_id.as_str())
-            .bind(self.json.as_str())
-            .bind(millis(self.now))
-            .execute(&mut *connection)
-            .await
-            .map_err(writing)?;
-            if replaced.rows_affected() > 0 {
+            session.execute(REVISE, &[]).await.map_err(writing)?;
+            let values = [
+                self.tenant.as_str().into(),
+                self.tool_id.as_str().into(),
+                self.provider_id.as_str().into(),
+                self.json.as_str().into(),
+                self.now.into(),
+            ];
+            let replaced = session.execute(REPLACE, &values).await.map_err(writing)?;
+            if replaced > 0 {
                 return Ok(Registration::Replaced);
             }
-            sqlx::query(
-                "INSERT INTO manifests (tenant, tool_id, provider_id, manifest, created_at, updated_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-            )
-            .bind(self.tenant.as_str())
-            .bind(self.tool_id.as_str())
-            .bind(self.provider_id.as_str())
-            .bind(self.json.as_str())
-            .bind(millis(self.now))
-            .execute(connection)
-            .await
-            .map_err(writing)?;
+            session.execute(INSERT, &values).await.map_err(writing)?;
             Ok(Registration::Created)
         })
     }
@@ -99,27 +101,24 @@ impl Change for Remove {
 
     fn apply<'a>(
         &'a self,
-        connection: &'a mut SqliteConnection,
+        session: &'a mut dyn Session,
     ) -> BoxFuture<'a, Result<bool, StateError>> {
         Box::pin(async move {
-            sqlx::query("DELETE FROM manifests WHERE tenant = ?1 AND tool_id = ?2")
-                .bind(self.tenant.as_str())
-                .bind(self.tool_id.as_str())
-                .execute(connection)
-                .await
-                .map(|done| done.rows_affected() > 0)
-                .map_err(writing)
+            session.execute(REVISE, &[]).await.map_err(writing)?;
+            let values = [self.tenant.as_str().into(), self.tool_id.as_str().into()];
+            let removed = session.execute(REMOVE, &values).await.map_err(writing)?;
+            Ok(removed > 0)
         })
     }
 }
 
-fn registered(row: &SqliteRow) -> Result<Registered, StateError> {
-    let json: &str = row::column(row, "manifest")?;
+fn registered(row: &Fields) -> Result<Registered, StateError> {
+    let json: &str = row.column("manifest")?;
     let manifest: Manifest =
         serde_json::from_str(json).map_err(|_| StateError::Corrupt { column: "manifest" })?;
     // The key columns decide who sees it; a manifest that says otherwise was not written here.
-    let tenant: &str = row::column(row, "tenant")?;
-    let tool_id: &str = row::column(row, "tool_id")?;
+    let tenant: &str = row.column("tenant")?;
+    let tool_id: &str = row.column("tool_id")?;
     if manifest.tenant != tenant || manifest.tool_id.as_str() != tool_id {
         return Err(StateError::Corrupt { column: "manifest" });
     }
@@ -130,14 +129,14 @@ fn registered(row: &SqliteRow) -> Result<Registered, StateError> {
     })
 }
 
-impl ManifestStore for Sqlite {
+impl<E: Engine> ManifestStore for Store<E> {
     fn put(
         &self,
         manifest: &Manifest,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Registration, StateError>> {
         let put = Put::new(manifest, now);
-        Box::pin(async move { self.writer.submit(put?).await })
+        Box::pin(async move { self.engine.change(put?).await })
     }
 
     fn get(
@@ -147,17 +146,9 @@ impl ManifestStore for Sqlite {
     ) -> BoxFuture<'_, Result<Option<Registered>, StateError>> {
         let (tenant, tool_id) = (tenant.to_owned(), tool_id.clone());
         Box::pin(async move {
-            sqlx::query(
-                "SELECT tenant, tool_id, manifest, created_at, updated_at FROM manifests \
-                 WHERE tenant = ?1 AND tool_id = ?2",
-            )
-            .bind(tenant)
-            .bind(tool_id.as_str())
-            .fetch_optional(self.reader().await?.connection())
-            .await
-            .map_err(reading)?
-            .map(|row| registered(&row))
-            .transpose()
+            let values = [tenant.as_str().into(), tool_id.as_str().into()];
+            let found = self.ask_one(GET, &values).await?;
+            found.map(|row| registered(&row)).transpose()
         })
     }
 
@@ -170,19 +161,11 @@ impl ManifestStore for Sqlite {
             let (tenant, tool_id) = after.as_ref().map_or(("", ""), |after| {
                 (after.tenant.as_str(), after.tool_id.as_str())
             });
-            sqlx::query(
-                "SELECT tenant, tool_id, manifest, created_at, updated_at FROM manifests \
-                 WHERE (tenant, tool_id) > (?1, ?2) ORDER BY tenant, tool_id LIMIT ?3",
-            )
-            .bind(tenant)
-            .bind(tool_id)
-            .bind(i64::from(limit.clamp(1, MAX_PAGE)))
-            .fetch_all(self.reader().await?.connection())
-            .await
-            .map_err(reading)?
-            .iter()
-            .map(registered)
-            .collect()
+            let limit = i64::from(limit.clamp(1, MAX_PAGE));
+            let rows = self
+                .ask(PAGE, &[tenant.into(), tool_id.into(), limit.into()])
+                .await?;
+            rows.iter().map(registered).collect()
         })
     }
 
@@ -191,6 +174,14 @@ impl ManifestStore for Sqlite {
             tenant: tenant.to_owned(),
             tool_id: tool_id.clone(),
         };
-        Box::pin(self.writer.submit(remove))
+        Box::pin(self.engine.change(remove))
+    }
+
+    fn revision(&self) -> BoxFuture<'_, Result<i64, StateError>> {
+        Box::pin(async move {
+            let found = self.ask_one(REVISION, &[]).await?;
+            let row = found.ok_or(StateError::Corrupt { column: "number" })?;
+            row.column("number")
+        })
     }
 }

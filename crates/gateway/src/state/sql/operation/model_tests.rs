@@ -4,13 +4,13 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::state::{
-    Location,
+    Backend,
     contract_tests::{START, binding, row},
     machine::{
         Machine,
         model_tests::{Move, World, moves},
     },
-    operation::Note,
+    sqlite::Sqlite,
 };
 
 #[test]
@@ -20,11 +20,18 @@ fn sql_steps_as_the_machine_does() {
         .enable_all()
         .build()
         .unwrap();
-    let store = runtime
-        .block_on(Sqlite::open(&Location::Memory, 1))
-        .unwrap();
+    let sqlite = runtime.block_on(Sqlite::memory()).unwrap();
+    steps_as_the_machine_does(&runtime, &Store::over(sqlite), 200);
+}
+
+/// Plays `cases` random stories on a store and on the machine.
+pub(in crate::state) fn steps_as_the_machine_does(
+    runtime: &tokio::runtime::Runtime,
+    store: &impl Backend,
+    cases: u32,
+) {
     let config = ProptestConfig {
-        cases: 200,
+        cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
@@ -36,13 +43,13 @@ fn sql_steps_as_the_machine_does() {
             } else {
                 Machine::reserved(World::expires_at(START))
             };
-            runtime.block_on(compare(&store, machine, &steps))
+            runtime.block_on(compare(store, machine, &steps))
         })
         .unwrap();
 }
 
 async fn compare(
-    store: &Sqlite,
+    store: &impl Backend,
     mut machine: Machine,
     steps: &[Move],
 ) -> Result<(), TestCaseError> {

@@ -1,0 +1,221 @@
+//! Steps in SQL: each is one conditional `UPDATE` that says what [`Machine::step`] says.
+
+use fastmcp_guard::clock::Timestamp;
+use futures_util::future::BoxFuture;
+
+use super::{
+    super::{
+        super::{
+            StateError,
+            ledger::ATTEMPTS,
+            machine::{Claim, Effect, Event, Machine, Owner, Settlement},
+            operation::{Step, Stepped},
+        },
+        Change, Session, Statement, row, statement, writing,
+    },
+    Scope,
+    statement::STANDING,
+};
+
+/// One step: $1 tenant, $2 operation, $3 now, $4 owner, $5 fence, $6 until, $7 effect, then the note.
+macro_rules! step {
+    ($set:literal if $condition:literal) => {
+        step!($set, "", $condition)
+    };
+    // A final state keeps neither lease nor arguments nor token.
+    (final $set:literal if $condition:literal) => {
+        step!($set, ", lease_until = NULL, args_sealed = NULL, token_sealed = NULL", $condition)
+    };
+    ($set:literal, $always:literal, $condition:literal) => {
+        statement!(
+            "UPDATE operations SET "
+            $set
+            $always
+            ", updated_at = $3, redeemed_policy_version = coalesce($8, redeemed_policy_version), \
+             confirmed_by = coalesce($9, confirmed_by), result_sealed = coalesce($10, result_sealed), \
+             result_bytes = coalesce($11, result_bytes), detail_sealed = coalesce($12, detail_sealed), retain_until = "
+            (greatest)
+            "(retain_until, coalesce($13, retain_until)) WHERE tenant = $1 AND operation_id = $2 AND ("
+            $condition
+            ") RETURNING state, effect, owner, fence, lease_until, expires_at"
+        )
+    };
+}
+
+/// The statement that makes an event happen, if it is possible.
+pub(super) const fn moving(event: &Event) -> Statement {
+    match event {
+        Event::Confirm => step!("state = 'confirmed'" if "state = 'reserved' AND expires_at > $3"),
+        Event::Redeem { .. } => {
+            step!("state = 'claimed', owner = $4, fence = fence + 1, lease_until = $6"
+            if "state IN ('reserved', 'confirmed') AND expires_at > $3")
+        }
+        Event::Claim { .. } => {
+            step!("state = 'claimed', owner = $4, fence = fence + 1, lease_until = $6"
+            if "state = 'confirmed' AND expires_at > $3")
+        }
+        Event::Intend { .. } => step!("state = 'intended', lease_until = $6"
+            if "state = 'claimed' AND owner = $4 AND fence = $5 AND lease_until > $3"),
+        Event::Renew { .. } => step!("lease_until = $6"
+            if "state IN ('claimed', 'intended') AND owner = $4 AND fence = $5 AND lease_until > $3"),
+        Event::Release { .. } => step!("state = 'confirmed', owner = NULL, lease_until = NULL"
+            if "state = 'claimed' AND owner = $4 AND fence = $5"),
+        Event::Complete { .. } => step!(final "state = 'completed'"
+            if "state IN ('intended', 'unknown') AND owner = $4 AND fence = $5"),
+        Event::Fail { .. } => step!(final "state = 'failed', effect = $7"
+            if "(state IN ('intended', 'unknown') OR (state = 'claimed' AND $7 = 'none')) AND owner = $4 AND fence = $5"),
+        Event::Doubt { .. } => step!("state = 'unknown', lease_until = NULL"
+            if "state = 'intended' AND owner = $4 AND fence = $5"),
+        Event::Recover => {
+            step!("state = CASE state WHEN 'claimed' THEN 'confirmed' ELSE 'unknown' END, \
+            owner = CASE state WHEN 'claimed' THEN NULL ELSE owner END, lease_until = NULL"
+            if "state IN ('claimed', 'intended') AND lease_until <= $3")
+        }
+        Event::Expire => step!(final "state = 'expired'"
+            if "state IN ('reserved', 'confirmed') AND expires_at <= $3"),
+        Event::Decline => step!(final "state = 'declined'"
+            if "state IN ('reserved', 'confirmed') AND expires_at > $3"),
+        Event::Cancel => {
+            step!(final "state = 'cancelled'" if "state IN ('reserved', 'confirmed', 'claimed')")
+        }
+        Event::Settle(Settlement::Completed) => {
+            step!(final "state = 'completed'" if "state = 'unknown'")
+        }
+        Event::Settle(Settlement::Failed) => step!(final "state = 'failed', effect = 'definite'"
+            if "state = 'unknown'"),
+    }
+}
+
+/// What an event brings along.
+#[derive(Default)]
+struct Parameters<'a> {
+    owner: Option<&'a Owner>,
+    fence: Option<u64>,
+    until: Option<Timestamp>,
+    effect: Option<Effect>,
+}
+
+impl<'a> Parameters<'a> {
+    fn of(event: &'a Event) -> Self {
+        let claimed = |claim: &'a Claim| Self {
+            owner: Some(&claim.owner),
+            fence: Some(claim.fence),
+            ..Self::default()
+        };
+        match event {
+            Event::Redeem { owner, until } | Event::Claim { owner, until } => Self {
+                owner: Some(owner),
+                until: Some(*until),
+                ..Self::default()
+            },
+            Event::Intend { claim, until } | Event::Renew { claim, until } => Self {
+                until: Some(*until),
+                ..claimed(claim)
+            },
+            Event::Release { claim } | Event::Complete { claim } | Event::Doubt { claim } => {
+                claimed(claim)
+            }
+            Event::Fail { claim, effect } => Self {
+                effect: Some(*effect),
+                ..claimed(claim)
+            },
+            Event::Confirm
+            | Event::Recover
+            | Event::Expire
+            | Event::Decline
+            | Event::Cancel
+            | Event::Settle(_) => Self::default(),
+        }
+    }
+}
+
+impl Change for Step {
+    type Output = Stepped;
+
+    fn apply<'a>(
+        &'a self,
+        session: &'a mut dyn Session,
+    ) -> BoxFuture<'a, Result<Stepped, StateError>> {
+        Box::pin(async move {
+            let mut new_key = None;
+            if let Some((subject, tool_id, key)) = &self.note.key {
+                let scope = Scope {
+                    tenant: &self.tenant,
+                    subject,
+                    tool_id,
+                    key,
+                };
+                match scope.holder(session).await? {
+                    Some(row) if row.id == self.id => {}
+                    Some(row) if row.machine.keeps_key(self.now, row.retain_until) => {
+                        return Ok(Stepped::KeyTaken(row.id));
+                    }
+                    Some(row) => {
+                        scope.take_from(&row, self.now, session).await?;
+                        new_key = Some(scope);
+                    }
+                    None => new_key = Some(scope),
+                }
+            }
+            for _ in 0..ATTEMPTS {
+                if let Some(machine) = self.update(session).await? {
+                    if let Some(scope) = new_key {
+                        scope.bind(&self.id, session).await?;
+                    }
+                    return Ok(Stepped::Moved(machine));
+                }
+                if let Some(refusal) = self.refusal(session).await? {
+                    return Ok(refusal);
+                }
+            }
+            Err(StateError::Contended)
+        })
+    }
+
+    fn is_one_statement(&self) -> bool {
+        self.note.key.is_none()
+    }
+}
+
+impl Step {
+    async fn update(&self, session: &mut dyn Session) -> Result<Option<Machine>, StateError> {
+        let Parameters {
+            owner,
+            fence,
+            until,
+            effect,
+        } = Parameters::of(&self.event);
+        let note = &self.note;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let values = [
+            self.tenant.as_str().into(),
+            self.id.as_str().into(),
+            self.now.into(),
+            owner.map(Owner::as_str).into(),
+            fence.map(number).into(),
+            until.into(),
+            effect.map(Effect::as_str).into(),
+            note.policy_version.as_deref().into(),
+            note.confirmed_by.as_deref().into(),
+            note.result_sealed.as_deref().into(),
+            note.result_bytes.map(number).into(),
+            note.detail_sealed.as_deref().into(),
+            note.retain_until.into(),
+        ];
+        let moved = session.rows(moving(&self.event), &values).await;
+        let moved = moved.map_err(writing)?;
+        moved.first().map(row::machine).transpose()
+    }
+
+    /// Why nothing was updated, in the machine's words; nothing when a rival moved the operation to where the event is
+    /// possible, between the two statements.
+    async fn refusal(&self, session: &mut dyn Session) -> Result<Option<Stepped>, StateError> {
+        let values = [self.tenant.as_str().into(), self.id.as_str().into()];
+        let found = session.rows(STANDING, &values).await.map_err(writing)?;
+        let Some(row) = found.first() else {
+            return Ok(Some(Stepped::Missing));
+        };
+        let refused = row::machine(row)?.step(&self.event, self.now).err();
+        Ok(refused.map(Stepped::Refused))
+    }
+}
