@@ -15,6 +15,7 @@ use crate::verifier::{TokenVerifier, VerifyError};
 pub struct Authenticator {
     verifier: Arc<dyn TokenVerifier>,
     challenger: Challenger,
+    api_keys: bool,
 }
 
 /// Why a request was refused.
@@ -44,7 +45,15 @@ impl Authenticator {
         Self {
             verifier,
             challenger,
+            api_keys: false,
         }
+    }
+
+    /// Takes API keys out of the header [`X-API-Key`](bearer::API_KEY) as well; it carries nothing else.
+    #[must_use]
+    pub fn with_api_keys(mut self) -> Self {
+        self.api_keys = true;
+        self
     }
 
     /// Authenticates a request by its headers.
@@ -55,7 +64,11 @@ impl Authenticator {
     /// # Cancel safety
     /// Dropping the future has no effect beyond abandoning the check.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthenticateError> {
-        let token = bearer::token(headers)?;
+        let token = if self.api_keys {
+            bearer::token_or_api_key(headers)?
+        } else {
+            bearer::token(headers)?
+        };
         let caller = self.verifier.verify(token).await?;
         let required = self.verifier.required_scopes();
         let missing = caller.missing_scopes(required);

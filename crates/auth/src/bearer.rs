@@ -1,11 +1,16 @@
 //! Takes the bearer token out of a request's headers.
 //!
-//! Only the `Authorization` header is looked at: a token in a query would stand in every log between here and there.
+//! Only the `Authorization` header is looked at, and where API keys are taken `X-API-Key`: a token in a query would stand in every log between here and there.
 //!
 //! Source: RFC 6750, section 2.1; MCP 2026-07-28, basic/authorization, "Token Requirements".
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+
+use crate::api_key;
+
+/// The header that carries an [API key](api_key) and nothing else.
+pub const API_KEY: &str = "x-api-key";
 
 /// The most bytes of a token: 16 KiB. Larger ones do not fit the header limits of common servers.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -14,8 +19,8 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BearerError {
-    /// There is more than one `Authorization` header: two readers could pick two tokens.
-    #[error("the request has more than one `authorization` header")]
+    /// There is more than one header with a token: two readers could pick two tokens.
+    #[error("the request has more than one `authorization` or `x-api-key` header")]
     Duplicate,
     /// The token holds characters that a token cannot hold.
     #[error("the bearer token is not well formed")]
@@ -68,6 +73,27 @@ pub fn token(headers: &HeaderMap) -> Result<&str, BearerError> {
         return Err(BearerError::Malformed);
     }
     Ok(token)
+}
+
+/// Returns the bearer token of a request, or the API key of its header [`API_KEY`].
+///
+/// # Errors
+/// As [`token`]; if there are both; if the header holds something else than an API key.
+pub fn token_or_api_key(headers: &HeaderMap) -> Result<&str, BearerError> {
+    let mut values = headers.get_all(API_KEY).iter();
+    let Some(value) = values.next() else {
+        return token(headers);
+    };
+    if values.next().is_some() || headers.contains_key(AUTHORIZATION) {
+        return Err(BearerError::Duplicate);
+    }
+    let key = value.to_str().map_err(|_| BearerError::Malformed)?;
+    // Any other token here would pass by rules that look for tokens where they belong.
+    if api_key::is_api_key(key) {
+        Ok(key)
+    } else {
+        Err(BearerError::Malformed)
+    }
 }
 
 /// Source: RFC 6750, section 2.1: `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
@@ -126,6 +152,25 @@ mod tests {
         assert_eq!(twice, Err(BearerError::Duplicate));
         let mixed = read(&[b"Basic eA==", b"Bearer abc"]);
         assert_eq!(mixed, Err(BearerError::Duplicate));
+    }
+
+    #[test]
+    fn an_api_key_has_a_header_of_its_own() {
+        let read = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            token_or_api_key(&headers).map(str::to_owned)
+        };
+        assert_eq!(read(&[("x-api-key", "fmk_1")]), Ok("fmk_1".to_owned()));
+        assert_eq!(read(&[("authorization", "Bearer a")]), Ok("a".to_owned()));
+        assert_eq!(read(&[("x-api-key", "a.b.c")]), Err(BearerError::Malformed));
+        assert_eq!(read(&[]), Err(BearerError::Missing));
+        for second in [("x-api-key", "fmk_2"), ("authorization", "Bearer a")] {
+            let both = read(&[("x-api-key", "fmk_1"), second]);
+            assert_eq!(both, Err(BearerError::Duplicate));
+        }
     }
 
     #[test]

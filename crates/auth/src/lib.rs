@@ -9,8 +9,10 @@
 //! |---|---|
 //! | [`caller`], [`token`] | the proof, and the token it came from |
 //! | [`verifier`] | the seam: fixed tokens, looked-up tokens, chains, the cache of verified tokens |
+//! | [`api_key`] | keys for machines, kept as hashes |
 //! | [`jwt`], [`jwks`], [`keys`] | signed tokens, the keys that check them, and where these come from |
 //! | [`bearer`], [`challenge`], [`metadata`], [`authenticator`] | the HTTP face: headers in, RFC 6750 and RFC 9728 out |
+//! | [`certificate`] | tokens that are good with one client certificate alone |
 //! | [`mint`] | development keys and tokens |
 //! | [`oauth`] | the other side: how a client gets tokens for a server |
 //!
@@ -18,9 +20,11 @@
 //! the [`Clock`](fastmcp_guard::clock::Clock) that it is given.
 
 pub mod algorithm;
+pub mod api_key;
 pub mod authenticator;
 pub mod bearer;
 pub mod caller;
+pub mod certificate;
 pub mod challenge;
 pub mod claims;
 pub mod error;
@@ -51,6 +55,6 @@ pub use keys::{Fetch, KeySource, RemoteKeys, StaticKeys};
 pub use metadata::ResourceMetadata;
 pub use token::AccessToken;
 pub use verifier::{
-    CachedVerifier, Introspection, IntrospectionConfig, LookupVerifier, StaticTokenVerifier,
-    TenantVerifier, TokenVerifier, VerifierChain, VerifyError,
+    ApiKeyVerifier, CachedVerifier, Introspection, IntrospectionConfig, LookupVerifier,
+    StaticTokenVerifier, TenantVerifier, TokenVerifier, VerifierChain, VerifyError,
 };

@@ -11,6 +11,7 @@ mod cached;
 mod chain;
 mod fixed;
 mod introspection;
+mod keyed;
 mod lookup;
 mod tenants;
 
@@ -18,13 +19,14 @@ pub use cached::{CacheConfig, CachedVerifier};
 pub use chain::VerifierChain;
 pub use fixed::{StaticIdentity, StaticTokenVerifier, StaticTokens};
 pub use introspection::{Introspection, IntrospectionConfig};
+pub use keyed::ApiKeyVerifier;
 pub use lookup::{LookupConfig, LookupVerifier, TokenLookup};
 pub use tenants::TenantVerifier;
 
 /// What turns a token into a [`Caller`], or refuses it.
 ///
 /// A `Caller` can only be minted by the verifiers of this crate: [`JwtVerifier`](crate::jwt::JwtVerifier),
-/// [`StaticTokenVerifier`], and [`LookupVerifier`] around [`Introspection`] or a [`TokenLookup`] of your own. An implementation of this trait
+/// [`StaticTokenVerifier`], [`ApiKeyVerifier`], and [`LookupVerifier`] around [`Introspection`] or a [`TokenLookup`] of your own. An implementation of this trait
 /// elsewhere picks among them, or adds a check before or after.
 pub trait TokenVerifier: Send + Sync {
     /// Verifies `token`.
@@ -70,6 +72,9 @@ pub enum VerifyError {
     /// The token is over.
     #[error("the token has expired")]
     Expired,
+    /// The API key is over.
+    #[error("the API key has expired")]
+    ExpiredKey,
     /// The token was issued in the future.
     #[error("the token was issued in the future: compare the clocks")]
     IssuedInFuture,
@@ -85,6 +90,9 @@ pub enum VerifyError {
     /// The token is not good yet.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// The API key was revoked.
+    #[error("the API key was revoked")]
+    RevokedKey,
     /// The signature does not match.
     #[error("the signature does not match")]
     Signature,
@@ -130,11 +138,13 @@ impl VerifyError {
             Self::Claim(_) => "claim",
             Self::Critical => "critical",
             Self::Expired => "expired",
+            Self::ExpiredKey => "expired_key",
             Self::IssuedInFuture => "issued_in_future",
             Self::Issuer => "issuer",
             Self::Malformed(_) => "malformed",
             Self::NoTenant => "no_tenant",
             Self::NotYetValid => "not_yet_valid",
+            Self::RevokedKey => "revoked_key",
             Self::Signature => "signature",
             Self::Tenant => "tenant",
             Self::TooLong { .. } => "too_long",

@@ -185,7 +185,10 @@ fn token_keys(keys: &JwtKeys) -> Finding {
     const CHECK: &str = "token keys";
     match keys {
         JwtKeys::Development => ok(CHECK, "development keys, for loopback alone".to_owned()),
-        JwtKeys::None => ok(CHECK, "those of the issuers in JWT_ISSUERS_FILE".to_owned()),
+        JwtKeys::None => ok(
+            CHECK,
+            "those of the issuers in JWT_ISSUERS_FILE, and API keys".to_owned(),
+        ),
         JwtKeys::Url(url) => ok(CHECK, format!("fetched from {url}; not tried here")),
         JwtKeys::File(path) => {
             let parsed = std::fs::read(path).map_err(|error| error.to_string());
@@ -204,7 +207,7 @@ fn address(config: &Config) -> Finding {
     let bind = config.bind;
     if !bind.ip().is_loopback() && config.jwt.keys == JwtKeys::Development {
         let text = format!(
-            "{bind} is beyond loopback, which development keys are not for; bind 127.0.0.1, or set JWT_JWKS_URL, JWT_JWKS_FILE or JWT_ISSUERS_FILE"
+            "{bind} is beyond loopback, which development keys are not for; bind 127.0.0.1, or set JWT_JWKS_URL, JWT_JWKS_FILE, JWT_ISSUERS_FILE or API_KEYS_FILE"
         );
         return fail(CHECK, text);
     }

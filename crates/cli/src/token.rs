@@ -1,9 +1,15 @@
-//! `fastmcp token`: tokens for development.
+//! `fastmcp token`: tokens for development, keys for machines.
 
-use std::time::Duration;
+mod key;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use fastmcp_auth::certificate::Thumbprint;
 use fastmcp_gateway::{
     config::JwtKeys,
     keys::{Development, Mint},
@@ -12,7 +18,7 @@ use fastmcp_guard::clock::{Clock as _, SystemClock};
 
 use crate::{Outcome, output, place::Place};
 
-/// Make tokens for development
+/// Make tokens for development, and keys for machines
 #[derive(Debug, Args)]
 pub(crate) struct Token {
     #[command(subcommand)]
@@ -22,6 +28,7 @@ pub(crate) struct Token {
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
     Mint(MintToken),
+    Key(key::Key),
 }
 
 /// Mint a token with the gateway's development key, and print it alone
@@ -50,14 +57,19 @@ struct MintToken {
     /// How long it lives, such as 90s, 30m, 1h: up to 720h [default: JWT_TTL_MIN, 10 minutes]
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     ttl: Option<Duration>,
+    /// Client certificate (PEM) that callers have to show with it
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
 
 impl Token {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
-        let TokenCommand::Mint(mint) = self.command;
-        mint.run()
+        match self.command {
+            TokenCommand::Mint(mint) => mint.run(),
+            TokenCommand::Key(key) => key.run(),
+        }
     }
 }
 
@@ -78,6 +90,7 @@ impl MintToken {
         }
         let keys =
             Development::open_or_generate(&data_dir).context("development keys cannot be used")?;
+        let certificate = self.client_cert.as_deref().map(certificate).transpose()?;
         let token = keys.mint(&Mint {
             sub: self.sub,
             tenant: self.tenant,
@@ -86,11 +99,19 @@ impl MintToken {
             ttl: self.ttl.unwrap_or(jwt.ttl),
             issuer: jwt.issuer,
             audience: jwt.audience,
+            certificate,
             issued_at: SystemClock.now(),
         })?;
         output::say(&token)?;
         Ok(Outcome::Passed)
     }
+}
+
+/// The thumbprint of the certificate in a file.
+fn certificate(path: &Path) -> anyhow::Result<Thumbprint> {
+    let text = output::read_small(path, 1024 * 1024)?;
+    Thumbprint::of_pem(&text)
+        .with_context(|| format!("`{}` holds no certificate in PEM", path.display()))
 }
 
 /// Reads a lifetime such as `1h`: whole seconds, 1 s to 30 days.

@@ -1,8 +1,11 @@
 //! The gateway put together: built once, served, closed.
 
+mod api_keys;
+mod certificates;
 mod limits;
 mod open;
 mod policies;
+mod stamp;
 mod verifier;
 
 use std::{
@@ -19,14 +22,14 @@ use fastmcp::{
     FastMcp, Server,
     auth::caller::LocalIdentity,
     transport::{
-        Limits,
+        ClientCertificate, Limits,
         http::{AllowedHosts, HttpConfig, HttpService, RemoteAddr, Serve},
         stdio::Stdio,
     },
 };
 use fastmcp_audit::Status;
 use fastmcp_auth::{
-    Authenticator, Caller, Challenger, RemoteKeys, ResourceMetadata, TokenVerifier,
+    ApiKeyVerifier, Authenticator, Caller, Challenger, RemoteKeys, ResourceMetadata,
 };
 use fastmcp_guard::{
     clock::{Clock, SystemClock, Timestamp},
@@ -54,6 +57,8 @@ use crate::{
     telemetry::Telemetry,
 };
 
+use api_keys::WatchedKeys;
+use certificates::Certificates;
 use policies::PolicyFiles;
 
 /// How often leases and expired operations are looked after.
@@ -125,7 +130,8 @@ pub struct App {
     limits_loaded: limits::Fingerprint,
     reloading: Mutex<()>,
     state: State,
-    verifier: Arc<dyn TokenVerifier>,
+    api_keys: WatchedKeys,
+    certificates: Option<Certificates>,
     remote_keys: Vec<Arc<RemoteKeys>>,
     key_ring: Keys,
     clock: Arc<dyn Clock>,
@@ -176,7 +182,6 @@ impl App {
         let consents = Consents::new(state.ledger().clone(), confirmations)
             .map_err(Error::part("confirmations"))?
             .waiting(config.idempotency_wait);
-        let (verifier, remote_keys) = verifier::verifier(config, &clock).await?;
         let limit = Limit::new(
             config.limits.clone(),
             Arc::clone(&clock),
@@ -184,6 +189,12 @@ impl App {
             telemetry.clone(),
         )
         .map_err(Error::part("limits"))?;
+        let (others, remote_keys) = verifier::verifier(config, &clock).await?;
+        let api_keys = WatchedKeys::open(config.api_keys_file.clone(), |keys| {
+            ApiKeyVerifier::new(keys, others, Arc::clone(&clock))
+        })
+        .await?;
+        let certificates = Certificates::open(config).await?;
         let pipeline = Pipeline {
             audit,
             catalog,
@@ -202,7 +213,8 @@ impl App {
             limits_loaded,
             reloading: Mutex::default(),
             state,
-            verifier,
+            api_keys,
+            certificates,
             remote_keys,
             key_ring,
             started: clock.now(),
@@ -235,12 +247,13 @@ impl App {
             .with_resource_metadata(&metadata.url())
             .map_err(Error::part("resource metadata"))?;
         let door = Door::new(
-            Arc::new(Authenticator::new(Arc::clone(&self.verifier), challenger)),
+            Arc::new(Authenticator::new(self.api_keys.verifier(), challenger).with_api_keys()),
             self.pipeline.audit.clone(),
             self.pipeline.telemetry.clone(),
             Arc::clone(&self.random),
             self.config.trusted_proxies.clone(),
-        );
+        )
+        .require_bound(self.config.tls.as_ref().is_some_and(|tls| tls.require));
         let server = self.server(&shutdown, Some(door.clone()))?;
         let mcp = HttpService::new(
             Arc::clone(server.door()),
@@ -257,12 +270,26 @@ impl App {
         let serve = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
             .grace(self.config.shutdown_grace);
         let serving = async {
-            let served = serve
-                .run(listener, |address| Addressed {
-                    router: router.clone(),
-                    address,
-                })
-                .await;
+            let addressed = |address| Addressed {
+                router: router.clone(),
+                address,
+                certificate: None,
+            };
+            let served = match &self.certificates {
+                None => serve.run(listener, addressed).await,
+                Some(certificates) => {
+                    let tls = certificates.tls();
+                    let handshake = |stream| tls.accept(stream);
+                    let shown = |address| {
+                        let service = addressed(address);
+                        move |certificate| Addressed {
+                            certificate,
+                            ..service
+                        }
+                    };
+                    serve.run_over(listener, handshake, shown).await
+                }
+            };
             shutdown.cancel();
             served
         };
@@ -451,6 +478,7 @@ impl App {
     fn metadata(&self, address: SocketAddr) -> Result<ResourceMetadata, Error> {
         let resource = match self.config.allowed_hosts.first() {
             Some(host) if !address.ip().is_loopback() => format!("https://{host}{MCP_PATH}"),
+            _ if self.config.tls.is_some() => format!("https://{address}{MCP_PATH}"),
             _ => format!("http://{address}{MCP_PATH}"),
         };
         ResourceMetadata::new(&resource, [self.config.jwt.issuer.clone()])
@@ -518,6 +546,14 @@ impl App {
                 }
             }
         });
+        let audit = &self.pipeline.audit;
+        let watched = self.api_keys.clone();
+        self.tracker
+            .spawn(watched.watch(audit.clone(), shutdown.clone()));
+        if let Some(watched) = self.certificates.clone() {
+            self.tracker
+                .spawn(watched.watch(audit.clone(), shutdown.clone()));
+        }
         for keys in self.remote_keys.clone() {
             let token = shutdown.clone();
             self.tracker.spawn(async move { keys.run(token).await });
@@ -570,6 +606,7 @@ impl std::fmt::Debug for App {
 struct Addressed {
     router: Router,
     address: SocketAddr,
+    certificate: Option<ClientCertificate>,
 }
 
 impl tower_service::Service<http::Request<Incoming>> for Addressed {
@@ -584,6 +621,9 @@ impl tower_service::Service<http::Request<Incoming>> for Addressed {
     fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(RemoteAddr(self.address));
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         tower_service::Service::call(&mut self.router, request)
     }
 }

@@ -5,6 +5,7 @@
 //! table of [`variable`]; what nobody knows is refused (in `fastmcp.yaml`) or warned about (elsewhere), and what has no
 //! effect in this version is warned about or, where it promises security, refused.
 
+mod callers;
 mod error;
 mod instance;
 mod issuer;
@@ -61,6 +62,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Whose tokens are taken.
     pub jwt: Jwt,
+    /// `API_KEYS_FILE`: the hashes of API keys.
+    pub api_keys_file: PathBuf,
+    /// `TLS_CERT_FILE`, `TLS_KEY_FILE`, `TLS_CLIENT_CA_FILE` and `REQUIRE_MTLS`: how the gateway speaks TLS, if it does.
+    pub tls: Option<crate::tls::TlsFiles>,
     /// `CONFIRM_TTL_SEC`: how long a confirmation may take.
     pub confirm_ttl: Duration,
     /// `APPROVAL_TTL_SEC`: how long a call waits for a person's approval, and an approved one for its caller.
@@ -165,7 +170,7 @@ pub enum JwtKeys {
     File(PathBuf),
     /// A JWK Set at an address.
     Url(url::Url),
-    /// None: the issuers of `JWT_ISSUERS_FILE` are all that there are.
+    /// None: the issuers of `JWT_ISSUERS_FILE` and API keys are all that there is.
     None,
 }
 

@@ -7,9 +7,12 @@ use std::{
 
 use fastmcp::{
     server::{Admission, Authenticate},
-    transport::{Denied, Peer},
+    transport::{ClientCertificate, Denied, Peer},
 };
-use fastmcp_auth::{AuthenticateError, Authenticator, Caller, Connection};
+use fastmcp_auth::{
+    AuthenticateError, Authenticator, Caller, Connection,
+    certificate::{self, BindingError},
+};
 use fastmcp_guard::random::Random;
 use fastmcp_protocol::{ErrorCode, RpcError};
 use futures_util::future::BoxFuture;
@@ -34,6 +37,7 @@ pub struct Door {
     telemetry: Telemetry,
     random: Arc<dyn Random>,
     proxies: Arc<[IpNet]>,
+    bound: bool,
 }
 
 /// Why somebody is turned away.
@@ -62,7 +66,15 @@ impl Door {
             telemetry,
             random,
             proxies: proxies.into(),
+            bound: false,
         }
+    }
+
+    /// Lets in only those whose token is bound to the client certificate that they show.
+    #[must_use]
+    pub const fn require_bound(mut self, bound: bool) -> Self {
+        self.bound = bound;
+        self
     }
 
     /// The correlation id of a request: the client's own, or a new one.
@@ -88,24 +100,40 @@ impl Door {
         &self,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
+        certificate: Option<&ClientCertificate>,
         corr_id: &CorrId,
     ) -> Result<Caller, Refused> {
         let address = self.client_address(headers, peer);
         let agent = headers
             .get(http::header::USER_AGENT)
             .and_then(|v| v.to_str().ok());
-        match self.authenticator.authenticate(headers).await {
-            Ok(caller) => Ok(caller.with_connection(Connection::new(address, agent))),
-            Err(refused) => {
-                let error = message(&refused);
-                self.telemetry.refused(refused.reason());
-                self.audit.refused_at_door(corr_id, &error, address, agent);
-                tracing::info!(correlation_id = %corr_id, reason = refused.reason(), "caller turned away");
-                Err(Refused {
-                    challenge: self.authenticator.challenge(&refused),
-                    status: refused.status().as_u16(),
-                    error,
-                })
+        let why = match self.authenticator.authenticate(headers).await {
+            Ok(caller) => {
+                let shown = certificate.map(|ClientCertificate(der)| &**der);
+                match certificate::check(&caller, shown, self.bound) {
+                    Ok(()) => return Ok(caller.with_connection(Connection::new(address, agent))),
+                    Err(unbound) => Why::Binding(unbound),
+                }
+            }
+            Err(refused) => Why::Token(refused),
+        };
+        let error = why.message();
+        self.telemetry.refused(why.reason());
+        self.audit.refused_at_door(corr_id, &error, address, agent);
+        tracing::info!(correlation_id = %corr_id, reason = why.reason(), "caller turned away");
+        Err(Refused {
+            challenge: self.challenge(&why),
+            status: why.status(),
+            error,
+        })
+    }
+
+    fn challenge(&self, why: &Why) -> Option<HeaderValue> {
+        match why {
+            Why::Token(refused) => self.authenticator.challenge(refused),
+            Why::Binding(unbound) => {
+                let challenger = self.authenticator.challenger();
+                Some(challenger.invalid_token(&unbound.to_string()))
             }
         }
     }
@@ -139,18 +167,46 @@ fn address_of(hop: &str) -> Option<IpAddr> {
         .or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))
 }
 
-fn message(refused: &AuthenticateError) -> Error {
-    let code = match refused.status().as_u16() {
-        403 => Code::Forbidden,
-        503 => Code::Unavailable,
-        _ => Code::Unauthorized,
-    };
-    let start = match code {
-        Code::Forbidden => "Access denied",
-        Code::Unavailable => "Authentication is unavailable",
-        _ => "Invalid token",
-    };
-    Error::new(code, format!("{start}: {}", refused.description())).with_log(refused)
+/// Why somebody is turned away.
+#[derive(Debug)]
+enum Why {
+    Token(AuthenticateError),
+    Binding(BindingError),
+}
+
+impl Why {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Token(refused) => refused.status().as_u16(),
+            Self::Binding(_) => 401,
+        }
+    }
+
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Token(refused) => refused.reason(),
+            Self::Binding(unbound) => unbound.reason(),
+        }
+    }
+
+    fn message(&self) -> Error {
+        let code = match self.status() {
+            403 => Code::Forbidden,
+            503 => Code::Unavailable,
+            _ => Code::Unauthorized,
+        };
+        let start = match code {
+            Code::Forbidden => "Access denied",
+            Code::Unavailable => "Authentication is unavailable",
+            _ => "Invalid token",
+        };
+        match self {
+            Self::Token(refused) => {
+                Error::new(code, format!("{start}: {}", refused.description())).with_log(refused)
+            }
+            Self::Binding(unbound) => Error::new(code, format!("{start}: {unbound}")),
+        }
+    }
 }
 
 impl Authenticate for Door {
@@ -158,17 +214,23 @@ impl Authenticate for Door {
         Box::pin(async move {
             let corr_id = self.corr_id(&peer.headers);
             let address = peer.address.map(|a| a.ip());
-            Self::admit(self, &peer.headers, address, &corr_id)
-                .await
-                .map_err(|refused| Denied {
-                    status: refused.status,
-                    challenge: refused.challenge,
-                    error: RpcError::new(
-                        ErrorCode::INVALID_REQUEST,
-                        refused.error.message().to_owned(),
-                    )
-                    .with_data(refused.error.to_json(corr_id.as_str())),
-                })
+            Self::admit(
+                self,
+                &peer.headers,
+                address,
+                peer.certificate.as_ref(),
+                &corr_id,
+            )
+            .await
+            .map_err(|refused| Denied {
+                status: refused.status,
+                challenge: refused.challenge,
+                error: RpcError::new(
+                    ErrorCode::INVALID_REQUEST,
+                    refused.error.message().to_owned(),
+                )
+                .with_data(refused.error.to_json(corr_id.as_str())),
+            })
         })
     }
 }

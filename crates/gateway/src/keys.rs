@@ -4,6 +4,7 @@
 //! used. A file is made whole or not at all, and of several processes that make it at the same moment one succeeds and
 //! the others use what it made.
 
+mod api;
 mod development;
 mod folder;
 
@@ -21,6 +22,7 @@ use fastmcp_guard::{
 };
 use zeroize::Zeroizing;
 
+pub use self::api::{API_KEYS_FILE, ApiKeyFile, ApiKeyFileError, ApiKeyLine, time as api_key_time};
 pub use self::development::{Development, Mint};
 pub(crate) use self::folder::private_folder;
 use self::folder::{Folder, write_public};

@@ -25,3 +25,4 @@ pub mod provider;
 pub mod rest;
 pub mod state;
 pub mod telemetry;
+pub mod tls;

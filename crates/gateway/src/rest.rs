@@ -23,7 +23,7 @@ use axum::{
 use fastmcp::{
     Server,
     transport::{
-        Limits,
+        ClientCertificate, Limits,
         http::{Intake, RemoteAddr},
     },
 };
@@ -127,7 +127,11 @@ impl Entered {
         cancel: CancellationToken,
     ) -> Result<Self, Response> {
         let headers = std::mem::take(&mut parts.headers);
-        let admitted = rest.door.admit(&headers, address(parts), corr_id).await;
+        let certificate = parts.extensions.get::<ClientCertificate>();
+        let admitted = rest
+            .door
+            .admit(&headers, address(parts), certificate, corr_id)
+            .await;
         match admitted {
             Ok(caller) => Ok(Self {
                 rest,

@@ -23,7 +23,7 @@ pub use door::{Call, Denied, Door, Inbound, Reply, What};
 pub use exchange::{Exchange, Step};
 pub use limits::{Http2Limits, Limits};
 pub use outlet::{Frame, Outlet};
-pub use peer::{Peer, PeerKind};
+pub use peer::{ClientCertificate, Peer, PeerKind};
 pub use replay::{Replay, ReplayLimits};
 pub use wire::{
     Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, SseWire, StdioWire,

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use http::{HeaderMap, header::AsHeaderName};
@@ -18,6 +21,11 @@ pub enum PeerKind {
     Memory,
 }
 
+/// The certificate (in DER) that the client of a connection proved to hold; put it into the extensions of requests,
+/// where whoever admits callers finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate(pub Arc<[u8]>);
+
 /// The other side of one request.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -27,6 +35,8 @@ pub struct Peer {
     pub headers: HeaderMap,
     /// Whence the connection came; a proxy's address where there is one.
     pub address: Option<SocketAddr>,
+    /// The client's certificate, where the door asks for one and it showed one.
+    pub certificate: Option<ClientCertificate>,
     /// Identifies the connection of doors that have one for all messages.
     pub connection: Option<u64>,
 }
@@ -39,8 +49,16 @@ impl Peer {
             kind: PeerKind::Http,
             headers,
             address,
+            certificate: None,
             connection: None,
         }
+    }
+
+    /// The same peer with the certificate that it showed.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: Option<ClientCertificate>) -> Self {
+        self.certificate = certificate;
+        self
     }
 
     /// A peer on a connection of its own.
@@ -51,6 +69,7 @@ impl Peer {
             kind,
             headers: HeaderMap::new(),
             address: None,
+            certificate: None,
             connection: Some(NEXT.fetch_add(1, Ordering::Relaxed)),
         }
     }

@@ -277,6 +277,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "door",
             "mcp",
             "rest",
+            "tls",
             "keys",
             "config",
             "app",

@@ -42,7 +42,7 @@ pub struct StaticIdentity {
 }
 
 impl StaticIdentity {
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let unfit = |value: &str, problem| ConfigError::Unfit {
             field: FIELD,
             value: value.chars().take(80).collect(),
@@ -62,6 +62,32 @@ impl StaticIdentity {
             )),
             None => Ok(()),
         }
+    }
+
+    /// The caller that `token` stands for, which was found good.
+    pub(crate) fn mint(self, token: &str) -> Caller {
+        let claims = Arc::new(self.claims);
+        let mut access = AccessToken::new(token)
+            .with_scopes(self.scopes.clone().unwrap_or_default())
+            .with_claims(Arc::clone(&claims));
+        if let Some(client_id) = &self.client_id {
+            access = access.with_client_id(client_id);
+        }
+        if let Some(expires_at) = self.expires_at {
+            access = access.with_expires_at(expires_at);
+        }
+        Caller::mint(Identity {
+            subject: self.subject,
+            tenant: self.tenant,
+            roles: self.roles,
+            scopes: self.scopes,
+            client_id: self.client_id,
+            expires_at: self.expires_at,
+            valid_until: self.expires_at,
+            claims,
+            token: Some(access),
+            ..Identity::default()
+        })
     }
 }
 
@@ -197,33 +223,8 @@ impl StaticTokenVerifier {
         {
             return Err(VerifyError::Expired);
         }
-        Ok(mint(token, identity.clone()))
+        Ok(identity.clone().mint(token))
     }
-}
-
-fn mint(token: &str, identity: StaticIdentity) -> Caller {
-    let claims = Arc::new(identity.claims);
-    let mut access = AccessToken::new(token)
-        .with_scopes(identity.scopes.clone().unwrap_or_default())
-        .with_claims(Arc::clone(&claims));
-    if let Some(client_id) = &identity.client_id {
-        access = access.with_client_id(client_id);
-    }
-    if let Some(expires_at) = identity.expires_at {
-        access = access.with_expires_at(expires_at);
-    }
-    Caller::mint(Identity {
-        subject: identity.subject,
-        tenant: identity.tenant,
-        roles: identity.roles,
-        scopes: identity.scopes,
-        client_id: identity.client_id,
-        expires_at: identity.expires_at,
-        valid_until: identity.expires_at,
-        claims,
-        token: Some(access),
-        ..Identity::default()
-    })
 }
 
 impl TokenVerifier for StaticTokenVerifier {

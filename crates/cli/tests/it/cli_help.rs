@@ -24,7 +24,7 @@ async fn the_first_page_teaches_the_first_steps() {
 
     Commands:
       serve       Start the gateway: MCP and REST over one set of governed tools
-      token       Make tokens for development
+      token       Make tokens for development, and keys for machines
       audit       Read the audit log and prove that it is whole
       approvals   Decide on calls that wait for a person's approval
       operations  Look at operations, and settle those of unknown outcome
@@ -116,6 +116,9 @@ async fn token_mint_explains_itself() {
 
           --ttl <TIME>
               How long it lives, such as 90s, 30m, 1h: up to 720h [default: JWT_TTL_MIN, 10 minutes]
+
+          --client-cert <FILE>
+              Client certificate (PEM) that callers have to show with it
 
           --data-dir <DIR>
               Folder of keys, state, audit and policies [default: .fastmcp; variable FASTMCP_DATA_DIR]

@@ -253,7 +253,10 @@ impl Banner {
         while let Some(line) = self.lines.next_line().await.unwrap() {
             self.seen.push_str(&line);
             self.seen.push('\n');
-            if let Some((_, rest)) = line.split_once("listening on http://") {
+            if let Some((_, rest)) = line
+                .split_once("listening on http://")
+                .or_else(|| line.split_once("listening on https://"))
+            {
                 let address = rest
                     .split(|c: char| c.is_whitespace() || c == '/')
                     .next()

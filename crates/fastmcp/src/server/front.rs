@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use fastmcp_auth::Caller;
 use fastmcp_transport::{
-    Denied, Door as _, Limits, Peer,
+    ClientCertificate, Denied, Door as _, Limits, Peer,
     http::{AllowedHosts, Body, HttpService, Intake, RemoteAddr},
 };
 use futures_util::FutureExt as _;
@@ -184,7 +184,8 @@ impl Visit {
             let address = self
                 .address
                 .or_else(|| head.extensions.get::<RemoteAddr>().map(|a| a.0));
-            let peer = Peer::http(std::mem::take(&mut head.headers), address);
+            let peer = Peer::http(std::mem::take(&mut head.headers), address)
+                .with_certificate(head.extensions.get::<ClientCertificate>().cloned());
             let admitted = engine.admit(&peer).await;
             head.headers = peer.headers;
             admitted.map_err(|denied| Box::new(deny(denied)))?

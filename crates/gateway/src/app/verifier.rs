@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// What verifies tokens, and the key sets that are kept fresh for it.
-pub(super) type Verification = (Arc<dyn TokenVerifier>, Vec<Arc<RemoteKeys>>);
+pub(super) type Verification = (Option<Arc<dyn TokenVerifier>>, Vec<Arc<RemoteKeys>>);
 
-/// One verifier for each issuer, and a cache in front of them.
+/// One verifier for each issuer, and a cache in front of them; `None` where API keys are all that there is.
 pub(super) async fn verifier(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -46,10 +46,13 @@ pub(super) async fn verifier(
             }
         });
     }
+    if verifiers.is_empty() {
+        return Ok((None, remote));
+    }
     let chain = VerifierChain::new(verifiers).map_err(Error::part("JWT settings"))?;
     let cached = CachedVerifier::new(Arc::new(chain), Arc::clone(clock), &CacheConfig::default())
         .map_err(Error::part("JWT settings"))?;
-    Ok((Arc::new(cached), remote))
+    Ok((Some(Arc::new(cached)), remote))
 }
 
 /// The keys of `JWT_ISSUER`.

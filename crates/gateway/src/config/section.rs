@@ -1,7 +1,7 @@
 //! The configuration, section by section.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use fastmcp_auth::Algorithm;
 use fastmcp_guard::files::Limits;
 
 use super::{
-    Config, Issuer, Jwt, JwtKeys, Place, instance, issuer,
+    Config, Issuer, Jwt, JwtKeys, Place, callers, instance, issuer,
     limits::limits_of,
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
@@ -49,8 +49,10 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         let _file = reader.read_if_set(name, |text| Ok(text.to_owned()));
     }
     let instance = instance(reader, place, &data_dir);
-    let jwt = jwt(reader);
     let limits = limits(reader, &data_dir);
+    let jwt = jwt(reader, host);
+    let api_keys_file = callers::api_keys(reader, &data_dir);
+    let tls = callers::tls(reader);
     let calls = calls(reader);
     let files = files(reader, &data_dir);
     let door = door(reader);
@@ -68,6 +70,8 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         log_level: log_level?,
         log_format: log_format?,
         jwt: jwt?,
+        api_keys_file,
+        tls: tls?,
         confirm_ttl: calls.confirm_ttl,
         approval_ttl: calls.approval_ttl,
         action_token: calls.action_token,
@@ -104,9 +108,6 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
 
 /// What promises something that this version does not do, and would be dangerous to ignore.
 fn refuse_promises(reader: &mut Reader<'_>) {
-    if reader.read("REQUIRE_MTLS", truth) == Some(true) {
-        reader.problem("REQUIRE_MTLS", "client certificates cannot be required in this version; set it to `false` and let a proxy in front require them");
-    }
     match reader.read_if_set("ENABLE_AUTH", truth) {
         Some(Some(false)) => reader.problem("ENABLE_AUTH", "authentication cannot be switched off; remove it, and mint tokens with `fastmcp token mint`"),
         Some(Some(true)) => reader.warn("ENABLE_AUTH", "has no effect in this version: authentication is always on"),
@@ -138,7 +139,7 @@ fn instance(reader: &mut Reader<'_>, place: &Place<'_>, data_dir: &Path) -> Opti
     }
 }
 
-fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {
+fn jwt(reader: &mut Reader<'_>, host: Option<IpAddr>) -> Option<Jwt> {
     let issuer = reader.read("JWT_ISSUER", printable(1024));
     let audience = reader.read("JWT_AUDIENCE", printable(1024));
     let algorithms = reader.read("JWT_ALG", parse::algorithms);
@@ -151,6 +152,12 @@ fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {
     let issuers = issuers(reader);
     let keys = match (file?, url?) {
         (None, None) if reader.is_set("JWT_ISSUERS_FILE") => JwtKeys::None,
+        // Beyond loopback development keys would be refused, and API keys are enough.
+        (None, None)
+            if reader.is_set("API_KEYS_FILE") && host.is_some_and(|host| !host.is_loopback()) =>
+        {
+            JwtKeys::None
+        }
         (None, None) => JwtKeys::Development,
         (None, Some(url)) => JwtKeys::Url(url),
         (Some(file), None) => {

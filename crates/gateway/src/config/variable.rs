@@ -118,7 +118,17 @@ pub const VARIABLES: &[Variable] = &[
         "JWT_JWKS_URL",
         "an https address, or http on loopback, without user name and password",
     ),
-    with_default("REQUIRE_MTLS", "`false`", "false"),
+    without_default(
+        "API_KEYS_FILE",
+        "a file that `fastmcp token key` writes; it need not be there (default: api-keys.jsonl in the data folder)",
+    ),
+    without_default("TLS_CERT_FILE", "a certificate chain in PEM"),
+    without_default("TLS_KEY_FILE", "the private key of the certificate, in PEM"),
+    without_default(
+        "TLS_CLIENT_CA_FILE",
+        "certificates in PEM of those who vouch for clients",
+    ),
+    with_default("REQUIRE_MTLS", "`true` or `false`", "false"),
     without_default("ENABLE_AUTH", "`true`: authentication is always on"),
     secret(idle(
         "AUTH_SECRET",

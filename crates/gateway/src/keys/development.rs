@@ -4,11 +4,12 @@ use std::{fmt, path::Path, time::Duration};
 
 use fastmcp_auth::{
     JwkSet,
+    certificate::Thumbprint,
     mint::{Claims, DEV_KEY_ID, DevKeys, mint},
 };
 use fastmcp_guard::clock::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::{KeyError, folder::Folder};
@@ -41,6 +42,8 @@ pub struct Mint {
     pub issuer: String,
     /// For which gateway: its `JWT_AUDIENCE`.
     pub audience: String,
+    /// The client certificate that the token is good with.
+    pub certificate: Option<Thumbprint>,
     /// Now.
     pub issued_at: Timestamp,
 }
@@ -92,10 +95,16 @@ impl Development {
             scopes: (!wanted.scopes.is_empty()).then(|| wanted.scopes.clone()),
             issued_at: wanted.issued_at,
             lifetime: wanted.ttl,
-            extra: Map::new(),
+            extra: wanted.certificate.as_ref().map(bound).unwrap_or_default(),
         };
         Ok(mint(self.keys.private_pem(), DEV_KEY_ID, &claims)?)
     }
+}
+
+/// The claim that binds a token to a certificate. Source: RFC 8705, section 3.1.
+fn bound(certificate: &Thumbprint) -> Map<String, Value> {
+    let cnf = json!({"x5t#S256": certificate.as_str()});
+    std::iter::once(("cnf".to_owned(), cnf)).collect()
 }
 
 impl fmt::Debug for Development {

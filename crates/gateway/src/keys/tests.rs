@@ -135,6 +135,7 @@ async fn a_minted_token_verifies_with_the_published_keys() {
         issuer: "https://idp.local".to_owned(),
         audience: "fastmcp".to_owned(),
         issued_at: Timestamp::from_unix_seconds(1_000),
+        certificate: None,
     };
     let token = development.mint(&wanted).unwrap();
     assert!(

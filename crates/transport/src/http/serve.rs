@@ -13,8 +13,10 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::error::Elapsed,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -84,6 +86,47 @@ impl Serve {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let plain = |stream| std::future::ready(Ok((stream, ())));
+        let make = |address| {
+            let service = make(address);
+            move |()| service
+        };
+        self.run_over(listener, plain, make).await
+    }
+
+    /// As [`run`](Self::run), over connections that begin with a `handshake`, such as TLS: it gives the stream to go on
+    /// with and what it found out about the client, for the service that `make` makes of the address. A handshake has
+    /// as long as the headers of a request, and none goes on at shutdown.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails for good; a handshake that fails ends its connection alone.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_over<H, F, T, I, M, N, S, B>(
+        self,
+        listener: TcpListener,
+        handshake: H,
+        make: M,
+    ) -> io::Result<bool>
+    where
+        H: Fn(TcpStream) -> F,
+        F: Future<Output = io::Result<(T, I)>> + Send + 'static,
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        I: Send + 'static,
+        M: Fn(SocketAddr) -> N,
+        N: FnOnce(I) -> S + Send + 'static,
+        S: tower_service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body + Default + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let slot = tokio::select! {
@@ -95,7 +138,10 @@ impl Serve {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => self.begin(stream, make(address), slot),
+                Ok((stream, address)) => {
+                    undelayed(&stream);
+                    self.begin(handshake(stream), make(address), slot);
+                }
                 Err(error) if transient(&error) => {
                     tracing::warn!(%error, "connection not accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -111,8 +157,12 @@ impl Serve {
     }
 
     /// Serves one connection in a task of its own.
-    fn begin<S, B>(&self, stream: TcpStream, service: S, slot: OwnedSemaphorePermit)
+    fn begin<F, T, I, N, S, B>(&self, handshake: F, service: N, slot: OwnedSemaphorePermit)
     where
+        F: Future<Output = io::Result<(T, I)>> + Send + 'static,
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        I: Send + 'static,
+        N: FnOnce(I) -> S + Send + 'static,
         S: tower_service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
@@ -122,21 +172,27 @@ impl Serve {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection without nodelay");
-        }
         let requests = Requests::default();
-        let adapter = Adapter {
-            service,
-            requests: requests.clone(),
-            headers: self.limits.headers,
-        };
+        let headers = self.limits.headers;
         let builder = self.builder();
         let shutdown = self.shutdown.clone();
         let (header, idle) = (self.limits.header_timeout, self.limits.idle_timeout);
         let patience = self.limits.write_timeout;
         self.tracker.spawn(async move {
             let _slot = slot;
+            let shaken = tokio::select! {
+                biased;
+                shaken = tokio::time::timeout(header, handshake) => shaken,
+                () = shutdown.cancelled() => return,
+            };
+            let Some((stream, found)) = begun(shaken) else {
+                return;
+            };
+            let adapter = Adapter {
+                service: service(found),
+                requests: requests.clone(),
+                headers,
+            };
             let watched = requests.clone();
             // Looked at only when something happens to it, not with every byte that comes or goes.
             let mut watch: FuturesUnordered<_> = iter::once(async move {
@@ -198,6 +254,27 @@ impl Serve {
             .keep_alive_interval(http2.ping_interval)
             .keep_alive_timeout(http2.ping_timeout);
         builder
+    }
+}
+
+fn undelayed(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection without nodelay");
+    }
+}
+
+/// What a handshake came to, if it came to something in time.
+fn begun<T>(shaken: Result<io::Result<T>, Elapsed>) -> Option<T> {
+    match shaken {
+        Ok(Ok(begun)) => Some(begun),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "connection without a handshake");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("handshake took too long");
+            None
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     },
     limits::Limits,
     outlet::Outlet,
-    peer::Peer,
+    peer::{ClientCertificate, Peer},
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -131,7 +131,9 @@ impl<D: Door> HttpService<D> {
         let address = self
             .address
             .or_else(|| parts.extensions.get::<RemoteAddr>().map(|a| a.0));
-        let peer = Arc::new(Peer::http(std::mem::take(&mut parts.headers), address));
+        let peer = Peer::http(std::mem::take(&mut parts.headers), address)
+            .with_certificate(parts.extensions.remove::<ClientCertificate>());
+        let peer = Arc::new(peer);
         let method = parts.method;
         async move {
             let (caller, permit) = match inner.enter(named, &peer, &method).await {

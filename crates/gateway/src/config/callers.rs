@@ -1,0 +1,66 @@
+//! How callers are known beside their tokens: API keys and client certificates.
+
+use std::path::{Path, PathBuf};
+
+use super::{parse::truth, reader::Reader};
+use crate::{keys::API_KEYS_FILE, tls::TlsFiles};
+
+/// The file of API keys; it need not be there.
+pub(super) fn api_keys(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
+    reader.path("API_KEYS_FILE", data_dir.join(API_KEYS_FILE))
+}
+
+/// The files of TLS. `None` outside means that a problem was noted.
+#[expect(
+    clippy::option_option,
+    reason = "not set and not usable are two things"
+)]
+pub(super) fn tls(reader: &mut Reader<'_>) -> Option<Option<TlsFiles>> {
+    let require = reader.read("REQUIRE_MTLS", truth);
+    let mut file = |name| {
+        let named = reader.read_if_set(name, |text| Ok(PathBuf::from(text)))?;
+        let Some(path) = named.map(|path| reader.resolve(&path)) else {
+            return Some(None);
+        };
+        if path.is_file() {
+            return Some(Some(path));
+        }
+        reader.problem(name, "there is no such file; name one in PEM");
+        None
+    };
+    let (certificate, key) = (file("TLS_CERT_FILE"), file("TLS_KEY_FILE"));
+    let client_ca = file("TLS_CLIENT_CA_FILE");
+    let (certificate, key, client_ca, require) = (certificate?, key?, client_ca?, require?);
+    let files = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate,
+            key,
+            client_ca,
+            require,
+        }),
+        (None, None) => {
+            if client_ca.is_some() {
+                reader.problem("TLS_CLIENT_CA_FILE", "clients show certificates only where TLS is spoken; set `TLS_CERT_FILE` and `TLS_KEY_FILE`");
+            }
+            None
+        }
+        (Some(_), None) => {
+            reader.problem("TLS_CERT_FILE", "its key is missing; set `TLS_KEY_FILE`");
+            None
+        }
+        (None, Some(_)) => {
+            reader.problem(
+                "TLS_KEY_FILE",
+                "its certificate is missing; set `TLS_CERT_FILE`",
+            );
+            None
+        }
+    };
+    let verifies = files
+        .as_ref()
+        .is_some_and(|files| files.client_ca.is_some());
+    if require && !verifies {
+        reader.problem("REQUIRE_MTLS", "client certificates can be required only where the gateway itself speaks TLS and knows who vouches for them; set `TLS_CERT_FILE`, `TLS_KEY_FILE` and `TLS_CLIENT_CA_FILE`");
+    }
+    Some(files)
+}
