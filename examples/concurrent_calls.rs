@@ -2,7 +2,12 @@
 //!
 //! Run with: `cargo run -p fastmcp-examples --bin concurrent_calls`
 
-use fastmcp::prelude::*;
+use std::time::Duration;
+
+use fastmcp::{
+    guard::http::{Config, UrlFetcher},
+    prelude::*,
+};
 use futures_util::future::join_all;
 
 /// What came of one address.
@@ -10,7 +15,7 @@ use futures_util::future::join_all;
 struct Fetched {
     url: String,
     status: Option<u16>,
-    bytes: Option<usize>,
+    data: Option<String>,
     error: Option<String>,
 }
 
@@ -18,8 +23,6 @@ struct Fetched {
 struct Web {
     fetcher: UrlFetcher,
 }
-
-use fastmcp::guard::http::{Config, UrlFetcher};
 
 #[tools]
 impl Web {
@@ -49,13 +52,14 @@ impl Web {
         match fetched.await {
             Ok(answer) => Fetched {
                 status: Some(answer.status.as_u16()),
-                bytes: Some(answer.body.len()),
+                data: (answer.status == http::StatusCode::OK)
+                    .then(|| String::from_utf8_lossy(&answer.body).into_owned()),
                 error: None,
                 url,
             },
             Err(error) => Fetched {
                 status: None,
-                bytes: None,
+                data: None,
                 error: Some(error),
                 url,
             },
@@ -65,13 +69,62 @@ impl Web {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let web = Web::new(&Config::public())?;
+    let mut config = Config::public();
+    config.total_timeout = Duration::from_secs(10);
+    let web = Web::new(&config)?;
     FastMcp::new("Batch").tools(web).run().await
 }
 
 #[cfg(test)]
 mod tests {
+    use fastmcp::transport::http::HttpConfig;
+    use http::{Method, StatusCode};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn one_that_fails_does_not_fail_the_others() {
+        let pages = FastMcp::new("pages")
+            .custom_route(Method::GET, "/good", |_| async { "hello" })
+            .custom_route(Method::GET, "/bad", |_| async {
+                (StatusCode::NOT_FOUND, "no")
+            });
+        let pages = pages.build().unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let host = format!("http://{}", listener.local_addr().unwrap());
+        let asking = async {
+            let web = Web::new(&Config::upstream(&host.parse().unwrap()).unwrap()).unwrap();
+            let server = FastMcp::new("Batch").tools(web).build().unwrap();
+            let client = Client::connect(&server).await.unwrap();
+            let urls = [
+                format!("{host}/good"),
+                format!("{host}/bad"),
+                "https://example.com/".to_owned(),
+            ];
+            client
+                .call_tool("batch_api_calls", json!({"urls": urls}))
+                .await
+                .unwrap()
+        };
+        let answers = tokio::select! {
+            ended = pages.serve_http(listener, HttpConfig::default()) => panic!("{ended:?}"),
+            answers = asking => answers,
+        };
+        let answers: Vec<Fetched> = answers.data().unwrap();
+        assert_eq!(
+            (answers[0].status, answers[0].data.as_deref()),
+            (Some(200), Some("hello"))
+        );
+        assert_eq!(
+            (answers[1].status, answers[1].data.as_deref()),
+            (Some(404), None)
+        );
+        assert!(
+            answers[2].error.is_some(),
+            "a host that was not named is not asked"
+        );
+    }
 
     #[tokio::test]
     async fn private_addresses_are_refused_one_by_one() {

@@ -5,58 +5,64 @@
 use fastmcp::{middleware::prelude::*, prelude::*};
 
 /// Notes what later layers and the handler want to know of the caller.
-struct UserMiddleware;
+struct AuthMiddleware;
 
-impl Middleware for UserMiddleware {
+impl Middleware for AuthMiddleware {
     async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
         let ctx = context.fastmcp_context();
         let caller = ctx.caller().clone();
         ctx.set_state("user_id", caller.subject())?;
         ctx.set_state("user_role", caller.roles().first())?;
-        let scopes: Vec<&String> = caller.scopes().into_iter().flatten().collect();
-        ctx.set_state("permissions", scopes)?;
+        ctx.set_state("permissions", caller.scopes().unwrap_or_default())?;
         next.run(context).await
     }
 }
 
-/// A user.
+/// What is known of a user.
 #[derive(Serialize, JsonSchema)]
 struct Profile {
-    user_id: String,
+    name: String,
     role: String,
+}
+
+/// A user.
+#[derive(Serialize, JsonSchema)]
+struct User {
+    user_id: String,
+    profile: Profile,
 }
 
 /// Tells who is calling.
 #[tool(read_only)]
-async fn get_user_profile(ctx: Context) -> Result<Profile> {
+async fn get_user_profile(ctx: Context) -> Result<User> {
     let user_id: Option<String> = ctx.get_state("user_id");
     let user_id = user_id.ok_or_else(|| ToolError::new("Not authenticated"))?;
-    let role: Option<String> = ctx.get_state("user_role");
-    Ok(Profile {
-        user_id,
-        role: role.unwrap_or_else(|| "user".to_owned()),
-    })
+    let profile = Profile {
+        name: user_id.to_uppercase(),
+        role: ctx.get_state_or("user_role", "user".to_owned()),
+    };
+    Ok(User { user_id, profile })
 }
 
 /// Does what an administrator may do.
 #[tool]
 async fn admin_operation(ctx: Context) -> Result<&'static str, ToolError> {
-    match ctx.get_state::<String>("user_role").as_deref() {
-        Some("admin") => Ok("done"),
-        _ => Err(ToolError::new("Admin access required")),
+    if ctx.get_state_or("user_role", "user".to_owned()) != "admin" {
+        return Err(ToolError::new("Admin access required"));
     }
+    Ok("done")
 }
 
 /// Whether the caller may use a resource.
 #[tool(read_only)]
 async fn check_permission(resource: String, ctx: Context) -> bool {
-    let permissions: Vec<String> = ctx.get_state("permissions").unwrap_or_default();
+    let permissions: Vec<String> = ctx.get_state_or("permissions", Vec::new());
     permissions.contains(&resource)
 }
 
 fn server() -> FastMcp {
     FastMcp::new("StateDemo")
-        .middleware(UserMiddleware)
+        .middleware(AuthMiddleware)
         .tool(get_user_profile)
         .tool(admin_operation)
         .tool(check_permission)
@@ -84,7 +90,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             profile.structured_content().unwrap(),
-            json!({"user_id": "ada", "role": "admin"})
+            json!({"user_id": "ada", "profile": {"name": "ADA", "role": "admin"}})
         );
         let done = client
             .call_tool("admin_operation", json!({}))

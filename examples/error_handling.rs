@@ -1,16 +1,17 @@
-//! Pattern 6, errors: what a caller may read is said on purpose; everything else is logged and masked.
+//! Error handling: what a caller may read is said on purpose, by the name of an error; everything else is logged and masked.
 //!
 //! Run with: `cargo run -p fastmcp-examples --bin error_handling`
 
-use fastmcp::{middleware::ErrorHandlingMiddleware, prelude::*};
+use fastmcp::{NotFoundError, ResourceError, error::ErrorKind, middleware::prelude::*, prelude::*};
 
-/// Divides two whole numbers.
+/// Divides two numbers.
 #[tool]
 async fn divide(a: i64, b: i64) -> Result<f64, ToolError> {
     if b == 0 {
         // A `ToolError` is for the caller.
         return Err(ToolError::new("Division by zero not allowed"));
     }
+    // That both are integers is what the types say: others are refused by the name of the argument.
     Ok(a as f64 / b as f64)
 }
 
@@ -22,34 +23,67 @@ async fn read_setting() -> Result<u64> {
     Ok(text.trim().parse()?)
 }
 
+/// A chapter of the handbook.
+#[resource("handbook://{chapter}")]
+async fn chapter(chapter: u32) -> Result<String> {
+    match chapter {
+        1 => Ok("Be kind.".to_owned()),
+        2 => Err(ResourceError::new("chapter 2 is being written").into()),
+        _ => Err(NotFoundError::new(format!("there is no chapter {chapter}")).into()),
+    }
+}
+
+/// Puts errors into words.
+struct ErrorMiddleware;
+
+impl Middleware for ErrorMiddleware {
+    async fn on_message(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
+        let method = context.method().to_owned();
+        next.run(context).await.map_err(|error| match error.kind() {
+            ErrorKind::Tool => {
+                tracing::warn!(method, %error, "tool error");
+                error
+            }
+            ErrorKind::Validation => {
+                tracing::warn!(method, %error, "validation error");
+                Error::tool(format!("Invalid input: {error}"))
+            }
+            ErrorKind::Internal => {
+                tracing::error!(method, %error, "unexpected error");
+                error
+            }
+            _ => error,
+        })
+    }
+}
+
 fn server(mask: bool) -> FastMcp {
     FastMcp::new("ErrorDemo")
         .mask_error_details(mask)
-        .middleware(ErrorHandlingMiddleware::new())
+        .middleware(ErrorMiddleware)
         .tool(divide)
         .tool(read_setting)
+        .resource(chapter)
 }
 
 #[tokio::main]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program may read its environment"
-)]
 async fn main() -> Result<()> {
-    let production = std::env::var("ENV").is_ok_and(|env| env == "production");
-    server(production).run().await
+    server(true).run().await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn refusal(mask: bool, tool: &str, arguments: serde_json::Value) -> String {
-        let client = Client::connect(&server(mask).build().unwrap())
+    async fn client(mask: bool) -> Client {
+        Client::connect(&server(mask).build().unwrap())
             .await
-            .unwrap();
-        let refused = client.call_tool(tool, arguments).await.unwrap_err();
-        refused.message().to_owned()
+            .unwrap()
+    }
+
+    async fn refusal(mask: bool, tool: &str, arguments: serde_json::Value) -> String {
+        let refused = client(mask).await.call_tool(tool, arguments).await;
+        refused.unwrap_err().message().to_owned()
     }
 
     #[tokio::test]
@@ -68,6 +102,29 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_argument_is_named() {
         let told = refusal(true, "divide", json!({"a": "one", "b": 2})).await;
-        assert!(told.contains("`a`"), "{told}");
+        assert!(
+            told.starts_with("Invalid input") && told.contains("`a`"),
+            "{told}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_tool_is_a_result_that_says_so() {
+        let client = client(true).await;
+        let result = client
+            .call_tool_raw("divide", json!({"a": 1, "b": 0}))
+            .await
+            .unwrap();
+        assert!(result.is_error());
+        assert_eq!(result.text(), "Division by zero not allowed");
+    }
+
+    #[tokio::test]
+    async fn resources_say_what_is_missing() {
+        let client = client(true).await;
+        let writing = client.read_resource("handbook://2").await.unwrap_err();
+        assert!(writing.message().contains("being written"), "{writing}");
+        client.read_resource("handbook://3").await.unwrap_err();
+        client.read_resource("handbook://1").await.unwrap();
     }
 }

@@ -18,22 +18,50 @@ async fn new_tool(param: String) -> String {
     format!("New: {param}")
 }
 
+type Options = BTreeMap<String, String>;
+
+/// What became of data.
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+struct Processed {
+    result: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    options: Option<Options>,
+}
+
 /// Version 1: simple processing.
 #[tool]
-async fn process_data_v1(data: String) -> String {
-    data.to_uppercase()
+async fn process_data_v1(data: String) -> Processed {
+    Processed {
+        result: data.to_uppercase(),
+        options: None,
+    }
 }
 
 /// Version 2: with options.
 #[tool]
-async fn process_data_v2(data: String, options: BTreeMap<String, String>) -> String {
-    format!("{} with {} options", data.to_uppercase(), options.len())
+async fn process_data_v2(data: String, options: Options) -> Processed {
+    Processed {
+        result: data.to_uppercase(),
+        options: Some(options),
+    }
 }
 
-/// The current version, whose options may be left out.
+/// The current version, which delegates to the second.
 #[tool]
-async fn process_data(data: String, options: Option<BTreeMap<String, String>>) -> String {
+async fn process_data(data: String, options: Option<Options>) -> Processed {
     process_data_v2::call(data, options.unwrap_or_default()).await
+}
+
+/// Tells how it is done, as it was before.
+#[tool(name = "describe", version = "1")]
+async fn describe_v1() -> &'static str {
+    "simple"
+}
+
+/// Tells how it is done. Of several versions the highest is listed and called, unless another is asked for.
+#[tool(name = "describe", version = "2")]
+async fn describe_v2() -> &'static str {
+    "with options"
 }
 
 /// What is tried out.
@@ -65,6 +93,8 @@ fn server() -> FastMcp {
         .tool(process_data_v1)
         .tool(process_data_v2)
         .tool(process_data)
+        .tool(describe_v1)
+        .tool(describe_v2)
         .tool(experimental_feature)
         .tool(compatible)
 }
@@ -123,7 +153,13 @@ mod tests {
             .call_tool("process_data", json!({"data": "a"}))
             .await
             .unwrap();
-        assert_eq!(current.text(), "A with 0 options");
+        let expected = Processed {
+            result: "A".to_owned(),
+            options: Some(Options::new()),
+        };
+        assert_eq!(current.data::<Processed>().unwrap(), expected);
+        let described = client.call_tool("describe", json!({})).await.unwrap();
+        assert_eq!(described.text(), "with options");
         let tools = client.list_tools().await.unwrap();
         let old = tools.iter().find(|tool| tool.name == "old_tool").unwrap();
         assert!(old.description.as_ref().unwrap().contains("use `new_tool`"));

@@ -2,55 +2,95 @@
 //!
 //! Run with: `cargo run -p fastmcp-examples --bin progress`
 
-use fastmcp::prelude::*;
+use fastmcp::{prelude::*, protocol::content::ResourceContents};
+
+/// A dataset: a line for each item.
+#[resource("data://fruit", mime_type = "text/plain")]
+async fn fruit() -> String {
+    let kinds = ["apple", "pear", "plum", "quince"];
+    kinds
+        .iter()
+        .cycle()
+        .take(40)
+        .copied()
+        .collect::<Vec<_>>()
+        .join("\n")
+}
 
 /// What was done.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Processed {
     processed: usize,
-    total_length: usize,
+    results: Vec<String>,
+}
+
+/// The lines of a resource of this server.
+async fn load_dataset(file_uri: &str, ctx: &Context) -> Result<Vec<String>> {
+    let read = ctx.read_resource(file_uri).await?;
+    match read.contents.first() {
+        Some(ResourceContents::Text(text)) => Ok(text.text.lines().map(str::to_owned).collect()),
+        _ => Err(ToolError::new(format!("`{file_uri}` has no text")).into()),
+    }
 }
 
 /// Processes a dataset, telling of every tenth part.
 #[tool]
-async fn process_large_dataset(items: Vec<String>, ctx: Context) -> Result<Processed> {
-    let total = items.len();
+async fn process_large_dataset(file_uri: String, ctx: Context) -> Result<Processed> {
+    ctx.info(format!("Loading dataset from {file_uri}")).await;
+    let data = load_dataset(&file_uri, &ctx).await?;
+    let total = data.len();
     ctx.info(format!("Processing {total} items")).await;
+
     let every = (total / 10).max(1);
-    let mut total_length = 0;
-    for (done, item) in (1..).zip(&items) {
+    let mut results = Vec::with_capacity(total);
+    for (done, item) in (1..).zip(data) {
+        // Work that nobody waits for any more is not done.
         if ctx.cancellation().is_cancelled() {
             return Err(Error::cancelled());
         }
-        total_length += item.len();
+        results.push(item.to_uppercase());
         if done % every == 0 || done == total {
-            let told = format!("Processed {done}/{total} items");
-            ctx.report_progress(done as f64, Some(total as f64), Some(&told))
+            let status = format!("Processed {done}/{total} items");
+            ctx.report_progress(done as f64, Some(total as f64), Some(&status))
                 .await;
         }
     }
     ctx.info("Processing complete").await;
     Ok(Processed {
         processed: total,
-        total_length,
+        results,
     })
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+struct Status {
+    status: String,
 }
 
 /// Works in stages, telling of the whole.
 #[tool]
-async fn multi_stage_operation(ctx: Context) -> &'static str {
+async fn multi_stage_operation(ctx: Context) -> Status {
     const STAGES: [&str; 4] = ["Download", "Extract", "Transform", "Load"];
-    for (number, stage) in (0_u8..).zip(STAGES) {
+    const ITEMS: u16 = 100;
+    for (number, stage) in (0..).zip(STAGES) {
         ctx.info(format!("Stage {}/{}: {stage}", number + 1, STAGES.len()))
             .await;
-        let whole = f64::from(number + 1) * 100.0 / STAGES.len() as f64;
-        ctx.report_progress(whole, Some(100.0), Some(stage)).await;
+        for item in 1..=ITEMS {
+            let overall = f64::from(number * ITEMS + item) / STAGES.len() as f64;
+            let status = format!("{stage}: {item}/{ITEMS}");
+            ctx.report_progress(overall, Some(100.0), Some(&status))
+                .await;
+        }
     }
-    "complete"
+    Status {
+        status: "complete".to_owned(),
+    }
 }
 
 fn server() -> FastMcp {
     FastMcp::new("ProgressDemo")
+        .resource(fruit)
         .tool(process_large_dataset)
         .tool(multi_stage_operation)
 }
@@ -66,22 +106,42 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn progress_reaches_the_client() {
+    async fn client() -> (Client, Arc<Mutex<Vec<f64>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let hears = Arc::clone(&told);
+        let server = server().build().unwrap();
         let client = Client::builder()
             .on_progress(move |progress| hears.lock().unwrap().push(progress.progress))
-            .connect_server(&server().build().unwrap())
+            .connect_server(&server)
+            .await;
+        (client.unwrap(), told)
+    }
+
+    #[tokio::test]
+    async fn every_tenth_part_is_told() {
+        let (client, told) = client().await;
+        let fruit = json!({"file_uri": "data://fruit"});
+        let done = client
+            .call_tool("process_large_dataset", fruit)
             .await
             .unwrap();
-        let items: Vec<_> = (0..20).map(|n| format!("item {n}")).collect();
-        let done = client
-            .call_tool("process_large_dataset", json!({"items": items}))
-            .await;
-        assert_eq!(done.unwrap().data::<Processed>().unwrap().processed, 20);
+        let done: Processed = done.data().unwrap();
+        assert_eq!((done.processed, done.results[0].as_str()), (40, "APPLE"));
         let told = told.lock().unwrap();
         assert_eq!(told.len(), 10);
-        assert!(told.is_sorted() && told.last() == Some(&20.0));
+        assert!(told.is_sorted() && told.last() == Some(&40.0));
+    }
+
+    #[tokio::test]
+    async fn stages_are_parts_of_a_whole() {
+        let (client, told) = client().await;
+        let done = client
+            .call_tool("multi_stage_operation", json!({}))
+            .await
+            .unwrap();
+        assert_eq!(done.data::<Status>().unwrap().status, "complete");
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 400);
+        assert!(told.is_sorted() && told.last() == Some(&100.0));
     }
 }

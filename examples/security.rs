@@ -33,6 +33,40 @@ async fn read_customer(name: String) -> Customer {
     }
 }
 
+/// What to look for.
+#[derive(Deserialize, JsonSchema)]
+struct SearchQuery {
+    #[schemars(length(min = 1, max = 500))]
+    query: String,
+    #[schemars(range(min = 1, max = 100))]
+    limit: u32,
+}
+
+impl Validate for SearchQuery {
+    fn validate(&mut self) -> Result<(), Invalid> {
+        const DANGEROUS: [&str; 6] = ["--", ";", "/*", "*/", "xp_", "sp_"];
+        let lower = self.query.to_lowercase();
+        match DANGEROUS.iter().find(|pattern| lower.contains(**pattern)) {
+            Some(pattern) => {
+                let told = format!("Query contains dangerous pattern: {pattern}");
+                Err(Invalid::new(told).at("query"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Searches customers.
+#[tool(read_only)]
+async fn search(query: SearchQuery) -> Vec<String> {
+    let names = ["acme", "globex", "initech"].into_iter();
+    names
+        .filter(|name| name.contains(query.query.as_str()))
+        .take(query.limit as usize)
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Deletes a customer.
 #[tool(destructive)]
 async fn delete_customer(name: String) -> String {
@@ -45,12 +79,14 @@ fn server() -> FastMcp {
         .middleware(
             RbacMiddleware::new()
                 .role("admin", ["*"])
+                .role("writer", ["read", "write"])
                 .role("reader", ["read"])
-                .permission("read_customer", "read")
-                .permission("delete_customer", "write"),
+                // Tools that are marked read-only need `read`, others `write`, unless it is said.
+                .permission("delete_customer", "delete"),
         )
         .middleware(SanitiseMiddleware::new())
         .tool(read_customer)
+        .tool(search)
         // Who may not call it does not see it.
         .tool(delete_customer.into_tool().auth(require_roles(["admin"])))
         .authorize(require_scopes(["customers"]))
@@ -104,17 +140,33 @@ mod tests {
     #[tokio::test]
     async fn roles_decide_who_sees_and_calls_what() {
         let reader = client("reader").await;
-        assert_eq!(reader.list_tools().await.unwrap().len(), 1);
+        assert_eq!(reader.list_tools().await.unwrap().len(), 2);
         reader
             .call_tool("delete_customer", json!({"name": "x"}))
             .await
             .unwrap_err();
         let admin = client("admin").await;
-        assert_eq!(admin.list_tools().await.unwrap().len(), 2);
+        assert_eq!(admin.list_tools().await.unwrap().len(), 3);
         admin
             .call_tool("delete_customer", json!({"name": "x"}))
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn queries_are_looked_at_before_they_are_searched_for() {
+        let reader = client("reader").await;
+        let query = |query: &str, limit: u32| json!({"query": {"query": query, "limit": limit}});
+        let found = reader.call_tool("search", query("e", 2)).await.unwrap();
+        assert_eq!(found.data::<Vec<String>>().unwrap(), ["acme", "globex"]);
+        for (unfit, part) in [
+            (query("x; DROP TABLE y", 1), "dangerous pattern: ;"),
+            (query("", 1), "query"),
+            (query("x", 101), "limit"),
+        ] {
+            let refused = reader.call_tool("search", unfit).await.unwrap_err();
+            assert!(refused.message().contains(part), "{refused}");
+        }
     }
 
     #[tokio::test]

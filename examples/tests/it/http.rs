@@ -39,8 +39,8 @@ async fn tokens_decide_what_is_seen() {
             .await?;
         Ok::<_, Error>(client.list_tools().await?.len())
     };
-    assert_eq!(shown("service-a-0123456789abcdef").await.unwrap(), 1);
-    assert_eq!(shown("service-b-0123456789abcdef").await.unwrap(), 2);
+    assert_eq!(shown("service-a-0123456789abcdef").await.unwrap(), 2);
+    assert_eq!(shown("service-b-0123456789abcdef").await.unwrap(), 3);
     assert!(shown("nobody-0123456789abcdef").await.is_err());
 }
 
@@ -73,6 +73,13 @@ async fn a_production_server_says_how_it_is() {
         .await
         .unwrap();
     client.call_tool("health_check", json!({})).await.unwrap();
+    // What the image asks: it must say the same.
+    let check = crate::deploy::health_check();
+    let asked = Command::new(&check[0])
+        .args(&check[1..])
+        .env("PORT", address.port().to_string())
+        .status();
+    assert!(asked.await.unwrap().success(), "{check:?}");
     let metrics = fetcher.get(&at("/metrics")).await.unwrap();
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
     assert!(

@@ -6,7 +6,9 @@
     reason = "clippy knows a test by its attribute, not the helpers that tests share"
 )]
 
+mod deploy;
 mod http;
+mod page;
 mod stdio;
 
 macro_rules! examples {
@@ -27,6 +29,8 @@ examples! {
     connection_pool: "../../connection_pool.rs",
     context_state: "../../context_state.rs",
     enterprise: "../../enterprise.rs",
+    environment: "../../environment.rs",
+    error_middleware: "../../error_middleware.rs",
     error_handling: "../../error_handling.rs",
     graceful_degradation: "../../graceful_degradation.rs",
     in_memory_testing: "../../in_memory_testing.rs",

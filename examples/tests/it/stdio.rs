@@ -30,7 +30,7 @@ async fn each_starts_and_shows_what_it_has() {
             ["admin_operation", "check_permission", "get_user_profile"]
         ),
         example!("error_handling", ["divide", "read_setting"]),
-        example!("connection_pool", ["query_database"]),
+        example!("connection_pool", ["fetch_api", "query_database"]),
         example!(
             "progress",
             ["multi_stage_operation", "process_large_dataset"]
@@ -44,6 +44,7 @@ async fn each_starts_and_shows_what_it_has() {
             "migration",
             [
                 "compatible",
+                "describe",
                 "new_tool",
                 "old_tool",
                 "process_data",
@@ -51,13 +52,18 @@ async fn each_starts_and_shows_what_it_has() {
                 "process_data_v2"
             ]
         ),
-        example!("modular_server", ["count_words", "login", "logout"]),
+        example!(
+            "modular_server",
+            ["count_words", "list_files", "login", "logout"]
+        ),
         example!("graceful_degradation", ["weather_with_fallback"]),
         example!("concurrent_calls", ["batch_api_calls"]),
-        example!("sanitised_input", ["search", "secure_send_message"]),
+        example!("sanitised_input", ["archive_name", "secure_send_message"]),
         example!("rate_limiting", ["cheap_call", "rate_limited_api_call"]),
         example!("monitored_tool", ["monitored_tool"]),
-        example!("configuration", ["fetch_data"]),
+        example!("configuration", ["show_configuration"]),
+        example!("environment", ["fetch_data"]),
+        example!("error_middleware", ["divide", "fetch_quote"]),
         example!("error_classification", ["validate_user_input"]),
         example!(
             "enterprise",
@@ -70,8 +76,12 @@ async fn each_starts_and_shows_what_it_has() {
         ),
     ];
     for (name, program, tools) in examples {
+        let mut command = StdioWireConfig::new(*program, NO_ARGUMENTS);
+        // One of them has a setting that it cannot do without.
+        let endpoint = ("API_ENDPOINT".into(), "http://127.0.0.1:9".into());
+        command.env.extend([endpoint]);
         let client = Client::builder()
-            .connect_command(&StdioWireConfig::new(*program, NO_ARGUMENTS))
+            .connect_command(&command)
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut shown: Vec<_> = client
