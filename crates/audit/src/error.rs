@@ -221,6 +221,16 @@ pub enum VerifyError {
         /// The first record of the log.
         first: u64,
     },
+    /// The log is not what another log wrote down of it.
+    #[error("it is not what `{by}` wrote down of it (seq {seq} there)")]
+    Peer {
+        /// The name of the other log.
+        by: String,
+        /// The record there.
+        seq: u64,
+        /// What it is not.
+        source: Box<VerifyError>,
+    },
     /// The record is too new to be proved.
     #[error(
         "record {seq} is not yet covered: the checkpoint covers {size} records, write a new one first"

@@ -250,6 +250,11 @@ impl Log {
         Ok(plan)
     }
 
+    /// Returns the name of the log, under which its checkpoints are signed.
+    pub fn origin(&self) -> &str {
+        self.key.name()
+    }
+
     /// Returns how the log is doing; never blocks on the disk.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -43,8 +43,16 @@ pub struct Telemetry {
     stages: Family<Stage, Histogram>,
     refusals: Family<Reason, Counter>,
     policy_reloads: Family<Reason, Counter>,
+    exported: Family<Exported, Counter>,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
+}
+
+/// Labels of audit records told to others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Exported {
+    sink: &'static str,
+    outcome: &'static str,
 }
 
 fn durations() -> Histogram {
@@ -98,6 +106,12 @@ impl Telemetry {
             "Attempts to load changed policies",
             policy_reloads.clone(),
         );
+        let exported = Family::default();
+        registry.register(
+            "fastmcp_audit_exported_records",
+            "Audit records sent to sinks, or dropped",
+            exported.clone(),
+        );
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -111,6 +125,7 @@ impl Telemetry {
             stages,
             refusals,
             policy_reloads,
+            exported,
             tools,
             uptime,
         }
@@ -147,6 +162,12 @@ impl Telemetry {
         self.policy_reloads
             .get_or_create(&Reason { reason: outcome })
             .inc();
+    }
+
+    /// Counts audit records that a sink got (`sent`) or will not get (`dropped`).
+    pub fn exported(&self, sink: &'static str, outcome: &'static str, records: u64) {
+        let label = Exported { sink, outcome };
+        self.exported.get_or_create(&label).inc_by(records);
     }
 
     /// Says how many tools there are.

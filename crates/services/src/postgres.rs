@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    os::unix::{fs::chown, fs::MetadataExt as _, process::CommandExt as _},
+    os::unix::{fs::MetadataExt as _, fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };

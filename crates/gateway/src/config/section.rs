@@ -6,7 +6,7 @@ use fastmcp_auth::Algorithm;
 use fastmcp_guard::files::Limits;
 
 use super::{
-    Config, Issuer, Jwt, JwtKeys, Place, instance, issuer,
+    Config, Issuer, Jwt, JwtKeys, Place, audit, instance, issuer,
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
 };
@@ -41,6 +41,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     let jwt = jwt(reader);
     let calls = calls(reader);
     let files = files(reader, &data_dir);
+    let trail = audit::trail(reader);
     let door = door(reader);
     let app_name = app_name?;
     let server_name = server_name?.unwrap_or_else(|| app_name.clone());
@@ -69,6 +70,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         database_max_rows: files.database_max_rows,
         audit_dir: files.audit,
         audit_mode: files.audit_mode,
+        trail: trail?,
         filesystem_root: files.root,
         filesystem_limits: files.limits,
         ads_path: data_dir.join("ads.db"),
