@@ -211,6 +211,26 @@ pub enum VerifyError {
         /// The sequence number asked for.
         seq: u64,
     },
+    /// The record is not in the log any more.
+    #[error(
+        "record {seq} is not in the log: it begins with {first}, what came before was archived; put the archived file back into a copy of the log"
+    )]
+    Archived {
+        /// The sequence number asked for.
+        seq: u64,
+        /// The first record of the log.
+        first: u64,
+    },
+    /// The log is not what another log wrote down of it.
+    #[error("it is not what `{by}` wrote down of it (seq {seq} there)")]
+    Peer {
+        /// The name of the other log.
+        by: String,
+        /// The record there.
+        seq: u64,
+        /// What it is not.
+        source: Box<VerifyError>,
+    },
     /// The record is too new to be proved.
     #[error(
         "record {seq} is not yet covered: the checkpoint covers {size} records, write a new one first"

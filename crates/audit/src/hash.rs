@@ -2,7 +2,7 @@
 //!
 //! The only module that names the hash function. It must not know what a record is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io, str::FromStr};
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -37,15 +37,11 @@ impl Hash {
     /// Returns the SHA-256 of the parts, one after the other.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
+        let mut running = Running::default();
         for part in parts {
-            context.update(part);
+            running.0.update(part);
         }
-        let mut bytes = [0; Self::LEN];
-        for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
-            *to = *from;
-        }
-        Self(bytes)
+        running.finish()
     }
 
     /// Returns the hash of a leaf of the tree.
@@ -68,6 +64,36 @@ impl Hash {
     /// canonical line without its `event_hash` member and without its closing brace.
     pub(crate) fn event(open: &[u8]) -> Self {
         Self::of(&[EVENT_DOMAIN, open, b"}"])
+    }
+}
+
+/// A SHA-256 that bytes are written into.
+pub(crate) struct Running(digest::Context);
+
+impl Default for Running {
+    fn default() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Running {
+    pub(crate) fn finish(self) -> Hash {
+        let mut bytes = [0; Hash::LEN];
+        for (to, from) in bytes.iter_mut().zip(self.0.finish().as_ref()) {
+            *to = *from;
+        }
+        Hash(bytes)
+    }
+}
+
+impl io::Write for Running {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

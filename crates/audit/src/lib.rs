@@ -10,6 +10,8 @@
 //!
 //! Reading: [`read`] iterates, [`verify`] checks everything, [`prove`] makes a proof file.
 //!
+//! Keeping: [`Log::archive`] takes old files away, after a signed record that says so.
+//!
 //! The format is specified byte for byte in `docs/audit-format.md`. This crate knows no async
 //! runtime and reads no configuration: the offline verifier is this crate alone. What it does not
 //! know is whether a value is secret: redact before a value enters a [`Draft`].
@@ -36,11 +38,13 @@
 //! ```
 
 mod ack;
+mod archive;
 mod checkpoint;
 mod error;
 mod hash;
 mod log;
 mod note;
+mod peers;
 mod proof;
 mod read;
 mod record;
@@ -53,11 +57,13 @@ mod verify;
 mod walk;
 
 pub use ack::Ack;
+pub use archive::{Archive, ArchivedFile, Retention, plan_archive};
 pub use checkpoint::Checkpoint;
 pub use error::{AuditError, Fault, NoteError, StorageError, VerifyError};
 pub use hash::{Hash, InvalidHash};
-pub use log::{Clock, Health, Log, Mode, Options, Receipt};
+pub use log::{Clock, Health, Log, Mode, Options, Receipt, Tap};
 pub use note::{Signer, VerifierKey, generate_key};
+pub use peers::{Replica, ReplicaReport, key_of, origin, peer_checkpoint, verify_replicas};
 pub use proof::{Proved, prove, prove_consistency, verify_proof};
 pub use read::{Filter, Records, read};
 pub use record::{Draft, MAX_LINE, Phase, Record, Status};

@@ -18,22 +18,30 @@ use std::{
     time::Duration,
 };
 
-pub use options::{Clock, Mode, Options};
+use jiff::{Span, civil::Date};
+
+pub use options::{Clock, Mode, Options, Tap};
 
 use crate::{
     ack::{Ack, pair},
-    checkpoint::Checkpoint,
+    archive::{self, Archive, Retention},
+    checkpoint::{self, Checkpoint},
     error::{AuditError, StorageError},
     hash::Hash,
+    note::VerifierKey,
     record::Draft,
+    segment,
     storage::{FileStorage, Storage},
 };
-use queue::{Append, Job, Shared};
+use queue::{Append, Job, Request, Shared};
 use writer::Writer;
 
 /// An open log. Share it by reference or in an `Arc`; dropping it closes it.
 pub struct Log {
     shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    key: VerifierKey,
+    clock: Clock,
     mode: Mode,
     writer: Mutex<Option<JoinHandle<Result<(), AuditError>>>>,
 }
@@ -103,8 +111,12 @@ impl Log {
     pub fn open_in(storage: Arc<dyn Storage>, options: Options) -> Result<Self, AuditError> {
         options.check()?;
         let shared = Arc::new(Shared::new(&options));
-        let mode = options.mode;
-        let writer = Writer::start(storage, Arc::clone(&shared), options)?;
+        let (mode, clock, key) = (
+            options.mode,
+            options.clock.clone(),
+            options.signer.verifier(),
+        );
+        let writer = Writer::start(Arc::clone(&storage), Arc::clone(&shared), options)?;
         let handle = thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run())
@@ -113,6 +125,9 @@ impl Log {
             })?;
         Ok(Self {
             shared,
+            storage,
+            key,
+            clock,
             mode,
             writer: Mutex::new(Some(handle)),
         })
@@ -174,10 +189,70 @@ impl Log {
     /// [`AuditError::Unavailable`] and [`AuditError::Signing`].
     pub fn checkpoint(&self) -> Ack<Checkpoint> {
         let (completer, ack) = pair();
-        match self.shared.push(Job::Checkpoint(completer), Duration::ZERO) {
+        self.request(Request::Checkpoint(completer), ack)
+    }
+
+    fn request(&self, request: Request, ack: Ack<Checkpoint>) -> Ack<Checkpoint> {
+        match self.shared.push(Job::Request(request), Duration::ZERO) {
             Ok(()) => ack,
             Err(error) => Ack::ready(Err(error)),
         }
+    }
+
+    /// Takes away the files whose records need not stay: whole files of whole days that a
+    /// checkpoint covers, each of them checked against it, after a signed record that names them.
+    ///
+    /// What was interrupted before is finished, so this may be called again and again. Blocks on
+    /// the disk; records are taken meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError::Options`], [`AuditError::Storage`] and those of [`Log::checkpoint`];
+    /// [`AuditError::Damaged`] if what would go is not what was signed. What was not taken away is
+    /// still there.
+    pub fn archive(&self, retention: &Retention) -> Result<Archive, AuditError> {
+        if !(1..=36_500).contains(&retention.days) {
+            return Err(AuditError::Options {
+                option: "days",
+                problem: "expected 1 to 36500".to_owned(),
+            });
+        }
+        let (storage, to) = (&*self.storage, retention.to.as_deref());
+        // Nothing is planned on the word of a note that this log did not sign.
+        let signed = checkpoint::read(storage, Some(&self.key))?;
+        let again = archive::left_over(storage, signed.size)?;
+        for segment in &again {
+            archive::take_away(storage, segment, to)?;
+        }
+        let today = segment::day(self.clock.now());
+        let before = today
+            .checked_sub(Span::new().days(i64::from(retention.days)))
+            .unwrap_or(Date::MIN);
+        let mut plan = archive::plan(storage, &signed, before)?;
+        plan.again = again.len();
+        if plan.files.is_empty() {
+            return Ok(plan);
+        }
+        if let Some(folder) = to {
+            for file in &plan.files {
+                archive::copy(storage, &file.segment, folder)?;
+            }
+        }
+        if plan.records() > 0 {
+            let (completer, ack) = pair();
+            let request = Request::Archive(plan.details(to.is_some()), completer);
+            // Nothing goes before the record that says so is signed.
+            self.request(request, ack).wait()?;
+        }
+        for file in &plan.files {
+            archive::take_away(storage, &file.segment, to)?;
+        }
+        Ok(plan)
+    }
+
+    /// Returns the name of the log, under which its checkpoints are signed.
+    pub fn origin(&self) -> &str {
+        self.key.name()
     }
 
     /// Returns how the log is doing; never blocks on the disk.

@@ -12,7 +12,7 @@ use crate::{
     hash::Hash,
     note::VerifierKey,
     record::{Record, parse},
-    segment::{Lines, Survey},
+    segment::{Lines, Piece, Survey},
     storage::{FileStorage, Storage},
     tree::{
         consistency_path, inclusion_path,
@@ -152,6 +152,10 @@ pub fn prove_consistency(folder: &Path, old: u64) -> Result<(Vec<Hash>, Checkpoi
 /// Returns the line of a record.
 fn find(storage: &dyn Storage, seq: u64) -> Result<String, VerifyError> {
     let pieces = Survey::new(storage)?.pieces;
+    let first = pieces.first().and_then(Piece::seq).unwrap_or_default();
+    if seq < first {
+        return Err(VerifyError::Archived { seq, first });
+    }
     let missing = VerifyError::NoRecord { seq };
     let Some(piece) = pieces
         .iter()

@@ -18,10 +18,11 @@ pub(crate) use line::{Body, Stamp, parse, render};
 pub const MAX_LINE: usize = 65_535;
 
 /// Actions that only the log itself writes.
-pub(crate) const RESERVED: [&str; 3] = [OPENED, RECOVERED, CLOSED];
+pub(crate) const RESERVED: [&str; 4] = [OPENED, RECOVERED, CLOSED, ARCHIVED];
 pub(crate) const OPENED: &str = "audit.opened";
 pub(crate) const RECOVERED: &str = "audit.recovered";
 pub(crate) const CLOSED: &str = "audit.closed";
+pub(crate) const ARCHIVED: &str = "audit.archived";
 
 /// Where in the course of an action a record stands. The format fixes the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,9 +14,11 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    archive::Base,
     error::{Fault, StorageError, VerifyError},
     record::{MAX_LINE, Phase, RECOVERED, Record, parse},
     storage::Storage,
+    walk::Cursor,
 };
 
 const PREFIX: &str = "audit-";
@@ -131,6 +133,8 @@ pub(crate) struct Survey {
     pub(crate) voided_bytes: u64,
     /// Every name in use, whether the file counts or not.
     pub(crate) names: Vec<Name>,
+    /// What was taken away from the beginning.
+    pub(crate) base: Option<Base>,
 }
 
 impl Survey {
@@ -156,7 +160,53 @@ impl Survey {
         }
         survey.apply_voids();
         survey.order();
+        let declared = survey.heads().filter_map(Base::declared_by);
+        survey.base = declared.max_by_key(|base| base.first_kept);
         Ok(survey)
+    }
+
+    /// The first records of the files.
+    fn heads(&self) -> impl Iterator<Item = &Record> {
+        self.pieces.iter().filter_map(|piece| match &piece.head {
+            Head::Record(record) => Some(&**record),
+            Head::Torn | Head::Wrong => None,
+        })
+    }
+
+    /// The names that records speak of, whose files may be gone: nothing else may be called so.
+    pub(crate) fn spoken_of(&self) -> Vec<Name> {
+        let voids = self.heads().flat_map(Void::declared_by);
+        voids
+            .filter_map(|void| Name::strict(&void.segment))
+            .collect()
+    }
+
+    /// Where the log begins. Later than with its first record only where a record that the
+    /// checkpoint covers says that what came before was archived.
+    ///
+    /// What the first line then says of the record before it is believed because that line is
+    /// covered as well.
+    pub(crate) fn begin(&self, signed: u64) -> Cursor {
+        let first = self.pieces.first().and_then(|piece| match &piece.head {
+            Head::Record(record) => Some(record),
+            Head::Torn | Head::Wrong => None,
+        });
+        match (first, &self.base) {
+            (Some(first), Some(base))
+                if (1..=base.first_kept).contains(&first.seq) && base.seq < signed =>
+            {
+                let is_next = first.seq == base.first_kept;
+                Cursor {
+                    next: first.seq,
+                    prev: if is_next {
+                        base.prev_hash
+                    } else {
+                        first.prev_hash
+                    },
+                }
+            }
+            _ => Cursor::START,
+        }
     }
 
     fn apply_voids(&mut self) {

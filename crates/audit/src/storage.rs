@@ -10,6 +10,7 @@ use std::{
     any::Any,
     fmt,
     io::{self, Read},
+    path::Path,
 };
 
 pub use file::FileStorage;
@@ -63,6 +64,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// The disk's error. The file then has its old content or the new one.
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Copies a file of records into another folder, whole and durably, under its name. A file of
+    /// that name and content is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::AlreadyExists`] if another file has the name there; otherwise the disk's
+    /// error.
+    fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()>;
 
     /// Removes a file, or a folder with all that is in it.
     ///

@@ -5,7 +5,7 @@ mod tests;
 
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 
 use crate::{
     checkpoint::{self, Checkpoint},
@@ -19,7 +19,7 @@ use crate::{
         Compact,
         tile::{Stored, Tile, Tiles, WIDTH},
     },
-    walk::{Cursor, Place, walk},
+    walk::{Place, walk},
 };
 
 /// What a log that verifies holds.
@@ -34,6 +34,9 @@ pub struct Report {
     pub checkpoint: Checkpoint,
     /// Whether the checkpoint's signature was checked.
     pub signed: bool,
+    /// How many of them were archived, and the days (UTC) of the first and the last of those. The
+    /// checkpoint covers them, by hashes that are still there.
+    pub archived: Option<(u64, Date, Date)>,
     /// Files of records.
     pub files: usize,
     /// Bytes that recovery records declare void: what a crash or a full disk left behind.
@@ -87,7 +90,10 @@ pub(crate) fn verify_storage(
     let survey = Survey::new(storage)?;
     let mut anchors = Anchors::new(storage, &checkpoint, kept);
     let (mut first, mut last, mut closed) = (None, None, false);
-    let mut cursor = Cursor::START;
+    let begin = survey.begin(checkpoint.size);
+    let mut cursor = begin;
+    let gone = anchors.stored().first_leaves(begin.next)?;
+    gone.into_iter().try_for_each(|leaf| anchors.push(leaf))?;
     let place = walk(storage, &survey.pieces, &mut cursor, &mut |visit| {
         first.get_or_insert(visit.record.ts);
         last = Some(visit.record.ts);
@@ -102,6 +108,11 @@ pub(crate) fn verify_storage(
         records: anchors.tree.size(),
         root: anchors.tree.root(),
         signed: key.is_some(),
+        archived: survey
+            .base
+            .as_ref()
+            .filter(|_| begin.next > 0)
+            .map(|base| (begin.next, base.since, base.until)),
         files: survey.pieces.len(),
         voided_bytes: survey.voided_bytes,
         first,
@@ -148,6 +159,13 @@ impl<'a> Anchors<'a> {
             }
         }
         Ok(())
+    }
+
+    const fn stored(&self) -> Stored<'a> {
+        Stored {
+            storage: self.storage,
+            size: self.checkpoint.size,
+        }
     }
 
     /// Checks the checkpoints of exactly this size.
@@ -225,10 +243,7 @@ impl<'a> Anchors<'a> {
 
     fn first_rewritten(&self, survey: &Survey) -> Option<VerifyError> {
         let size = self.checkpoint.size;
-        let stored = Stored {
-            storage: self.storage,
-            size,
-        };
+        let stored = self.stored();
         let mut tree = Compact::default();
         for index in 0..size.div_ceil(WIDTH as u64) {
             for leaf in stored.leaves(index).ok()?? {
@@ -242,7 +257,7 @@ impl<'a> Anchors<'a> {
         let found = walk(
             self.storage,
             &survey.pieces,
-            &mut Cursor::START.clone(),
+            &mut survey.begin(size),
             &mut |visit| {
                 let seq = visit.record.seq;
                 let at = usize::try_from(seq % WIDTH as u64).unwrap_or_default();

@@ -1,7 +1,10 @@
 //! `fastmcp audit`: the record, read and proved.
 
+mod export;
 mod find;
 mod prove;
+mod prune;
+mod replicas;
 mod row;
 mod verify;
 
@@ -19,7 +22,8 @@ const MAX_KEY_BYTES: u64 = 4_096;
 
 /// Read the audit log and prove that it is whole
 ///
-/// These commands only read, and may be used while the gateway runs.
+/// These commands only read, and may be used while the gateway runs; all but `prune`, which needs a log that nobody
+/// writes to.
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
     #[command(subcommand)]
@@ -35,6 +39,8 @@ enum AuditCommand {
     Prove(prove::Prove),
     VerifyProof(prove::VerifyProof),
     Checkpoint(prove::PrintCheckpoint),
+    Export(Box<export::Export>),
+    Prune(prune::Prune),
 }
 
 impl Audit {
@@ -47,6 +53,8 @@ impl Audit {
             AuditCommand::Prove(prove) => prove.run(),
             AuditCommand::VerifyProof(verify) => verify.run(),
             AuditCommand::Checkpoint(checkpoint) => checkpoint.run(),
+            AuditCommand::Export(export) => export.run(),
+            AuditCommand::Prune(prune) => prune.run(),
         }
     }
 }

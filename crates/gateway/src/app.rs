@@ -6,6 +6,7 @@ mod limits;
 mod open;
 mod policies;
 mod stamp;
+mod trail;
 mod verifier;
 
 use std::{
@@ -166,7 +167,7 @@ impl App {
         let policy = Policy::load(&policies.read()?, Arc::clone(&clock))
             .map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();
-        let audit = open::open_audit(config, &key_ring, Arc::clone(&clock)).await?;
+        let audit = open::open_audit(config, &key_ring, Arc::clone(&clock), &telemetry).await?;
         let state = open::open_state(config, &key_ring).await?;
         let adapters = open::adapters(config, &random).await?;
         let catalog = Catalog::open(state.clone(), adapters, Arc::clone(&clock))
@@ -391,10 +392,12 @@ impl App {
         self.pipeline.limit.close().await;
         self.state.close().await;
         let audit = self.pipeline.audit.clone();
-        tokio::task::spawn_blocking(move || audit.close_log())
+        let closing = audit.clone();
+        let closed = tokio::task::spawn_blocking(move || closing.close_log())
             .await
-            .map_err(Error::part("audit log"))?
-            .map_err(Error::part("audit log"))
+            .map_err(Error::part("audit log"))?;
+        audit.finish_exports().await;
+        closed.map_err(Error::part("audit log"))
     }
 
     fn server(&self, shutdown: &CancellationToken, door: Option<Door>) -> Result<Server, Error> {
@@ -554,6 +557,12 @@ impl App {
             self.tracker
                 .spawn(watched.watch(audit.clone(), shutdown.clone()));
         }
+        trail::keep(
+            &self.tracker,
+            &self.pipeline.audit,
+            &self.config.trail,
+            shutdown,
+        );
         for keys in self.remote_keys.clone() {
             let token = shutdown.clone();
             self.tracker.spawn(async move { keys.run(token).await });

@@ -3,8 +3,11 @@
 //! A writing call leaves two records: the intent, durable before anything happens, and the outcome.
 //! A call that only reads leaves one. Refusals at the door are recorded too, sampled above a rate.
 
+pub mod export;
+pub mod peers;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,12 +15,15 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
-use fastmcp_audit::{AuditError, Draft, Health, Log, Phase, Status};
+use fastmcp_audit::{
+    Archive, AuditError, Checkpoint, Draft, Health, Log, Phase, Receipt, Retention, Status,
+};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, Timestamp};
 use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
+use self::export::Exports;
 use crate::{
     broker::Brokered,
     call::{Call, CorrId, Done, hex},
@@ -45,6 +51,10 @@ struct Inner {
     clock: Arc<dyn Clock>,
     door: Mutex<Door>,
     suppressed: AtomicU64,
+    origin: String,
+    exports: Exports,
+    /// Why old records could not be taken away, or peers not be looked at, by what failed.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -69,15 +79,18 @@ impl Audit {
     /// Writes to `log`. Digests of arguments and results are keyed with `salt`, so that they cannot
     /// be guessed from the log alone.
     #[must_use]
-    pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>) -> Self {
+    pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>, exports: Exports) -> Self {
         let salt = hmac::Key::new(hmac::HMAC_SHA256, salt);
         Self {
             inner: Arc::new(Inner {
+                origin: log.origin().to_owned(),
                 log,
                 salt,
                 clock,
                 door: Mutex::default(),
                 suppressed: AtomicU64::new(0),
+                exports,
+                troubles: Mutex::default(),
             }),
         }
     }
@@ -226,6 +239,89 @@ impl Audit {
         let mut draft = Draft::event(action, status);
         draft.details = Some(object(details));
         drop(self.inner.log.append(&draft));
+    }
+
+    /// Makes a record durable that is neither of a call nor of a refusal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::append`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the record may be written.
+    pub async fn append(&self, draft: &Draft) -> Result<Receipt, AuditError> {
+        self.inner.log.append(draft).await
+    }
+
+    /// The name of this log, under which its checkpoints are signed.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// A checkpoint over all that is recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::checkpoint`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is written all the same.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, AuditError> {
+        self.inner.log.checkpoint().await
+    }
+
+    /// Takes away what need not stay. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::archive`].
+    pub fn archive(&self, retention: &Retention) -> Result<Archive, AuditError> {
+        self.inner.log.archive(retention)
+    }
+
+    /// Notes how something went that goes on beside the calls.
+    pub fn note_trouble(&self, what: &'static str, trouble: Option<String>) {
+        let mut troubles = self
+            .inner
+            .troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => troubles.insert(what, trouble),
+            None => troubles.remove(what),
+        };
+    }
+
+    /// What does not go as it should although calls are served, by name, with the reason.
+    #[must_use]
+    pub fn degraded(&self) -> BTreeMap<String, String> {
+        let troubles = self
+            .inner
+            .troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let named = troubles
+            .iter()
+            .map(|(what, why)| (format!("audit.{what}"), why.clone()));
+        named.chain(self.inner.exports.degraded()).collect()
+    }
+
+    /// How the sinks are, by name.
+    #[must_use]
+    pub fn exports(&self) -> Map<String, Value> {
+        self.inner.exports.health()
+    }
+
+    /// Lets the sinks send what waits, after [`Self::close_log`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the sinks go on.
+    pub async fn finish_exports(&self) {
+        self.inner.exports.finish().await;
     }
 
     /// The keyed digest of `bytes` under a domain.

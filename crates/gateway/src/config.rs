@@ -5,6 +5,7 @@
 //! table of [`variable`]; what nobody knows is refused (in `fastmcp.yaml`) or warned about (elsewhere), and what has no
 //! effect in this version is warned about or, where it promises security, refused.
 
+mod audit;
 mod callers;
 mod error;
 mod instance;
@@ -95,6 +96,8 @@ pub struct Config {
     pub audit_dir: PathBuf,
     /// `AUDIT_MODE`: whether a call waits until its record is durable.
     pub audit_mode: fastmcp_audit::Mode,
+    /// What else becomes of the records.
+    pub trail: Trail,
     /// `FILESYSTEM_ROOT`: the folder that the file tools work in.
     pub filesystem_root: PathBuf,
     /// `FILESYSTEM_MAX_FILE_MB` and `FILESYSTEM_MAX_DEPTH`: what they may touch there.
@@ -122,6 +125,21 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// `FASTMCP_TRUSTED_PROXIES`: proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// What becomes of the records of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// `AUDIT_SEGMENT_MB`: after how many bytes a file is followed by another of the same day.
+    pub segment_bytes: u64,
+    /// `AUDIT_RETENTION_DAYS` and `AUDIT_ARCHIVE_DIR`: how long records stay, and where they go then. Without: for ever.
+    pub retention: Option<fastmcp_audit::Retention>,
+    /// `AUDIT_PEERS_DIR` and `AUDIT_PEERS_INTERVAL_SEC`: where replicas leave their checkpoints for each other.
+    pub peers: Option<crate::audit::peers::Peers>,
+    /// `AUDIT_SYSLOG_URL`, `AUDIT_OTLP_URL`, `AUDIT_HTTP_URL`: who else is told.
+    pub sinks: Vec<crate::audit::export::Sink>,
+    /// `AUDIT_EXPORT_QUEUE`: how many records wait for each of them.
+    pub queue: usize,
 }
 
 /// How clients reach the gateway.

@@ -1,5 +1,7 @@
 //! The MCP door: the same catalogue and the same pipeline, for both eras.
 
+mod look;
+
 use std::sync::Arc;
 
 use fastmcp::{
@@ -61,11 +63,15 @@ pub fn server(
     random: Arc<dyn Random>,
     base: FastMcp,
 ) -> Result<Server, FrameworkError> {
+    let look = look::Look {
+        pipeline: Arc::clone(pipeline),
+        random: Arc::clone(&random),
+    };
     let gate = Governed {
         pipeline: Arc::clone(pipeline),
         random,
     };
-    let server = base.gate(Arc::new(gate)).build()?;
+    let server = base.middleware(look).gate(Arc::new(gate)).build()?;
     refresh(&server, pipeline)?;
     Ok(server)
 }
@@ -199,12 +205,7 @@ impl Gate for Governed {
         _: Leaf,
     ) -> BoxFuture<'_, Result<Outcome, FrameworkError>> {
         Box::pin(async move {
-            let sent = context
-                .headers()
-                .get(CORRELATION_ID)
-                .and_then(|v| v.to_str().ok())
-                .and_then(CorrId::parse);
-            let corr_id = sent.unwrap_or_else(|| CorrId::generate(&*self.random));
+            let corr_id = corr_id(&context, &*self.random);
             let governed = match self
                 .governed(&context, &target, input, corr_id.clone())
                 .await
@@ -215,6 +216,20 @@ impl Gate for Governed {
             Ok(governed)
         })
     }
+}
+
+/// The id that the client sent, or a new one.
+fn corr_id(context: &Context, random: &dyn Random) -> CorrId {
+    let sent = context.headers().get(CORRELATION_ID);
+    sent.and_then(|v| v.to_str().ok())
+        .and_then(CorrId::parse)
+        .unwrap_or_else(|| CorrId::generate(random))
+}
+
+/// The client's name for itself.
+fn client(context: &Context) -> Option<String> {
+    let info = context.client_info()?;
+    Some(info.name.chars().take(128).collect())
 }
 
 impl Governed {
@@ -231,9 +246,7 @@ impl Governed {
             corr_id,
             tool_id: entry.manifest().tool_id.as_str().to_owned(),
             args: input.args,
-            client: context
-                .client_info()
-                .map(|c| c.name.chars().take(128).collect()),
+            client: client(context),
             idempotency_key: idempotency_key(context)?,
             presented: Presented::Nothing,
             can_confirm: context.client_capabilities().has_form(),

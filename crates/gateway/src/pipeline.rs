@@ -299,38 +299,54 @@ impl Pipeline {
     ///
     /// Dropped, the look may not be recorded.
     pub async fn list(&self, call: &Call) -> Result<Vec<Target>, Error> {
+        self.admit_listing(call).await?;
+        let mut targets = self.catalog.of(&call.caller);
+        targets.retain(|t| self.policy.shows(&call.caller, t.entry()));
+        Ok(targets)
+    }
+
+    /// Decides whether the caller may see its catalogue at all, and records that it looked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::list`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::list`].
+    pub async fn admit_listing(&self, call: &Call) -> Result<(), Error> {
         let mut record = self.audit.open(call, "catalog:list");
         record.resource("catalog", None);
-        let admitted = self.limit.admit_request(&call.caller);
-        let listed = match admitted.map_err(|error| (error, None)).and_then(|()| {
-            self.policy
-                .permit_listing(call)
-                .map_err(|d| (d.error, Some(d.decided)))
-        }) {
-            Ok(decision) => {
-                record.decision(&decision);
-                Ok(self
-                    .catalog
-                    .of(&call.caller)
-                    .into_iter()
-                    .filter(|t| self.policy.shows(&call.caller, t.entry()))
-                    .collect())
-            }
-            Err((error, decision)) => {
-                if let Some(decision) = decision {
-                    record.decision(&decision);
-                }
-                Err(error)
-            }
+        let admitted = self.limit.admit_request(&call.caller).and_then(|()| {
+            let permitted = self.policy.permit_listing(call).map_err(|denial| {
+                record.decision(&denial.decided);
+                denial.error
+            });
+            permitted.map(|decision| record.decision(&decision))
+        });
+        let outcome = match &admitted {
+            Ok(()) => done(Raw::of(&Map::<String, Value>::new())),
+            Err(error) => Err(error.clone()),
         };
-        let outcome = listed
-            .as_ref()
-            .map(|_: &Vec<Target>| done(Raw::of(&Map::<String, Value>::new())))
-            .map_err(Clone::clone);
-        self.audit
-            .close(record, &outcome.and_then(|done| done))
-            .await;
-        listed
+        self.audit.close(record, &outcome).await;
+        admitted
+    }
+
+    /// Records a call of a tool that the caller does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RateLimited`] when the caller asks too often. That there is no such tool is the door's to say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call may not be recorded.
+    pub async fn unknown(&self, call: &Call) -> Result<(), Error> {
+        let record = self.audit.open(call, "tools.invoke");
+        let admitted = self.limit.admit_request(&call.caller);
+        let refusal = admitted.clone().err().unwrap_or_else(Error::tool_not_found);
+        self.audit.close(record, &Err(refusal)).await;
+        admitted
     }
 
     /// Registers a manifest. `call.tool_id` names it in the record.

@@ -511,8 +511,10 @@ async fn ready(State(rest): State<Arc<Rest>>) -> Response {
     };
     let mut body = json!({
         "ready": ready,
+        "degraded": rest.pipeline.audit.degraded(),
         "dependencies": {
-            "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost},
+            "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost,
+                "exports": rest.pipeline.audit.exports()},
             "state": {"ready": state.is_ok(), "reason": state.err().map(|e| e.to_string())},
             "policy": {"ready": true, "version": rest.pipeline.policy.current().version().to_string()},
             "providers": providers,

@@ -87,8 +87,16 @@ pub struct Telemetry {
     refusals: Family<Reason, Counter>,
     policy_reloads: Family<Reason, Counter>,
     limits: Limits,
+    exported: Family<Exported, Counter>,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
+}
+
+/// Labels of audit records told to others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Exported {
+    sink: &'static str,
+    outcome: &'static str,
 }
 
 fn durations() -> Histogram {
@@ -143,6 +151,12 @@ impl Telemetry {
             policy_reloads.clone(),
         );
         let limits = Limits::register(&mut registry);
+        let exported = Family::default();
+        registry.register(
+            "fastmcp_audit_exported_records",
+            "Audit records sent to sinks, or dropped",
+            exported.clone(),
+        );
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -157,6 +171,7 @@ impl Telemetry {
             refusals,
             policy_reloads,
             limits,
+            exported,
             tools,
             uptime,
         }
@@ -217,6 +232,12 @@ impl Telemetry {
             self.limits.outages.inc();
         }
         self.limits.degraded.set(is_away.into());
+    }
+
+    /// Counts audit records that a sink got (`sent`) or will not get (`dropped`).
+    pub fn exported(&self, sink: &'static str, outcome: &'static str, records: u64) {
+        let label = Exported { sink, outcome };
+        self.exported.get_or_create(&label).inc_by(records);
     }
 
     /// Says how many tools there are.

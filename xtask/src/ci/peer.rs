@@ -40,7 +40,12 @@ pub(crate) struct Ours {
 pub(crate) fn peers(ci: &Run<'_>, ours: &Ours) -> anyhow::Result<()> {
     let peers = Peers::install(ci)?;
     let all = All { ci, peers, ours };
-    for script in ["inspector.mjs", "mcpdo.mjs", "typescript-client.mjs"] {
+    for script in [
+        "audit.mjs",
+        "inspector.mjs",
+        "mcpdo.mjs",
+        "typescript-client.mjs",
+    ] {
         timed(script, || all.script(script))?;
     }
     timed("build of peers/", || all.build_rust())?;

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use super::Options;
 use crate::{
     checkpoint::{self, Checkpoint},
-    error::{AuditError, NoteError, StorageError, VerifyError},
+    error::{AuditError, Fault, NoteError, StorageError, VerifyError},
     hash::Hash,
     record::CLOSED,
     segment::{Ending, Head, Lines, Name, Piece, Survey, Void},
@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub(super) voids: Vec<Void>,
     /// Whether the log was closed in good order, or is new.
     pub(super) closed: bool,
+    /// Names that records speak of.
+    pub(super) spoken_of: Vec<Name>,
 }
 
 pub(super) fn load(storage: &dyn Storage, options: &Options) -> Result<Loaded, AuditError> {
@@ -47,9 +49,12 @@ pub(super) fn load(storage: &dyn Storage, options: &Options) -> Result<Loaded, A
         None if survey.pieces.is_empty() => begin(storage, options)?,
         None => return Err(VerifyError::CheckpointMissing.into()),
     };
+    let begin = survey.begin(checkpoint.size);
+    check_begin(&survey.pieces, begin)?;
     let log = OnDisk {
         storage,
         pieces: &survey.pieces,
+        begin,
         checkpoint: &checkpoint,
     };
     let mut loaded = match log.read_tail() {
@@ -57,6 +62,7 @@ pub(super) fn load(storage: &dyn Storage, options: &Options) -> Result<Loaded, A
         Err(VerifyError::Tile { .. }) => log.read_all()?,
         other => other?,
     };
+    loaded.spoken_of = survey.spoken_of();
     loaded.voids.extend(torn.iter().map(|piece| Void {
         segment: piece.name.to_string(),
         valid_bytes: 0,
@@ -67,6 +73,22 @@ pub(super) fn load(storage: &dyn Storage, options: &Options) -> Result<Loaded, A
         return Err(AuditError::Storage(error));
     }
     Ok(loaded)
+}
+
+/// Refuses a log whose beginning is gone. Nothing else would notice: only its end is read.
+fn check_begin(pieces: &[Piece], begin: Cursor) -> Result<(), VerifyError> {
+    let first = pieces.first().and_then(|piece| Some((piece, piece.seq()?)));
+    match first {
+        Some((piece, seq)) if seq != begin.next => Err(VerifyError::Record {
+            file: piece.name.to_string(),
+            line: 1,
+            seq: Some(seq),
+            fault: Fault::Dropped {
+                expected: begin.next,
+            },
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Opens the checkpoint with this log's key, or with a former one.
@@ -95,6 +117,8 @@ fn begin(storage: &dyn Storage, options: &Options) -> Result<Checkpoint, AuditEr
 struct OnDisk<'a> {
     storage: &'a dyn Storage,
     pieces: &'a [Piece],
+    /// Where the first of them begins.
+    begin: Cursor,
     checkpoint: &'a Checkpoint,
 }
 
@@ -123,7 +147,7 @@ impl OnDisk<'_> {
                 next: record.seq,
                 prev: record.prev_hash,
             },
-            _ => Cursor::START,
+            _ => self.begin,
         };
         let mut closed = self.pieces.is_empty();
         let end = self.walk_on(pieces, &mut cursor, &mut |visit| {
@@ -145,7 +169,15 @@ impl OnDisk<'_> {
     fn read_all(&self) -> Result<Loaded, VerifyError> {
         let size = self.checkpoint.size;
         let mut tree = Compact::default();
-        let mut cursor = Cursor::START;
+        let gone = Stored {
+            storage: self.storage,
+            size,
+        }
+        .first_leaves(self.begin.next)?;
+        for leaf in &gone {
+            tree.push(*leaf);
+        }
+        let mut cursor = self.begin;
         let mut closed = true;
         let end = self.walk_on(self.pieces, &mut cursor, &mut |visit| {
             closed = visit.record.action == CLOSED;
@@ -157,7 +189,10 @@ impl OnDisk<'_> {
         })?;
         // Only now: the tiles of a log that was rewritten still tell which record was.
         let mut tiles = Tiles::default();
-        let mut again = Cursor::START;
+        for leaf in gone {
+            tiles.push(leaf);
+        }
+        let mut again = self.begin;
         self.walk_on(self.pieces, &mut again, &mut |visit| {
             tiles.push(visit.leaf);
             if (visit.record.seq + 1).is_multiple_of(REBUILD_STEP) {
@@ -271,6 +306,7 @@ impl End {
             tree,
             tiles,
             closed: closed && self.voids.is_empty(),
+            spoken_of: Vec::new(),
             tail: self.tail,
             voids: self.voids,
         }

@@ -53,6 +53,14 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// Hears of every record of this run once it is durable, the log's own included.
+///
+/// Called by the writer's thread, on whose time everybody waits: hand the line on, and never block.
+pub trait Tap: fmt::Debug + Send + Sync {
+    /// One record, as it stands in the log, without its newline. They come in their order.
+    fn durable(&self, line: &str);
+}
+
 /// How a log is opened.
 ///
 /// # Defaults
@@ -71,12 +79,16 @@ pub struct Options {
     pub clock: Clock,
     /// Strict: an audit that may lose records must be asked for.
     pub mode: Mode,
+    /// Who hears of durable records. Nobody.
+    pub tap: Option<Arc<dyn Tap>>,
     /// Records that may wait, 1 to 1,048,576. 65,536: about a second of a fast disk's work.
     pub queue_records: usize,
     /// Bytes that may wait, at least 65,536. 64 MiB.
     pub queue_bytes: usize,
     /// Records written and synced at once, 1 to 65,536. 4,096.
     pub batch: usize,
+    /// Bytes after which a file is followed by another one of the same day, at least 65,536. 256 MiB.
+    pub segment_bytes: u64,
     /// Records after which a checkpoint is due, at least 1. 16,384.
     pub checkpoint_records: u64,
     /// Time after which a checkpoint is due, 1 ms to 1 h. 1 s: nobody signed what came after it.
@@ -97,9 +109,11 @@ impl Options {
             trusted: Vec::new(),
             clock: Clock::system(),
             mode: Mode::Strict,
+            tap: None,
             queue_records: 1 << 16,
             queue_bytes: 1 << 26,
             batch: 1 << 12,
+            segment_bytes: 1 << 28,
             checkpoint_records: 1 << 14,
             checkpoint_interval: second,
             retry_interval: second,
@@ -132,6 +146,9 @@ impl Options {
         }
         if !(1..=1 << 16).contains(&self.batch) {
             return wrong("batch", "expected 1 to 65536");
+        }
+        if self.segment_bytes < 1 << 16 {
+            return wrong("segment_bytes", "expected at least 65536");
         }
         if self.checkpoint_records == 0 {
             return wrong("checkpoint_records", "expected at least 1");

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Map, Value};
+
 use super::{Health, Options, Receipt};
 use crate::{ack::Completer, checkpoint::Checkpoint, error::AuditError, record::Body};
 
@@ -18,14 +20,21 @@ pub(super) struct Append {
 
 pub(super) enum Job {
     Append(Append),
-    Checkpoint(Completer<Checkpoint>),
+    Request(Request),
 }
 
-/// What the writer takes at once: records, and then requests for a checkpoint over them.
+/// What is asked of the writer beside records.
+pub(super) enum Request {
+    Checkpoint(Completer<Checkpoint>),
+    /// A record about what is taken away, and a checkpoint over it.
+    Archive(Map<String, Value>, Completer<Checkpoint>),
+}
+
+/// What the writer takes at once: records, and then requests that come after them.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
-    pub(super) checkpoints: Vec<Completer<Checkpoint>>,
+    pub(super) requests: Vec<Request>,
     /// The log is being closed and nothing more waits.
     pub(super) last: bool,
 }
@@ -55,7 +64,7 @@ impl Job {
     const fn bytes(&self) -> usize {
         match self {
             Self::Append(append) => append.body.len(),
-            Self::Checkpoint(_) => 0,
+            Self::Request(_) => 0,
         }
     }
 }
@@ -131,11 +140,11 @@ impl Shared {
         while batch.appends.len() < max {
             // A checkpoint covers what came before it, so no record after it joins its batch.
             match queue.jobs.pop_front() {
-                Some(Job::Append(append)) if batch.checkpoints.is_empty() => {
+                Some(Job::Append(append)) if batch.requests.is_empty() => {
                     queue.bytes -= append.body.len();
                     batch.appends.push(append);
                 }
-                Some(Job::Checkpoint(checkpoint)) => batch.checkpoints.push(checkpoint),
+                Some(Job::Request(request)) => batch.requests.push(request),
                 Some(job) => {
                     queue.jobs.push_front(job);
                     break;

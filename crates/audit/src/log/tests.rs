@@ -337,6 +337,47 @@ fn a_log_that_cannot_be_written_says_so_when_it_is_closed() {
     assert!(bench.verify().is_ok());
 }
 
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Tap for Heard {
+    fn durable(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+}
+
+#[test]
+fn a_tap_hears_exactly_what_is_durable() {
+    for mode in [Mode::Strict, Mode::Buffered] {
+        let bench = Bench::new();
+        let heard = Arc::new(Heard::default());
+        let mut options = bench.options();
+        options.mode = mode;
+        options.tap = Some(heard.clone());
+        let log = bench.open_with(options).unwrap();
+        let mut long = draft("a\u{2028}b");
+        long.reason = Some("two\nlines".to_owned());
+        drop(log.append(&long).wait());
+        drop(log.checkpoint().wait());
+        bench.storage.plan(0, 1, Trouble::Half);
+        drop(log.append(&draft("half")).wait());
+        drop(log.append(&draft("after")).wait());
+        log.close().unwrap();
+        let heard = heard.0.lock().unwrap().clone();
+        let mut lines = Vec::new();
+        let mut segments = bench.storage.segments();
+        segments.sort_by_key(|name| name.contains(".1."));
+        for name in segments {
+            let text = String::from_utf8(bench.storage.get(&name)).unwrap();
+            lines.extend(
+                text.split_inclusive('\n')
+                    .filter_map(|l| Some(l.strip_suffix('\n')?.to_owned())),
+            );
+        }
+        assert_eq!(heard, lines, "{mode:?}");
+    }
+}
+
 #[test]
 fn buffered_records_are_answered_at_once_and_flushed_at_the_end() {
     let bench = Bench::new();

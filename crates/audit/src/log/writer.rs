@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 use super::{
     Mode, Options, Receipt,
     load::{Loaded, load},
-    queue::{Append, Shared},
+    queue::{Append, Request, Shared},
 };
 use crate::{
+    checkpoint::Checkpoint,
     error::{AuditError, StorageError},
     hash::Hash,
-    record::{Body, CLOSED, Draft, OPENED, RECOVERED, Stamp, Status, render},
+    record::{ARCHIVED, Body, CLOSED, Draft, OPENED, RECOVERED, Stamp, Status, render},
     segment::{Name, Survey, VOIDED, Void, day},
     storage::{Segment, Storage},
     tree::{Compact, tile::Tiles},
@@ -49,11 +50,15 @@ pub(super) struct Writer {
     voids: Vec<Void>,
     /// A file that may exist and holds nothing durable.
     leftover: Option<Name>,
+    /// Names of files that may be gone and must not be used again.
+    spoken_of: Vec<Name>,
     checkpointed: u64,
     checkpoint_tried: Timestamp,
     checkpoint_failure: Option<AuditError>,
     synced: Timestamp,
     buffer: Vec<u8>,
+    /// What is written and not yet durable, for the tap.
+    untold: Vec<u8>,
     /// Released last.
     _lock: Box<dyn Any + Send>,
 }
@@ -98,11 +103,13 @@ impl Writer {
             failure: None,
             voids: Vec::new(),
             leftover: None,
+            spoken_of: loaded.spoken_of.clone(),
             checkpointed: 0,
             checkpoint_tried: now,
             checkpoint_failure: None,
             synced: now,
             buffer: Vec::new(),
+            untold: Vec::new(),
             _lock: lock,
             storage,
             shared,
@@ -140,7 +147,7 @@ impl Writer {
             let _ = self.clear_leftover();
             return Err(AuditError::Storage(error));
         }
-        self.voids.clear();
+        self.speak_of_voids();
         Ok(())
     }
 
@@ -163,8 +170,11 @@ impl Writer {
         loop {
             let batch = self.shared.take(self.options.batch, self.idle());
             self.commit(batch.appends);
-            for request in batch.checkpoints {
-                request.complete(self.checkpoint());
+            for request in batch.requests {
+                match request {
+                    Request::Checkpoint(ack) => ack.complete(self.checkpoint()),
+                    Request::Archive(details, ack) => ack.complete(self.archive(details)),
+                }
             }
             self.routine();
             if batch.last {
@@ -281,6 +291,9 @@ impl Writer {
             .append(&self.buffer)
             .map_err(|error| StorageError::new("append to", &open.name.to_string(), error))?;
         open.len += self.buffer.len() as u64;
+        if self.options.tap.is_some() {
+            self.untold.extend_from_slice(&self.buffer);
+        }
         self.cursor = cursor;
         self.pending.append(&mut leaves);
         Ok(receipts)
@@ -305,14 +318,29 @@ impl Writer {
         }
         let size = self.tree.size();
         self.shared.update(|health| health.size = size);
+        self.tell();
         Ok(())
     }
 
-    /// Opens a new file if the day has changed.
+    /// Tells the tap what is durable.
+    fn tell(&mut self) {
+        if let Some(tap) = &self.options.tap {
+            let lines = std::str::from_utf8(&self.untold).unwrap_or_default();
+            lines.lines().for_each(|line| tap.durable(line));
+        }
+        self.untold.clear();
+    }
+
+    /// Opens a new file if the day has changed or the file is long enough.
     fn turn_to(&mut self, day: Date) -> Result<(), StorageError> {
-        if self.open.as_ref().is_some_and(|open| open.name.day == day) {
+        let fits = |open: &Open| open.name.day == day && open.len < self.options.segment_bytes;
+        if self.open.as_ref().is_some_and(fits) {
             return Ok(());
         }
+        self.turn(day)
+    }
+
+    fn turn(&mut self, day: Date) -> Result<(), StorageError> {
         self.sync()?;
         self.open = None;
         let name = self.free_name(day)?;
@@ -338,6 +366,7 @@ impl Writer {
         // A name that is about to be declared void must not be used again, even if it is free.
         let voided = self.voids.iter();
         names.extend(voided.filter_map(|void| Name::strict(&void.segment)));
+        names.extend(&self.spoken_of);
         Ok(Survey::free(&names, day))
     }
 
@@ -379,6 +408,27 @@ impl Writer {
             .map_err(|error| StorageError::new("write", action, io::Error::other(error)))?;
         self.write(now, std::iter::once(&body))?;
         self.sync()
+    }
+
+    /// Begins a file with a record that says what is taken away, and signs it.
+    fn archive(&mut self, details: Map<String, Value>) -> Result<Checkpoint, AuditError> {
+        self.retry().map_err(AuditError::Unavailable)?;
+        let now = self.options.clock.now();
+        let draft = Draft {
+            details: Some(details),
+            ..Draft::event(ARCHIVED, Status::Success)
+        };
+        let body = render(&draft)?;
+        let written = self
+            .turn(day(now))
+            .and_then(|()| self.write(now, std::iter::once(&body)))
+            .and_then(|_| self.sync());
+        if let Err(error) = written {
+            self.fail(error.clone(), now);
+            let _ = self.recover(now);
+            return Err(AuditError::Storage(error));
+        }
+        self.checkpoint()
     }
 
     /// Does what is due from time to time.

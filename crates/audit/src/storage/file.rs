@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Segment, Storage};
+use crate::hash::Running;
 
 /// A folder of the file system. Files are made with mode 0600, folders with 0700.
 #[derive(Clone, Debug)]
@@ -94,6 +95,29 @@ impl Storage for FileStorage {
         sync_folder(path.parent())
     }
 
+    fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()> {
+        create_folder(folder)?;
+        let (from, to) = (self.path(name), folder.join(name));
+        if to.exists() {
+            if is_same(&from, &to)? {
+                return Ok(());
+            }
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("`{}` is another file", to.display()),
+            ));
+        }
+        let mut temporary = to.clone().into_os_string();
+        temporary.push(".tmp");
+        let mut copy =
+            private(OpenOptions::new().create(true).write(true).truncate(true)).open(&temporary)?;
+        io::copy(&mut File::open(from)?, &mut copy)?;
+        copy.sync_all()?;
+        drop(copy);
+        fs::rename(&temporary, &to)?;
+        sync_folder(Some(folder))
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let path = self.path(name);
         if fs::symlink_metadata(&path)?.is_dir() {
@@ -102,6 +126,16 @@ impl Storage for FileStorage {
             fs::remove_file(&path)
         }
     }
+}
+
+/// Whether two files hold the same bytes.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let hash = |path| {
+        let mut hash = Running::default();
+        io::copy(&mut File::open(path)?, &mut hash)?;
+        io::Result::Ok(hash.finish())
+    };
+    Ok(hash(one)? == hash(other)?)
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     collections::BTreeMap,
     io::{self, Cursor, Read},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -237,6 +238,17 @@ impl Storage for Memory {
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let trouble = self.disk().step()?;
         self.put(name, content);
+        outcome(trouble)
+    }
+
+    fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()> {
+        let trouble = self.disk().step()?;
+        let to = format!("{}/{name}", folder.display());
+        let bytes = self.get(name);
+        if self.names().contains(&to) && self.get(&to) != bytes {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.put(&to, &bytes);
         outcome(trouble)
     }
 

@@ -9,7 +9,7 @@ use std::io;
 
 use super::{Compact, Nodes};
 use crate::{
-    error::StorageError,
+    error::{StorageError, VerifyError},
     hash::Hash,
     storage::{Storage, read_small},
 };
@@ -185,6 +185,31 @@ impl Stored<'_> {
     /// Returns the hashes of one tile of level 0, or of the part of it that the tree has.
     pub(crate) fn leaves(&self, index: u64) -> Result<Option<Vec<Hash>>, StorageError> {
         self.tile(0, index)
+    }
+
+    /// Returns the hashes of the first `count` leaves, whose records may be gone: nothing but their
+    /// tiles knows them.
+    pub(crate) fn first_leaves(&self, count: u64) -> Result<Vec<Hash>, VerifyError> {
+        let mut leaves = Vec::new();
+        let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+        for index in 0..count.div_ceil(WIDTH as u64) {
+            let tile = self
+                .leaves(index)?
+                .filter(|tile| tile.len() >= left.min(WIDTH));
+            let Some(tile) = tile else {
+                let width = WIDTH;
+                let path = Tile {
+                    level: 0,
+                    index,
+                    width,
+                }
+                .path();
+                return Err(VerifyError::Tile { path });
+            };
+            leaves.extend(tile.into_iter().take(left));
+            left = left.saturating_sub(WIDTH);
+        }
+        Ok(leaves)
     }
 
     fn tile(&self, level: u32, index: u64) -> Result<Option<Vec<Hash>>, StorageError> {

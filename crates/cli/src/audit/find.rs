@@ -140,14 +140,9 @@ impl From<StatusName> for Status {
     }
 }
 
-/// Print the records that fit; everything that is given must hold
+/// Which records; everything that is given must hold.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  fastmcp audit search --sub agent-1 --status denied
-  fastmcp audit search --tool ads:createCampaign --since 2026-11-20T00:00:00Z --json
-  fastmcp audit search --corr-id 0f3a...               all records of one request")]
-pub(super) struct Search {
+pub(super) struct Wanted {
     /// Records of this subject
     #[arg(long, value_name = "NAME")]
     sub: Option<String>,
@@ -178,6 +173,35 @@ pub(super) struct Search {
     /// Records up to, but not including, this sequence number
     #[arg(long, value_name = "SEQ")]
     to: Option<u64>,
+}
+
+impl Wanted {
+    pub(super) fn filter(self) -> Filter {
+        Filter {
+            from_seq: self.from,
+            to_seq: self.to,
+            since: self.since,
+            tool_id: self.tool,
+            sub: self.sub,
+            tenant: self.tenant,
+            corr_id: self.corr_id,
+            action: self.action,
+            status: self.status.map(Status::from),
+            operation_id: self.operation,
+        }
+    }
+}
+
+/// Print the records that fit; everything that is given must hold
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fastmcp audit search --sub agent-1 --status denied
+  fastmcp audit search --tool ads:createCampaign --since 2026-11-20T00:00:00Z --json
+  fastmcp audit search --corr-id 0f3a...               all records of one request")]
+pub(super) struct Search {
+    #[command(flatten)]
+    wanted: Wanted,
     /// The most records to print
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=MAX_RECORDS))]
     limit: u64,
@@ -191,18 +215,7 @@ pub(super) struct Search {
 impl Search {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         let folder = self.which.folder()?;
-        let filter = Filter {
-            from_seq: self.from,
-            to_seq: self.to,
-            since: self.since,
-            tool_id: self.tool,
-            sub: self.sub,
-            tenant: self.tenant,
-            corr_id: self.corr_id,
-            action: self.action,
-            status: self.status.map(Status::from),
-            operation_id: self.operation,
-        };
+        let filter = self.wanted.filter();
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         // One more than is printed tells whether there are more.
         let mut found = read(&folder, filter)?

@@ -7,14 +7,18 @@ use fastmcp_guard::{clock::Clock, random::Random};
 
 use super::Error;
 use crate::{
-    audit::Audit,
-    config::Config,
+    audit::{
+        Audit,
+        export::{Exports, Origin},
+    },
+    config::{Config, Trail},
     keys::Keys,
     provider::{
         Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
         filesystem::FilesystemProvider,
     },
     state::{self, State},
+    telemetry::Telemetry,
 };
 
 pub(super) async fn blocking<T, F>(path: &Path, work: F) -> Result<T, Error>
@@ -46,6 +50,7 @@ pub(super) async fn open_audit(
     config: &Config,
     keys: &Keys,
     clock: Arc<dyn Clock>,
+    telemetry: &Telemetry,
 ) -> Result<Audit, Error> {
     private_folder(&config.audit_dir)?;
     let mut options = fastmcp_audit::Options::new(
@@ -54,10 +59,29 @@ pub(super) async fn open_audit(
             .map_err(Error::part("audit key"))?,
     );
     options.mode = config.audit_mode;
+    let Trail {
+        segment_bytes,
+        peers,
+        sinks,
+        queue,
+        ..
+    } = &config.trail;
+    options.segment_bytes = *segment_bytes;
+    if let Some(peers) = peers {
+        private_folder(&peers.folder)?;
+    }
+    let origin = Origin {
+        service: config.app_name.clone(),
+        instance: config.instance.clone(),
+        version: config.server_version.clone(),
+    };
+    let (exports, tap) =
+        Exports::start(sinks, *queue, &origin, telemetry).map_err(Error::part("audit sinks"))?;
+    options.tap = (!sinks.is_empty()).then_some(tap);
     let log = blocking(&config.audit_dir, move |path| Log::open(path, options))
         .await?
         .map_err(Error::part("audit log"))?;
-    Ok(Audit::new(log, keys.audit_salt(), clock))
+    Ok(Audit::new(log, keys.audit_salt(), clock, exports))
 }
 
 pub(super) async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {

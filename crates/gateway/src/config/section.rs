@@ -10,7 +10,7 @@ use fastmcp_auth::Algorithm;
 use fastmcp_guard::files::Limits;
 
 use super::{
-    Config, Issuer, Jwt, JwtKeys, Place, callers, instance, issuer,
+    Config, Issuer, Jwt, JwtKeys, Place, audit, callers, instance, issuer,
     limits::limits_of,
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
@@ -55,6 +55,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     let tls = callers::tls(reader);
     let calls = calls(reader);
     let files = files(reader, &data_dir);
+    let trail = audit::trail(reader);
     let door = door(reader);
     let app_name = app_name?;
     let server_name = server_name?.unwrap_or_else(|| app_name.clone());
@@ -92,6 +93,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         database_max_rows: files.database_max_rows,
         audit_dir: files.audit,
         audit_mode: files.audit_mode,
+        trail: trail?,
         filesystem_root: files.root,
         filesystem_limits: files.limits,
         ads_path: data_dir.join("ads.db"),

@@ -167,6 +167,32 @@ pub const VARIABLES: &[Variable] = &[
     with_default("DATABASE_MAX_ROWS", "1 to 1000000 rows", "1000"),
     without_default("AUDIT_WORM_DIR", "a folder"),
     with_default("AUDIT_MODE", "`strict` or `buffered`", "strict"),
+    with_default("AUDIT_SEGMENT_MB", "1 to 65536 megabytes", "256"),
+    without_default(
+        "AUDIT_RETENTION_DAYS",
+        "1 to 36500 days (default: everything is kept)",
+    ),
+    without_default(
+        "AUDIT_ARCHIVE_DIR",
+        "a folder (default: what need not stay is removed)",
+    ),
+    without_default("AUDIT_PEERS_DIR", "a folder that all replicas share"),
+    with_default("AUDIT_PEERS_INTERVAL_SEC", "1 to 3600 seconds", "10"),
+    without_default(
+        "AUDIT_SYSLOG_URL",
+        "udp://host:port, tcp://host:port or unix:///path",
+    ),
+    without_default(
+        "AUDIT_OTLP_URL",
+        "an http or https address such as https://collector:4318/v1/logs, without user name and password",
+    ),
+    without_default("AUDIT_OTLP_TOKEN_FILE", "a file that holds a bearer token"),
+    without_default(
+        "AUDIT_HTTP_URL",
+        "an http or https address, without user name and password",
+    ),
+    without_default("AUDIT_HTTP_TOKEN_FILE", "a file that holds a bearer token"),
+    with_default("AUDIT_EXPORT_QUEUE", "1 to 1000000 records", "10000"),
     without_default("FILESYSTEM_ROOT", "a folder"),
     with_default("FILESYSTEM_MAX_FILE_MB", "1 to 1024 megabytes", "10"),
     with_default("FILESYSTEM_MAX_DEPTH", "1 to 64 parts of a path", "16"),

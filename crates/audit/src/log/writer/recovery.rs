@@ -5,7 +5,12 @@ use std::io;
 use jiff::Timestamp;
 
 use super::{Failure, Mode, Writer, elapsed};
-use crate::{error::StorageError, log::load::MAX_VOIDS, record::RECOVERED, segment::Void};
+use crate::{
+    error::StorageError,
+    log::load::MAX_VOIDS,
+    record::RECOVERED,
+    segment::{Name, Void},
+};
 
 impl Writer {
     /// Gives the file up, for good.
@@ -26,6 +31,7 @@ impl Writer {
             _ => 0,
         };
         self.pending.clear();
+        self.untold.clear();
         self.cursor = self.durable;
         let text = error.full();
         self.failure = Some(Failure { error, tried: now });
@@ -58,7 +64,7 @@ impl Writer {
         match recovered {
             Ok(()) => {
                 self.failure = None;
-                self.voids.clear();
+                self.speak_of_voids();
                 self.shared.update(|health| {
                     health.ready = true;
                     health.failure = None;
@@ -71,6 +77,13 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    /// Forgets what a record says by now; its names are taken for good.
+    pub(super) fn speak_of_voids(&mut self) {
+        let voids = self.voids.drain(..);
+        self.spoken_of
+            .extend(voids.filter_map(|void| Name::strict(&void.segment)));
     }
 
     /// Removes a file that holds nothing durable, or has it declared void.

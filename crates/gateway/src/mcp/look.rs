@@ -1,0 +1,69 @@
+//! What clients of the MCP door ask beside calls of tools that are there: the list of tools, and calls of
+//! tools that are not. Both are decided and recorded as at the REST door.
+
+use std::sync::Arc;
+
+use fastmcp::{
+    Context, Error as FrameworkError, Result,
+    middleware::{Message, Middleware, MiddlewareContext, Next, Response},
+};
+use fastmcp_guard::random::Random;
+
+use super::{client, corr_id};
+use crate::{
+    call::{Call, Presented},
+    error::{Code, Error},
+    pipeline::Pipeline,
+};
+
+/// A layer around everything that clients send.
+pub(super) struct Look {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) random: Arc<dyn Random>,
+}
+
+impl Look {
+    fn call(&self, context: &Context, tool: &str) -> Call {
+        Call {
+            caller: context.caller().clone(),
+            corr_id: corr_id(context, &*self.random),
+            tool_id: tool.chars().take(160).collect(),
+            args: None,
+            client: client(context),
+            idempotency_key: None,
+            presented: Presented::Nothing,
+            can_confirm: false,
+            can_attach: false,
+            cancel: context.cancellation().clone(),
+        }
+    }
+}
+
+impl Middleware for Look {
+    async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
+        match &context.message {
+            Message::ListTools(_) => {
+                let call = self.call(context.fastmcp_context(), "");
+                let admitted = Box::pin(self.pipeline.admit_listing(&call)).await;
+                admitted.map_err(|error| refused(&error))?;
+            }
+            Message::CallTool(named) if named.component().is_none() => {
+                let call = self.call(context.fastmcp_context(), named.name());
+                // The framework's own answer names what was asked for; a caller over its limit gets this one.
+                if let Err(error) = Box::pin(self.pipeline.unknown(&call)).await {
+                    return Err(refused(&error));
+                }
+            }
+            _ => {}
+        }
+        next.run(context).await
+    }
+}
+
+fn refused(error: &Error) -> FrameworkError {
+    let message = error.message().to_owned();
+    match error.code() {
+        Code::Forbidden => FrameworkError::forbidden(message),
+        _ => FrameworkError::validation(message),
+    }
+}
