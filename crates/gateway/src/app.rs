@@ -1,6 +1,7 @@
 //! The gateway put together: built once, served, closed.
 
 mod api_keys;
+mod background;
 mod certificates;
 mod limits;
 mod open;
@@ -62,14 +63,6 @@ use api_keys::WatchedKeys;
 use certificates::Certificates;
 use policies::PolicyFiles;
 
-/// How often leases and expired operations are looked after.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Rows of one sweep.
-const SWEEP_ROWS: u32 = 500;
-/// How often it is asked whether another replica has registered a manifest.
-const CATALOG_EVERY: Duration = Duration::from_secs(1);
-/// How often policy files are looked at.
-const POLICY_EVERY: Duration = Duration::from_secs(2);
 /// How long a session may sit idle.
 const SESSION_IDLE: Duration = Duration::from_secs(1_800);
 /// The path of the MCP door.
@@ -507,88 +500,6 @@ impl App {
             .allowed_origins
             .iter()
             .fold(hosts, |hosts, origin| hosts.allow_origin(origin))
-    }
-
-    /// What goes on beside the calls, until `shutdown` fires.
-    fn background(&self, shutdown: &CancellationToken) {
-        let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
-        self.tracker.spawn(async move {
-            while token
-                .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
-                .await
-                .is_some()
-            {
-                match ledger.sweep(SWEEP_ROWS).await {
-                    Ok(swept) if swept != state::ledger::Swept::default() => {
-                        tracing::debug!(?swept, "operations looked after")
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "operations could not be looked after"),
-                }
-            }
-        });
-        let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
-        self.tracker.spawn(async move { limit.run(token).await });
-        let (pipeline, server) = (Arc::clone(&self.pipeline), self.server.get().cloned());
-        let token = shutdown.clone();
-        self.tracker.spawn(async move {
-            while token
-                .run_until_cancelled(tokio::time::sleep(CATALOG_EVERY))
-                .await
-                .is_some()
-            {
-                match pipeline.catalog.refresh().await {
-                    Ok(true) => {
-                        pipeline.telemetry.count_tools(pipeline.catalog.all().len());
-                        if let Some(server) = &server {
-                            mcp::list_changed(server);
-                        }
-                    }
-                    Ok(false) => {}
-                    Err(error) => tracing::debug!(%error, "catalogue could not be looked at"),
-                }
-            }
-        });
-        let audit = &self.pipeline.audit;
-        let watched = self.api_keys.clone();
-        self.tracker
-            .spawn(watched.watch(audit.clone(), shutdown.clone()));
-        if let Some(watched) = self.certificates.clone() {
-            self.tracker
-                .spawn(watched.watch(audit.clone(), shutdown.clone()));
-        }
-        trail::keep(
-            &self.tracker,
-            &self.pipeline.audit,
-            &self.config.trail,
-            shutdown,
-        );
-        for keys in self.remote_keys.clone() {
-            let token = shutdown.clone();
-            self.tracker.spawn(async move { keys.run(token).await });
-        }
-    }
-
-    /// Watches the files of policy and limits until `shutdown` fires, loading what changed.
-    async fn watch_policy(&self, shutdown: CancellationToken) {
-        let (mut seen, mut limits_seen) = (self.loaded.clone(), self.limits_loaded);
-        while shutdown
-            .run_until_cancelled(tokio::time::sleep(POLICY_EVERY))
-            .await
-            .is_some()
-        {
-            let now = self.policies.fingerprint();
-            if now != seen {
-                seen = now;
-                // The outcome is logged, counted and recorded there.
-                let _outcome = self.reload_policy();
-            }
-            let now = limits::fingerprint(&self.config.limits_path);
-            if now != limits_seen {
-                limits_seen = now;
-                let _outcome = self.reload_limits();
-            }
-        }
     }
 }
 
