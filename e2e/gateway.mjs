@@ -22,9 +22,11 @@ export class Gateway extends Program {
     this.#binary = binary;
   }
 
-  /** Mints a token for `subject` with `roles`. */
-  async mint(subject, ...roles) {
-    const flags = roles.flatMap((role) => ["--role", role]);
+  /** Mints a token for `subject` with `roles`; from the first flag on, what follows is for the command. */
+  async mint(subject, ...rest) {
+    const first = rest.findIndex((word) => word.startsWith("--"));
+    const roles = first < 0 ? rest : rest.slice(0, first);
+    const flags = [...roles.flatMap((role) => ["--role", role]), ...rest.slice(roles.length)];
     const args = ["token", "mint", "--sub", subject, ...flags, "--data-dir", this.folder];
     const { stdout, stderr } = await run(this.#binary, args, {
       cwd: this.folder,

@@ -24,10 +24,24 @@ const PROGRAMS = {
   "stdio-server": "cargo build -p fastmcp --example demo",
 };
 
+/** The numbers that the scripts take. */
+const NUMBERS = ["kills", "seed"];
+
+function flags() {
+  const options = Object.fromEntries([...Object.keys(PROGRAMS), ...NUMBERS].map((name) => [name, { type: "string" }]));
+  return parseArgs({ options }).values;
+}
+
+/** Reads the flag `name`, a whole number. */
+export function number(name, otherwise) {
+  const value = flags()[name] ?? String(otherwise);
+  check(/^[0-9]{1,10}$/.test(value), `--${name} takes a number`, value);
+  return Number(value);
+}
+
 /** Reads the flags that `needed` names; refuses paths that cannot be executed. */
 export function programs(...needed) {
-  const options = Object.fromEntries(Object.keys(PROGRAMS).map((name) => [name, { type: "string" }]));
-  const { values } = parseArgs({ options });
+  const values = flags();
   return needed.map((name) => {
     check(values[name], `name the program to test: --${name} PATH`);
     const path = resolve(values[name]);
@@ -116,6 +130,13 @@ export class Program {
     if (outcome === undefined) this.#child.kill("SIGKILL");
     check(outcome !== undefined, `${this.#name} did not leave within ${STOP_MS} ms of SIGTERM`, this.#log);
     check(outcome.code === 0, `${this.#name} did not leave cleanly (${describe(outcome)})`, this.#log);
+  }
+
+  /** Kills it, without a moment for last things, and waits until it is gone. */
+  async kill() {
+    this.#child.kill("SIGKILL");
+    const outcome = await this.#left;
+    check(outcome.signal === "SIGKILL", `${this.#name} left before it was killed (${describe(outcome)})`, this.#log);
   }
 
   /** Kills it if it still runs and removes its folder. */

@@ -1,4 +1,5 @@
-//! What idle clients cost: sessions that nobody uses and streams on which nothing happens.
+//! What idle clients cost: sessions that nobody uses and streams on which nothing happens. And whether
+//! the gateway loses anything when it is killed a thousand times.
 //!
 //! Opens them against a server that runs as it is built, reads the server's memory from `/proc`,
 //! closes them, and opens them again, twice: what was not given back shows in the last round. The
@@ -12,7 +13,10 @@ use std::{fs, path::PathBuf, process::Command, thread, time::Duration};
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    ci::{process::Stopwatch, server::Server},
+    ci::{
+        process::{Stopwatch, run as run_command},
+        server::Server,
+    },
     house::{House, say},
     soak::client::{Connection, Stream},
 };
@@ -35,6 +39,9 @@ pub(crate) struct Arguments {
     /// The most bytes that a stream may take, its connection included.
     #[arg(long, default_value_t = 49_152)]
     stream_bytes: u64,
+    /// How often the gateway is killed under load, after that; needs Node.
+    #[arg(long, default_value_t = 1_000)]
+    kills: u32,
     /// Writes the figures into bench/RESULTS.md.
     #[arg(long)]
     record: bool,
@@ -48,6 +55,8 @@ impl Default for Arguments {
             streams: 1_000,
             session_bytes: 4_096,
             stream_bytes: 49_152,
+            // Within `cargo xtask ci` they are among the peers.
+            kills: 0,
             record: false,
         }
     }
@@ -62,6 +71,8 @@ const NOTICE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
 /// What is opened and closed first, so that code and tables are in memory already.
 const WARM: u32 = 50;
+/// What one kill and the start before it may take.
+const LIFE: Duration = Duration::from_secs(20);
 
 /// Resident bytes at the steps of one round.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +139,27 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<()> {
         mebibytes(third.streams),
         mebibytes(second.streams)
     );
-    Ok(())
+    kill(house, arguments.kills)
+}
+
+/// Kills the gateway under load, and looks for effects without an intent and effects that happened twice.
+fn kill(house: &House, kills: u32) -> anyhow::Result<()> {
+    if kills == 0 {
+        return Ok(());
+    }
+    let gateway = house.target().join("ci").join("fastmcp");
+    ensure!(
+        gateway.exists(),
+        "`{}` is missing: run `cargo xtask ci --only build` first",
+        gateway.display()
+    );
+    let mut command = Command::new("node");
+    command
+        .arg(house.root().join("e2e").join("kills.mjs"))
+        .arg("--binary")
+        .arg(gateway)
+        .args(["--kills", &kills.to_string()]);
+    run_command(&mut command, LIFE * kills)
 }
 
 /// Opens `sessions` and `streams`, sees that they live, and closes them.

@@ -42,6 +42,7 @@ pub(crate) fn peers(ci: &Run<'_>, ours: &Ours) -> anyhow::Result<()> {
     let all = All { ci, peers, ours };
     for script in [
         "audit.mjs",
+        "kills.mjs",
         "inspector.mjs",
         "mcpdo.mjs",
         "typescript-client.mjs",

@@ -108,8 +108,8 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage(
         "e2e",
-        "real peers: Inspector, the TypeScript and the Rust SDK, known servers",
-        300,
+        "real peers: Inspector, the TypeScript and the Rust SDK, known servers; 100 kills under load",
+        390,
         e2e,
     ),
     stage("bench", "instructions for each request", 400, bench),

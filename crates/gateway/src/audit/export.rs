@@ -350,14 +350,12 @@ fn fitting(lines: &[Arc<str>]) -> usize {
 async fn send(batch: &[Arc<str>], to: &mut Delivery, state: &State, stop: &CancellationToken) {
     let (records, bytes) = (batch.len() as u64, batch.iter().map(|l| l.len()).sum());
     let mut wait = FIRST_WAIT;
-    let mut tried = false;
     loop {
-        if stop.is_cancelled() && tried {
+        let Some(delivered) = stop.run_until_cancelled(to.deliver(batch)).await else {
             state.drop_records(records, "the gateway ended");
             break;
-        }
-        tried = true;
-        match to.deliver(batch).await {
+        };
+        let (why, after) = match delivered {
             Ok(unwanted) => {
                 state.send_records(records.saturating_sub(unwanted));
                 state.drop_records(unwanted, "the receiver did not want some records");
@@ -367,13 +365,12 @@ async fn send(batch: &[Arc<str>], to: &mut Delivery, state: &State, stop: &Cance
                 state.drop_records(records, &why);
                 break;
             }
-            Err(Failure::Away(why, after)) => {
-                state.set_failure(Some(&why));
-                let pause = after.unwrap_or(wait).clamp(FIRST_WAIT, LONGEST_WAIT);
-                let _elapsed = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
-            }
-        }
+            Err(Failure::Away(why, after)) => (why, after),
+        };
+        state.set_failure(Some(&why));
+        let pause = after.unwrap_or(wait).clamp(FIRST_WAIT, LONGEST_WAIT);
+        let _elapsed = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
     state.done(records, bytes);
 }

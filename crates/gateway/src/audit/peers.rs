@@ -182,3 +182,6 @@ fn read(folder: &Path) -> io::Result<Vec<Checkpoint>> {
     found.sort_by(|one, other| one.origin.cmp(&other.origin));
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,348 @@
+//! Each sink before a receiver of its own, on a real socket.
 
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicUsize},
+};
+
+use axum::{Router, body::Bytes, extract::State as Given, routing::post};
+use http::{HeaderMap, StatusCode, header};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, UdpSocket},
+    sync::mpsc,
+};
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("{what}: not in time"))
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    within(what, async {
+        while !is() {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
+fn line(seq: u64, status: &str) -> String {
+    json!({"seq": seq, "ts": "2026-11-20T12:00:00.250Z", "corr_id": format!("c-{seq}"), "phase": "event",
+        "action": "tools.invoke", "status": status, "sub": "agent-1", "tenant": "acme", "instance": "gw-1"})
+    .to_string()
+}
+
+fn start(sink: Sink, queue: usize) -> (Exports, Arc<dyn Tap>, Telemetry) {
+    let telemetry = Telemetry::new();
+    let origin = Origin {
+        service: "fast mcp".to_owned(),
+        instance: "gw-1".to_owned(),
+        version: "1.2.3".to_owned(),
+    };
+    let (exports, tap) = Exports::start(&[sink], queue, &origin, &telemetry).unwrap();
+    (exports, tap, telemetry)
+}
+
+fn count(exports: &Exports, sink: &str, what: &str) -> u64 {
+    exports.health()[sink][what].as_u64().unwrap()
+}
+
+/// An HTTP server that tells what it got, and answers as it is told.
+#[derive(Clone)]
+struct Answering {
+    got: mpsc::Sender<(HeaderMap, Bytes)>,
+    /// Answers before the last one, which is for all further requests.
+    answers: Arc<[(u16, &'static str)]>,
+    asked: Arc<AtomicUsize>,
+}
+
+async fn receiver(answers: &[(u16, &'static str)]) -> (Url, mpsc::Receiver<(HeaderMap, Bytes)>) {
+    let (got, requests) = mpsc::channel(64);
+    let given = Answering {
+        got,
+        answers: answers.into(),
+        asked: Arc::default(),
+    };
+    let answer = async |Given(to): Given<Answering>, headers: HeaderMap, body: Bytes| {
+        to.got.send((headers, body)).await.unwrap();
+        let n = to.asked.fetch_add(1, Ordering::SeqCst);
+        let (status, body) = to.answers[n.min(to.answers.len() - 1)];
+        (StatusCode::from_u16(status).unwrap(), body)
+    };
+    let router = Router::new().route("/in", post(answer)).with_state(given);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    TaskTracker::new().spawn(async move { axum::serve(listener, router).await });
+    (url.parse().unwrap(), requests)
+}
+
+fn port(address: SocketAddr) -> (String, u16) {
+    (address.ip().to_string(), address.port())
+}
+
+#[tokio::test]
+async fn syslog_gets_a_datagram_for_each_record() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (host, port) = port(socket.local_addr().unwrap());
+    let (exports, tap, _) = start(Sink::Syslog(Receiving::Udp(host, port)), 100);
+    tap.durable(&line(0, "success"));
+    tap.durable(&line(1, "denied"));
+    // Too long for a datagram: the next one comes all the same.
+    tap.durable(&line(2, &"x".repeat(70_000)));
+    tap.durable(&line(3, "failed"));
+    let mut buffer = vec![0; 65_536];
+    for (seq, status, priority) in [(0, "success", 110), (1, "denied", 108), (3, "failed", 107)] {
+        let length = within("a datagram", socket.recv(&mut buffer))
+            .await
+            .unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        let record = line(seq, status);
+        assert_eq!(
+            text,
+            format!(
+                "<{priority}>1 2026-11-20T12:00:00.250Z gw-1 fast_mcp - tools.invoke - {record}"
+            )
+        );
+    }
+    until("all to be counted", || {
+        count(&exports, "syslog", "waiting") == 0
+    })
+    .await;
+    assert_eq!(
+        (
+            count(&exports, "syslog", "sent"),
+            count(&exports, "syslog", "dropped")
+        ),
+        (3, 1)
+    );
+    assert_eq!(exports.degraded()[0].0, "audit.syslog");
+    drop(tap);
+    within("the sinks to end", exports.finish()).await;
+}
+
+/// The messages of a stream, by their octet counts.
+async fn framed(stream: &mut tokio::net::TcpStream, count: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        let mut length = 0_usize;
+        loop {
+            match stream.read_u8().await.unwrap() {
+                b' ' => break,
+                digit => length = length * 10 + usize::from(digit - b'0'),
+            }
+        }
+        let mut message = vec![0; length];
+        stream.read_exact(&mut message).await.unwrap();
+        found.push(String::from_utf8(message).unwrap());
+    }
+    found
+}
+
+#[tokio::test]
+async fn syslog_over_tcp_counts_octets_and_connects_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (host, port) = port(listener.local_addr().unwrap());
+    let (exports, tap, _) = start(Sink::Syslog(Receiving::Tcp(host, port)), 100);
+    tap.durable(&line(0, "grüße"));
+    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+    let first = within("a message", framed(&mut stream, 1)).await;
+    assert!(first[0].ends_with(&line(0, "grüße")), "{first:?}");
+    until("it to be counted", || {
+        count(&exports, "syslog", "sent") == 1
+    })
+    .await;
+    drop(stream);
+    tap.durable(&line(1, "success"));
+    let (mut stream, _) = within("another connection", listener.accept())
+        .await
+        .unwrap();
+    let second = within("a message", framed(&mut stream, 1)).await;
+    assert!(
+        second[0].ends_with(&line(1, "success")),
+        "nothing is lost where the other end had closed: {second:?}"
+    );
+    drop(tap);
+    within("the sinks to end", exports.finish()).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn syslog_at_a_local_socket_may_come_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let (exports, tap, _) = start(Sink::Syslog(Receiving::Unix(path.clone())), 100);
+    tap.durable(&line(0, "success"));
+    until("it to be away", || !exports.degraded().is_empty()).await;
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let mut buffer = vec![0; 4_096];
+    let length = within("a datagram", socket.recv(&mut buffer))
+        .await
+        .unwrap();
+    assert!(String::from_utf8_lossy(&buffer[..length]).ends_with(&line(0, "success")));
+    until("it to be well", || exports.degraded().is_empty()).await;
+    drop(tap);
+    exports.finish().await;
+}
+
+#[tokio::test]
+async fn a_collector_that_was_away_gets_everything_in_order() {
+    let (url, mut requests) = receiver(&[(503, ""), (401, ""), (200, "")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, "first\n").unwrap();
+    let collector = Collector {
+        url,
+        token_file: Some(token_file.clone()),
+    };
+    let (exports, tap, telemetry) = start(Sink::Http(collector), 1_000);
+    let lines: Vec<_> = (0..600).map(|n| line(n, "success")).collect();
+    lines.iter().for_each(|line| tap.durable(line));
+    let mut tokens = Vec::new();
+    let mut taken = Vec::new();
+    while taken.len() < lines.len() {
+        let (headers, body) = within("a request", requests.recv()).await.unwrap();
+        assert_eq!(headers[header::CONTENT_TYPE], "application/x-ndjson");
+        tokens.push(headers[header::AUTHORIZATION].to_str().unwrap().to_owned());
+        if tokens.len() == 1 {
+            assert!(!exports.health().is_empty());
+            // It is put right while the collector refuses the old one.
+            std::fs::write(&token_file, "second").unwrap();
+        }
+        if tokens.len() > 2 {
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            assert!(text.ends_with('\n'));
+            taken.extend(text.lines().map(str::to_owned));
+        }
+    }
+    assert_eq!(taken, lines);
+    assert_eq!(tokens[0], "Bearer first");
+    assert_eq!(tokens.last().unwrap(), "Bearer second");
+    drop(tap);
+    within("the sinks to end", exports.finish()).await;
+    assert_eq!(count(&exports, "http", "sent"), 600);
+    assert_eq!(
+        (
+            count(&exports, "http", "waiting"),
+            count(&exports, "http", "dropped")
+        ),
+        (0, 0)
+    );
+    let metrics = telemetry.render(Duration::ZERO).unwrap();
+    let counted = "fastmcp_audit_exported_records_total{sink=\"http\",outcome=\"sent\"} 600";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_sink_that_takes_nothing_holds_nobody_up() {
+    // It accepts connections and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let collector = Collector {
+        url: url.parse().unwrap(),
+        token_file: None,
+    };
+    let (exports, tap, telemetry) = start(Sink::Http(collector), 4);
+    let told = Arc::new(AtomicBool::new(false));
+    let (teller, done) = (Arc::clone(&tap), Arc::clone(&told));
+    let thread = tokio::task::spawn_blocking(move || {
+        (0..1_000).for_each(|n| teller.durable(&line(n, "success")));
+        done.store(true, Ordering::SeqCst);
+    });
+    within("the tap", thread).await.unwrap();
+    assert!(told.load(Ordering::SeqCst));
+    let dropped = count(&exports, "http", "dropped");
+    assert!((490..=996).contains(&dropped), "{dropped}");
+    assert_eq!(exports.degraded()[0].1, "its queue is full");
+    drop(tap);
+    within("the sinks to end", exports.finish()).await;
+    assert_eq!(
+        (
+            count(&exports, "http", "sent"),
+            count(&exports, "http", "dropped")
+        ),
+        (0, 1_000)
+    );
+    assert_eq!(count(&exports, "http", "waiting"), 0);
+    let metrics = telemetry.render(Duration::ZERO).unwrap();
+    let counted = "fastmcp_audit_exported_records_total{sink=\"http\",outcome=\"dropped\"} 1000";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn otlp_gets_records_in_its_json_form() {
+    let answers = [
+        (
+            200,
+            r#"{"partialSuccess": {"rejectedLogRecords": "1", "errorMessage": "no"}}"#,
+        ),
+        (400, ""),
+        (200, "{}"),
+    ];
+    let (url, mut requests) = receiver(&answers).await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (exports, tap, _) = start(Sink::Otlp(collector), 100);
+    tap.durable(&line(7, "denied"));
+    let (headers, body) = within("a request", requests.recv()).await.unwrap();
+    assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let logs = &body["resourceLogs"][0];
+    assert_eq!(
+        logs["resource"]["attributes"][1],
+        json!({"key": "service.instance.id", "value": {"stringValue": "gw-1"}})
+    );
+    let record = &logs["scopeLogs"][0]["logRecords"][0];
+    // 2026-11-20T12:00:00.250Z, by date(1).
+    assert_eq!(record["timeUnixNano"], "1795176000250000000");
+    assert_eq!(
+        (&record["severityNumber"], &record["eventName"]),
+        (&json!(13), &json!("tools.invoke"))
+    );
+    assert_eq!(record["body"]["stringValue"], line(7, "denied"));
+    let attributes = record["attributes"].as_array().unwrap();
+    for (key, value) in [
+        ("fastmcp.audit.seq", json!({"intValue": "7"})),
+        ("user.id", json!({"stringValue": "agent-1"})),
+        ("fastmcp.tenant", json!({"stringValue": "acme"})),
+    ] {
+        assert!(
+            attributes.contains(&json!({"key": key, "value": value})),
+            "{key}: {attributes:?}"
+        );
+    }
+    until("the rejected one to be counted", || {
+        count(&exports, "otlp", "dropped") == 1
+    })
+    .await;
+    // Refused for good: it is not sent again.
+    tap.durable(&line(8, "success"));
+    within("a request", requests.recv()).await.unwrap();
+    until("it to be counted", || {
+        count(&exports, "otlp", "dropped") == 2
+    })
+    .await;
+    tap.durable(&line(9, "success"));
+    let (_, body) = within("a request", requests.recv()).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("c-9"));
+    until("it to be counted", || count(&exports, "otlp", "sent") == 1).await;
+    assert!(exports.degraded().is_empty());
+    drop(tap);
+    exports.finish().await;
+}
+
+#[test]
+fn batches_have_a_bound_in_bytes_and_at_least_one_record() {
+    let long: Arc<str> = "x".repeat(400 << 10).into();
+    let lines = vec![long; 5];
+    assert_eq!(fitting(&lines), 2);
+    let huge: Arc<str> = "x".repeat(2 << 20).into();
+    assert_eq!(fitting(&[huge]), 1);
+}
