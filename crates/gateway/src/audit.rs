@@ -19,7 +19,10 @@ use fastmcp_audit::{
     Archive, AuditError, Checkpoint, Draft, Health, Log, Phase, Receipt, Retention, Status,
 };
 use fastmcp_auth::Caller;
-use fastmcp_guard::clock::{Clock, Timestamp};
+use fastmcp_guard::{
+    clock::{Clock, Timestamp},
+    redact::Redactor,
+};
 use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
@@ -53,6 +56,7 @@ struct Inner {
     suppressed: AtomicU64,
     origin: String,
     exports: Exports,
+    redactor: Redactor,
     /// Why old records could not be taken away, or peers not be looked at, by what failed.
     troubles: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -79,7 +83,19 @@ impl Audit {
     /// Writes to `log`. Digests of arguments and results are keyed with `salt`, so that they cannot
     /// be guessed from the log alone.
     #[must_use]
-    pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>, exports: Exports) -> Self {
+    pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>) -> Self {
+        Self::with(log, salt, clock, Exports::default(), Redactor::default())
+    }
+
+    /// As [`Self::new`]; `exports` are told by the log's tap, `redactor` says what no record holds.
+    #[must_use]
+    pub fn with(
+        log: Log,
+        salt: &[u8],
+        clock: Arc<dyn Clock>,
+        exports: Exports,
+        redactor: Redactor,
+    ) -> Self {
         let salt = hmac::Key::new(hmac::HMAC_SHA256, salt);
         Self {
             inner: Arc::new(Inner {
@@ -90,6 +106,7 @@ impl Audit {
                 door: Mutex::default(),
                 suppressed: AtomicU64::new(0),
                 exports,
+                redactor,
                 troubles: Mutex::default(),
             }),
         }
@@ -148,6 +165,7 @@ impl Audit {
         let mut intent = record.draft.clone();
         intent.phase = Phase::Intent;
         intent.status = Status::Pending;
+        self.redact(&mut intent);
         self.inner
             .log
             .append(&intent)
@@ -187,6 +205,7 @@ impl Audit {
                 record.draft.reason = Some(bounded(error.message()));
             }
         }
+        self.redact(&mut record.draft);
         if let Err(error) = self.inner.log.append(&record.draft).await {
             tracing::error!(%error, corr_id = record.draft.corr_id, "record was not written");
         }
@@ -213,6 +232,7 @@ impl Audit {
         if suppressed > 0 {
             draft.details = Some(object(json!({"not_recorded_before": suppressed})));
         }
+        self.redact(&mut draft);
         // Nothing was done and nobody waits: the log writes it in its own time.
         drop(self.inner.log.append(&draft));
     }
@@ -237,8 +257,30 @@ impl Audit {
     /// Records an event of the gateway itself.
     pub fn event(&self, action: &str, status: Status, details: Value) {
         let mut draft = Draft::event(action, status);
-        draft.details = Some(object(details));
+        draft.details = Some(self.redacted(object(details)));
         drop(self.inner.log.append(&draft));
+    }
+
+    /// Takes secrets out of what others wrote, before anything is hashed: what is in the log can never be taken out
+    /// of it. The members of `details` that calls have are our own; see [`Record::decision`] for the claims.
+    fn redact(&self, draft: &mut Draft) {
+        for text in [&mut draft.reason, &mut draft.user_agent]
+            .into_iter()
+            .flatten()
+        {
+            if may_hold_secrets(text) {
+                *text = without_secrets(&self.inner.redactor, text);
+            }
+        }
+    }
+
+    fn redacted(&self, object: Map<String, Value>) -> Map<String, Value> {
+        let mut value = Value::Object(object);
+        self.inner.redactor.redact(&mut value);
+        match value {
+            Value::Object(redacted) => redacted,
+            _ => Map::new(),
+        }
     }
 
     /// Makes a record durable that is neither of a call nor of a refusal.
@@ -361,8 +403,9 @@ impl Record {
         self.draft.operation_id = Some(id.as_str().to_owned());
     }
 
-    /// Names the decision of the policy, and what rules read.
-    pub fn decision(&mut self, decided: &Decided) {
+    /// Names the decision of the policy, and what rules read. A claim whose name is one of a secret is left out, as if it
+    /// had not been read.
+    pub fn decision(&mut self, audit: &Audit, decided: &Decided) {
         let Decided {
             decision,
             subject,
@@ -375,7 +418,9 @@ impl Record {
         self.draft.policy_version = Some(decision.version.to_string());
         let claims: Map<_, _> = claims
             .iter()
-            .filter(|(_, seen)| is_recordable(seen.as_ref()))
+            .filter(|(path, seen)| {
+                !audit.inner.redactor.is_secret_name(path) && is_recordable(seen.as_ref())
+            })
             .map(|(path, seen)| (path.clone(), json!(seen)))
             .collect();
         let mut attributes = object(json!({
@@ -401,7 +446,7 @@ impl Record {
 
     /// Names the permit: its decision, and the digest of the exact arguments.
     pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
-        self.decision(permit.decided());
+        self.decision(audit, permit.decided());
         self.draft.request_hash = Some(audit.digest(b"", &permit.args().digest_input()));
     }
 
@@ -412,7 +457,7 @@ impl Record {
         self.draft.tool_id = Some(report.binding.tool_id.as_str().to_owned());
         self.draft.request_hash = Some(audit.digest(b"", &args.digest_input()));
         self.draft.policy_version = Some(report.binding.policy_version.clone());
-        self.draft.details = Some(object(details));
+        self.draft.details = Some(audit.redacted(object(details)));
     }
 
     /// Names the limit: how the call stands with the nearest, or which one refused it.
@@ -421,8 +466,8 @@ impl Record {
     }
 
     /// Names the credential, without its value.
-    pub fn grant(&mut self, grant: &Brokered) {
-        self.draft.provider_call_meta = Some(grant.meta());
+    pub fn grant(&mut self, audit: &Audit, grant: &Brokered) {
+        self.draft.provider_call_meta = Some(audit.redacted(grant.meta()));
     }
 
     /// Sets the resource of actions that are not calls of a tool.
@@ -461,6 +506,40 @@ fn is_recordable(seen: Option<&BTreeSet<String>>) -> bool {
     bytes <= MAX_CLAIM_BYTES
 }
 
+/// A quick look; most texts hold none.
+fn may_hold_secrets(text: &str) -> bool {
+    [
+        "eyJ",
+        "-----BEGIN ",
+        "earer",
+        "EARER",
+        "pop",
+        "POP",
+        "Pop",
+        "PoP",
+    ]
+    .iter()
+    .any(|mark| text.contains(mark))
+}
+
+/// A text without the words in it that are secrets by their form.
+fn without_secrets(redactor: &Redactor, text: &str) -> String {
+    let whole = redactor.redacted(&text.into());
+    let Value::String(whole) = whole else {
+        return text.to_owned();
+    };
+    // A secret may stand within a sentence, as where a message quotes an argument.
+    let ends = |c: char| c.is_whitespace() || "`'\"(),;".contains(c);
+    let shown = whole.split_inclusive(ends).map(|word| {
+        let bare = word.trim_end_matches(ends);
+        match redactor.redacted(&bare.into()) {
+            Value::String(shown) if shown != bare => word.replacen(bare, &shown, 1),
+            _ => word.to_owned(),
+        }
+    });
+    shown.collect()
+}
+
 /// Texts from outside, cut to what a record takes.
 fn bounded(text: &str) -> String {
     match text.char_indices().nth(512) {
@@ -483,4 +562,26 @@ pub fn rfc3339(timestamp: Timestamp) -> String {
     jiff::Timestamp::from_second(seconds)
         .unwrap_or(jiff::Timestamp::MAX)
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_within_a_sentence_are_taken_out() {
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
+        let redactor = Redactor::default();
+        let shown = without_secrets(
+            &redactor,
+            &format!("`token`: `{jwt}` is too long; see {jwt}"),
+        );
+        assert_eq!(shown, "`token`: `[REDACTED]` is too long; see [REDACTED]");
+        let whole = format!("Bearer {}", "a1".repeat(20));
+        assert!(may_hold_secrets(&whole) && may_hold_secrets(jwt));
+        assert_eq!(without_secrets(&redactor, &whole), "[REDACTED]");
+        let plain = "the bearer of news, `a.b.c`";
+        assert_eq!(without_secrets(&redactor, plain), plain);
+        assert!(!may_hold_secrets("curl/8.5.0 (\u{1f600})"));
+    }
 }

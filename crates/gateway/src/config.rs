@@ -132,6 +132,8 @@ pub struct Config {
 pub struct Trail {
     /// `AUDIT_SEGMENT_MB`: after how many bytes a file is followed by another of the same day.
     pub segment_bytes: u64,
+    /// `AUDIT_REDACT`: names whose values are secret, beside those that always are.
+    pub redact: Vec<String>,
     /// `AUDIT_RETENTION_DAYS` and `AUDIT_ARCHIVE_DIR`: how long records stay, and where they go then. Without: for ever.
     pub retention: Option<fastmcp_audit::Retention>,
     /// `AUDIT_PEERS_DIR` and `AUDIT_PEERS_INTERVAL_SEC`: where replicas leave their checkpoints for each other.

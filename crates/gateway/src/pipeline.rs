@@ -93,7 +93,7 @@ impl Pipeline {
         let (args, demands) =
             fitting.map_err(|unfit| match self.policy.hidden(call, target.entry()) {
                 Some(denial) => {
-                    record.decision(&denial.decided);
+                    record.decision(&self.audit, &denial.decided);
                     denial.error
                 }
                 None => unfit,
@@ -103,7 +103,7 @@ impl Pipeline {
             .policy
             .permit(call, target, args, demands)
             .map_err(|denial| {
-                record.decision(&denial.decided);
+                record.decision(&self.audit, &denial.decided);
                 denial.error
             })?;
         record.permit(&self.audit, &permit);
@@ -204,7 +204,7 @@ impl Pipeline {
                 return Err(error);
             }
         };
-        record.grant(&grant);
+        record.grant(&self.audit, &grant);
         watch.lap("broker");
         let intended = match self.audit.intend(record, permit, &operation).await {
             Ok(intended) => intended,
@@ -319,10 +319,10 @@ impl Pipeline {
         record.resource("catalog", None);
         let admitted = self.limit.admit_request(&call.caller).and_then(|()| {
             let permitted = self.policy.permit_listing(call).map_err(|denial| {
-                record.decision(&denial.decided);
+                record.decision(&self.audit, &denial.decided);
                 denial.error
             });
-            permitted.map(|decision| record.decision(&decision))
+            permitted.map(|decision| record.decision(&self.audit, &decision))
         });
         let outcome = match &admitted {
             Ok(()) => done(Raw::of(&Map::<String, Value>::new())),
@@ -387,10 +387,10 @@ impl Pipeline {
             .policy
             .permit_registration(call, catalog::resource(&manifest))
             .map_err(|denial| {
-                record.decision(&denial.decided);
+                record.decision(&self.audit, &denial.decided);
                 denial.error
             })?;
-        record.decision(&decision);
+        record.decision(&self.audit, &decision);
         let target = self.catalog.examine(manifest)?;
         self.audit.intend_change(record).await?;
         self.catalog.register(&target).await?;

@@ -13,6 +13,7 @@
 )]
 
 mod cli_audit;
+mod cli_audit_keep;
 mod cli_doctor;
 mod cli_help;
 mod cli_operations;
@@ -38,4 +39,5 @@ mod gateway_process;
 mod gateway_reload;
 mod gateway_replicas;
 mod gateway_tls;
+mod gateway_trail;
 mod support;

@@ -300,10 +300,15 @@ impl Gateway {
         format!("{}{rest}", self.banner.seen)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        Pid::from_raw(id).unwrap()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits until it has ended by itself.

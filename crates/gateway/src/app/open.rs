@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use fastmcp_audit::Log;
-use fastmcp_guard::{clock::Clock, random::Random};
+use fastmcp_guard::{clock::Clock, random::Random, redact::Redactor};
 
 use super::Error;
 use crate::{
@@ -61,6 +61,7 @@ pub(super) async fn open_audit(
     options.mode = config.audit_mode;
     let Trail {
         segment_bytes,
+        redact,
         peers,
         sinks,
         queue,
@@ -70,6 +71,12 @@ pub(super) async fn open_audit(
     if let Some(peers) = peers {
         private_folder(&peers.folder)?;
     }
+    let redactor = redact
+        .iter()
+        .try_fold(Redactor::default(), |redactor, name| {
+            redactor.with_secret_name(name)
+        })
+        .map_err(Error::part("AUDIT_REDACT"))?;
     let origin = Origin {
         service: config.app_name.clone(),
         instance: config.instance.clone(),
@@ -81,7 +88,13 @@ pub(super) async fn open_audit(
     let log = blocking(&config.audit_dir, move |path| Log::open(path, options))
         .await?
         .map_err(Error::part("audit log"))?;
-    Ok(Audit::new(log, keys.audit_salt(), clock, exports))
+    Ok(Audit::with(
+        log,
+        keys.audit_salt(),
+        clock,
+        exports,
+        redactor,
+    ))
 }
 
 pub(super) async fn open_state(config: &Config, keys: &Keys) -> Result<State, Error> {

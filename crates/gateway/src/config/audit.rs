@@ -21,17 +21,30 @@ const SYSLOG_PORT: u16 = 514;
 /// Reads everything; `None` means that problems were noted.
 pub(super) fn trail(reader: &mut Reader<'_>) -> Option<Trail> {
     let megabytes = reader.read("AUDIT_SEGMENT_MB", number(1..=65_536_u64));
+    let redact = reader.read_if_set("AUDIT_REDACT", names);
     let retention = retention(reader);
     let peers = peers(reader);
     let sinks = sinks(reader);
     let queue = reader.read("AUDIT_EXPORT_QUEUE", number(1..=1_000_000_usize));
     Some(Trail {
         segment_bytes: megabytes? << 20,
+        redact: redact?.unwrap_or_default(),
         retention: retention?,
         peers: peers?,
         sinks: sinks?,
         queue: queue?,
     })
+}
+
+/// Names whose values are secret.
+fn names(text: &str) -> Result<Vec<String>, Reject> {
+    let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let fits = |name: &String| name.chars().any(char::is_alphanumeric) && name.len() <= 128;
+    if names.len() <= 64 && names.iter().all(fits) {
+        Ok(names)
+    } else {
+        Err(Reject::Range)
+    }
 }
 
 /// A folder, where it was set.

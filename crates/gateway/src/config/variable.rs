@@ -169,6 +169,10 @@ pub const VARIABLES: &[Variable] = &[
     with_default("AUDIT_MODE", "`strict` or `buffered`", "strict"),
     with_default("AUDIT_SEGMENT_MB", "1 to 65536 megabytes", "256"),
     without_default(
+        "AUDIT_REDACT",
+        "a list of names whose values no record holds, at most 64",
+    ),
+    without_default(
         "AUDIT_RETENTION_DAYS",
         "1 to 36500 days (default: everything is kept)",
     ),

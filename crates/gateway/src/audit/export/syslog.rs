@@ -24,6 +24,8 @@ const INFORMATIONAL: u8 = 6;
 const MAX_HOST: usize = 255;
 const MAX_APP: usize = 48;
 const MAX_MSG_ID: usize = 32;
+/// How long a connection is looked at before it is written to.
+const GLANCE: Duration = Duration::from_millis(1);
 /// How long connecting and writing may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -82,7 +84,7 @@ impl Syslog {
     /// Sends all, and says how many are too long for a datagram.
     async fn send(&mut self, lines: &[Arc<str>]) -> io::Result<u64> {
         if let Some(Socket::Tcp(stream)) = &self.socket
-            && is_closed(stream)
+            && is_closed(stream).await
         {
             self.socket = None;
         }
@@ -118,11 +120,12 @@ impl Syslog {
 }
 
 /// Whether the other end has closed: a write would be taken by this machine, and by nobody else.
-fn is_closed(stream: &TcpStream) -> bool {
+async fn is_closed(stream: &TcpStream) -> bool {
     let mut byte = [0];
-    match stream.try_read(&mut byte) {
-        Ok(read) => read == 0,
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    match timeout(GLANCE, stream.peek(&mut byte)).await {
+        Ok(Ok(read)) => read == 0,
+        Ok(Err(_)) => true,
+        Err(_) => false,
     }
 }
 

@@ -8,7 +8,6 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::export::Exports;
 
 struct Replica {
     folder: TempDir,
@@ -20,7 +19,10 @@ struct Replica {
 
 impl Replica {
     fn new(name: &'static str, shared: &Path) -> Self {
-        let (folder, secret) = (tempfile::tempdir().unwrap(), generate_key().unwrap().to_vec());
+        let (folder, secret) = (
+            tempfile::tempdir().unwrap(),
+            generate_key().unwrap().to_vec(),
+        );
         let audit = open(folder.path(), name, &secret);
         let watch = watch(shared);
         Self {
@@ -45,7 +47,10 @@ impl Replica {
             action: Some("audit.peer_checkpoint".to_owned()),
             ..Filter::default()
         };
-        read(self.folder.path(), filter).unwrap().map(Result::unwrap).collect()
+        read(self.folder.path(), filter)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 }
 
@@ -59,7 +64,7 @@ fn watch(shared: &Path) -> Watch {
 fn open(folder: &Path, name: &str, secret: &[u8]) -> Audit {
     let signer = Signer::for_instance(name, secret).unwrap();
     let log = Log::open(folder, Options::new(name, signer)).unwrap();
-    Audit::new(log, b"salt", Arc::new(SystemClock), Exports::default())
+    Audit::new(log, b"salt", Arc::new(SystemClock))
 }
 
 #[tokio::test]
@@ -71,10 +76,17 @@ async fn replicas_write_each_other_down_and_come_to_rest() {
             replica.look().await;
         }
     }
-    assert_eq!(std::fs::read_dir(shared.path()).unwrap().count(), 3, "one file each");
+    assert_eq!(
+        std::fs::read_dir(shared.path()).unwrap().count(),
+        3,
+        "one file each"
+    );
     for replica in &all {
         let notes = replica.notes();
-        let others: Vec<_> = notes.iter().map(|n| n.resource_id.clone().unwrap()).collect();
+        let others: Vec<_> = notes
+            .iter()
+            .map(|n| n.resource_id.clone().unwrap())
+            .collect();
         assert_eq!(others.len(), 2, "{others:?}");
         assert!(notes.iter().all(|note| note.status == Status::Success));
     }
@@ -82,22 +94,34 @@ async fn replicas_write_each_other_down_and_come_to_rest() {
     for replica in &mut all {
         replica.look().await;
     }
-    assert_eq!(all.each_ref().map(Replica::size), sizes, "who has nothing to do writes nothing");
+    assert_eq!(
+        all.each_ref().map(Replica::size),
+        sizes,
+        "who has nothing to do writes nothing"
+    );
 
-    all[0].audit.event("policy.reloaded", Status::Success, json!({}));
+    all[0]
+        .audit
+        .event("policy.reloaded", Status::Success, json!({}));
     all[0].audit.checkpoint().await.unwrap();
     for _ in 0..3 {
         for replica in &mut all {
             replica.look().await;
         }
     }
-    assert_eq!(all.each_ref().map(Replica::size), [sizes[0] + 1, sizes[1] + 1, sizes[2] + 1]);
+    assert_eq!(
+        all.each_ref().map(Replica::size),
+        [sizes[0] + 1, sizes[1] + 1, sizes[2] + 1]
+    );
 }
 
 #[tokio::test]
 async fn a_peer_that_went_back_is_said_at_once_and_once() {
     let shared = tempfile::tempdir().unwrap();
-    let (mut one, mut two) = (Replica::new("gw-1", shared.path()), Replica::new("gw-2", shared.path()));
+    let (mut one, mut two) = (
+        Replica::new("gw-1", shared.path()),
+        Replica::new("gw-2", shared.path()),
+    );
     let older = tempfile::tempdir().unwrap();
     one.audit.close_log().unwrap();
     for entry in std::fs::read_dir(one.folder.path()).unwrap() {
@@ -108,7 +132,8 @@ async fn a_peer_that_went_back_is_said_at_once_and_once() {
     }
     one.audit = open(one.folder.path(), one.name, &one.secret);
     for n in 0..5 {
-        one.audit.event("policy.reloaded", Status::Success, json!({"n": n}));
+        one.audit
+            .event("policy.reloaded", Status::Success, json!({"n": n}));
     }
     one.look().await;
     two.look().await;
