@@ -415,7 +415,7 @@ rules:
             (("per: 1h", "per: 32d"), "`window.per` takes"),
             (("per: day", "per: week"), "`quota.per` takes"),
             (("max: 12.5", "max: 0"), "`budget.max` takes"),
-            (("max: 8", "max: -8"), "max"),
+            (("max: 8", "max: -8"), "line 11"),
             (("concurrency: {max: 8}", "match: {}"), "give exactly one"),
             (
                 (
@@ -424,7 +424,7 @@ rules:
                 ),
                 "give exactly one",
             ),
-            (("default: false", "default: off"), "default"),
+            (("default: false", "default: off"), "line 2"),
         ] {
             let text = FILE.replacen(change.0, change.1, 1);
             assert_ne!(text, FILE, "{change:?}");

@@ -38,6 +38,16 @@ pub(super) struct Memory {
 type Shard = HashMap<u128, State, BuildHasherDefault<Low>>;
 type Guards<'a> = SmallVec<[(usize, MutexGuard<'a, Shard>); 1]>;
 
+/// What is told of a key, on the stack unless it is long.
+type Told = SmallVec<[u8; 256]>;
+
+fn tell(told: &mut Told, mark: u8, text: &str) {
+    // The length keeps what two parts say apart.
+    told.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    told.push(mark);
+    told.extend_from_slice(text.as_bytes());
+}
+
 /// A key is a hash already.
 #[derive(Debug, Default)]
 struct Low(u64);
@@ -75,45 +85,46 @@ impl Memory {
         }
     }
 
-    fn key(&self, tell_all: impl FnOnce(&mut dyn FnMut(u8, &str))) -> u128 {
+    fn key(&self, tell_all: impl FnOnce(&mut Told)) -> u128 {
+        let mut told = Told::new();
+        tell_all(&mut told);
         let [high, low] = &self.hashers;
-        let (mut high, mut low) = (high.build_hasher(), low.build_hasher());
-        let mut tell = |mark: u8, text: &str| {
-            for hasher in [&mut high, &mut low] {
-                // The length keeps what two parts say apart.
-                hasher.write_u64(text.len() as u64);
-                hasher.write_u8(mark);
-                hasher.write(text.as_bytes());
-            }
+        let hash = |secret: &RandomState| {
+            let mut hasher = secret.build_hasher();
+            hasher.write(&told);
+            hasher.finish()
         };
-        tell_all(&mut tell);
-        (u128::from(high.finish()) << 64) | u128::from(low.finish())
+        (u128::from(hash(high)) << 64) | u128::from(hash(low))
     }
 
     fn key_of(&self, ask: &Ask<'_>) -> u128 {
-        self.key(|tell| {
-            tell(b'r', &ask.active.identity);
+        self.key(|told| {
+            tell(told, b'r', &ask.active.identity);
             ask.active.rule.common(ask.facts, |mark, text| match text {
-                Some(text) => tell(mark, text),
-                None => tell(b'-', ""),
+                Some(text) => tell(told, mark, text),
+                None => tell(told, b'-', ""),
             });
         })
     }
 
     /// Takes one of the key that is `whose`, where there is one.
     pub(super) fn decide_for(&self, active: &Active, whose: &str) -> Reading {
-        let key = self.key(|tell| {
-            tell(b'r', &active.identity);
-            tell(b'w', whose);
+        let key = self.key(|told| {
+            tell(told, b'r', &active.identity);
+            tell(told, b'w', whose);
         });
         let now = self.clock.now().millis();
-        let mut guards = self.lock(&[key]);
-        let Some(shard) = part(&mut guards, key) else {
-            return active.rule.kind.read(None, 1, now);
+        self.decide_one(key, &active.rule.kind, (1, now))
+    }
+
+    fn decide_one(&self, key: u128, kind: &Kind, (amount, now): (u64, u64)) -> Reading {
+        let Some(shard) = self.shards.get(place(key)) else {
+            return kind.read(None, amount, now);
         };
-        let reading = active.rule.kind.read(shard.get(&key), 1, now);
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = kind.read(shard.get(&key), amount, now);
         if reading.full.is_none() {
-            self.take_of(shard, key, &active.rule.kind, (1, now));
+            self.take_of(&mut shard, key, kind, (amount, now));
         }
         reading
     }
@@ -143,6 +154,25 @@ impl Memory {
 
     /// Takes for all of `asks` or for none.
     pub(super) fn decide(&self, asks: &[Ask<'_>]) -> Verdict {
+        let receipt = |ask: &Ask<'_>, key: u128, now: u64| Receipt {
+            rule: ask.index,
+            key: Key::Here(key),
+            take: Take {
+                at: now,
+                amount: ask.amount,
+            },
+        };
+        // Where nothing is set up there is one rule: nothing else need be locked with it.
+        if let [ask] = asks {
+            let (key, now) = (self.key_of(ask), self.clock.now().millis());
+            let reading = self.decide_one(key, &ask.active.rule.kind, (ask.amount, now));
+            let mut verdict = Verdict::default();
+            verdict.readings.push(reading);
+            if reading.full.is_none() {
+                verdict.receipts.push(receipt(ask, key, now));
+            }
+            return verdict;
+        }
         let keys: SmallVec<[u128; 1]> = asks.iter().map(|ask| self.key_of(ask)).collect();
         let mut guards = self.lock(&keys);
         let now = self.clock.now().millis();
@@ -166,14 +196,7 @@ impl Memory {
                 continue;
             };
             self.take_of(shard, key, &ask.active.rule.kind, (ask.amount, now));
-            verdict.receipts.push(Receipt {
-                rule: ask.index,
-                key: Key::Here(key),
-                take: Take {
-                    at: now,
-                    amount: ask.amount,
-                },
-            });
+            verdict.receipts.push(receipt(ask, key, now));
         }
         verdict
     }
