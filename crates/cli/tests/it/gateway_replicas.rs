@@ -116,18 +116,21 @@ async fn round_robin(replicas: &[Gateway]) -> SocketAddr {
         let mut next = addresses.iter().copied().cycle();
         while let Ok((mut client, _)) = listener.accept().await {
             let turns: Vec<_> = next.by_ref().take(addresses.len() + 1).collect();
-            connections.spawn(async move {
-                for address in turns {
-                    if let Ok(mut replica) = TcpStream::connect(address).await {
-                        // Either side may go at any time.
-                        let _ended = copy_bidirectional(&mut client, &mut replica).await;
-                        return;
-                    }
-                }
-            });
+            connections.spawn(async move { pass_on(&mut client, turns).await });
         }
     });
     front
+}
+
+/// Joins a connection with the first replica that takes one.
+async fn pass_on(client: &mut TcpStream, replicas: Vec<SocketAddr>) {
+    for address in replicas {
+        if let Ok(mut replica) = TcpStream::connect(address).await {
+            // Either side may go at any time.
+            let _ended = copy_bidirectional(client, &mut replica).await;
+            return;
+        }
+    }
 }
 
 fn insert(id: &str) -> Value {

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fastmcp::Server;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, limits, trail};
-use crate::{mcp, state};
+use crate::{mcp, pipeline::Pipeline, state};
 
 /// How often leases and expired operations are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -42,24 +43,8 @@ impl App {
         self.tracker.spawn(async move { limit.run(token).await });
         let (pipeline, server) = (Arc::clone(&self.pipeline), self.server.get().cloned());
         let token = shutdown.clone();
-        self.tracker.spawn(async move {
-            while token
-                .run_until_cancelled(tokio::time::sleep(CATALOG_EVERY))
-                .await
-                .is_some()
-            {
-                match pipeline.catalog.refresh().await {
-                    Ok(true) => {
-                        pipeline.telemetry.count_tools(pipeline.catalog.all().len());
-                        if let Some(server) = &server {
-                            mcp::list_changed(server);
-                        }
-                    }
-                    Ok(false) => {}
-                    Err(error) => tracing::debug!(%error, "catalogue could not be looked at"),
-                }
-            }
-        });
+        self.tracker
+            .spawn(async move { watch_catalog(&pipeline, server.as_ref(), token).await });
         let audit = &self.pipeline.audit;
         let watched = self.api_keys.clone();
         self.tracker
@@ -99,6 +84,26 @@ impl App {
                 limits_seen = now;
                 let _outcome = self.reload_limits();
             }
+        }
+    }
+}
+
+/// Takes over what other replicas register, until `shutdown` fires.
+async fn watch_catalog(pipeline: &Pipeline, server: Option<&Server>, shutdown: CancellationToken) {
+    while shutdown
+        .run_until_cancelled(tokio::time::sleep(CATALOG_EVERY))
+        .await
+        .is_some()
+    {
+        match pipeline.catalog.refresh().await {
+            Ok(false) => {}
+            Ok(true) => {
+                let tools = pipeline.catalog.all().len();
+                pipeline.telemetry.count_tools(tools);
+                server.into_iter().for_each(mcp::list_changed);
+            }
+            // The sweep says what is the matter.
+            Err(error) => tracing::debug!(%error, "catalogue could not be looked at"),
         }
     }
 }

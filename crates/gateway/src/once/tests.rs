@@ -300,7 +300,7 @@ async fn a_duplicate_waits_for_the_call_that_runs_if_it_may() {
         panic!("the key is new");
     };
     let hasty = once.waiting(Duration::from_millis(30));
-    let asked = std::time::Instant::now();
+    let asked = tokio::time::Instant::now();
     let told = hasty.begin(&call, &named).await.unwrap();
     assert!(matches!(told, Begin::InProgress { .. }), "{told:?}");
     assert!(asked.elapsed() >= Duration::from_millis(30));

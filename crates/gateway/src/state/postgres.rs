@@ -36,6 +36,10 @@ use super::{
 pub(super) mod address;
 mod schema;
 #[cfg(test)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a test tells its story from beginning to end"
+)]
 mod tests;
 
 use address::Address;

@@ -1,6 +1,6 @@
 //! Where a PostgreSQL database is.
 
-use std::{fmt, str::FromStr as _};
+use std::{fmt, str::FromStr as _, sync::Arc};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
@@ -31,6 +31,10 @@ const PARAMETERS: [&str; 13] = [
 /// `~/.pgpass`.
 #[derive(Clone)]
 pub struct Address {
+    parsed: Arc<Parsed>,
+}
+
+struct Parsed {
     options: PgConnectOptions,
     url: Url,
 }
@@ -96,19 +100,20 @@ impl Address {
             (true, true) => {}
         }
         let options = PgConnectOptions::from_str(text).map_err(|_| InvalidAddress::Value)?;
-        Ok(Self { options, url })
+        let parsed = Arc::new(Parsed { options, url });
+        Ok(Self { parsed })
     }
 
-    pub(super) const fn options(&self) -> &PgConnectOptions {
-        &self.options
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.parsed.options
     }
 
     /// Whether the server is on this machine, or its certificate is checked: whether nobody between can read or change
     /// what is said.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
-        let host = self.options.get_host();
-        let is_near = self.options.get_socket().is_some()
+        let host = self.options().get_host();
+        let is_near = self.options().get_socket().is_some()
             || host.starts_with('/')
             || host.eq_ignore_ascii_case("localhost")
             || host
@@ -117,7 +122,7 @@ impl Address {
                 .is_ok_and(|ip| ip.is_loopback());
         is_near
             || matches!(
-                self.options.get_ssl_mode(),
+                self.options().get_ssl_mode(),
                 PgSslMode::VerifyCa | PgSslMode::VerifyFull
             )
     }
@@ -125,7 +130,7 @@ impl Address {
 
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
-        self.url == other.url
+        self.parsed.url == other.parsed.url
     }
 }
 
@@ -133,7 +138,7 @@ impl Eq for Address {}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = &self.options;
+        let options = self.options();
         let (user, host, port) = (
             options.get_username(),
             options.get_host(),

@@ -44,20 +44,28 @@ pub(super) async fn prepare(address: &Address, clock: &dyn Clock) -> Result<(), 
         .await
         .map_err(|source| opened(&name, source))?;
     if skew.abs() > SKEW_MILLIS {
-        tracing::warn!(
-            ahead_millis = skew,
-            "clock of the state database differs from this machine's; leases and tickets end early or late until one is set"
-        );
+        warn_of_clocks(skew);
     }
     if !address.is_guarded() {
-        tracing::warn!(
-            "certificate of the state database is not checked; add `sslmode=verify-full` to DATABASE_URL"
-        );
+        warn_of_strangers();
     }
     connection
         .close()
         .await
         .map_err(|source| opened(&name, source))
+}
+
+fn warn_of_clocks(ahead_millis: i64) {
+    tracing::warn!(
+        ahead_millis,
+        "clock of the state database differs from this machine's; leases and tickets end early or late until one is set"
+    );
+}
+
+fn warn_of_strangers() {
+    tracing::warn!(
+        "certificate of the state database is not checked; add `sslmode=verify-full` to DATABASE_URL"
+    );
 }
 
 /// What a look at a database finds.

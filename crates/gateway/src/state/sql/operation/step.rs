@@ -157,18 +157,11 @@ impl Change for Step {
                     None => new_key = Some(scope),
                 }
             }
-            for _ in 0..ATTEMPTS {
-                if let Some(machine) = self.update(session).await? {
-                    if let Some(scope) = new_key {
-                        scope.bind(&self.id, session).await?;
-                    }
-                    return Ok(Stepped::Moved(machine));
-                }
-                if let Some(refusal) = self.refusal(session).await? {
-                    return Ok(refusal);
-                }
+            let stepped = self.take(session).await?;
+            if let (Stepped::Moved(_), Some(scope)) = (&stepped, new_key) {
+                scope.bind(&self.id, session).await?;
             }
-            Err(StateError::Contended)
+            Ok(stepped)
         })
     }
 
@@ -178,6 +171,19 @@ impl Change for Step {
 }
 
 impl Step {
+    /// Moves the operation, or says why not.
+    async fn take(&self, session: &mut dyn Session) -> Result<Stepped, StateError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(machine) = self.update(session).await? {
+                return Ok(Stepped::Moved(machine));
+            }
+            if let Some(refusal) = self.refusal(session).await? {
+                return Ok(refusal);
+            }
+        }
+        Err(StateError::Contended)
+    }
+
     async fn update(&self, session: &mut dyn Session) -> Result<Option<Machine>, StateError> {
         let Parameters {
             owner,
