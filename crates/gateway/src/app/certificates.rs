@@ -52,20 +52,26 @@ impl Certificates {
                 continue;
             }
             self.seen = now;
-            let tls = self.tls();
-            let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
-            match reloaded.map(|read| read.map_err(Error::part("TLS"))) {
-                Ok(Ok(())) => {
-                    tracing::info!("certificates loaded");
-                    audit.event("tls.reloaded", Status::Success, json!({}));
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "certificates not loaded; those in force stay");
-                    let details = json!({"error": error.to_string()});
-                    audit.event("tls.reloaded", Status::Failed, details);
-                }
-                Err(error) => tracing::error!(%error, "certificates could not be looked at"),
-            }
+            self.reload(&audit).await;
         }
+    }
+
+    async fn reload(&self, audit: &Audit) {
+        let tls = self.tls();
+        let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
+        let failed = match reloaded {
+            Ok(Ok(())) => {
+                tracing::info!("certificates loaded");
+                audit.event("tls.reloaded", Status::Success, json!({}));
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(
+            error = failed,
+            "certificates not loaded; those in force stay"
+        );
+        audit.event("tls.reloaded", Status::Failed, json!({"error": failed}));
     }
 }
