@@ -33,26 +33,20 @@ async fn chapter(chapter: u32) -> Result<String> {
     }
 }
 
-/// Puts errors into words.
+/// Puts errors into words, and into the log.
 struct ErrorMiddleware;
 
 impl Middleware for ErrorMiddleware {
     async fn on_message(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
         let method = context.method().to_owned();
-        next.run(context).await.map_err(|error| match error.kind() {
-            ErrorKind::Tool => {
-                tracing::warn!(method, %error, "tool error");
-                error
+        next.run(context).await.map_err(|error| {
+            let kind = error.kind();
+            tracing::warn!(method, ?kind, %error, "failed");
+            match kind {
+                ErrorKind::Validation => Error::tool(format!("Invalid input: {error}")),
+                // For the caller as it is, or masked by the server.
+                _ => error,
             }
-            ErrorKind::Validation => {
-                tracing::warn!(method, %error, "validation error");
-                Error::tool(format!("Invalid input: {error}"))
-            }
-            ErrorKind::Internal => {
-                tracing::error!(method, %error, "unexpected error");
-                error
-            }
-            _ => error,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Run with: `cargo run -p fastmcp-examples --bin middleware`
 
 use fastmcp::{
+    guard::clock::Timestamp,
     middleware::{ResponseCachingMiddleware, prelude::*},
     prelude::*,
 };
@@ -26,15 +27,21 @@ impl Middleware for AuthMiddleware {
 /// Says of each message when it came, whence, and how it ended.
 struct LoggingMiddleware;
 
+impl LoggingMiddleware {
+    fn ended(timestamp: Timestamp, method: &str, result: &Result<Response>) {
+        match result {
+            Ok(_) => tracing::info!(%timestamp, method, "completed"),
+            Err(error) => tracing::info!(%timestamp, method, %error, "failed"),
+        }
+    }
+}
+
 impl Middleware for LoggingMiddleware {
     async fn on_message(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
         let (timestamp, method) = (context.timestamp(), context.method().to_owned());
         tracing::info!(%timestamp, method, source = context.source().as_str(), "begins");
         let result = next.run(context).await;
-        match &result {
-            Ok(_) => tracing::info!(%timestamp, method, "completed"),
-            Err(error) => tracing::info!(%timestamp, method, %error, "failed"),
-        }
+        Self::ended(timestamp, &method, &result);
         result
     }
 }

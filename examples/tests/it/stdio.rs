@@ -15,67 +15,69 @@ macro_rules! example {
     };
 }
 
+/// What serves standard input and output: its name, its program, and its tools.
+const EXAMPLES: &[(&str, &str, &[&str])] = &[
+    example!("quickstart", ["add"]),
+    example!("in_memory_testing", ["add", "divide"]),
+    example!("middleware", ["get_data", "secret_data"]),
+    example!(
+        "composition",
+        ["db_query", "health_check", "weather_get_forecast"]
+    ),
+    example!(
+        "context_state",
+        ["admin_operation", "check_permission", "get_user_profile"]
+    ),
+    example!("error_handling", ["divide", "read_setting"]),
+    example!("connection_pool", ["fetch_api", "query_database"]),
+    example!(
+        "progress",
+        ["multi_stage_operation", "process_large_dataset"]
+    ),
+    example!("testing", ["add", "fetch_weather"]),
+    example!(
+        "performance",
+        ["expensive_query", "fetch_multiple_sources", "list_items"]
+    ),
+    example!(
+        "migration",
+        [
+            "compatible",
+            "describe",
+            "new_tool",
+            "old_tool",
+            "process_data",
+            "process_data_v1",
+            "process_data_v2"
+        ]
+    ),
+    example!(
+        "modular_server",
+        ["count_words", "list_files", "login", "logout"]
+    ),
+    example!("graceful_degradation", ["weather_with_fallback"]),
+    example!("concurrent_calls", ["batch_api_calls"]),
+    example!("sanitised_input", ["archive_name", "secure_send_message"]),
+    example!("rate_limiting", ["cheap_call", "rate_limited_api_call"]),
+    example!("monitored_tool", ["monitored_tool"]),
+    example!("configuration", ["show_configuration"]),
+    example!("environment", ["fetch_data"]),
+    example!("error_middleware", ["divide", "fetch_quote"]),
+    example!("error_classification", ["validate_user_input"]),
+    example!(
+        "enterprise",
+        [
+            "bulk_process_documents",
+            "create_secure_document",
+            "fetch_tenant_document",
+            "get_user_activity_summary",
+        ]
+    ),
+];
+
 #[tokio::test]
 async fn each_starts_and_shows_what_it_has() {
-    let examples: &[(&str, &str, &[&str])] = &[
-        example!("quickstart", ["add"]),
-        example!("in_memory_testing", ["add", "divide"]),
-        example!("middleware", ["get_data", "secret_data"]),
-        example!(
-            "composition",
-            ["db_query", "health_check", "weather_get_forecast"]
-        ),
-        example!(
-            "context_state",
-            ["admin_operation", "check_permission", "get_user_profile"]
-        ),
-        example!("error_handling", ["divide", "read_setting"]),
-        example!("connection_pool", ["fetch_api", "query_database"]),
-        example!(
-            "progress",
-            ["multi_stage_operation", "process_large_dataset"]
-        ),
-        example!("testing", ["add", "fetch_weather"]),
-        example!(
-            "performance",
-            ["expensive_query", "fetch_multiple_sources", "list_items"]
-        ),
-        example!(
-            "migration",
-            [
-                "compatible",
-                "describe",
-                "new_tool",
-                "old_tool",
-                "process_data",
-                "process_data_v1",
-                "process_data_v2"
-            ]
-        ),
-        example!(
-            "modular_server",
-            ["count_words", "list_files", "login", "logout"]
-        ),
-        example!("graceful_degradation", ["weather_with_fallback"]),
-        example!("concurrent_calls", ["batch_api_calls"]),
-        example!("sanitised_input", ["archive_name", "secure_send_message"]),
-        example!("rate_limiting", ["cheap_call", "rate_limited_api_call"]),
-        example!("monitored_tool", ["monitored_tool"]),
-        example!("configuration", ["show_configuration"]),
-        example!("environment", ["fetch_data"]),
-        example!("error_middleware", ["divide", "fetch_quote"]),
-        example!("error_classification", ["validate_user_input"]),
-        example!(
-            "enterprise",
-            [
-                "bulk_process_documents",
-                "create_secure_document",
-                "fetch_tenant_document",
-                "get_user_activity_summary",
-            ]
-        ),
-    ];
-    for (name, program, tools) in examples {
+    for (name, program, tools) in EXAMPLES {
         let mut command = StdioWireConfig::new(*program, NO_ARGUMENTS);
         // One of them has a setting that it cannot do without.
         let endpoint = ("API_ENDPOINT".into(), "http://127.0.0.1:9".into());
