@@ -1,7 +1,7 @@
 //! Pattern 4, the environment: what differs between deployments is no part of the code.
 //!
-//! Run with: `API_ENDPOINT=http://localhost:8080 cargo run -p fastmcp-examples --bin environment`
-//! With `MCP_SERVER_NAME`, `LOG_LEVEL`, `API_TIMEOUT`, `CACHE_TTL`, `RATE_LIMIT`, or `ENV_FILE=.env` for a file of them.
+//! Run with: `cargo run -p fastmcp-examples --bin environment`
+//! It wants `API_ENDPOINT=http://localhost:8080`, and takes `MCP_SERVER_NAME`, `LOG_LEVEL`, `API_TIMEOUT`, `CACHE_TTL`, `RATE_LIMIT`, or `ENV_FILE=.env` for a file of them.
 
 use fastmcp::{
     config::{ServerConfig, dotenv},

@@ -1,7 +1,7 @@
 //! A production server: settings, a log for programs, health and readiness, metrics, layers, an end in peace.
 //!
-//! Run with: `TRANSPORT=http PORT=8000 cargo run -p fastmcp-examples --bin production_server`
-//! Then look at `/health`, `/ready` and `/metrics`. `deploy/` puts this program into a container.
+//! Run with: `cargo run -p fastmcp-examples --bin production_server`
+//! With `TRANSPORT=http PORT=8000`, look at `/health`, `/ready` and `/metrics`. `deploy/` puts this program into a container.
 
 use fastmcp::{
     BaseServer,
