@@ -55,7 +55,7 @@ use crate::{
     pipeline::Pipeline,
     policy::Policy,
     rest::{self, OpenApiDocument, Rest},
-    state::{self, State},
+    state::State,
     telemetry::Telemetry,
 };
 
