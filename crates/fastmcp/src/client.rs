@@ -16,6 +16,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`ClientGroup`] makes several servers one, those that a file of `mcpServers` ([`McpConfig`]) names for
+//! example. [`Client::list_skills`] and [`Client::sync_skills`] get the skills of a server.
 
 mod builder;
 mod cache;

@@ -140,8 +140,8 @@ impl Folder {
         self
     }
 
-    /// How often a server looks for changes that has it as a provider, 10 ms at least. Default 2 s. Looking works wherever files
-    /// do: what tells of changes by itself does not on networks and in containers.
+    /// How often a server looks for changes that has it as a provider, 10 ms at least. Default 2 s. Looking
+    /// works wherever files do: what tells of changes by itself does not on networks and in containers.
     #[must_use]
     pub fn reload_every(mut self, every: Duration) -> Self {
         self.every = every.max(Duration::from_millis(10));

@@ -85,8 +85,12 @@ async fn a_task_is_seen_answered_and_called_off_through_another_process() {
     ];
     let (one, two) = (connect(&first, "alice"), connect(&second, "alice"));
     let id = begin(&one, "ask", json!({})).await;
-    let asked = status(&two, &id, "input_required").await;
-    assert_eq!(asked["inputRequests"].as_object().unwrap().len(), 2);
+    let both = |task: &Value| {
+        let asked = task["inputRequests"].as_object();
+        asked.is_some_and(|asked| asked.len() == 2)
+    };
+    let asked = until(&two, &id, both).await;
+    assert_eq!(asked["status"], "input_required");
     let foreign = get(&connect(&second, "bob"), &id).await;
     assert_eq!(foreign["error"]["code"], -32602, "it is its caller's alone");
 

@@ -98,7 +98,8 @@ impl Runner {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(pause).await;
-            let wanted = if renewed.elapsed() >= due {
+            let renews = renewed.elapsed() >= due;
+            let wanted = if renews {
                 renewed = Instant::now();
                 tasks.renew(&self.key).await
             } else {
@@ -107,7 +108,11 @@ impl Runner {
             match wanted {
                 Ok(true) => {}
                 Ok(false) => self.live.cancel.cancel(),
-                Err(error) => tracing::warn!(%error, "a task that runs could not be looked at"),
+                Err(error) if renews => {
+                    tracing::warn!(%error, "lease of a task could not be renewed")
+                }
+                // It is looked at again soon.
+                Err(_) => {}
             }
         }
     }

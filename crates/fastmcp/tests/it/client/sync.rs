@@ -69,7 +69,7 @@ async fn a_folder_follows_what_the_server_has() {
         folder.path(),
     )
     .await;
-    assert_eq!(third.updated, ["new", "refunds", "vat"]);
+    assert_eq!(third.updated, ["refunds", "vat", "new"]);
     assert!(!file("refunds/logo.png").exists() && !file("vat/more.md").exists());
     let fourth = sync(&server([vat()]), folder.path()).await;
     assert_eq!(fourth.unchanged, ["vat"]);
