@@ -9,6 +9,7 @@ import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync }
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { AuditFault, checkpoint, proof, verifierKey, verifyLog } from "./audit-log.mjs";
@@ -42,6 +43,62 @@ async function call(gateway, token, count) {
     answered.add(reply.status);
   }
   return answered;
+}
+
+/** A log whose first days were archived, as the gateway leaves it; the files that went lie in `cold`. */
+const ARCHIVED = fileURLToPath(new URL("./fixtures/archived/", import.meta.url));
+
+/** What must be refused of it. */
+const MISSING = {
+  "a file more than the record says is gone": (folder) => rmSync(join(folder, "audit-20261122.jsonl")),
+  "the hash of a record that is gone was changed": (folder) => {
+    const name = readdirSync(join(folder, "tile/0/000.p")).sort((one, other) => other - one)[0];
+    edit(join(folder, "tile/0/000.p", name), (tile) => {
+      tile[0] ^= 1;
+      return tile;
+    });
+  },
+  "the record that says so is not the one that was signed": (folder) =>
+    edit(join(folder, "audit-20261123.1.jsonl"), (content) => {
+      const [first, ...rest] = lines(content);
+      return [...rehashed(first.replace('"first_kept":7', '"first_kept":8')), ...rest].join("");
+    }),
+  "a file was put back with another record in it": (folder) => {
+    cpSync(join(ARCHIVED, "cold/audit-20261121.jsonl"), join(folder, "audit-20261121.jsonl"));
+    edit(join(folder, "audit-20261121.jsonl"), (content) => {
+      const [first, ...rest] = lines(content);
+      return [...rehashed(first.replace("agent-1", "agent-2")), ...rest].join("");
+    });
+  },
+};
+
+/** The log of a gateway that archives. */
+async function archived() {
+  const key = verifierKey(readFileSync(join(ARCHIVED, "audit.vkey"), "utf8"));
+  const log = join(ARCHIVED, "audit");
+  await step("a log whose first days were archived verifies, and with them", () => {
+    check(verifyLog(log, key).archived === 7, "seven records are not there", verifyLog(log, key));
+    const names = ["audit-20261121.jsonl", "audit-20261120.jsonl"];
+    const left = names.map((_, n) => {
+      const whole = copied(log, (folder) => names.slice(0, n + 1).forEach((name) => cpSync(join(ARCHIVED, "cold", name), join(folder, name))));
+      try {
+        return verifyLog(whole, key).archived;
+      } finally {
+        rmSync(whole, { recursive: true, force: true });
+      }
+    });
+    check(left.join() === "4,0", "the files that were put back count", left);
+  });
+  for (const [what, tamper] of Object.entries(MISSING)) {
+    await step(`noticed: ${what}`, () => {
+      const folder = copied(log, tamper);
+      try {
+        refused(what, () => verifyLog(folder, key));
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    });
+  }
 }
 
 /** The same folder again, to be tampered with. */
@@ -153,6 +210,7 @@ function bySigstore(told, vkey) {
 
 await main("audit", async () => {
   const [binary] = programs("binary");
+  await archived();
   const gateway = new Gateway(binary);
   const log = join(gateway.folder, "audit");
   const older = mkdtempSync(join(tmpdir(), "fastmcp-audit-"));

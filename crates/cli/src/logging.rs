@@ -14,6 +14,8 @@ pub(crate) fn install(config: &Config) -> anyhow::Result<()> {
         .context("`LOG_LEVEL` is not a level")?;
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
+        // A line that cannot be written must not be told on stderr, where it could not be written: that is a panic.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     let installed = match config.log_format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

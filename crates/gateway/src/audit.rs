@@ -348,7 +348,20 @@ impl Audit {
         let named = troubles
             .iter()
             .map(|(what, why)| (format!("audit.{what}"), why.clone()));
-        named.chain(self.inner.exports.degraded()).collect()
+        let Health {
+            lost,
+            checkpoint_failure,
+            ..
+        } = self.health();
+        let lost = (lost > 0).then(|| format!("{lost} records were lost in buffered mode"));
+        let own = [("lost", lost), ("checkpoint", checkpoint_failure)];
+        let own = own
+            .into_iter()
+            .filter_map(|(what, why)| Some((format!("audit.{what}"), why?)));
+        named
+            .chain(own)
+            .chain(self.inner.exports.degraded())
+            .collect()
     }
 
     /// How the sinks are, by name.

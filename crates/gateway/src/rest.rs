@@ -543,7 +543,9 @@ async fn metrics(State(rest): State<Arc<Rest>>, request: Request) -> Response {
 
 fn exposition(rest: &Rest) -> Response {
     let uptime = rest.clock.now().since(rest.started);
-    match rest.pipeline.telemetry.render(uptime) {
+    let telemetry = &rest.pipeline.telemetry;
+    telemetry.audited(&rest.pipeline.audit.health());
+    match telemetry.render(uptime) {
         Ok(text) => (
             [(
                 header::CONTENT_TYPE,

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use fastmcp_audit::Health;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -88,8 +89,43 @@ pub struct Telemetry {
     policy_reloads: Family<Reason, Counter>,
     limits: Limits,
     exported: Family<Exported, Counter>,
+    trail: Trail,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
+}
+
+/// The audit log, as it is when somebody looks.
+#[derive(Clone, Default)]
+struct Trail {
+    records: Gauge,
+    unsigned: Gauge,
+    waiting: Gauge,
+    lost: Gauge,
+}
+
+impl Trail {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            ("records", "Durable audit records", &self.records),
+            (
+                "unsigned_records",
+                "Durable audit records that no checkpoint covers yet",
+                &self.unsigned,
+            ),
+            (
+                "waiting_records",
+                "Audit records that wait for the disk",
+                &self.waiting,
+            ),
+            (
+                "lost_records",
+                "Audit records acknowledged in buffered mode and then not written, since the start",
+                &self.lost,
+            ),
+        ] {
+            registry.register(format!("fastmcp_audit_{name}"), help, gauge.clone());
+        }
+    }
 }
 
 /// Labels of audit records told to others.
@@ -157,6 +193,8 @@ impl Telemetry {
             "Audit records sent to sinks, or dropped",
             exported.clone(),
         );
+        let trail = Trail::default();
+        trail.register(&mut registry);
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -172,6 +210,7 @@ impl Telemetry {
             policy_reloads,
             limits,
             exported,
+            trail,
             tools,
             uptime,
         }
@@ -238,6 +277,21 @@ impl Telemetry {
     pub fn exported(&self, sink: &'static str, outcome: &'static str, records: u64) {
         let label = Exported { sink, outcome };
         self.exported.get_or_create(&label).inc_by(records);
+    }
+
+    /// Says how the audit log is.
+    pub fn audited(&self, health: &Health) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let Trail {
+            records,
+            unsigned,
+            waiting,
+            lost,
+        } = &self.trail;
+        records.set(number(health.size));
+        unsigned.set(number(health.size.saturating_sub(health.checkpointed)));
+        waiting.set(number(health.queued as u64));
+        lost.set(number(health.lost));
     }
 
     /// Says how many tools there are.

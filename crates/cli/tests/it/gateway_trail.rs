@@ -56,6 +56,19 @@ async fn syslog_hears_of_calls_and_a_dead_collector_holds_none_up() {
     let metrics = gateway.get("/metrics").await;
     let sent = "fastmcp_audit_exported_records_total{sink=\"syslog\",outcome=\"sent\"}";
     assert!(metrics.text().contains(sent), "{}", metrics.text());
+    for gauge in [
+        "records",
+        "unsigned_records",
+        "waiting_records",
+        "lost_records",
+    ] {
+        let line = format!("fastmcp_audit_{gauge} ");
+        assert!(
+            metrics.text().lines().any(|l| l.starts_with(&line)),
+            "{gauge}: {}",
+            metrics.text()
+        );
+    }
     gateway.query(&token, "SELECT 1").await.ok();
     gateway.stop().await;
 }
