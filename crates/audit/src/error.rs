@@ -229,7 +229,7 @@ pub enum VerifyError {
         /// The record there.
         seq: u64,
         /// What it is not.
-        source: Box<VerifyError>,
+        source: Box<Self>,
     },
     /// The record is too new to be proved.
     #[error(

@@ -64,7 +64,12 @@ fn old_days_go_and_the_rest_is_proved_as_before() {
     let days = (Date::constant(2026, 11, 20), Date::constant(2026, 11, 21));
     assert_eq!(found.archived, Some((7, days.0, days.1)));
     assert_eq!((found.records, found.closed), (16, true));
-    let checked = verify_storage(&bench.storage, Some(&bench.key()), &[kept.clone()]).unwrap();
+    let checked = verify_storage(
+        &bench.storage,
+        Some(&bench.key()),
+        std::slice::from_ref(&kept),
+    )
+    .unwrap();
     assert_eq!(
         checked.records, 16,
         "what was signed before is still held against it"

@@ -13,5 +13,8 @@ fn an_archived_log_of_then_verifies_now() {
     let report = verify(&root.join("audit"), Some(&key)).unwrap();
     let (gone, since, until) = report.archived.unwrap();
     assert_eq!((report.records, gone, report.closed), (16, 7, true));
-    assert_eq!((since.to_string(), until.to_string()), ("2026-11-20".to_owned(), "2026-11-21".to_owned()));
+    assert_eq!(
+        (since.to_string(), until.to_string()),
+        ("2026-11-20".to_owned(), "2026-11-21".to_owned())
+    );
 }

@@ -91,17 +91,19 @@ fn tell(replica: &Replica, found: &Result<ReplicaReport, VerifyError>) -> anyhow
 }
 
 fn as_value((replica, found): (&Replica, &Result<ReplicaReport, VerifyError>)) -> Value {
-    let mut value = match found {
-        Ok(found) => {
-            let mut value = report_json(&found.report);
-            value["held_against"] = found.held_against.into();
-            value["forged"] = found.forged.into();
-            value["unknown"] = json!(found.unknown);
-            value
-        }
-        Err(error) => error_json(error),
+    let (mut value, more) = match found {
+        Ok(found) => (
+            report_json(&found.report),
+            json!({"held_against": found.held_against, "forged": found.forged, "unknown": found.unknown}),
+        ),
+        Err(error) => (error_json(error), json!({})),
     };
-    value["folder"] = replica.folder.display().to_string().into();
-    value["origin"] = replica.key.name().into();
+    let named =
+        json!({"folder": replica.folder.display().to_string(), "origin": replica.key.name()});
+    for members in [more, named] {
+        if let (Some(value), Value::Object(members)) = (value.as_object_mut(), members) {
+            value.extend(members);
+        }
+    }
     value
 }
