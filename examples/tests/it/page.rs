@@ -57,8 +57,10 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn links_lead_somewhere() {
-    let all = pages(&docs());
+    let mut all = pages(&docs());
     assert!(all.len() > 30, "{} pages", all.len());
+    all.push(docs().join("../README.md"));
+    all.push(docs().join("../examples/README.md"));
     for page in all {
         let text = fs::read_to_string(&page).unwrap();
         for link in links(&prose(&text)) {
