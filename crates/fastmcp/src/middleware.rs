@@ -40,7 +40,8 @@
 //! a call of a tool and the layers A and B that is
 //! `A.on_message > A.on_request > A.on_call_tool > B.on_message > B.on_request > B.on_call_tool > gate >
 //! handler`, as in FastMCP. Layers see a call before the gate decides, and its refusal as an error.
-//! Layers of a mounted server run within those of its parent, for what is its own alone. Layers of one
+//! Layers of a mounted server run within those of its parent, for what is its own alone: calls of its
+//! components, and its part of lists. One that fails takes its part of a list with it, and no other. Layers of one
 //! component run within the gate, for calls that it let through.
 //!
 //! A layer may answer without [`Next::run`], change the message before it and the result after it. Which

@@ -1,19 +1,24 @@
 //! Spans and metrics by the OpenTelemetry conventions, through `tracing`.
 //!
-//! Every request that a server answers is a span at level info of target [`SPANS`], and every duration an event at
-//! level trace of target [`METRICS`]. Nothing is made, read or formatted where no subscriber wants the target.
+//! Every request that a server answers, and every one that a [`Client`](crate::Client) makes, is a span at level info
+//! of target [`SPANS`], and every duration, that of a session among them, an event at level trace of target
+//! [`METRICS`]. Nothing is made, read or formatted where no subscriber wants the target.
 //!
 //! Libraries install no exporter; a binary bridges `tracing` to OpenTelemetry with the crate
 //! `tracing-opentelemetry`: its layer makes spans of ours, by their fields `otel.name`, `otel.kind` and
-//! `otel.status_code`, and its `MetricsLayer` makes a histogram of `histogram.mcp.server.operation.duration`. The
+//! `otel.status_code`, and its `MetricsLayer` makes histograms of `histogram.mcp.server.operation.duration`,
+//! `histogram.mcp.client.operation.duration` and `histogram.mcp.server.session.duration`. The
 //! trace that a client began stands in the fields `traceparent`, `tracestate` and `baggage` of a span, as it came in
 //! `_meta`; a layer that reads them there sets the parent.
 //!
-//! What a handler asks of other servers with a [`Client`](crate::Client) takes that trace along by itself.
+//! What a handler asks of other servers with a [`Client`](crate::Client) takes that trace along by itself. A client
+//! whose own span shall be the parent there is told how to write it down:
+//! [`ClientBuilder::trace_context`](crate::client::ClientBuilder::trace_context).
 //!
 //! Names: OpenTelemetry semantic conventions for generative AI, "Model Context Protocol" (development).
 
 mod about;
+mod asked;
 mod trace;
 
 use std::{
@@ -28,7 +33,8 @@ use tokio::time::Instant;
 use tracing::{Level, Span, field::Empty};
 
 pub(crate) use about::About;
-pub(crate) use trace::inherited;
+pub(crate) use asked::{Asked, session_ended};
+pub(crate) use trace::{carried, inherited};
 
 /// The target of the spans of requests.
 pub const SPANS: &str = "fastmcp::telemetry";

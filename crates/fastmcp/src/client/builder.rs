@@ -1,6 +1,7 @@
 //! Clients, put together.
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     sync::{
@@ -35,7 +36,7 @@ use super::{
     connect::{self, Failed, Start},
     credentials::OAuth,
     handler::{Asked, Handlers},
-    link::{Config, Link},
+    link::{Config, Link, WriteTrace},
     notice::{Change, Listeners, Notices, Notified, Progress},
 };
 use crate::{
@@ -74,6 +75,7 @@ impl Default for ClientBuilder {
                 level: None,
                 progress: false,
                 random: Arc::new(OsRandom),
+                trace: None,
                 logins: Arc::default(),
             },
             handlers: Handlers::default(),
@@ -103,6 +105,22 @@ impl ClientBuilder {
     /// not count. 60 s unless told otherwise.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = timeout;
+        self
+    }
+
+    /// Writes down the trace that the [span](crate::telemetry) of a request belongs to, for the server that is asked:
+    /// `traceparent`, `tracestate` and `baggage`, of which others, and those that are not as their specifications
+    /// say, are left out. By default the trace goes on that came with the request that is handled, if one is.
+    ///
+    /// With the crates `tracing-opentelemetry` and `opentelemetry` it is
+    /// `|span| { let mut all = HashMap::new(); propagator.inject_context(&span.context(), &mut all); all }`.
+    ///
+    /// Source: W3C Trace Context and Baggage; MCP SEP-414.
+    pub fn trace_context(
+        mut self,
+        write: impl Fn(&tracing::Span) -> HashMap<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.config.trace = Some(WriteTrace::new(write));
         self
     }
 

@@ -23,6 +23,7 @@ use fastmcp_transport::Wire;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Span;
 
 use super::{
     cache::Shelf,
@@ -35,6 +36,29 @@ use super::{
 
 /// Questions of a server that are answered at once.
 const MAX_QUESTIONS: usize = 64;
+
+/// Writes down the trace that a span belongs to.
+#[derive(Clone)]
+pub(super) struct WriteTrace(Arc<dyn Fn(&Span) -> HashMap<String, String> + Send + Sync>);
+
+impl WriteTrace {
+    pub(super) fn new(
+        write: impl Fn(&Span) -> HashMap<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(write))
+    }
+
+    /// The trace of the span that is current.
+    pub(super) fn current(&self) -> HashMap<String, String> {
+        (self.0)(&Span::current())
+    }
+}
+
+impl fmt::Debug for WriteTrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteTrace")
+    }
+}
 
 /// What a client was told to be like.
 #[derive(Clone, Debug)]
@@ -52,6 +76,8 @@ pub(super) struct Config {
     /// Whether every call asks for progress, whoever reads of it.
     pub(super) progress: bool,
     pub(super) random: Arc<dyn Random>,
+    /// What writes down the trace that a span belongs to.
+    pub(super) trace: Option<WriteTrace>,
     /// How many requests wait for somebody who logs in.
     pub(super) logins: Arc<AtomicUsize>,
 }

@@ -4,10 +4,16 @@ use fastmcp_protocol::{
     content::{ContentBlock, Meta},
     tool::CallToolResult,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+
+/// A value that is no object.
+#[derive(Deserialize)]
+struct Wrapped<T> {
+    result: T,
+}
 
 /// What a tool returned.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,16 +43,12 @@ impl CallResult {
             .and_then(|m| m.get("fastmcp"))
             .and_then(|f| f.get("wrap_result"))
             == Some(&Value::Bool(true));
-        let mut content = self
-            .structured_content()
-            .ok_or_else(|| Error::internal("result has no structured content"))?;
+        let content = self.0.structured_content.as_ref();
+        let content = content.ok_or_else(|| Error::internal("result has no structured content"))?;
         if wrapped {
-            content = content
-                .get_mut("result")
-                .map(Value::take)
-                .unwrap_or_default();
+            return Ok(content.decode::<Wrapped<T>>()?.result);
         }
-        Ok(serde_json::from_value(content)?)
+        Ok(content.decode()?)
     }
 
     /// The text of the first text block; empty where there is none.

@@ -10,7 +10,7 @@ use fastmcp_protocol::{
     elicit::{ElicitAction, ElicitParams, ElicitResult, ElicitUrl},
     mrtr::{InputRequest, InputRequired, InputResponses},
 };
-use fastmcp_transport::WireError;
+use fastmcp_transport::{WireError, WireKind};
 use serde_json::{Map, Value};
 
 use super::{
@@ -20,7 +20,10 @@ use super::{
     link::Link,
     task::{is_task, may_pass},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    telemetry::{self, Asked},
+};
 
 /// The first pause before a call that a server wants repeated without having asked anything.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -143,8 +146,23 @@ impl Link {
         Ok(())
     }
 
-    /// Sends one message and reads its answer; what is in the way of it is put right once.
+    /// Sends one message and reads its answer, within a span of its own where somebody wants any.
     pub(super) async fn send(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
+        if !telemetry::is_wanted() {
+            return self.deliver(call).await;
+        }
+        let target = call.params.get("name").or_else(|| call.params.get("uri"));
+        let asked = Asked {
+            method: call.method,
+            version: self.agreed.load().version().as_str(),
+            target: target.and_then(Value::as_str),
+            over_http: matches!(self.wire.kind(), WireKind::Http | WireKind::Sse),
+        };
+        Box::pin(asked.observe(self.deliver(call))).await
+    }
+
+    /// Sends one message and reads its answer; what is in the way of it is put right once.
+    async fn deliver(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
         let patience = self.patience(call.options);
         let (mut renewed, mut refreshed) = (false, false);
         loop {

@@ -19,7 +19,10 @@ use fastmcp_transport::{
     Outlet,
     replay::{Budget, Replay, ReplayLimits},
 };
-use tokio::sync::{broadcast, oneshot};
+use tokio::{
+    sync::{broadcast, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::visibility::Visibility;
@@ -27,6 +30,7 @@ use crate::{
     call::Change,
     context::Known,
     error::{Error, Result},
+    telemetry,
 };
 
 /// How often, at most, sessions are looked through for those that sat idle for too long.
@@ -72,6 +76,7 @@ pub(crate) struct Session {
     pub(crate) changes: tokio::sync::Mutex<Option<broadcast::Receiver<Change>>>,
     /// Whether the session ends with its connection, and so never by sitting idle.
     connected: bool,
+    begun: Instant,
     pub(crate) last_used: AtomicU64,
     pub(crate) next_id: AtomicI64,
     /// Our requests that the client has not answered yet.
@@ -101,9 +106,14 @@ impl General {
 }
 
 impl Session {
-    /// Ends the session: its calls are cancelled and its streams end.
-    fn end(&self) {
+    /// Ends the session, because of `error` or not: its calls are cancelled and its streams end.
+    fn end(&self, error: Option<&'static str>) {
+        if self.closed.is_cancelled() {
+            return;
+        }
         self.closed.cancel();
+        let version = self.version.as_str();
+        telemetry::session_ended(self.begun.elapsed(), version, !self.connected, error);
         for call in lock(&self.under_way).values() {
             call.cancel();
         }
@@ -175,6 +185,7 @@ impl Sessions {
             general: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
             connected: opening.connection.is_some(),
+            begun: Instant::now(),
             last_used: AtomicU64::new(opening.now.millis()),
             next_id: AtomicI64::new(1),
             asked: Mutex::default(),
@@ -195,7 +206,7 @@ impl Sessions {
         }
         // A connection that initializes again begins again.
         if let Some(before) = open.insert(id, Arc::clone(&session)) {
-            before.end();
+            before.end(None);
         }
         Ok(session)
     }
@@ -209,7 +220,7 @@ impl Sessions {
         }
         if !session.connected && self.is_idle(session, now) {
             let session = open.remove(id)?;
-            session.end();
+            session.end(None);
             return None;
         }
         session.touch(now);
@@ -219,12 +230,12 @@ impl Sessions {
     pub(crate) fn close(&self, id: &str) {
         let session = lock(&self.open).remove(id);
         if let Some(session) = session {
-            session.end();
+            session.end(None);
         }
     }
 
-    /// Ends a session, unless another one has taken its place.
-    pub(crate) fn end(&self, session: &Arc<Session>) {
+    /// Ends a session because of `error`.
+    pub(crate) fn end(&self, session: &Arc<Session>, error: &'static str) {
         let mut open = lock(&self.open);
         if open
             .get(&session.id)
@@ -233,7 +244,7 @@ impl Sessions {
             open.remove(&session.id);
         }
         drop(open);
-        session.end();
+        session.end(Some(error));
     }
 
     fn is_time_to_sweep(&self, now: Timestamp) -> bool {
@@ -249,7 +260,7 @@ impl Sessions {
         open.retain(|_, session| {
             let idle = self.is_idle(session, now);
             if idle {
-                session.end();
+                session.end(None);
             }
             !idle
         });

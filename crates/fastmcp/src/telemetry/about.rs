@@ -13,7 +13,7 @@ use crate::call::Kind;
 /// The most characters of an address or id that is shown.
 const SHOWN: usize = 256;
 /// A method or failure that has no name of its own. Source: OpenTelemetry, `_OTHER`.
-const OTHER: &str = "_OTHER";
+pub(super) const OTHER: &str = "_OTHER";
 
 /// What is told of one request.
 #[derive(Debug)]

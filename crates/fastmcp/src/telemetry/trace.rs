@@ -2,6 +2,8 @@
 //!
 //! Source: W3C Trace Context and Baggage; MCP SEP-414.
 
+use std::collections::HashMap;
+
 use bytestring::ByteString;
 use fastmcp_protocol::meta::RequestMeta;
 
@@ -37,6 +39,17 @@ impl Trace {
         }
     }
 
+    /// As members of `_meta`.
+    fn members(self) -> impl Iterator<Item = (&'static str, ByteString)> {
+        let all = [
+            ("traceparent", self.parent),
+            ("tracestate", self.state),
+            ("baggage", self.baggage),
+        ];
+        all.into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+    }
+
     pub(super) fn parent(&self) -> Option<&str> {
         self.parent.as_deref()
     }
@@ -53,18 +66,34 @@ impl Trace {
 /// The members of `_meta` that carry on the trace of the request that is handled here.
 pub(crate) fn inherited() -> impl Iterator<Item = (&'static str, ByteString)> {
     let trace = get_context().map(|context| Trace::of(context.meta()));
-    let Trace {
+    trace.unwrap_or_default().members()
+}
+
+/// The members of `_meta` that carry on the trace that was written down as `fields`; what these leave out is as the
+/// request that is handled here has it.
+pub(crate) fn carried(
+    mut fields: HashMap<String, String>,
+) -> impl Iterator<Item = (&'static str, ByteString)> {
+    let mut take = |name| fields.remove(name).map(ByteString::from);
+    let own = Trace::of(&RequestMeta {
+        traceparent: take("traceparent"),
+        tracestate: take("tracestate"),
+        baggage: take("baggage"),
+        ..RequestMeta::default()
+    });
+    let before = get_context().map(|context| Trace::of(context.meta()));
+    let before = before.unwrap_or_default();
+    let (parent, state) = match own.parent {
+        Some(parent) => (Some(parent), own.state),
+        None => (before.parent, before.state),
+    };
+    let baggage = own.baggage.or(before.baggage);
+    Trace {
         parent,
         state,
         baggage,
-    } = trace.unwrap_or_default();
-    let all = [
-        ("traceparent", parent),
-        ("tracestate", state),
-        ("baggage", baggage),
-    ];
-    all.into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
+    }
+    .members()
 }
 
 /// Whether a text is a `traceparent`: version, trace, span and flags in lower-case hexadecimals, neither trace nor

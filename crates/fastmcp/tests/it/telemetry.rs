@@ -1,7 +1,7 @@
 //! Spans and metrics, and the trace that calls belong to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -296,6 +296,101 @@ async fn who_wants_metrics_alone_gets_no_spans_and_the_other_way_round() {
         assert_eq!(told.measured().len(), events, "{only}");
     }
     assert!(!tracing::enabled!(target: SPANS, Level::INFO));
+}
+
+#[tokio::test]
+async fn what_a_client_asks_is_a_span_of_its_own_that_the_server_can_be_told_of() {
+    const OWN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-1111111111111111-01";
+    let told = Told::default();
+    let _listening = told.listen();
+    let server = server();
+    let write = |span: &tracing::Span| {
+        // What is agreed on first belongs to no request of ours.
+        if span.metadata().is_none_or(|m| m.name() != "mcp.client") {
+            return HashMap::new();
+        }
+        let fields = [
+            ("traceparent", OWN),
+            ("tracestate", "own=1"),
+            ("other", "x"),
+        ];
+        let owned = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        HashMap::from(owned)
+    };
+    let client = Client::builder().trace_context(write);
+    let client = client.connect_server(&server).await.unwrap();
+    let traced = client.call_tool("trace", json!({})).await.unwrap();
+    assert_eq!(traced.text(), format!("{OWN} own=1 none"));
+    let of_client = |method: &str| {
+        let spans = told.spans.lock().unwrap();
+        let mut of_client = spans
+            .iter()
+            .rev()
+            .filter(|span| span["otel.kind"] == "client");
+        let found = of_client.find(|span| span["mcp.method.name"] == method);
+        found.unwrap().clone()
+    };
+    has(
+        &of_client("tools/call"),
+        &[
+            ("otel.name", "tools/call trace"),
+            ("gen_ai.operation.name", "execute_tool"),
+            ("gen_ai.tool.name", "trace"),
+            ("mcp.protocol.version", "2026-07-28"),
+            ("network.transport", "pipe"),
+        ],
+    );
+    let measured = || {
+        let all = told.measured().into_iter();
+        all.filter(|m| m.contains_key("histogram.mcp.client.operation.duration"))
+            .last()
+            .unwrap()
+    };
+    has(&measured(), &[("gen_ai.tool.name", "trace")]);
+    assert!(!measured().contains_key("error.type"));
+    client.call_tool("never", json!({})).await.unwrap_err();
+    let failed = [("error.type", "-32602"), ("otel.status_code", "ERROR")];
+    has(&of_client("tools/call"), &failed);
+    has(&measured(), &failed[..1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_measured_when_they_end() {
+    let told = Told::default();
+    let _listening = told.listen();
+    let ping = fastmcp::middleware::PingMiddleware::new();
+    let server = FastMcp::new("sessions").middleware(ping).build().unwrap();
+    let sessions = || {
+        let all = told.measured().into_iter();
+        all.filter(|m| m.contains_key("histogram.mcp.server.session.duration"))
+            .collect::<Vec<_>>()
+    };
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    let closed = server.memory();
+    send(&closed, hello.clone()).await;
+    tokio::time::advance(std::time::Duration::from_secs(7)).await;
+    assert!(sessions().is_empty());
+    closed.close().await;
+    let ended = sessions();
+    assert_eq!(ended.len(), 1);
+    has(
+        &ended[0],
+        &[
+            ("histogram.mcp.server.session.duration", "7.0"),
+            ("mcp.protocol.version", "2025-11-25"),
+            ("network.transport", "pipe"),
+        ],
+    );
+    assert!(!ended[0].contains_key("error.type"));
+    // One whose client does not answer.
+    let silent = server.memory();
+    let mut stream = silent.listen();
+    send(&silent, hello).await;
+    while sessions().len() < 2 {
+        let patience = std::time::Duration::from_secs(10);
+        drop(tokio::time::timeout(patience, stream.next()).await);
+    }
+    has(&sessions()[1], &[("error.type", "timeout")]);
 }
 
 #[tokio::test]

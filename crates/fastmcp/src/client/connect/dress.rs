@@ -18,7 +18,7 @@ use super::Agreed;
 use crate::{
     client::{call::Call, link::Link},
     error::{Error, Result},
-    telemetry::inherited,
+    telemetry::{carried, inherited},
 };
 
 /// The request that makes `call`.
@@ -201,9 +201,13 @@ fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Resu
         own.info = Some(&link.config.info);
         own.level = link.level().map(LoggingLevel::as_str);
     }
-    let mut inherited = inherited().peekable();
+    // Called for a request that is handled here: its trace goes on.
+    let mut trace: Vec<_> = match &link.config.trace {
+        Some(write) => carried(write.current()).collect(),
+        None => inherited().collect(),
+    };
     let given = match call.params.get("_meta") {
-        None if call.options.meta.is_empty() && inherited.peek().is_none() => {
+        None if call.options.meta.is_empty() && trace.is_empty() => {
             return Ok(Meta::Own(own));
         }
         None => Map::new(),
@@ -213,8 +217,8 @@ fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Resu
     let mut all = given;
     all.extend(call.options.meta.clone());
     if !all.contains_key("traceparent") {
-        // Called for a request that is handled here: its trace goes on.
-        all.extend(inherited.map(|(key, value)| (key.to_owned(), (&*value).into())));
+        let members = trace.drain(..);
+        all.extend(members.map(|(key, value)| (key.to_owned(), (&*value).into())));
     }
     if let Value::Object(own) = serde_json::to_value(own)? {
         all.extend(own);

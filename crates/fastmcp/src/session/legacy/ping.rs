@@ -28,7 +28,7 @@ pub(super) async fn run(engine: &Engine, heard: &Heard<'_>, outlet: &Outlet) {
         };
         if !is_there(ping, &session, outlet).await {
             tracing::info!(session = %session.id, "the client does not answer pings; its session ends");
-            engine.sessions.end(&session);
+            engine.sessions.end(&session, "timeout");
         }
     }
 }
