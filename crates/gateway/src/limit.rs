@@ -8,31 +8,35 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use fastmcp_auth::Caller;
 use fastmcp_guard::{clock::Clock, random::Random};
-use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use smallvec::SmallVec;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::{Call, Presented},
-    error::{Code, Error},
+    error::Error,
     policy::Permit,
     telemetry::Telemetry,
 };
 
+mod answer;
 mod memory;
 mod meter;
 mod redis;
 pub mod rule;
+mod slot;
 #[cfg(test)]
 mod tests;
 
+use answer::{nearest, refusal, refused_by};
 use memory::Memory;
 use meter::{Reading, Take};
 use redis::Redis;
-use rule::{Facts, Kind, MICROS, Match, Part, Rate, Rule, micros};
+use rule::{Facts, Kind, Match, Part, Rate, Rule, micros};
+pub use slot::Slot;
+use slot::Taken;
 
 /// The name of the limit that holds where nothing else is said.
 pub const DEFAULT_RULE: &str = "default";
@@ -225,107 +229,6 @@ trait Backend {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// A place that was given to one call. Only this room makes one.
-///
-/// Dropped, it ends what the call had under way, and gives back the rest of what the call took unless
-/// [`keep`](Self::keep) said that it acts or waits. [`end`](Self::end) does the same and waits until it is done.
-#[derive(Debug)]
-pub struct Slot {
-    taken: Option<Taken>,
-    standing: Map<String, Value>,
-}
-
-/// What a call took, until it ends.
-struct Taken {
-    inner: Arc<Inner>,
-    active: Arc<Vec<Active>>,
-    receipts: SmallVec<[Receipt; 1]>,
-    acted: bool,
-}
-
-impl Slot {
-    /// The limit that is nearest and what is left of it, for the record.
-    #[must_use]
-    pub const fn describe(&self) -> &Map<String, Value> {
-        &self.standing
-    }
-
-    /// Whether the call takes part in any limit.
-    #[must_use]
-    pub const fn is_charged(&self) -> bool {
-        self.taken.is_some()
-    }
-
-    /// Says that the call acts, or waits for a confirmation that will not be charged again: what it took is spent.
-    pub const fn keep(&mut self) {
-        if let Some(taken) = &mut self.taken {
-            taken.acted = true;
-        }
-    }
-
-    /// Ends the call.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, what is counted in Redis as under way ends with its lease.
-    pub async fn end(mut self) {
-        if let Some(taken) = self.taken.take().filter(Taken::is_due) {
-            taken.put_back().await;
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let Some(taken) = self.taken.take().filter(Taken::is_due) else {
-            return;
-        };
-        if !taken.is_there() {
-            let Taken {
-                inner,
-                active,
-                receipts,
-                acted,
-            } = taken;
-            inner.memory.put_back_here(&active, &receipts, acted);
-        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let tracker = taken.inner.tracker.clone();
-            let ending = async move { taken.put_back().await };
-            drop(tracker.spawn_on(ending, &runtime));
-        }
-    }
-}
-
-impl Taken {
-    fn is_due(&self) -> bool {
-        self.receipts.iter().any(|receipt| {
-            let active = self.active.get(receipt.rule);
-            active.is_some_and(|active| receipt.is_due(&active.rule, self.acted))
-        })
-    }
-
-    /// Whether Redis decided.
-    fn is_there(&self) -> bool {
-        let there = |receipt: &Receipt| matches!(receipt.key, Key::There(..));
-        self.receipts.iter().any(there)
-    }
-
-    async fn put_back(&self) {
-        let (rules, receipts) = (&self.active, &self.receipts);
-        match &self.inner.redis {
-            Some(redis) if self.is_there() => {
-                Box::pin(redis.put_back(rules, receipts, self.acted)).await;
-            }
-            _ => {
-                self.inner
-                    .memory
-                    .put_back(rules, receipts, self.acted)
-                    .await
-            }
-        }
-    }
-}
-
 impl Limit {
     /// Creates a limiter.
     ///
@@ -405,8 +308,8 @@ impl Limit {
     ///
     /// # Errors
     ///
-    /// [`Code::RateLimited`]: nothing was taken. [`Code::Unavailable`] while Redis is away, where nothing else may
-    /// decide.
+    /// [`RateLimited`](crate::error::Code::RateLimited): nothing was taken.
+    /// [`Unavailable`](crate::error::Code::Unavailable) while Redis is away, where nothing else may decide.
     ///
     /// # Cancel safety
     ///
@@ -516,7 +419,7 @@ impl Limit {
     ///
     /// # Errors
     ///
-    /// [`Code::RateLimited`].
+    /// [`RateLimited`](crate::error::Code::RateLimited).
     pub fn admit_request(&self, caller: &Caller) -> Result<(), Error> {
         let inner = &self.inner;
         let reading = inner
@@ -569,99 +472,12 @@ impl Limit {
 #[error("`REDIS_URL` is no address of a Redis server: {0}")]
 pub struct InvalidAddress(String);
 
-/// The refusal of the rule that makes the call wait longest.
-fn refusal(asks: &[Ask<'_>], verdict: &Verdict) -> Error {
-    let full = || {
-        let pairs = asks.iter().zip(&verdict.readings);
-        pairs.filter(|(_, reading)| reading.full.is_some())
-    };
-    for (ask, _) in full() {
-        ask.active.refused.inc();
-    }
-    match full().max_by_key(|(_, reading)| reading.full) {
-        Some((ask, reading)) => refused_by(ask.active, reading),
-        None => Error::internal("a limit refused without a reason"),
-    }
-}
-
-fn refused_by(active: &Active, reading: &Reading) -> Error {
-    let rule = &active.rule;
-    let wait = match reading.full {
-        Some(0) | None => SOON,
-        Some(millis) => Duration::from_millis(millis),
-    };
-    let mut error = Error::new(
-        Code::RateLimited,
-        format!("Rate limit exceeded: `{}` allows {}", rule.name, rule.kind),
-    )
-    .with_retry_after(wait)
-    .with_detail("rule", rule.name.as_str())
-    .with_detail("kind", rule.kind.as_str())
-    .with_detail("limit", amount(rule, rule.kind.limit()))
-    .with_detail("remaining", amount(rule, reading.left));
-    if let Some(seconds) = error.retry_after_seconds() {
-        error = error.with_detail("retry_after", seconds);
-    }
-    match moment(reading.reset) {
-        Some(reset) => error.with_detail("reset", reset),
-        None => error,
-    }
-}
-
-/// The limit of which the smallest part is left.
-fn nearest(asks: &[Ask<'_>], verdict: &Verdict) -> Map<String, Value> {
-    let mut map = Map::new();
-    let part_left = |ask: &Ask<'_>, reading: &Reading| {
-        u128::from(reading.left) * 1_000_000 / u128::from(ask.active.rule.kind.limit().max(1))
-    };
-    let nearest = match (asks, verdict.readings.as_slice()) {
-        ([ask], [reading]) => Some((ask, reading)),
-        (asks, readings) => asks
-            .iter()
-            .zip(readings)
-            .min_by_key(|(ask, reading)| part_left(ask, reading)),
-    };
-    if let Some((ask, reading)) = nearest {
-        let rule = &ask.active.rule;
-        map.insert("rule".to_owned(), json!(rule.name));
-        map.insert("limit".to_owned(), amount(rule, rule.kind.limit()));
-        map.insert("remaining".to_owned(), amount(rule, reading.left));
-    }
-    map
-}
-
-/// Calls as a count, cost in its own unit.
-fn amount(rule: &Rule, amount: u64) -> Value {
-    match rule.kind {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a budget is at most 10^15, which a double holds exactly"
-        )]
-        Kind::Budget { .. } => json!(amount as f64 / MICROS as f64),
-        _ => json!(amount),
-    }
-}
-
-fn moment(millis: u64) -> Option<String> {
-    let millis = i64::try_from(millis).ok().filter(|millis| *millis > 0)?;
-    Some(Timestamp::from_millisecond(millis).ok()?.to_string())
-}
-
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner")
             .field("rules", &self.active.load().len())
             .field("redis", &self.redis.is_some())
             .field("fallback", &self.fallback)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Taken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Taken")
-            .field("receipts", &self.receipts)
-            .field("acted", &self.acted)
             .finish_non_exhaustive()
     }
 }

@@ -53,7 +53,7 @@ async fn serve_explains_itself() {
 
     Nothing need be set up: keys, state, a sample database, a folder for files and a default policy are made in the data folder, and it listens on loopback alone. Settings come from fastmcp.yaml, then .env, then the environment, then flags; `--print-config` shows each one with its source.
 
-    SIGTERM or ctrl-c lets running calls finish, SIGHUP loads the policy anew (as does a change of its files).
+    SIGTERM or ctrl-c lets running calls finish, SIGHUP loads policy and limits anew (as does a change of their files).
 
     Usage: fastmcp serve [OPTIONS]
 

@@ -322,10 +322,10 @@ async fn arguments_and_results_are_shown_on_demand_and_tokens_never() {
         .unwrap();
     let done = acting(&state, "acme", "k2").await;
     let done_id = done.operation_id().clone();
-    done.complete(br#"{"campaign":"c-7"}"#).await.unwrap();
+    done.complete(br#"{"campaign":"spring-7"}"#).await.unwrap();
     state.close().await;
 
-    for (id, confidential) in [(&issued.operation_id, "budget"), (&done_id, "c-7")] {
+    for (id, confidential) in [(&issued.operation_id, "budget"), (&done_id, "spring-7")] {
         for form in [&[][..], &["--json"]] {
             let arguments = [&["operations", "show", id.as_str()], form].concat();
             let text = stdout(&home.run(&arguments, &VARS).await);

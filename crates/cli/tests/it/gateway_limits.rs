@@ -223,6 +223,7 @@ async fn a_budget_is_spent_by_what_manifests_say_that_calls_cost() {
         .bearer(&admin)
         .json(&manifest);
     assert_eq!(registered.send().await.status, 201);
+    // Records hold fractions as texts.
     let mut left = Vec::new();
     for corr_id in ["one", "two", "three", "four"] {
         // The tool is known to no provider: that the provider refuses it is a call all the same.
@@ -238,10 +239,10 @@ async fn a_budget_is_spent_by_what_manifests_say_that_calls_cost() {
     assert_eq!(
         left,
         [
-            (false, json!(0.8)),
-            (false, json!(0.4)),
-            (false, json!(0.0)),
-            (true, json!(0.0))
+            (false, json!("0.8")),
+            (false, json!("0.4")),
+            (false, json!("0.0")),
+            (true, json!("0.0"))
         ]
     );
 }

@@ -147,8 +147,13 @@ pub(super) fn fallback(text: &str) -> Result<Fallback, Reject> {
 
 pub(super) fn redis_url(text: &str) -> Result<SecretString, Reject> {
     let url = Url::parse(text).map_err(|_| Reject::Range)?;
+    let is_number = |path: &str| {
+        path.trim_start_matches('/')
+            .chars()
+            .all(|c| c.is_ascii_digit())
+    };
     match url.scheme() {
-        "redis" if url.has_host() => Ok(SecretString::from(text)),
+        "redis" if url.has_host() && is_number(url.path()) => Ok(SecretString::from(text)),
         "rediss" => Err(because(
             "this version speaks to Redis without TLS; use `redis://` to a server beside it, or to a tunnel",
         )),

@@ -359,6 +359,42 @@ fn what_has_no_effect_is_said_and_secrets_are_not() {
 }
 
 #[test]
+fn limits_name_what_is_wrong_with_them_and_keep_the_password() {
+    for (name, value, expected) in [
+        ("REDIS_URL", "rediss://:hunter2@localhost", "without TLS"),
+        (
+            "REDIS_URL",
+            "http://:hunter2@localhost",
+            "it takes `redis://",
+        ),
+        (
+            "REDIS_URL",
+            "redis://:hunter2@localhost/one",
+            "it takes `redis://",
+        ),
+        ("REDIS_URL", "redis:hunter2", "it takes `redis://"),
+        ("RATE_LIMIT_FALLBACK", "open", "`memory` or `refuse`"),
+        ("RATE_LIMIT_FILE", "none.yml", "there is no such file"),
+    ] {
+        let refused = Case::new(&[(name, value)]).refused();
+        assert!(refused.contains(expected), "{value}: {refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+    let loaded = Case::new(&[
+        ("REDIS_URL", "redis://:hunter2@localhost:6379/3"),
+        ("RATE_LIMIT_FILE", "limits.yml"),
+        ("RATE_LIMIT_FALLBACK", "refuse"),
+    ])
+    .file("limits.yml", "default: false\n")
+    .loaded();
+    let limits = &loaded.config.limits;
+    assert_eq!(limits.fallback, crate::limit::Fallback::Refuse);
+    assert!(limits.redis.is_some() && !limits.rules.default);
+    assert_eq!(limits.longest_call, loaded.config.request_timeout);
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+}
+
+#[test]
 fn values_are_read_as_people_write_them() {
     let loaded = Case::new(&[
         ("HOST", "localhost"),

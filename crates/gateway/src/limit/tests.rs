@@ -15,7 +15,13 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use super::{rule::Period, *};
+use serde_json::Value;
+
+use super::{
+    rule::{MICROS, Period},
+    *,
+};
+use crate::error::Code;
 
 /// A moment shortly before the end of a month.
 const EVE: u64 = 1_796_083_190;
