@@ -391,6 +391,9 @@ impl Limit {
             ask.active.allowed.inc();
         }
         let mut standing = nearest(&asks, &verdict);
+        if !is_first {
+            standing.insert("charged".to_owned(), json!(false));
+        }
         if degraded {
             standing.insert("degraded".to_owned(), json!(true));
         }
@@ -410,7 +413,7 @@ impl Limit {
     pub fn free(&self) -> Slot {
         Slot {
             taken: None,
-            standing: Map::new(),
+            standing: Map::from_iter([("charged".to_owned(), json!(false))]),
         }
     }
 
