@@ -9,6 +9,7 @@ mod policies;
 mod stamp;
 mod trail;
 mod verifier;
+mod webhook;
 
 use std::{
     convert::Infallible,
@@ -43,6 +44,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    announce::Webhook,
     broker::Broker,
     catalog::Catalog,
     config::{Config, JwtKeys},
@@ -54,7 +56,7 @@ use crate::{
     mcp,
     pipeline::Pipeline,
     policy::Policy,
-    rest::{self, OpenApiDocument, Rest},
+    rest::{self, Desk, OpenApiDocument, Rest},
     state::State,
     telemetry::Telemetry,
 };
@@ -126,6 +128,7 @@ pub struct App {
     state: State,
     api_keys: WatchedKeys,
     certificates: Option<Certificates>,
+    webhook: Option<Arc<Webhook>>,
     remote_keys: Vec<Arc<RemoteKeys>>,
     key_ring: Keys,
     clock: Arc<dyn Clock>,
@@ -173,9 +176,11 @@ impl App {
             token_bytes: config.action_token,
             ..confirm::Config::default()
         };
+        let (webhook, announcer) = webhook::open(config, &clock)?.unzip();
         let consents = Consents::new(state.ledger().clone(), confirmations)
             .map_err(Error::part("confirmations"))?
-            .waiting(config.idempotency_wait);
+            .waiting(config.idempotency_wait)
+            .announcing(announcer);
         let limit = Limit::new(
             config.limits.clone(),
             Arc::clone(&clock),
@@ -209,6 +214,7 @@ impl App {
             state,
             api_keys,
             certificates,
+            webhook,
             remote_keys,
             key_ring,
             started: clock.now(),
@@ -437,6 +443,7 @@ impl App {
             default_tenant: self.config.catalog_tenant_default.clone(),
             open_metrics: address.ip().is_loopback(),
             tracker: self.tracker.clone(),
+            desk: self.desk(address)?,
             document: OpenApiDocument::new(&self.config.server_version)
                 .map_err(Error::part("REST description"))?,
             calls: Arc::new(Semaphore::new(limits.concurrent_calls)),
@@ -469,6 +476,16 @@ impl App {
                 axum::routing::get(described),
             )
             .layer(guard))
+    }
+
+    fn desk(&self, address: SocketAddr) -> Result<Desk, Error> {
+        let seal = self.key_ring.seal().map_err(Error::part("key folder"))?;
+        // A name of its own means that a proxy speaks TLS for the gateway.
+        let secure = self.config.tls.is_some()
+            || !address.ip().is_loopback()
+            || !self.config.allowed_hosts.is_empty();
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        Ok(Desk::new(seal, secure, clock, random))
     }
 
     fn metadata(&self, address: SocketAddr) -> Result<ResourceMetadata, Error> {

@@ -84,6 +84,12 @@ impl Waiting {
         format!("sha256:{}", hex(&self.report.binding.args_digest))
     }
 
+    /// Whether it still awaits its decision.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.report.status == Status::Reserved
+    }
+
     /// As both doors and the command show it, without arguments.
     #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {

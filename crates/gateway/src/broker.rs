@@ -139,3 +139,31 @@ impl Broker {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastmcp_guard::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_credential_is_of_one_subject_of_one_tenant() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+        let broker = Broker::new(clock.clone());
+        let key = |tenant: &str, subject: &str| Key {
+            provider: "ads".to_owned(),
+            tenant: tenant.to_owned(),
+            subject: subject.to_owned(),
+            scopes: vec!["ads.write".to_owned()],
+            purpose: "ads:createCampaign".to_owned(),
+        };
+        let life = Duration::from_secs(100);
+        let grant = Grant::new("Bearer", "a secret", life);
+        broker.keep(key("acme", "alice"), grant, life);
+        assert!(broker.kept(&key("acme", "alice")).is_some());
+        assert!(broker.kept(&key("acme", "bob")).is_none());
+        assert!(broker.kept(&key("globex", "alice")).is_none());
+        clock.advance(Duration::from_secs(80));
+        assert!(broker.kept(&key("acme", "alice")).is_none());
+    }
+}

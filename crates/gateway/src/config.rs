@@ -65,6 +65,8 @@ pub struct Config {
     pub jwt: Jwt,
     /// `API_KEYS_FILE`: the hashes of API keys.
     pub api_keys_file: PathBuf,
+    /// `APPROVAL_WEBHOOK_URL` and `APPROVAL_WEBHOOK_SECRET_FILE`: who hears of calls that wait for a person.
+    pub approval_webhook: Option<WebhookConfig>,
     /// `TLS_CERT_FILE`, `TLS_KEY_FILE`, `TLS_CLIENT_CA_FILE` and `REQUIRE_MTLS`: how the gateway speaks TLS, if it does.
     pub tls: Option<crate::tls::TlsFiles>,
     /// `CONFIRM_TTL_SEC`: how long a confirmation may take.
@@ -142,6 +144,15 @@ pub struct Trail {
     pub sinks: Vec<crate::audit::export::Sink>,
     /// `AUDIT_EXPORT_QUEUE`: how many records wait for each of them.
     pub queue: usize,
+}
+
+/// An address that hears of calls that wait for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Where.
+    pub url: url::Url,
+    /// The file with the secret that signs what it is sent.
+    pub secret_file: PathBuf,
 }
 
 /// How clients reach the gateway.

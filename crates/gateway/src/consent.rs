@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
 
 use crate::{
+    announce::{Announcer, Notice},
     audit::{Intended, rfc3339},
     call::{Call, Completed, Pending, Presented},
     confirm::{Config, Confirm, Consent, Issued, Redemption, Refusal},
@@ -43,6 +44,7 @@ pub struct Consents {
     once: Once,
     ledger: Ledger,
     wait: Duration,
+    announcer: Option<Announcer>,
 }
 
 /// What a call holds once it may act.
@@ -83,6 +85,7 @@ impl Consents {
             once: Once::new(ledger.clone()),
             ledger,
             wait: Duration::ZERO,
+            announcer: None,
         })
     }
 
@@ -92,6 +95,13 @@ impl Consents {
     pub fn waiting(self, wait: Duration) -> Self {
         let once = self.once.waiting(wait);
         Self { once, wait, ..self }
+    }
+
+    /// Hands every new approval to `announcer`.
+    #[must_use]
+    pub fn announcing(mut self, announcer: Option<Announcer>) -> Self {
+        self.announcer = announcer;
+        self
     }
 
     /// The confirmations.
@@ -242,6 +252,9 @@ impl Consents {
         }
         let mut pending = pending(permit, &issued, earlier.as_ref());
         pending.approval = Some(level);
+        if let Some(announcer) = self.announcer.as_ref().filter(|_| !issued.reused) {
+            announcer.announce(notice(permit, &pending, level));
+        }
         Ok(Held::Pending(pending))
     }
 
@@ -479,6 +492,28 @@ fn consent(permit: &Permit) -> Consent {
 fn approval(permit: &Permit) -> Option<ConsentLevel> {
     let level = permit.decision().confirmation()?;
     (level != ConsentLevel::Client).then_some(level)
+}
+
+/// What the world hears of a call that waits: who asked and for which tool, never with which arguments.
+fn notice(permit: &Permit, pending: &Pending, level: ConsentLevel) -> Notice {
+    let id = pending.operation_id.as_str();
+    let obligations = permit.obligations();
+    let words = obligations.split(' ');
+    let roles: Vec<_> = words.filter_map(|w| w.strip_prefix("approver:")).collect();
+    Notice {
+        operation_id: id.to_owned(),
+        body: json!({
+            "event": "approval.requested",
+            "operation_id": id,
+            "toolId": permit.target().manifest().tool_id.as_str(),
+            "tenant": permit.tenant(),
+            "sub": permit.caller().subject(),
+            "requires": level.name(),
+            "approver_roles": roles,
+            "expires_at": pending.expires_at,
+            "path": format!("/approvals/{id}"),
+        }),
+    }
 }
 
 fn summary(permit: &Permit) -> String {

@@ -233,6 +233,12 @@ impl Authenticate for Door {
             })
         })
     }
+
+    fn step_up(&self, needed: &[String]) -> Option<HeaderValue> {
+        let why = "the token lacks a scope that is needed here";
+        let challenger = self.authenticator.challenger();
+        Some(challenger.insufficient_scope(needed, why))
+    }
 }
 
 #[cfg(test)]

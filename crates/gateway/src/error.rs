@@ -78,6 +78,7 @@ struct Inner {
     details: Map<String, Value>,
     retry_after: Option<Duration>,
     log: Option<String>,
+    step_up: Vec<String>,
 }
 
 impl Error {
@@ -89,6 +90,7 @@ impl Error {
             details: Map::new(),
             retry_after: None,
             log: None,
+            step_up: Vec::new(),
         }))
     }
 
@@ -130,6 +132,19 @@ impl Error {
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
+    }
+
+    /// Says with which scopes another token of the same caller would do.
+    #[must_use]
+    pub fn with_step_up(mut self, scopes: Vec<String>) -> Self {
+        self.0.step_up = scopes;
+        self
+    }
+
+    /// The scopes of [`Self::with_step_up`]; none where no other token would help.
+    #[must_use]
+    pub fn step_up(&self) -> &[String] {
+        &self.0.step_up
     }
 
     /// Adds what only the log may know.

@@ -3,6 +3,7 @@
 //! Two doors, [`rest`] and [`mcp`], lead into one [`pipeline`]. Each stage is a room; what a stage
 //! proves is a type that only it can make, so that no stage can be left out by mistake.
 
+pub mod announce;
 pub mod app;
 pub mod approvals;
 pub mod audit;

@@ -367,6 +367,10 @@ fn refusal(error: &Error, corr_id: &CorrId) -> Result<Outcome, FrameworkError> {
     if error.code() == Code::NotFound {
         return Err(FrameworkError::not_found(error.message().to_owned()));
     }
+    // The client can get a token that does, so it is told at its door: 403 with a challenge, not a result.
+    if !error.step_up().is_empty() {
+        return Err(FrameworkError::insufficient_scope(error.step_up()));
+    }
     let mut result = CallToolResult::error(error.message());
     result.structured_content = Some(Raw::of(&error.to_json(corr_id.as_str()))?);
     Ok(result.into())

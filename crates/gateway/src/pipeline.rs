@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastmcp_policy::Resource;
 use fastmcp_protocol::Raw;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -398,6 +399,15 @@ impl Pipeline {
         Ok(())
     }
 
+    /// The name of a tool in metrics. They are everybody's who may read them, so a tenant's own tools have none there.
+    fn label<'a>(&self, call: &'a Call) -> &'a str {
+        let resolved = self.catalog.resolve(&call.caller, &call.tool_id);
+        match resolved {
+            Ok(target) if target.manifest().tenant == Resource::PUBLIC => &call.tool_id,
+            _ => "own",
+        }
+    }
+
     fn note(&self, call: &Call, outcome: &Result<Done, Error>, took: Duration) {
         let status = match outcome {
             Ok(Done::Complete(_)) => "success",
@@ -406,7 +416,7 @@ impl Pipeline {
         };
         // Only names of registered tools become labels: the others are anybody's invention.
         if !matches!(outcome, Err(error) if error.code() == Code::NotFound) {
-            self.telemetry.called(&call.tool_id, status, took);
+            self.telemetry.called(self.label(call), status, took);
         }
         let (subject, tenant) = (
             call.caller.subject(),

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
 use fastmcp_policy::{
-    Action, Context, Decision, LoadError, PolicySet, Request, Resource, Sources, Subject,
+    Action, Context, Decision, LoadError, PolicySet, Reason, Request, Resource, Sources, Subject,
 };
 use fastmcp_protocol::args::Args;
 use serde_json::Value;
@@ -194,7 +194,9 @@ impl Policy {
         let scopes = resource.required_scopes.iter().cloned().collect();
         let writes = !resource.read_only;
         let arguments = args.to_value();
-        let decided = self.allowed(call, Action::ToolsInvoke, Some(resource), Some(&arguments))?;
+        let decided = self
+            .allowed(call, Action::ToolsInvoke, Some(resource), Some(&arguments))
+            .map_err(|denial| self.with_step_up(denial))?;
         if target.manifest().manual_review_required {
             let error = Error::new(
                 Code::Forbidden,
@@ -213,6 +215,43 @@ impl Policy {
             scopes,
             writes,
         })
+    }
+
+    /// Adds the scopes of a token that would do, where the caller's roles give them and its token left them out.
+    fn with_step_up(&self, denial: Denial) -> Denial {
+        let Decided {
+            decision,
+            subject,
+            resource,
+            ..
+        } = &*denial.decided;
+        let (Reason::MissingScope { scopes }, Some(resource)) = (&decision.reason, resource) else {
+            return denial;
+        };
+        let whole = Subject {
+            scopes: None,
+            ..subject.clone()
+        };
+        let set = self.set.load();
+        let given = |scope: &String| set.holds_scope(&whole, scope);
+        if subject.scopes.is_none() || !scopes.iter().all(given) {
+            return denial;
+        }
+        let invoke = if resource.read_only {
+            "tools.invoke:read"
+        } else {
+            "tools.invoke:write"
+        };
+        let needed: BTreeSet<String> = scopes
+            .iter()
+            .chain(&resource.required_scopes)
+            .cloned()
+            .chain([invoke.to_owned()])
+            .collect();
+        Denial {
+            error: denial.error.with_step_up(needed.into_iter().collect()),
+            ..denial
+        }
     }
 
     /// Permits the registration of a manifest or says why not.

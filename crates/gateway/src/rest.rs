@@ -2,6 +2,7 @@
 
 mod approvals;
 mod describe;
+mod desk;
 mod reply;
 
 use std::{
@@ -50,6 +51,7 @@ use crate::{
 };
 
 pub use describe::OpenApiDocument;
+pub use desk::Desk;
 
 /// What the REST door needs.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub struct Rest {
     pub open_metrics: bool,
     /// Finishes calls whose client went away.
     pub tracker: TaskTracker,
+    /// Who is signed in at a browser.
+    pub desk: Desk,
     /// The description of this door.
     pub document: OpenApiDocument,
     /// What a request may cost, as on the MCP door.
@@ -89,16 +93,19 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .route("/tools/{tool_id}/invoke", post(invoke))
         .route("/tools/{tool_id}/confirm", post(confirm))
         .route("/manifests/register", post(register))
-        .route("/approvals", get(approvals::list))
+        .route("/approvals", get(desk::list))
         .route(
             "/approvals/{operation_id}",
-            get(approvals::show).post(approvals::decide),
+            get(desk::show).post(desk::decide),
         )
+        .route("/approvals/sign-in", post(desk::sign_in))
+        .route("/approvals/sign-out", post(desk::sign_out))
+        .route("/approvals/desk.css", get(desk::style))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/openapi.json", get(openapi))
-        .route("/docs", get(docs))
+        .route("/openapi.json", get(describe::openapi))
+        .route("/docs", get(describe::docs))
         .method_not_allowed_fallback(async |headers: HeaderMap| {
             let error = Error::new(Code::NotFound, "Method not allowed on this path");
             reply::with_status(&error, StatusCode::METHOD_NOT_ALLOWED, &headers)
@@ -556,28 +563,6 @@ fn exposition(rest: &Rest) -> Response {
             .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-}
-
-async fn openapi(State(rest): State<Arc<Rest>>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        rest.document.json().to_owned(),
-    )
-        .into_response()
-}
-
-async fn docs(State(rest): State<Arc<Rest>>) -> Response {
-    (
-        [
-            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (
-                header::CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-            ),
-        ],
-        rest.document.page().to_owned(),
-    )
-        .into_response()
 }
 
 /// The answer to a request that names a host or origin which is not allowed.

@@ -271,6 +271,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "once",
             "broker",
             "audit",
+            "announce",
             "consent",
             "pipeline",
             "approvals",

@@ -3,7 +3,7 @@
 use fastmcp_auth::{Algorithm, testing::SigningKey};
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Home};
+use crate::support::{Gateway, Home, modern};
 
 const INSERT: &str =
     "INSERT INTO orders (customer_id, status, ordered_at) VALUES (1, 'pending', '2026-11-20')";
@@ -378,4 +378,54 @@ async fn no_token_is_asked_for_on_every_door() {
         .get(&format!("/tool-catalog?access_token={token}"))
         .await;
     assert_eq!(reply.status, 401);
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_narrow_is_told_how_wide_it_must_be() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let read = ["database.read", "tools.invoke:read"];
+    let narrow: Vec<&str> = ["--role", "data-admin"]
+        .into_iter()
+        .chain(read.iter().flat_map(|scope| ["--scope", *scope]))
+        .collect();
+    let token = home.mint("agent-1", &narrow).await;
+    let params = json!({"name": "database_executeQuery", "arguments": {"query": "SELECT 1"}});
+    let call = modern("tools/call", params, &json!({}));
+    let refused = gateway.modern(&token, &call).send().await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let challenge = refused.header("www-authenticate").unwrap().to_owned();
+    assert!(
+        challenge.contains("error=\"insufficient_scope\"")
+            && challenge.contains("resource_metadata="),
+        "{challenge}"
+    );
+    // A client asks for what it had and what it is told, and comes back.
+    let (_, told) = challenge.rsplit_once(",scope=\"").unwrap();
+    let told = told.split('"').next().unwrap();
+    assert!(told.contains("tools.invoke:write"), "{challenge}");
+    let wide: Vec<&str> = ["--role", "data-admin"]
+        .into_iter()
+        .chain(
+            read.into_iter()
+                .chain(told.split(' '))
+                .flat_map(|scope| ["--scope", scope]),
+        )
+        .collect();
+    let token = home.mint("agent-1", &wide).await;
+    let done = gateway.modern(&token, &call).send().await.ok();
+    assert!(
+        done["result"]["structuredContent"]["rows"].is_array(),
+        "{done}"
+    );
+    // What the roles do not give, no token would: that is a result, as every refusal.
+    let analyst = home.role("agent-2", "data-analyst").await;
+    let params =
+        json!({"name": "database_executeQuery", "arguments": {"query": "DELETE FROM orders"}});
+    let write = modern("tools/call", params, &json!({}));
+    let refused = gateway.modern(&analyst, &write).send().await.ok();
+    assert_eq!(refused["result"]["isError"], true, "{refused}");
+    let records = home.audit();
+    let denied = |r: &&serde_json::Value| r["action"] == "tools.invoke" && r["status"] == "denied";
+    assert_eq!(records.iter().filter(denied).count(), 2, "{records:?}");
 }

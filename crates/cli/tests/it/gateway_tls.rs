@@ -177,7 +177,8 @@ async fn https_is_spoken_and_a_renewed_certificate_is_shown() {
     assert_eq!(still, before);
     let renewed = secured.renew();
     until("the new certificate", async || {
-        let (status, _, shown) = secured.get(&gateway, None, &token).await.unwrap();
+        let got = Box::pin(secured.get(&gateway, None, &token)).await;
+        let (status, _, shown) = got.unwrap();
         assert_eq!(status, 200);
         (shown == renewed).then_some(())
     })
@@ -227,8 +228,8 @@ async fn without_a_client_certificate_nobody_comes_in_where_one_is_required() {
     let key = String::from_utf8(output.stdout).unwrap();
     let key = key.trim_end();
     until("the key", async || {
-        let (status, _, _) = secured.get(&gateway, Some(&own), key).await.unwrap();
-        (status == 200).then_some(())
+        let got = Box::pin(secured.get(&gateway, Some(&own), key)).await;
+        (got.unwrap().0 == 200).then_some(())
     })
     .await;
     let (status, _, _) = secured.get(&gateway, Some(&other), key).await.unwrap();

@@ -12,6 +12,7 @@
     reason = "a test tells its story from beginning to end"
 )]
 
+mod attacks;
 mod cli_audit;
 mod cli_audit_keep;
 mod cli_doctor;
@@ -27,6 +28,7 @@ mod gateway_audit;
 mod gateway_bounds;
 mod gateway_confirmation_binding;
 mod gateway_confirmation_flow;
+mod gateway_desk;
 mod gateway_happy_path;
 mod gateway_idempotency;
 mod gateway_issuers;
@@ -41,3 +43,4 @@ mod gateway_replicas;
 mod gateway_tls;
 mod gateway_trail;
 mod support;
+mod tenants;

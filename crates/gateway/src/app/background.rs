@@ -49,6 +49,10 @@ impl App {
         let watched = self.api_keys.clone();
         self.tracker
             .spawn(watched.watch(audit.clone(), shutdown.clone()));
+        if let Some(webhook) = self.webhook.clone() {
+            let sending = webhook.run(audit.clone(), self.tracker.clone(), shutdown.clone());
+            self.tracker.spawn(sending);
+        }
         if let Some(watched) = self.certificates.clone() {
             self.tracker
                 .spawn(watched.watch(audit.clone(), shutdown.clone()));

@@ -153,7 +153,7 @@ fn remote_keys(
 }
 
 /// A secret in a file of its own; white space around it is not part of it.
-fn secret_file(path: &Path) -> Result<secrecy::SecretString, Error> {
+pub(super) fn secret_file(path: &Path) -> Result<secrecy::SecretString, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::File {
         path: path.display().to_string(),
         source,

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{parse::truth, reader::Reader};
+use super::{
+    WebhookConfig,
+    parse::{self, truth},
+    reader::Reader,
+};
 use crate::{keys::API_KEYS_FILE, tls::TlsFiles};
 
 /// The file of API keys; it need not be there.
@@ -63,4 +67,38 @@ pub(super) fn tls(reader: &mut Reader<'_>) -> Option<Option<TlsFiles>> {
         reader.problem("REQUIRE_MTLS", "client certificates can be required only where the gateway itself speaks TLS and knows who vouches for them; set `TLS_CERT_FILE`, `TLS_KEY_FILE` and `TLS_CLIENT_CA_FILE`");
     }
     Some(files)
+}
+
+/// Who hears of approvals. `None` outside means that a problem was noted.
+#[expect(
+    clippy::option_option,
+    reason = "not set and not usable are two things"
+)]
+pub(super) fn approval_webhook(reader: &mut Reader<'_>) -> Option<Option<WebhookConfig>> {
+    const SECRET: &str = "APPROVAL_WEBHOOK_SECRET_FILE";
+    let url = reader.read_if_set("APPROVAL_WEBHOOK_URL", parse::jwks_url);
+    let file = reader.read_if_set(SECRET, |text| Ok(PathBuf::from(text)));
+    match (url?, file?) {
+        (None, None) => Some(None),
+        (None, Some(_)) => {
+            reader.problem(SECRET, "it signs nothing without `APPROVAL_WEBHOOK_URL`");
+            None
+        }
+        (Some(_), None) => {
+            let fault = "what is sent there is signed; set `APPROVAL_WEBHOOK_SECRET_FILE` to a file with a secret of 32 to 1024 bytes";
+            reader.problem("APPROVAL_WEBHOOK_URL", fault);
+            None
+        }
+        (Some(url), Some(file)) => {
+            let secret_file = reader.resolve(&file);
+            if !secret_file.is_file() {
+                reader.problem(
+                    SECRET,
+                    "there is no such file; put a secret of 32 to 1024 bytes into one",
+                );
+                return None;
+            }
+            Some(Some(WebhookConfig { url, secret_file }))
+        }
+    }
 }

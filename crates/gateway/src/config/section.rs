@@ -53,6 +53,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     let jwt = jwt(reader, host);
     let api_keys_file = callers::api_keys(reader, &data_dir);
     let tls = callers::tls(reader);
+    let approval_webhook = callers::approval_webhook(reader);
     let calls = calls(reader);
     let files = files(reader, &data_dir);
     let trail = audit::trail(reader);
@@ -72,6 +73,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         log_format: log_format?,
         jwt: jwt?,
         api_keys_file,
+        approval_webhook: approval_webhook?,
         tls: tls?,
         confirm_ttl: calls.confirm_ttl,
         approval_ttl: calls.approval_ttl,

@@ -256,7 +256,6 @@ fn all_faults_are_told_at_once() {
     configuration cannot be used
       `PORT` (file fastmcp.yaml): unknown key; did you mean `port`?
       `prot` (file fastmcp.yaml): unknown key; did you mean `port`?
-      `REQUIRE_MTLS` is `true` (environment): client certificates cannot be required in this version; set it to `false` and let a proxy in front require them
       `ENABLE_AUTH` is `false` (environment): authentication cannot be switched off; remove it, and mint tokens with `fastmcp token mint`
       `ADS_PROVIDER_MODE` is `google` (environment): this version creates campaigns in its own sandbox only; set it to `sandbox` or remove it
       `TRANSPORT` is `sse` (environment): the transport of HTTP with two endpoints was replaced by Streamable HTTP; use `http`
@@ -265,6 +264,7 @@ fn all_faults_are_told_at_once() {
       `JWT_ALG` is `RS256,HS256` (environment): `HS256` rests on a shared secret, so that whoever checks a token could mint one; use RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
       `JWT_JWKS_FILE` is `none.json` (environment): there is no such file; name one that holds a JWK Set, or remove it to use development keys
       `RATE_LIMIT_DEFAULT_RPS` is `0` (environment): it takes more than 0, at most 1000000 calls a second; 0.5 is one in two seconds
+      `REQUIRE_MTLS` is `true` (environment): client certificates can be required only where the gateway itself speaks TLS and knows who vouches for them; set `TLS_CERT_FILE`, `TLS_KEY_FILE` and `TLS_CLIENT_CA_FILE`
       `confirm_ttl_sec` is `0` (file fastmcp.yaml): it takes 1 to 604800 seconds
       `ACTION_TOKEN_BYTES` is `8` (environment): it takes 16 to 64 bytes
       `REQUEST_TIMEOUT` is `soon` (env file .env): it takes 1 to 3600 seconds

@@ -136,6 +136,14 @@ pub const VARIABLES: &[Variable] = &[
     )),
     with_default("CONFIRM_TTL_SEC", "1 to 604800 seconds", "300"),
     with_default("APPROVAL_TTL_SEC", "1 to 604800 seconds", "3600"),
+    without_default(
+        "APPROVAL_WEBHOOK_URL",
+        "an https address, or http on loopback, without user name and password",
+    ),
+    without_default(
+        "APPROVAL_WEBHOOK_SECRET_FILE",
+        "a file with a secret of 32 to 1024 bytes",
+    ),
     with_default("ACTION_TOKEN_BYTES", "16 to 64 bytes", "24"),
     with_default("IDEMPOTENCY_TTL_SEC", "1 to 31536000 seconds", "86400"),
     with_default("IDEMPOTENCY_WAIT_SEC", "0 to 60 seconds", "0"),

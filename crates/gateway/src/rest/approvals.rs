@@ -131,6 +131,6 @@ pub(super) async fn decide(
     .await
 }
 
-fn parse(id: &str) -> Result<OperationId, Error> {
+pub(super) fn parse(id: &str) -> Result<OperationId, Error> {
     OperationId::parse(id).map_err(|_| Error::new(Code::NotFound, "Approval not found"))
 }

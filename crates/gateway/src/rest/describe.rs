@@ -1,9 +1,18 @@
 //! The description of the REST door, and a page that shows it.
 
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::header;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
+
+use super::Rest;
 
 /// `/openapi.json` and `/docs`, made once.
 #[derive(Clone, Debug)]
@@ -118,3 +127,28 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
 }
+
+/// The description for programs.
+pub(super) async fn openapi(State(rest): State<Arc<Rest>>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        rest.document.json().to_owned(),
+    )
+        .into_response()
+}
+
+/// The description for people.
+pub(super) async fn docs(State(rest): State<Arc<Rest>>) -> Response {
+    (
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (
+                header::CONTENT_SECURITY_POLICY,
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            ),
+        ],
+        rest.document.page().to_owned(),
+    )
+        .into_response()
+}
+

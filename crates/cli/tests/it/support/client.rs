@@ -134,6 +134,12 @@ impl Ask {
         self.header("content-type", "application/json")
     }
 
+    /// The fields of a form, encoded.
+    pub(crate) fn form(mut self, body: String) -> Self {
+        self.body = body.into();
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
     pub(crate) fn json(self, body: &Value) -> Self {
         self.body(body.to_string())
     }

@@ -1,0 +1,497 @@
+//! The desk as a page that a person opens in a browser.
+//!
+//! Whoever signs in shows a token; it is kept, sealed, in a cookie that no script can read and that other sites cannot
+//! send. Each request unseals it and goes through the same door as any other, so that a revoked token is refused here
+//! too, and any replica can answer. Only a form of ours decides: a POST from our own origin with the word that the
+//! cookie holds and the digest of what was shown. The cookie counts here alone, never for the other routes.
+
+mod html;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, Request, State},
+    response::Response,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fastmcp::{
+    seal::KeyRing,
+    transport::{ClientCertificate, Limits, http::Intake},
+};
+use fastmcp_auth::Caller;
+use fastmcp_guard::{
+    clock::{Clock, Timestamp},
+    random::{Random, array},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::{Entered, Rest, address, approvals, enter, reply};
+use crate::{
+    approvals::{MAX_LISTED, Verdict},
+    error::{Code, Error},
+    state::operation::OperationId,
+};
+
+/// How long a person stays signed in, unless the token ends sooner.
+const SESSION: Duration = Duration::from_secs(8 * 3_600);
+/// The longest cookie, in bytes. Browsers keep 4,096 with name and attributes. Source: RFC 6265, section 6.1.
+const MAX_COOKIE: usize = 3_800;
+/// The largest form to sign in, in bytes.
+const MAX_SIGN_IN: usize = 32 * 1024;
+const AAD: &[u8] = b"fastmcp approvals desk session 1";
+
+/// Who is signed in at a browser.
+#[derive(Debug)]
+pub struct Desk {
+    seal: KeyRing,
+    secure: bool,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+/// What the cookie holds.
+#[derive(Clone, Deserialize, Serialize)]
+struct Session {
+    token: String,
+    csrf: String,
+    until: u64,
+}
+
+impl Desk {
+    /// A desk whose cookies are sealed by `seal`; with `secure`, browsers send them over TLS alone.
+    #[must_use]
+    pub fn new(
+        seal: KeyRing,
+        secure: bool,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        Self {
+            seal,
+            secure,
+            clock,
+            random,
+        }
+    }
+
+    const fn cookie_name(&self) -> &'static str {
+        // The prefix binds the cookie to this host over TLS. Source: RFC 6265bis, section 4.1.3.
+        if self.secure {
+            "__Host-fastmcp-approvals"
+        } else {
+            "fastmcp-approvals"
+        }
+    }
+
+    /// The session of a request; one whose cookie is there twice has none.
+    fn session(&self, headers: &HeaderMap) -> Option<Session> {
+        let mut found = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .filter(|(name, _)| *name == self.cookie_name());
+        let (Some((_, value)), None) = (found.next(), found.next()) else {
+            return None;
+        };
+        let opened = self.seal.open_text(AAD, value).ok()?;
+        let session: Session = serde_json::from_slice(&opened).ok()?;
+        (self.clock.now().unix_seconds() < session.until).then_some(session)
+    }
+
+    /// The cookie of whoever signed in.
+    fn begin(&self, token: &str, caller: &Caller) -> Result<HeaderValue, Error> {
+        let end = self.clock.now().saturating_add(SESSION);
+        let end = caller
+            .expires_at()
+            .map_or(end, |over: Timestamp| over.min(end));
+        let csrf = array::<32>(&*self.random).map_err(Error::internal)?;
+        let session = Session {
+            token: token.to_owned(),
+            csrf: URL_SAFE_NO_PAD.encode(csrf),
+            until: end.unix_seconds(),
+        };
+        let plain = serde_json::to_vec(&session).map_err(Error::internal)?;
+        let value = self.seal.seal_text(AAD, &plain).map_err(Error::internal)?;
+        if value.len() > MAX_COOKIE {
+            return Err(Error::invalid(
+                "the token is too long to be kept in a cookie; sign in with a shorter one, or use `fastmcp approvals`",
+            ));
+        }
+        self.cookie(&value)
+    }
+
+    fn cookie(&self, value: &str) -> Result<HeaderValue, Error> {
+        let name = self.cookie_name();
+        let secure = if self.secure { "; Secure" } else { "" };
+        let gone = if value.is_empty() { "; Max-Age=0" } else { "" };
+        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{gone}");
+        HeaderValue::from_str(&cookie).map_err(Error::internal)
+    }
+}
+
+impl Session {
+    /// Only a page of ours knows the word that the cookie holds.
+    fn check(&self, given: &str) -> Result<(), Error> {
+        let same = aws_lc_rs::constant_time::verify_slices_are_equal;
+        same(self.csrf.as_bytes(), given.as_bytes())
+            .map_err(|_| Error::denied("the form is not one of this session; open the page again"))
+    }
+}
+
+/// The fields of a form, each once.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn parse(body: &[u8]) -> Result<Self, Error> {
+        let fields: Vec<(String, String)> = url::form_urlencoded::parse(body)
+            .take(16)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        let twice = (1..)
+            .zip(&fields)
+            .any(|(next, (name, _))| fields.iter().skip(next).any(|(other, _)| other == name));
+        if twice {
+            return Err(Error::invalid("a field of the form is there twice"));
+        }
+        Ok(Self(fields))
+    }
+
+    fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+}
+
+/// Whether a person asks, with a browser: one that brings a token of its own gets JSON.
+fn is_person(headers: &HeaderMap) -> bool {
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains("text/html"));
+    accepts && !brings_token(headers)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let form = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+    form && !brings_token(headers)
+}
+
+fn brings_token(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION)
+        || headers.contains_key(fastmcp_auth::bearer::API_KEY)
+}
+
+/// Refuses forms of other sites. `SameSite` keeps the cookie from them already; this holds for signing in as well, where
+/// there is no cookie, and somebody could be made to work under another's name.
+fn own_origin(headers: &HeaderMap) -> Result<(), Error> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("-"));
+    let from_here =
+        text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let host = text("host").unwrap_or_default();
+    let same = text("origin").is_none_or(|origin| {
+        let bare = origin.split_once("://").map(|(_, host)| host);
+        bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host))
+    });
+    if from_here && same {
+        Ok(())
+    } else {
+        Err(Error::denied("the form is of another site"))
+    }
+}
+
+/// Takes a request of whoever is signed in through the door with the token of the session.
+async fn signed_in<F, Fut>(rest: Arc<Rest>, mut request: Request, next: &str, handle: F) -> Response
+where
+    F: FnOnce(Entered, Bytes, Session) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Response, Error>> + Send + 'static,
+{
+    let session = rest.desk.session(request.headers());
+    let bearer = session.and_then(|session| {
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", session.token)).ok()?;
+        Some((session, bearer))
+    });
+    let Some((session, bearer)) = bearer else {
+        return html::sign_in(StatusCode::OK, None, next);
+    };
+    request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    let desk = Arc::clone(&rest);
+    let response = enter(rest, request, async move |entered: Entered, body| {
+        let handled = handle(entered, body, session).await;
+        Ok(handled.unwrap_or_else(|error| html::failed(&error)))
+    })
+    .await;
+    if response.status() != StatusCode::UNAUTHORIZED {
+        return response;
+    }
+    let said = Some("The token is not good any more. Sign in again.");
+    leave(&desk.desk, html::sign_in(StatusCode::OK, said, next))
+}
+
+/// Takes the cookie away.
+fn leave(desk: &Desk, mut response: Response) -> Response {
+    if let Ok(gone) = desk.cookie("") {
+        response.headers_mut().insert(header::SET_COOKIE, gone);
+    }
+    response
+}
+
+fn to(path: &str) -> Response {
+    let mut response = html::page(StatusCode::SEE_OTHER, "Go on", "");
+    if let Ok(path) = HeaderValue::from_str(path) {
+        response.headers_mut().insert(header::LOCATION, path);
+    }
+    response
+}
+
+/// The list, as a page for people and as JSON for others.
+pub(super) async fn list(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    if !is_person(request.headers()) {
+        return approvals::list(State(rest), request).await;
+    }
+    signed_in(
+        rest,
+        request,
+        "",
+        async |entered: Entered, _, session: Session| {
+            let call = entered.call("", None)?;
+            let waiting = entered.rest.pipeline.approvals(&call, MAX_LISTED).await?;
+            Ok(html::list(&entered.caller, &waiting, &session.csrf))
+        },
+    )
+    .await
+}
+
+/// One call, as a page for people and as JSON for others.
+pub(super) async fn show(
+    State(rest): State<Arc<Rest>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    if !is_person(request.headers()) {
+        return approvals::show(State(rest), Path(id), request).await;
+    }
+    let next = id.clone();
+    signed_in(
+        rest,
+        request,
+        &next,
+        async move |entered: Entered, _, session: Session| {
+            let call = entered.call("", None)?;
+            let id = approvals::parse(&id)?;
+            let (waiting, args) = entered.rest.pipeline.approval(&call, &id).await?;
+            html::show(&entered.caller, &waiting, args.as_ref(), &session.csrf)
+        },
+    )
+    .await
+}
+
+/// A decision, from a form of ours or as JSON.
+pub(super) async fn decide(
+    State(rest): State<Arc<Rest>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    if !is_form(request.headers()) {
+        return approvals::decide(State(rest), Path(id), request).await;
+    }
+    if let Err(error) = own_origin(request.headers()) {
+        return html::failed(&error);
+    }
+    let next = id.clone();
+    signed_in(
+        rest,
+        request,
+        &next,
+        async move |entered: Entered, body: Bytes, session: Session| {
+            let form = Form::parse(&body)?;
+            session.check(form.get("csrf"))?;
+            let verdict = match form.get("decision") {
+                "approve" => Verdict::Approve {
+                    digest: form.get("digest").to_owned(),
+                },
+                "deny" => Verdict::Deny,
+                _ => return Err(Error::invalid("`decision` must be `approve` or `deny`")),
+            };
+            let note = Some(form.get("note")).filter(|note| !note.is_empty());
+            let (call, id) = (entered.call("", None)?, approvals::parse(&id)?);
+            let pipeline = &entered.rest.pipeline;
+            pipeline.decide(&call, &id, &verdict, note).await?;
+            Ok(to(&format!("/approvals/{id}")))
+        },
+    )
+    .await
+}
+
+/// Signs a person in.
+pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let intake = Intake::of(parts.version, &parts.headers);
+    let corr_id = rest.door.corr_id(&parts.headers);
+    if let Err(error) = own_origin(&parts.headers) {
+        let refused = html::failed(&error);
+        return if intake.refuse(body).await {
+            refused
+        } else {
+            intake.closing(refused)
+        };
+    }
+    let Ok(_permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
+        let busy = Error::new(Code::Unavailable, "Too many requests are under way");
+        return intake.closing(html::failed(&busy));
+    };
+    let limits = Limits {
+        message_bytes: MAX_SIGN_IN,
+        ..rest.limits.clone()
+    };
+    let body = match intake.read(body, &limits).await {
+        Ok(body) => body,
+        Err(unread) => return intake.closing(reply::unread(&unread, &corr_id)),
+    };
+    let form = match Form::parse(&body) {
+        Ok(form) => form,
+        Err(error) => return html::failed(&error),
+    };
+    let token = form.get("token").trim();
+    let next = form.get("next");
+    let mut headers = parts.headers.clone();
+    match HeaderValue::from_str(&format!("Bearer {token}")) {
+        Ok(bearer) => headers.insert(header::AUTHORIZATION, bearer),
+        Err(_) => headers.remove(header::AUTHORIZATION),
+    };
+    let certificate = parts.extensions.get::<ClientCertificate>();
+    let admitted = rest
+        .door
+        .admit(&headers, address(&parts), certificate, &corr_id)
+        .await
+        .map_err(|refused| refused.error)
+        .and_then(|caller| {
+            rest.pipeline.policy.permit_approval(&caller, &[])?;
+            rest.desk.begin(token, &caller)
+        });
+    match admitted {
+        Ok(cookie) => {
+            let path = match OperationId::parse(next) {
+                Ok(id) => format!("/approvals/{id}"),
+                Err(_) => "/approvals".to_owned(),
+            };
+            let mut response = to(&path);
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+            response
+        }
+        Err(error) => html::sign_in(error.code().status(), Some(error.message()), next),
+    }
+}
+
+/// Signs a person out: the cookie goes; the token stays good elsewhere.
+pub(super) async fn sign_out(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    if let Err(error) = own_origin(request.headers()) {
+        return html::failed(&error);
+    }
+    let desk = Arc::clone(&rest);
+    let left = signed_in(
+        rest,
+        request,
+        "",
+        async |_, body: Bytes, session: Session| {
+            session.check(Form::parse(&body)?.get("csrf"))?;
+            Ok(to("/approvals"))
+        },
+    )
+    .await;
+    if left.status() == StatusCode::SEE_OTHER {
+        leave(&desk.desk, left)
+    } else {
+        left
+    }
+}
+
+/// The style of the pages.
+pub(super) async fn style() -> Response {
+    let mut response = Response::new(Body::from(html::STYLE));
+    let css = HeaderValue::from_static("text/css; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, css);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use fastmcp_guard::{clock::ManualClock, random::OsRandom};
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_session_ends_and_is_nobody_elses() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+        let desk = |secure| {
+            let seal = KeyRing::new(&[[7; 32]]).unwrap();
+            Desk::new(seal, secure, clock.clone(), Arc::new(OsRandom))
+        };
+        let cookie = desk(true).begin("a-token", &Caller::local()).unwrap();
+        let cookie = cookie.to_str().unwrap();
+        for attribute in ["; Secure", "; HttpOnly", "; SameSite=Strict", "; Path=/"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        assert!(!cookie.contains("a-token"));
+        let pair = cookie.split(';').next().unwrap();
+        let sent = headers(&[("cookie", &format!("a=b; {pair}"))]);
+        let session = desk(true).session(&sent).unwrap();
+        assert_eq!(session.token, "a-token");
+        assert!(session.check(&session.csrf).is_ok() && session.check("").is_err());
+        assert!(desk(false).session(&sent).is_none(), "its name differs");
+        let twice = headers(&[("cookie", &format!("{pair}; {pair}"))]);
+        assert!(desk(true).session(&twice).is_none());
+        let forged = headers(&[("cookie", &format!("{pair}x"))]);
+        assert!(desk(true).session(&forged).is_none());
+        clock.advance(SESSION);
+        assert!(desk(true).session(&sent).is_none());
+        let long = "x".repeat(MAX_COOKIE);
+        assert!(desk(true).begin(&long, &Caller::local()).is_err());
+    }
+
+    #[test]
+    fn forms_come_from_here() {
+        let own = ("origin", "http://localhost:8000");
+        let host = ("host", "localhost:8000");
+        assert!(own_origin(&headers(&[host])).is_ok());
+        assert!(own_origin(&headers(&[host, own])).is_ok());
+        assert!(own_origin(&headers(&[host, own, ("sec-fetch-site", "same-origin")])).is_ok());
+        for foreign in [
+            ("origin", "null"),
+            ("origin", "http://localhost:9000"),
+            ("origin", "https://evil.test"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
+            assert!(
+                own_origin(&headers(&[host, foreign])).is_err(),
+                "{foreign:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_is_there_once() {
+        let form = Form::parse(b"a=1&b=%3Cx%3E+y").unwrap();
+        assert_eq!(
+            (form.get("a"), form.get("b"), form.get("c")),
+            ("1", "<x> y", "")
+        );
+        assert!(Form::parse(b"a=1&a=2").is_err());
+    }
+}
