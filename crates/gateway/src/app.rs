@@ -48,11 +48,8 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     config::{Config, JwtKeys},
-    confirm,
-    consent::Consents,
     door::Door,
     keys::Keys,
-    limit::Limit,
     mcp,
     pipeline::Pipeline,
     policy::Policy,
@@ -170,24 +167,9 @@ impl App {
             .await
             .map_err(Error::part("catalogue"))?;
         telemetry.count_tools(catalog.all().len());
-        let confirmations = confirm::Config {
-            ttl: config.confirm_ttl,
-            approval_ttl: config.approval_ttl,
-            token_bytes: config.action_token,
-            ..confirm::Config::default()
-        };
         let (webhook, announcer) = webhook::open(config, &clock)?.unzip();
-        let consents = Consents::new(state.ledger().clone(), confirmations)
-            .map_err(Error::part("confirmations"))?
-            .waiting(config.idempotency_wait)
-            .announcing(announcer);
-        let limit = Limit::new(
-            config.limits.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            telemetry.clone(),
-        )
-        .map_err(Error::part("limits"))?;
+        let consents = open::consents(config, &state, announcer)?;
+        let limit = open::limit(config, &clock, &random, &telemetry)?;
         let (others, remote_keys) = verifier::verifier(config, &clock).await?;
         let api_keys = WatchedKeys::open(config.api_keys_file.clone(), |keys| {
             ApiKeyVerifier::new(keys, others, Arc::clone(&clock))

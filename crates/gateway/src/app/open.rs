@@ -7,12 +7,16 @@ use fastmcp_guard::{clock::Clock, random::Random, redact::Redactor};
 
 use super::Error;
 use crate::{
+    announce::Announcer,
     audit::{
         Audit,
         export::{Exports, Origin},
     },
     config::{Config, Trail},
+    confirm,
+    consent::Consents,
     keys::Keys,
+    limit::Limit,
     provider::{
         Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
         filesystem::FilesystemProvider,
@@ -143,4 +147,37 @@ pub(super) fn open_adapters(config: &Config, random: &Arc<dyn Random>) -> Result
     adapters.register_adapter(Arc::new(files));
     adapters.register_adapter(Arc::new(ads));
     Ok(adapters)
+}
+
+pub(super) fn consents(
+    config: &Config,
+    state: &State,
+    announcer: Option<Announcer>,
+) -> Result<Consents, Error> {
+    let confirmations = confirm::Config {
+        ttl: config.confirm_ttl,
+        approval_ttl: config.approval_ttl,
+        token_bytes: config.action_token,
+        ..confirm::Config::default()
+    };
+    let consents = Consents::new(state.ledger().clone(), confirmations)
+        .map_err(Error::part("confirmations"))?;
+    Ok(consents
+        .waiting(config.idempotency_wait)
+        .announcing(announcer))
+}
+
+pub(super) fn limit(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+    telemetry: &Telemetry,
+) -> Result<Limit, Error> {
+    Limit::new(
+        config.limits.clone(),
+        Arc::clone(clock),
+        Arc::clone(random),
+        telemetry.clone(),
+    )
+    .map_err(Error::part("limits"))
 }

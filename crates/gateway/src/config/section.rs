@@ -10,7 +10,7 @@ use fastmcp_auth::Algorithm;
 use fastmcp_guard::files::Limits;
 
 use super::{
-    Config, Issuer, Jwt, JwtKeys, Place, audit, callers, instance, issuer,
+    Config, Issuer, Jwt, JwtKeys, LogFormat, Place, Transport, audit, callers, instance, issuer,
     limits::limits_of,
     parse::{self, Reject, number, printable, seconds, truth},
     reader::Reader,
@@ -29,18 +29,7 @@ const POLICY_FILE: &str = "policies.yml";
 /// Reads everything; `None` means that problems were noted.
 pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Config> {
     refuse_promises(reader);
-    let app_name = reader.read("APP_NAME", printable(128));
-    let server_name = reader.read_if_set("SERVER_NAME", printable(128));
-    let server_version = reader.read("SERVER_VERSION", printable(128));
-    let transport = reader.read("TRANSPORT", parse::transport);
-    let (host, port) = (
-        reader.read("HOST", parse::host),
-        reader.read("PORT", number(0..=u16::MAX)),
-    );
-    let (log_level, log_format) = (
-        reader.read("LOG_LEVEL", parse::log_level),
-        reader.read("LOG_FORMAT", parse::log_format),
-    );
+    let program = program(reader);
     let data_dir = reader.path(
         "FASTMCP_DATA_DIR",
         reader.resolve(Path::new(super::DEFAULT_DATA_DIR)),
@@ -50,7 +39,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     }
     let instance = instance(reader, place, &data_dir);
     let limits = limits(reader, &data_dir);
-    let jwt = jwt(reader, host);
+    let jwt = jwt(reader, program.as_ref().map(|program| program.bind.ip()));
     let api_keys_file = callers::api_keys(reader, &data_dir);
     let tls = callers::tls(reader);
     let approval_webhook = callers::approval_webhook(reader);
@@ -58,19 +47,16 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     let files = files(reader, &data_dir);
     let trail = audit::trail(reader);
     let door = door(reader);
-    let app_name = app_name?;
-    let server_name = server_name?.unwrap_or_else(|| app_name.clone());
-    reader.derived("SERVER_NAME", server_name.clone());
-    let (calls, files, door) = (calls?, files?, door?);
+    let (program, calls, files, door) = (program?, calls?, files?, door?);
     let (limits, limits_path) = limits?;
     Some(Config {
-        server_name,
-        app_name,
-        server_version: server_version?,
-        transport: transport?,
-        bind: SocketAddr::new(host?, port?),
-        log_level: log_level?,
-        log_format: log_format?,
+        server_name: program.server_name,
+        app_name: program.app_name,
+        server_version: program.server_version,
+        transport: program.transport,
+        bind: program.bind,
+        log_level: program.log_level,
+        log_format: program.log_format,
         jwt: jwt?,
         api_keys_file,
         approval_webhook: approval_webhook?,
@@ -107,6 +93,44 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         max_sessions: door.sessions,
         shutdown_grace: door.grace,
         instance: instance?,
+    })
+}
+
+/// How the program is called, listens and tells of itself.
+struct Program {
+    app_name: String,
+    server_name: String,
+    server_version: String,
+    transport: Transport,
+    bind: SocketAddr,
+    log_level: String,
+    log_format: LogFormat,
+}
+
+fn program(reader: &mut Reader<'_>) -> Option<Program> {
+    let app_name = reader.read("APP_NAME", printable(128));
+    let server_name = reader.read_if_set("SERVER_NAME", printable(128));
+    let server_version = reader.read("SERVER_VERSION", printable(128));
+    let transport = reader.read("TRANSPORT", parse::transport);
+    let (host, port) = (
+        reader.read("HOST", parse::host),
+        reader.read("PORT", number(0..=u16::MAX)),
+    );
+    let (log_level, log_format) = (
+        reader.read("LOG_LEVEL", parse::log_level),
+        reader.read("LOG_FORMAT", parse::log_format),
+    );
+    let app_name = app_name?;
+    let server_name = server_name?.unwrap_or_else(|| app_name.clone());
+    reader.derived("SERVER_NAME", server_name.clone());
+    Some(Program {
+        app_name,
+        server_name,
+        server_version: server_version?,
+        transport: transport?,
+        bind: SocketAddr::new(host?, port?),
+        log_level: log_level?,
+        log_format: log_format?,
     })
 }
 

@@ -151,4 +151,3 @@ pub(super) async fn docs(State(rest): State<Arc<Rest>>) -> Response {
     )
         .into_response()
 }
-
