@@ -239,8 +239,10 @@ fn names_of_what_is_gone_are_not_used_for_what_a_void_is_about() {
     let log = bench.open().unwrap();
     append(&log, "a").unwrap();
     // The rest of the first file is void, which a file of the next day says.
-    bench.storage.plan(0, 3, Trouble::Half);
+    bench.storage.plan(0, 1_000, Trouble::Fail);
     assert!(append(&log, "half").is_err());
+    // Refused only once the first try to go on has failed as well; the next one is a second later.
+    assert!(append(&log, "refused").is_err());
     bench.storage.heal();
     bench.advance(DAY);
     append(&log, "b").unwrap();

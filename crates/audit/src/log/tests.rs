@@ -364,16 +364,11 @@ fn a_tap_hears_exactly_what_is_durable() {
         drop(log.append(&draft("after")).wait());
         log.close().unwrap();
         let heard = heard.0.lock().unwrap().clone();
-        let mut lines = Vec::new();
-        let mut segments = bench.storage.segments();
-        segments.sort_by_key(|name| name.contains(".1."));
-        for name in segments {
-            let text = String::from_utf8(bench.storage.get(&name)).unwrap();
-            lines.extend(
-                text.split_inclusive('\n')
-                    .filter_map(|l| Some(l.strip_suffix('\n')?.to_owned())),
-            );
-        }
+        let records = bench.records();
+        let lines: Vec<_> = records
+            .iter()
+            .map(|record| serde_json::to_string(record).unwrap())
+            .collect();
         assert_eq!(heard, lines, "{mode:?}");
     }
 }
