@@ -39,7 +39,9 @@ const MAX_QUESTIONS: usize = 64;
 
 /// Writes down the trace that a span belongs to.
 #[derive(Clone)]
-pub(super) struct WriteTrace(Arc<dyn Fn(&Span) -> HashMap<String, String> + Send + Sync>);
+pub(super) struct WriteTrace(Arc<Write>);
+
+type Write = dyn Fn(&Span) -> HashMap<String, String> + Send + Sync;
 
 impl WriteTrace {
     pub(super) fn new(
