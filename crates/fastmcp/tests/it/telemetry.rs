@@ -341,10 +341,9 @@ async fn what_a_client_asks_is_a_span_of_its_own_that_the_server_can_be_told_of(
         ],
     );
     let measured = || {
-        let all = told.measured().into_iter();
-        all.filter(|m| m.contains_key("histogram.mcp.client.operation.duration"))
-            .next_back()
-            .unwrap()
+        let mut all = told.measured().into_iter();
+        let last = all.rfind(|m| m.contains_key("histogram.mcp.client.operation.duration"));
+        last.unwrap()
     };
     has(&measured(), &[("gen_ai.tool.name", "trace")]);
     assert!(!measured().contains_key("error.type"));
