@@ -287,7 +287,7 @@ function linesOf(file) {
 }
 
 /** "Files" and "Void bytes": the files of a log in the order of their records, and what they say of themselves. */
-function survey(folder) {
+function survey(folder, size) {
   const files = [];
   for (const name of readdirSync(folder)) {
     if (!name.startsWith("audit-")) continue;
@@ -316,7 +316,8 @@ function survey(folder) {
     }
     if (file.head.get("action") === "audit.archived") {
       const first = details.get("first_kept");
-      if (archived === undefined || first > archived.first) archived = { first, prev: details.get("prev_hash"), seq: file.head.get("seq") };
+      const covered = file.head.get("seq") < BigInt(size);
+      if (covered && (archived === undefined || first > archived.first)) archived = { first, prev: details.get("prev_hash"), seq: file.head.get("seq") };
     }
   }
   for (const file of files) file.valid = Math.min(file.valid, voids.get(file.name) ?? file.valid);
@@ -369,7 +370,7 @@ function checkTiles(folder, leaves) {
 /** "Verifying a log". `kept` are checkpoints that were kept elsewhere, as notes. */
 export function verifyLog(folder, key, kept = []) {
   const signed = checkpoint(readFileSync(join(folder, "checkpoint"), "utf8"), key);
-  const { files, archived } = survey(folder);
+  const { files, archived } = survey(folder, signed.size);
   const anchors = [signed, ...kept.map((note) => checkpoint(note, key))];
   const first = files[0]?.head.get("seq") ?? 0n;
   const tree = new Tree();
@@ -384,7 +385,7 @@ export function verifyLog(folder, key, kept = []) {
   };
   let [next, prev] = [0n, ZERO];
   if (first > 0n) {
-    if (archived === undefined || first > archived.first || archived.seq >= BigInt(signed.size)) refuse("records are missing at the beginning, and no signed record says that they were archived");
+    if (archived === undefined || first > archived.first) refuse("records are missing at the beginning, and no signed record says that they were archived");
     for (let seq = 0; seq < Number(first); seq += TILE) {
       const width = Math.min(TILE, signed.size - seq);
       readTile(folder, 0, seq / TILE, width).slice(0, Number(first) - seq).forEach(grow);

@@ -20,6 +20,8 @@ const WORKERS = 8;
 const MOST_ANSWERS = 32;
 /** The longest time between the last of them and the kill, in milliseconds: less than a call takes. */
 const LONGEST_PAUSE = 6;
+/** How long an answer may take, in milliseconds. */
+const PATIENCE = 60_000;
 /** How often a call is repeated that was left in doubt, over all runs. */
 const REPEATS = 3;
 
@@ -86,6 +88,8 @@ class Work {
       method: "POST",
       headers: { authorization: `Bearer ${gateway.token}`, "content-type": "application/json", "x-correlation-id": this.id, ...headers },
       body: JSON.stringify(body),
+      // A gateway that hangs is a failure, not a wait without end.
+      signal: AbortSignal.timeout(PATIENCE),
     });
     return { status: reply.status, body: await reply.json() };
   }
@@ -150,6 +154,7 @@ async function effects(gateway, query) {
     method: "POST",
     headers: { authorization: `Bearer ${gateway.token}`, "content-type": "application/json" },
     body: JSON.stringify({ query }),
+    signal: AbortSignal.timeout(PATIENCE),
   });
   const body = await reply.json();
   check(reply.status === 200 && Array.isArray(body.result?.rows), "rows", body);

@@ -174,7 +174,7 @@ pub(crate) fn plan(
     let survey = Survey::new(storage)?;
     let begin = survey.begin(checkpoint.size);
     let going = leading(&survey.pieces, before, checkpoint.size);
-    let base = survey.base.as_ref();
+    let base = survey.base(checkpoint.size);
     let mut archive = Archive {
         first_kept: begin.next,
         days: base
@@ -286,7 +286,7 @@ fn file(storage: &dyn Storage, name: Name, records: u64) -> Result<ArchivedFile,
 /// put them back.
 pub(crate) fn left_over(storage: &dyn Storage, signed: u64) -> Result<Vec<String>, VerifyError> {
     let survey = Survey::new(storage)?;
-    let Some(base) = survey.base.filter(|base| base.seq < signed) else {
+    let Some(base) = survey.base(signed) else {
         return Ok(Vec::new());
     };
     let gone = |piece: &&Piece| piece.seq().is_some_and(|seq| seq < base.first_kept);

@@ -133,8 +133,8 @@ pub(crate) struct Survey {
     pub(crate) voided_bytes: u64,
     /// Every name in use, whether the file counts or not.
     pub(crate) names: Vec<Name>,
-    /// What was taken away from the beginning.
-    pub(crate) base: Option<Base>,
+    /// What records say of what was taken away from the beginning.
+    bases: Vec<Base>,
 }
 
 impl Survey {
@@ -160,8 +160,7 @@ impl Survey {
         }
         survey.apply_voids();
         survey.order();
-        let declared = survey.heads().filter_map(Base::declared_by);
-        survey.base = declared.max_by_key(|base| base.first_kept);
+        survey.bases = survey.heads().filter_map(Base::declared_by).collect();
         Ok(survey)
     }
 
@@ -181,6 +180,13 @@ impl Survey {
             .collect()
     }
 
+    /// What was taken away from the beginning, by the records that the checkpoint covers: of one that was about to be
+    /// signed nothing holds yet.
+    pub(crate) fn base(&self, signed: u64) -> Option<&Base> {
+        let covered = self.bases.iter().filter(|base| base.seq < signed);
+        covered.max_by_key(|base| base.first_kept)
+    }
+
     /// Where the log begins. Later than with its first record only where a record that the
     /// checkpoint covers says that what came before was archived.
     ///
@@ -191,10 +197,8 @@ impl Survey {
             Head::Record(record) => Some(record),
             Head::Torn | Head::Wrong => None,
         });
-        match (first, &self.base) {
-            (Some(first), Some(base))
-                if (1..=base.first_kept).contains(&first.seq) && base.seq < signed =>
-            {
+        match (first, self.base(signed)) {
+            (Some(first), Some(base)) if (1..=base.first_kept).contains(&first.seq) => {
                 let is_next = first.seq == base.first_kept;
                 Cursor {
                     next: first.seq,

@@ -109,8 +109,7 @@ pub(crate) fn verify_storage(
         root: anchors.tree.root(),
         signed: key.is_some(),
         archived: survey
-            .base
-            .as_ref()
+            .base(checkpoint.size)
             .filter(|_| begin.next > 0)
             .map(|base| (begin.next, base.since, base.until)),
         files: survey.pieces.len(),

@@ -523,6 +523,7 @@ fn is_recordable(seen: Option<&BTreeSet<String>>) -> bool {
 fn may_hold_secrets(text: &str) -> bool {
     [
         "eyJ",
+        "fmk_",
         "-----BEGIN ",
         "earer",
         "EARER",

@@ -118,7 +118,7 @@ impl Consents {
 
     /// Whether the call may be the repetition of an earlier one, whose answer [`Self::hold`] knows. Changes nothing.
     ///
-    /// Finds a keyed call by what it is: of the same caller, tool and arguments, a short while ago.
+    /// Finds a keyed call by its key alone: found by what it is, each new key would make another operation.
     ///
     /// # Cancel safety
     ///
@@ -127,14 +127,15 @@ impl Consents {
         if !matches!(call.presented, Presented::Nothing) {
             return false;
         }
-        let known = if call.idempotency_key.is_some() {
-            self.ledger.recent(&binding(permit, call)).await
+        let binding = binding(permit, call);
+        if let Some(key) = &call.idempotency_key {
+            self.ledger.knows(&binding, key).await.unwrap_or(false)
         } else if approval(permit).is_some() {
-            self.ledger.waiting(&binding(permit, call)).await
+            let waiting = self.ledger.waiting(&binding).await;
+            waiting.is_ok_and(|report| report.is_some())
         } else {
-            return false;
-        };
-        known.is_ok_and(|report| report.is_some())
+            false
+        }
     }
 
     /// Asks whether a permitted call may act.

@@ -198,6 +198,22 @@ fn is_secret_text(text: &str) -> bool {
     (text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----"))
         || is_jwt(text)
         || is_bearer(text)
+        || is_api_key(text)
+}
+
+/// A key of the gateway: `fmk_`, 16 hex digits, `_` and a long secret.
+fn is_api_key(text: &str) -> bool {
+    let parts = text
+        .strip_prefix("fmk_")
+        .and_then(|rest| rest.split_once('_'));
+    parts.is_some_and(|(id, secret)| {
+        id.len() == 16
+            && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && secret.len() >= 32
+            && secret
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    })
 }
 
 /// A compact JWS or JWE: three or five base64url parts, the first of which begins a JSON object (`{"` is `eyJ`).
@@ -306,6 +322,7 @@ mod tests {
             "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln",
             " bearer 0123456789abcdef ",
             "DPoP 0123456789abcdef",
+            "fmk_0123456789abcdef_0123456789abcdefghijABCDEFGHIJ012345",
         ] {
             assert_eq!(
                 Redactor::default().redacted(&json!([text])),

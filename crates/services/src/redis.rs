@@ -18,7 +18,10 @@ use crate::{
 const PROGRAM: &str = "redis-server";
 const PACKAGE: &str = "redis-server";
 
-/// A Redis server on a loopback port of its own, which writes each change to disk.
+/// A Redis server on a loopback port of its own.
+///
+/// It hands each change to the operating system before it answers, and does not wait for the disk: what it answered
+/// outlives [`stop`](Self::stop), not a machine that loses its power.
 ///
 /// ```
 /// let redis = fastmcp_services::Redis::start()?;
@@ -80,7 +83,7 @@ fn run(program: &PathBuf, port: u16, folder: &TempDir) -> Result<Process, Servic
         .args(["--port", &port.to_string()])
         .args(["--bind", "127.0.0.1"])
         .args(["--save", ""])
-        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .args(["--appendonly", "yes", "--appendfsync", "no"])
         .arg("--dir")
         .arg(folder.path());
     Process::start(PROGRAM, command, &folder.path().join("log"), || {

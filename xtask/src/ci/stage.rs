@@ -76,12 +76,12 @@ const fn stage(
 /// Every stage.
 pub(crate) const STAGES: &[Stage] = &[
     stage("fmt", "the layout of sources", 30, fmt),
-    stage("clippy", "the lints, on all targets", 600, clippy),
+    stage("clippy", "the lints, on all targets", 480, clippy),
     stage("tidy", "arrows, sizes, words", 60, tidied),
     stage("test", "unit and integration tests", 900, test),
     stage("doctest", "the examples in documentation", 240, doctest),
     stage("doc", "the documentation's links", 180, doc),
-    stage("examples", "every example builds", 180, examples),
+    stage("examples", "every example builds", 60, examples),
     stage(
         "deny",
         "licences, bans and sources of dependencies",

@@ -332,11 +332,9 @@ fn everything(bench: &Bench) -> HashSet<String> {
     ids
 }
 
-#[test]
-fn a_crash_at_any_operation_loses_nothing_and_is_finished_later() {
-    let base = Bench::new();
-    four_days(&base).close().unwrap();
-    let before = everything(&base);
+/// Ends the story at each of its operations, and looks what became of the log.
+fn crash_at_any_operation(base: &Bench) {
+    let before = everything(base);
     for operation in 0.. {
         let bench = base.on(base.storage.copy());
         let mut acknowledged: Vec<_> = before.iter().cloned().collect();
@@ -369,6 +367,23 @@ fn a_crash_at_any_operation_loses_nothing_and_is_finished_later() {
             );
         }
     }
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_nothing_and_is_finished_later() {
+    let base = Bench::new();
+    four_days(&base).close().unwrap();
+    crash_at_any_operation(&base);
+}
+
+#[test]
+fn a_crash_while_a_log_is_archived_again_loses_nothing_either() {
+    let base = Bench::new();
+    let log = four_days(&base);
+    let first = log.archive(&retention(2, Some(COLD))).unwrap();
+    assert!(!first.files.is_empty());
+    log.close().unwrap();
+    crash_at_any_operation(&base);
 }
 
 #[test]

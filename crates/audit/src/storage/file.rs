@@ -53,7 +53,12 @@ impl Storage for FileStorage {
         let mut files = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let data = entry.metadata()?;
+            let data = match entry.metadata() {
+                Ok(data) => data,
+                // Archiving took it away meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             if data.is_file()
                 && let Ok(name) = entry.file_name().into_string()
             {

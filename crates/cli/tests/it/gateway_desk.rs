@@ -180,12 +180,17 @@ async fn a_person_signs_in_looks_and_decides() {
     form.extend_pairs(fields);
     let form = form.finish();
     for (name, value) in [
-        ("origin", "https://evil.test"),
+        ("origin", "http://localhost:1"),
         ("sec-fetch-site", "cross-site"),
     ] {
         let ask = desk.page("POST", &path, &cookie).header(name, value);
         let refused = ask.form(form.clone()).send().await;
         assert_eq!(refused.status, 403, "{name}: {}", refused.text());
+        assert!(
+            refused.text().contains("another site"),
+            "{}",
+            refused.text()
+        );
     }
     let own = desk.sign_in(&desk.alice).await;
     let own_page = desk.get(&path, &own).await;
@@ -204,6 +209,8 @@ async fn a_person_signs_in_looks_and_decides() {
     );
     let crossed = desk.post(&path, &own, &fields).await;
     assert_eq!(crossed.status, 403, "a word of another session");
+    let said = crossed.text();
+    assert!(said.contains("not one of this session"), "{said}");
     assert_eq!(desk.effects(), 0);
 
     let done = desk.post(&path, &cookie, &fields).await;

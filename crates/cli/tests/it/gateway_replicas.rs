@@ -277,7 +277,7 @@ async fn insist(front: SocketAddr, token: &str, id: &str) -> Known {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_killed_under_load_loses_and_repeats_nothing() {
     const CALLS: usize = 90;
-    let mut replicas = Replicas::start(3, &[("REQUEST_TIMEOUT", "5")]).await;
+    let mut replicas = Replicas::start(3, &[("REQUEST_TIMEOUT", "20")]).await;
     let front = round_robin(&replicas.gateways).await;
     let token = replicas.homes[0].role("writer", "data-admin").await;
     let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));

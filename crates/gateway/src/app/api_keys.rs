@@ -7,7 +7,11 @@ use fastmcp_auth::ApiKeyVerifier;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, open::blocking, stamp::Stamp};
+use super::{
+    Error,
+    open::blocking,
+    stamp::{Stamp, told_of},
+};
 use crate::{audit::Audit, keys::ApiKeyFile};
 
 /// How often the file is looked at: the longest that a revocation goes unnoticed.
@@ -44,9 +48,10 @@ impl WatchedKeys {
         Arc::clone(&self.verifier)
     }
 
-    /// Loads the file whenever it changed, until `shutdown` fires. A file that cannot be used changes nothing; one that
-    /// is gone holds no keys.
+    /// Loads the file whenever it changed, until `shutdown` fires. A file that cannot be used changes nothing, and is
+    /// tried again until it can; one that is gone holds no keys.
     pub(super) async fn watch(mut self, audit: Audit, shutdown: CancellationToken) {
+        let mut trouble = String::new();
         while shutdown
             .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
             .await
@@ -56,7 +61,6 @@ impl WatchedKeys {
             if now == self.seen {
                 continue;
             }
-            self.seen = now;
             let read = blocking(self.file.path(), |path| ApiKeyFile::new(path).table()).await;
             match read.map(|read| read.map_err(Error::part("API_KEYS_FILE"))) {
                 Ok(Ok(keys)) => {
@@ -64,11 +68,18 @@ impl WatchedKeys {
                     let details = json!({"keys": keys.len()});
                     audit.event("api_keys.reloaded", Status::Success, details);
                     self.verifier.replace(keys);
+                    self.seen = now;
+                    trouble.clear();
                 }
                 Ok(Err(error)) | Err(error) => {
-                    tracing::error!(%error, "API keys not loaded; those in force stay");
-                    let details = json!({"error": error.to_string()});
-                    audit.event("api_keys.reloaded", Status::Failed, details);
+                    let told = told_of(&error);
+                    // Said once, though it is tried each time: somebody who was meant to be shut out may not be yet.
+                    if told != trouble {
+                        tracing::error!(error = told, "API keys not loaded; those in force stay");
+                        let details = json!({"error": told});
+                        audit.event("api_keys.reloaded", Status::Failed, details);
+                        trouble = told;
+                    }
                 }
             }
         }

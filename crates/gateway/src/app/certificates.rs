@@ -6,7 +6,10 @@ use fastmcp_audit::Status;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, stamp::Stamp};
+use super::{
+    Error,
+    stamp::{Stamp, told_of},
+};
 use crate::{audit::Audit, config::Config, tls::Tls};
 
 /// How often the files are looked at.
@@ -40,8 +43,10 @@ impl Certificates {
         Arc::clone(&self.tls)
     }
 
-    /// Reads the files whenever one changed, until `shutdown` fires. What cannot be used changes nothing.
+    /// Reads the files whenever one changed, until `shutdown` fires. What cannot be used changes nothing,
+    /// and is tried again until it can.
     pub(super) async fn watch(mut self, audit: Audit, shutdown: CancellationToken) {
+        let mut trouble = None;
         while shutdown
             .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
             .await
@@ -51,27 +56,31 @@ impl Certificates {
             if now == self.seen {
                 continue;
             }
-            self.seen = now;
-            self.reload(&audit).await;
+            let failed = self.reload(&audit).await;
+            if failed.is_none() {
+                self.seen = now;
+            } else if failed != trouble {
+                // Said once, though it is tried each time.
+                let error = failed.as_deref().unwrap_or_default();
+                tracing::error!(error, "certificates not loaded; those in force stay");
+                audit.event("tls.reloaded", Status::Failed, json!({"error": error}));
+            }
+            trouble = failed;
         }
     }
 
-    async fn reload(&self, audit: &Audit) {
+    /// Reads the files. Why that failed, if it did.
+    async fn reload(&self, audit: &Audit) -> Option<String> {
         let tls = self.tls();
         let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
-        let failed = match reloaded {
+        match reloaded {
             Ok(Ok(())) => {
                 tracing::info!("certificates loaded");
                 audit.event("tls.reloaded", Status::Success, json!({}));
-                return;
+                None
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(
-            error = failed,
-            "certificates not loaded; those in force stay"
-        );
-        audit.event("tls.reloaded", Status::Failed, json!({"error": failed}));
+            Ok(Err(error)) => Some(told_of(&error)),
+            Err(error) => Some(told_of(&error)),
+        }
     }
 }

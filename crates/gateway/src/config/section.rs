@@ -38,8 +38,8 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         let _file = reader.read_if_set(name, |text| Ok(text.to_owned()));
     }
     let instance = instance(reader, place, &data_dir);
-    let limits = limits(reader, &data_dir);
     let jwt = jwt(reader, program.as_ref().map(|program| program.bind.ip()));
+    let limits = limits(reader, &data_dir);
     let api_keys_file = callers::api_keys(reader, &data_dir);
     let tls = callers::tls(reader);
     let approval_webhook = callers::approval_webhook(reader);

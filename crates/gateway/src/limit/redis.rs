@@ -125,19 +125,25 @@ impl Redis {
         }
     }
 
-    /// Does `work` on the connection, in time, and notes whether the server is there.
+    /// Does `work` on the connection, in time, and notes whether the server is there. Where the connection breaks, it may
+    /// have been done all the same, and is done again.
     async fn within<T, F>(&self, work: impl Fn(ConnectionManager) -> F + Send) -> Result<T, Away>
     where
         F: Future<Output = RedisResult<T>> + Send,
     {
-        let twice = async {
+        self.noting(async {
             match work(self.connection().await?).await {
                 // A connection is found broken only by who uses it.
                 Err(error) if error.is_connection_dropped() => work(self.connection().await?).await,
                 done => done,
             }
-        };
-        let done = tokio::time::timeout(self.patience, twice).await;
+        })
+        .await
+    }
+
+    /// Waits for `work`, in time, and notes whether the server is there.
+    async fn noting<T>(&self, work: impl Future<Output = RedisResult<T>>) -> Result<T, Away> {
+        let done = tokio::time::timeout(self.patience, work).await;
         match done.unwrap_or_else(|_| Err((ErrorKind::Io, "no answer in time").into())) {
             Ok(value) => {
                 self.is_there();
@@ -291,9 +297,9 @@ impl Redis {
         if !any || self.away.load(Ordering::Acquire) {
             return;
         }
-        let script = &script;
+        // Once: given back twice, it would let more through than is allowed.
         let returned: Result<(), Away> = self
-            .within(|mut connection| async move { script.invoke_async(&mut connection).await })
+            .noting(async { script.invoke_async(&mut self.connection().await?).await })
             .await;
         if returned.is_err() {
             tracing::debug!("what a call took was not given back; leases end by themselves");

@@ -124,6 +124,10 @@ local function under_way(key, max, lease, name)
   max, lease = tonumber(max), tonumber(lease)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   local running = redis.call('ZCARD', key)
+  -- A call that asks again, since its answer was lost, does not stand in its own way.
+  if redis.call('ZSCORE', key, name) then
+    running = running - 1
+  end
   if running < max then
     answer(-1, max - running - 1, 0)
   else

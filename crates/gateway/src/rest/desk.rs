@@ -25,8 +25,9 @@ use fastmcp_guard::{
     clock::{Clock, Timestamp},
     random::{Random, array},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::{Entered, Rest, address, approvals, enter, reply};
 use crate::{
@@ -41,6 +42,10 @@ const SESSION: Duration = Duration::from_secs(8 * 3_600);
 const MAX_COOKIE: usize = 3_800;
 /// The largest form to sign in, in bytes.
 const MAX_SIGN_IN: usize = 32 * 1024;
+/// Most sign-ins that are read at the same time.
+const SIGN_INS: usize = 32;
+/// How long the form to sign in may take to arrive.
+const SIGN_IN_BODY: Duration = Duration::from_secs(5);
 const AAD: &[u8] = b"fastmcp approvals desk session 1";
 
 /// Who is signed in at a browser.
@@ -50,6 +55,7 @@ pub struct Desk {
     secure: bool,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    sign_ins: Arc<Semaphore>,
 }
 
 /// What the cookie holds.
@@ -74,6 +80,7 @@ impl Desk {
             secure,
             clock,
             random,
+            sign_ins: Arc::new(Semaphore::new(SIGN_INS)),
         }
     }
 
@@ -191,11 +198,13 @@ fn brings_token(headers: &HeaderMap) -> bool {
 
 /// Refuses forms of other sites. `SameSite` keeps the cookie from them already; this holds for signing in as well, where
 /// there is no cookie, and somebody could be made to work under another's name.
-fn own_origin(headers: &HeaderMap) -> Result<(), Error> {
+fn own_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("-"));
     let from_here =
         text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
-    let host = text("host").unwrap_or_default();
+    // Over HTTP/2 the host is part of the target, and there may be no such header. Source: RFC 9113, section 8.3.1.
+    let target = uri.authority().map(http::uri::Authority::as_str);
+    let host = target.or_else(|| text("host")).unwrap_or_default();
     let same = text("origin").is_none_or(|origin| {
         let bare = origin.split_once("://").map(|(_, host)| host);
         bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host))
@@ -302,7 +311,7 @@ pub(super) async fn decide(
     if !is_form(request.headers()) {
         return approvals::decide(State(rest), Path(id), request).await;
     }
-    if let Err(error) = own_origin(request.headers()) {
+    if let Err(error) = own_origin(request.uri(), request.headers()) {
         return html::failed(&error);
     }
     let next = id.clone();
@@ -335,7 +344,7 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let intake = Intake::of(parts.version, &parts.headers);
     let corr_id = rest.door.corr_id(&parts.headers);
-    if let Err(error) = own_origin(&parts.headers) {
+    if let Err(error) = own_origin(&parts.uri, &parts.headers) {
         let refused = html::failed(&error);
         return if intake.refuse(body).await {
             refused
@@ -343,12 +352,14 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
             intake.closing(refused)
         };
     }
-    let Ok(_permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
+    // Of their own: whoever sends slowly here is nobody yet, and must not take the place of calls.
+    let Ok(_permit) = Arc::clone(&rest.desk.sign_ins).try_acquire_owned() else {
         let busy = Error::new(Code::Unavailable, "Too many requests are under way");
         return intake.closing(html::failed(&busy));
     };
     let limits = Limits {
         message_bytes: MAX_SIGN_IN,
+        body_timeout: SIGN_IN_BODY,
         ..rest.limits.clone()
     };
     let body = match intake.read(body, &limits).await {
@@ -392,7 +403,7 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
 
 /// Signs a person out: the cookie goes; the token stays good elsewhere.
 pub(super) async fn sign_out(State(rest): State<Arc<Rest>>, request: Request) -> Response {
-    if let Err(error) = own_origin(request.headers()) {
+    if let Err(error) = own_origin(request.uri(), request.headers()) {
         return html::failed(&error);
     }
     let desk = Arc::clone(&rest);
@@ -468,9 +479,16 @@ mod tests {
     fn forms_come_from_here() {
         let own = ("origin", "http://localhost:8000");
         let host = ("host", "localhost:8000");
-        assert!(own_origin(&headers(&[host])).is_ok());
-        assert!(own_origin(&headers(&[host, own])).is_ok());
-        assert!(own_origin(&headers(&[host, own, ("sec-fetch-site", "same-origin")])).is_ok());
+        let here = Uri::from_static("/approvals");
+        assert!(own_origin(&here, &headers(&[host])).is_ok());
+        assert!(own_origin(&here, &headers(&[host, own])).is_ok());
+        assert!(
+            own_origin(
+                &here,
+                &headers(&[host, own, ("sec-fetch-site", "same-origin")])
+            )
+            .is_ok()
+        );
         for foreign in [
             ("origin", "null"),
             ("origin", "http://localhost:9000"),
@@ -479,10 +497,16 @@ mod tests {
             ("sec-fetch-site", "cross-site"),
         ] {
             assert!(
-                own_origin(&headers(&[host, foreign])).is_err(),
+                own_origin(&here, &headers(&[host, foreign])).is_err(),
                 "{foreign:?}"
             );
         }
+        // Over HTTP/2 the target says where, and there is no `Host`.
+        let here = Uri::from_static("https://localhost:8000/approvals");
+        let own = ("origin", "https://localhost:8000");
+        assert!(own_origin(&here, &headers(&[own])).is_ok());
+        let foreign = ("origin", "https://localhost:9000");
+        assert!(own_origin(&here, &headers(&[foreign])).is_err());
     }
 
     #[test]

@@ -358,6 +358,11 @@ async fn keys_name_one_operation(store: &impl OperationStore) {
         "nothing was made"
     );
     assert!(store.has_key(&first, &named).await.unwrap());
+    let found = store.keyed(&first.binding, &named).await.unwrap().unwrap();
+    assert_eq!(found.id, first.id);
+    let mut theirs = first.binding.clone();
+    theirs.subject.push('2');
+    assert!(store.keyed(&theirs, &named).await.unwrap().is_none());
     assert!(!store.has_key(&first, &key("another")).await.unwrap());
 
     // A confirmation may bring a key of its own, unless it names another operation.

@@ -344,6 +344,13 @@ pub trait OperationStore: fmt::Debug + Send + Sync + 'static {
     /// Whether `key` names the operation.
     fn has_key(&self, row: &Row, key: &IdempotencyKey) -> BoxFuture<'_, Result<bool, StateError>>;
 
+    /// Finds the operation that `key` names for the caller and the tool of `binding`, whether it still keeps it or not.
+    fn keyed(
+        &self,
+        binding: &Binding,
+        key: &IdempotencyKey,
+    ) -> BoxFuture<'_, Result<Option<Row>, StateError>>;
+
     /// Finds what a client may be repeating. An unknown one goes first, then one that is at work or completed: that
     /// the client asked once more since must not hide it.
     fn recent(&self, query: Recent) -> BoxFuture<'_, Result<Option<Row>, StateError>>;

@@ -40,8 +40,12 @@ pub(super) fn text(raw: &str) -> String {
 
 fn hides(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+        // Every space but the plain one: two names must not look the same.
+        || (c.is_whitespace() && c != ' ')
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A whole page.
@@ -217,5 +221,11 @@ mod tests {
             "&lt;script&gt;&quot;&#39;&amp;\\u{202e}\\u{a}"
         );
         assert_eq!(text("Grüße 1.0e9"), "Grüße 1.0e9");
+        for hidden in [
+            '\u{a0}', '\u{3000}', '\u{3164}', '\u{2800}', '\u{34f}', '\u{fff9}',
+        ] {
+            let shown = text(&format!("acme{hidden}"));
+            assert_eq!(shown, format!("acme\\u{{{:x}}}", u32::from(hidden)));
+        }
     }
 }

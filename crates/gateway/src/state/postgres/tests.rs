@@ -90,6 +90,7 @@ fn postgres_holds_the_contract_under_replicas() {
 
         replicas_that_start_together_migrate_once(&fresh(&server, "together").await).await;
         of_a_thousand_rivals_one_acts(&fresh(&server, "rivals").await).await;
+        a_key_that_is_free_again_is_taken_once(&fresh(&server, "again").await).await;
         what_waits_is_counted_in_turns(&fresh(&server, "turns").await).await;
         sweeps_of_replicas_share_the_work(&fresh(&server, "sweeps").await).await;
         what_one_does_the_other_sees(&fresh(&server, "sees").await).await;
@@ -159,6 +160,29 @@ async fn of_a_thousand_rivals_one_acts(address: &Address) {
         }
     }
     assert_eq!(running, 1);
+}
+
+/// What failed without an effect gives its key back, and clients repeat such calls: on any replica, at the same time.
+async fn a_key_that_is_free_again_is_taken_once(address: &Address) {
+    let pair = pair(address).await;
+    let onces = [&pair[0], &pair[1]].map(|fixture| Once::new(fixture.state.ledger().clone()));
+    for round in 0..10 {
+        let (call, named) = (binding(), key(&format!("again-{round}")));
+        match onces[0].begin(&call, &named).await.unwrap() {
+            Begin::Run(ticket) => ticket.fail("nothing was sent").await.unwrap(),
+            other => panic!("{other:?}"),
+        }
+        let begun = join_all((0..100).map(|rival| onces[rival % 2].begin(&call, &named))).await;
+        let mut running = 0;
+        for outcome in begun {
+            match outcome.unwrap() {
+                Begin::Run(_) => running += 1,
+                Begin::InProgress { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(running, 1, "round {round}");
+    }
 }
 
 async fn what_waits_is_counted_in_turns(address: &Address) {

@@ -8,8 +8,8 @@ use super::{
         StateError,
         machine::{Event, Owner, State, Status},
         operation::{
-            Create, Created, Filter, IdempotencyKey, Note, OperationId, OperationStore, Recent,
-            Recovered, Row, Step, Stepped,
+            Binding, Create, Created, Filter, IdempotencyKey, Note, OperationId, OperationStore,
+            Recent, Recovered, Row, Step, Stepped,
         },
     },
     Change, Engine, Reader as _, Session, Statement, Store, Value, reading, row, writing,
@@ -22,8 +22,8 @@ mod statement;
 mod step;
 
 use statement::{
-    ACTED, APPROVALS, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, LIST,
-    OPEN, PENDING, PURGE, RECOVER, UNKNOWN,
+    ACTED, APPROVALS, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, KEYED,
+    LIST, OPEN, PENDING, PURGE, RECOVER, UNKNOWN,
 };
 
 /// Where a key is unique.
@@ -42,6 +42,11 @@ impl Scope<'_> {
             Value::Text(Some(self.tool_id.as_str())),
             Value::Text(Some(self.key.as_str())),
         ]
+    }
+
+    fn named<'a>(&'a self, id: &'a OperationId) -> [Value<'a>; 5] {
+        let [tenant, subject, tool_id, key] = self.values();
+        [tenant, subject, tool_id, key, id.as_str().into()]
     }
 
     async fn holder(&self, session: &mut dyn Session) -> Result<Option<Row>, StateError> {
@@ -72,14 +77,12 @@ impl Scope<'_> {
                 return Err(StateError::Contended);
             }
         }
-        let freed = session.execute(FREE_KEY, &self.values()).await;
+        let freed = session.execute(FREE_KEY, &self.named(&row.id)).await;
         freed.map(drop).map_err(writing)
     }
 
     async fn bind(&self, id: &OperationId, session: &mut dyn Session) -> Result<(), StateError> {
-        let [tenant, subject, tool_id, key] = self.values();
-        let values = [tenant, subject, tool_id, key, id.as_str().into()];
-        let bound = session.execute(BIND_KEY, &values).await;
+        let bound = session.execute(BIND_KEY, &self.named(id)).await;
         bound.map(drop).map_err(writing)
     }
 }
@@ -296,6 +299,23 @@ impl<E: Engine> OperationStore for Store<E> {
             let found = self.ask_one(HAS_KEY, &values).await?;
             let named: i64 = found.map_or(Ok(0), |row| row.column("named"))?;
             Ok(named > 0)
+        })
+    }
+
+    fn keyed(
+        &self,
+        binding: &Binding,
+        key: &IdempotencyKey,
+    ) -> BoxFuture<'_, Result<Option<Row>, StateError>> {
+        let (binding, key) = (binding.clone(), key.clone());
+        Box::pin(async move {
+            let values = [
+                binding.tenant.as_str().into(),
+                binding.subject.as_str().into(),
+                binding.tool_id.as_str().into(),
+                key.as_str().into(),
+            ];
+            self.find(KEYED, &values).await
         })
     }
 

@@ -30,9 +30,16 @@ pub(super) const HOLDER: Statement = select!(
      WHERE k.tenant = $1 AND k.subject = $2 AND k.tool_id = $3 AND k.key = $4"(for_change)
 );
 
-/// Takes a key from its operation.
+/// The operation that a key names, as it is.
+pub(super) const KEYED: Statement = select!(
+    "JOIN idempotency_keys AS k ON k.tenant = o.tenant AND k.operation_id = o.operation_id \
+     WHERE k.tenant = $1 AND k.subject = $2 AND k.tool_id = $3 AND k.key = $4"
+);
+
+/// Takes a key from this operation, and from no other: a rival may have given it to one of its own meanwhile.
 pub(super) const FREE_KEY: Statement = statement!(
-    "DELETE FROM idempotency_keys WHERE tenant = $1 AND subject = $2 AND tool_id = $3 AND key = $4"
+    "DELETE FROM idempotency_keys WHERE tenant = $1 AND subject = $2 AND tool_id = $3 AND key = $4 \
+     AND operation_id = $5"
 );
 
 /// Gives a key to an operation.
@@ -192,7 +199,7 @@ mod tests {
             Event::Settle(Settlement::Failed),
         ];
         let queries = [
-            HOLDER, FREE_KEY, PENDING, BY_TOKEN, BY_ID, HAS_KEY, UNKNOWN, ACTED, OPEN, LIST,
+            HOLDER, KEYED, FREE_KEY, PENDING, BY_TOKEN, BY_ID, HAS_KEY, UNKNOWN, ACTED, OPEN, LIST,
             APPROVALS, RECOVER, EXPIRE, PURGE, STANDING,
         ];
         let mut reader = sqlite.reader().await.unwrap();
