@@ -241,15 +241,11 @@ impl Ledger {
     }
 
     /// Whether `key` names an operation of the caller and the tool of `binding` that keeps it.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`] when the state cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn knows(&self, binding: &Binding, key: &IdempotencyKey) -> Result<bool, StateError> {
+    pub(crate) async fn knows(
+        &self,
+        binding: &Binding,
+        key: &IdempotencyKey,
+    ) -> Result<bool, StateError> {
         let found = self.inner.store.keyed(binding, key).await?;
         let now = self.now();
         Ok(found.is_some_and(|row| row.machine.keeps_key(now, row.retain_until)))
