@@ -91,7 +91,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage(
         "build",
         "one optimised build of what is run below",
-        900,
+        780,
         build,
     ),
     stage(
@@ -103,7 +103,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage(
         "soak",
         "memory of 10,000 idle sessions and 1,000 streams",
-        30,
+        60,
         soaked,
     ),
     stage(
@@ -112,7 +112,7 @@ pub(crate) const STAGES: &[Stage] = &[
         390,
         e2e,
     ),
-    stage("bench", "instructions for each request", 400, bench),
+    stage("bench", "instructions for each request", 560, bench),
 ];
 
 /// The names of the stages, for the command line.
