@@ -51,7 +51,7 @@ impl WatchedKeys {
     /// Loads the file whenever it changed, until `shutdown` fires. A file that cannot be used changes nothing, and is
     /// tried again until it can; one that is gone holds no keys.
     pub(super) async fn watch(mut self, audit: Audit, shutdown: CancellationToken) {
-        let mut trouble = String::new();
+        let mut trouble = None;
         while shutdown
             .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
             .await
@@ -61,27 +61,31 @@ impl WatchedKeys {
             if now == self.seen {
                 continue;
             }
-            let read = blocking(self.file.path(), |path| ApiKeyFile::new(path).table()).await;
-            match read.map(|read| read.map_err(Error::part("API_KEYS_FILE"))) {
-                Ok(Ok(keys)) => {
-                    tracing::info!(keys = keys.len(), "API keys loaded");
-                    let details = json!({"keys": keys.len()});
-                    audit.event("api_keys.reloaded", Status::Success, details);
-                    self.verifier.replace(keys);
-                    self.seen = now;
-                    trouble.clear();
-                }
-                Ok(Err(error)) | Err(error) => {
-                    let told = told_of(&error);
-                    // Said once, though it is tried each time: somebody who was meant to be shut out may not be yet.
-                    if told != trouble {
-                        tracing::error!(error = told, "API keys not loaded; those in force stay");
-                        let details = json!({"error": told});
-                        audit.event("api_keys.reloaded", Status::Failed, details);
-                        trouble = told;
-                    }
-                }
+            let failed = self.reload(&audit).await;
+            if failed.is_none() {
+                self.seen = now;
+            } else if failed != trouble {
+                // Said once, though it is tried each time: somebody who was meant to be shut out may not be yet.
+                let error = failed.as_deref().unwrap_or_default();
+                tracing::error!(error, "API keys not loaded; those in force stay");
+                audit.event("api_keys.reloaded", Status::Failed, json!({"error": error}));
             }
+            trouble = failed;
+        }
+    }
+
+    /// Reads the file. Why that failed, if it did.
+    async fn reload(&self, audit: &Audit) -> Option<String> {
+        let read = blocking(self.file.path(), |path| ApiKeyFile::new(path).table()).await;
+        match read.map(|read| read.map_err(Error::part("API_KEYS_FILE"))) {
+            Ok(Ok(keys)) => {
+                tracing::info!(keys = keys.len(), "API keys loaded");
+                let details = json!({"keys": keys.len()});
+                audit.event("api_keys.reloaded", Status::Success, details);
+                self.verifier.replace(keys);
+                None
+            }
+            Ok(Err(error)) | Err(error) => Some(told_of(&error)),
         }
     }
 }
