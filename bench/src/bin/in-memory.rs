@@ -109,6 +109,11 @@ fn layers() -> Vec<(&'static str, Layer)> {
     ]
 }
 
+/// An error of the framework, which is made for answers and is no `std` error.
+fn told(error: fastmcp::Error) -> anyhow::Error {
+    anyhow::Error::msg(error.to_string())
+}
+
 /// What is called in a turn.
 enum Way {
     Tool(Client, &'static str),
@@ -117,16 +122,18 @@ enum Way {
 
 impl Way {
     async fn tool(server: FastMcp, tool: &'static str) -> anyhow::Result<Self> {
-        let server = server.tool(add).tool(add_inline).build()?;
-        Ok(Self::Tool(Client::connect(&server).await?, tool))
+        let server = server.tool(add).tool(add_inline).build().map_err(told)?;
+        let client = Client::connect(&server).await.map_err(told)?;
+        Ok(Self::Tool(client, tool))
     }
 
     async fn call(&self, calls: u32) -> anyhow::Result<()> {
         for _ in 0..calls {
             let sum = match self {
                 Self::Tool(client, tool) => {
-                    let sum = client.call_tool(tool, json!({"a": 5, "b": 3})).await?;
-                    sum.data::<i64>()?
+                    let arguments = json!({"a": 5, "b": 3});
+                    let sum = client.call_tool(tool, arguments).await.map_err(told)?;
+                    sum.data::<i64>().map_err(told)?
                 }
                 Self::ByHand(by_hand) => by_hand.call(&json!({"a": 5, "b": 3})).await?,
             };
