@@ -63,12 +63,20 @@ fn main() -> anyhow::Result<()> {
             wait.unwrap_or_default().as_secs_f64() * 1e3
         };
         let rate = records as f64 / seconds;
-        println!("| {clients} | {rate:.0} | {:.2} ms | {:.2} ms |", at(50), at(99));
+        println!(
+            "| {clients} | {rate:.0} | {:.2} ms | {:.2} ms |",
+            at(50),
+            at(99)
+        );
     }
     Ok(())
 }
 
-fn measure(arguments: &Arguments, clients: usize, folder: &std::path::Path) -> anyhow::Result<Measured> {
+fn measure(
+    arguments: &Arguments,
+    clients: usize,
+    folder: &std::path::Path,
+) -> anyhow::Result<Measured> {
     let signer = Signer::for_instance("bench", &generate_key()?)?;
     let key = signer.verifier();
     let mut options = Options::new("bench", signer);
@@ -76,7 +84,10 @@ fn measure(arguments: &Arguments, clients: usize, folder: &std::path::Path) -> a
         options.mode = Mode::Buffered;
     }
     let log = Arc::new(Log::open(folder, options)?);
-    let (stop, records) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, records) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let begun = Instant::now();
     let threads: Vec<_> = (0..clients)
         .map(|client| {

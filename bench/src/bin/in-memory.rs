@@ -11,8 +11,8 @@ use fastmcp::{
         AuditMiddleware, AuthMiddleware, CircuitBreakerMiddleware, ConcurrencyLimitMiddleware,
         DetailedTimingMiddleware, ErrorHandlingMiddleware, IntoLayer, Layer, LoggingMiddleware,
         MetricsMiddleware, PingMiddleware, RateLimitingMiddleware, RbacMiddleware,
-        ResponseCachingMiddleware, ResponseLimitingMiddleware, RetryMiddleware,
-        SanitiseMiddleware, SlidingWindowRateLimitingMiddleware, StateManagementMiddleware,
+        ResponseCachingMiddleware, ResponseLimitingMiddleware, RetryMiddleware, SanitiseMiddleware,
+        SlidingWindowRateLimitingMiddleware, StateManagementMiddleware,
         StructuredLoggingMiddleware, TimingMiddleware, prelude::*,
     },
     prelude::*,
@@ -81,10 +81,22 @@ fn layers() -> Vec<(&'static str, Layer)> {
         ("audit", AuditMiddleware::new(drop).into_layer()),
         ("auth", AuthMiddleware::new(|_, _| Ok(())).into_layer()),
         ("caching", ResponseCachingMiddleware::new().into_layer()),
-        ("circuit-breaker", CircuitBreakerMiddleware::new().into_layer()),
-        ("concurrency", ConcurrencyLimitMiddleware::new(64).into_layer()),
-        ("detailed-timing", DetailedTimingMiddleware::new().into_layer()),
-        ("error-handling", ErrorHandlingMiddleware::new().into_layer()),
+        (
+            "circuit-breaker",
+            CircuitBreakerMiddleware::new().into_layer(),
+        ),
+        (
+            "concurrency",
+            ConcurrencyLimitMiddleware::new(64).into_layer(),
+        ),
+        (
+            "detailed-timing",
+            DetailedTimingMiddleware::new().into_layer(),
+        ),
+        (
+            "error-handling",
+            ErrorHandlingMiddleware::new().into_layer(),
+        ),
         ("logging", LoggingMiddleware::new().into_layer()),
         ("metrics", MetricsMiddleware::new().into_layer()),
         ("ping", PingMiddleware::new().into_layer()),
@@ -96,7 +108,10 @@ fn layers() -> Vec<(&'static str, Layer)> {
                 .default_role("any")
                 .into_layer(),
         ),
-        ("response-limit", ResponseLimitingMiddleware::new().into_layer()),
+        (
+            "response-limit",
+            ResponseLimitingMiddleware::new().into_layer(),
+        ),
         ("retry", RetryMiddleware::new().into_layer()),
         ("sanitise", SanitiseMiddleware::new().into_layer()),
         ("sliding-window", roomy.into_layer()),
@@ -150,8 +165,14 @@ async fn ways() -> anyhow::Result<Vec<(String, Way)>> {
     let mut ways = vec![
         ("by-hand".to_owned(), Way::ByHand(ByHand::new())),
         ("add".to_owned(), Way::tool(new(), "add").await?),
-        ("add-inline".to_owned(), Way::tool(new(), "add_inline").await?),
-        ("ten-elsewhere".to_owned(), Way::tool(elsewhere, "add").await?),
+        (
+            "add-inline".to_owned(),
+            Way::tool(new(), "add_inline").await?,
+        ),
+        (
+            "ten-elsewhere".to_owned(),
+            Way::tool(elsewhere, "add").await?,
+        ),
     ];
     for (name, layer) in layers() {
         let server = new().middleware(layer);
