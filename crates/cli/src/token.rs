@@ -15,6 +15,7 @@ use fastmcp_gateway::{
     keys::{Development, Mint},
 };
 use fastmcp_guard::clock::{Clock as _, SystemClock};
+use jiff::SpanRelativeTo;
 
 use crate::{Outcome, output, place::Place};
 
@@ -116,14 +117,17 @@ fn certificate(path: &Path) -> anyhow::Result<Thumbprint> {
 
 /// Reads a lifetime such as `1h`: whole seconds, 1 s to 30 days.
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let wrong = || "use a time such as 90s, 30m or 1h, 1s to 720h".to_owned();
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    let seconds = u64::try_from(span.as_secs()).map_err(|_| wrong())?;
-    if span.subsec_nanos() == 0 && (1..=30 * 24 * 3_600).contains(&seconds) {
-        Ok(Duration::from_secs(seconds))
-    } else {
-        Err(wrong())
-    }
+    let time = time(text, Duration::from_secs(30 * 24 * 3_600));
+    time.ok_or_else(|| "use a time such as 90s, 30m or 1h, 1s to 720h".to_owned())
+}
+
+/// Reads a time as people write it: whole seconds, 1 s to `most`. A day has 24 hours.
+fn time(text: &str, most: Duration) -> Option<Duration> {
+    let span: jiff::Span = text.parse().ok()?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    let time = Duration::try_from(time).ok()?;
+    let fits = time.subsec_nanos() == 0 && !time.is_zero() && time <= most;
+    fits.then_some(time)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ mod certificates;
 mod limits;
 mod open;
 mod policies;
-mod stamp;
 mod trail;
 mod verifier;
+mod watch;
 mod webhook;
 
 use std::{
@@ -61,6 +61,7 @@ use crate::{
 use api_keys::WatchedKeys;
 use certificates::Certificates;
 use policies::PolicyFiles;
+use watch::Stamp;
 
 /// How long a session may sit idle.
 const SESSION_IDLE: Duration = Duration::from_secs(1_800);
@@ -120,7 +121,7 @@ pub struct App {
     pipeline: Arc<Pipeline>,
     policies: PolicyFiles,
     loaded: policies::Fingerprint,
-    limits_loaded: limits::Fingerprint,
+    limits_loaded: Option<Stamp>,
     reloading: Mutex<()>,
     state: State,
     api_keys: WatchedKeys,
@@ -156,7 +157,7 @@ impl App {
         let policies = PolicyFiles::open(&config.policy_path)?;
         // Taken before the files are read, so that what changes meanwhile is seen as a change.
         let loaded = policies.fingerprint();
-        let limits_loaded = limits::fingerprint(&config.limits_path);
+        let limits_loaded = Stamp::of(&config.limits_path);
         let policy = Policy::load(&policies.read()?, Arc::clone(&clock))
             .map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();

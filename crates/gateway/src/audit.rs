@@ -237,6 +237,22 @@ impl Audit {
         drop(self.inner.log.append(&draft));
     }
 
+    /// Records what `caller` did at the desk of approvals beside deciding, or why not.
+    pub fn at_desk(
+        &self,
+        caller: &Caller,
+        corr_id: &CorrId,
+        action: &str,
+        outcome: Result<(), &Error>,
+    ) {
+        let mut draft = Draft::event(action, outcome.map_or_else(status_of, |()| Status::Success));
+        draft.corr_id = Some(corr_id.as_str().to_owned());
+        draft.reason = outcome.err().map(|error| bounded(error.message()));
+        who(&mut draft, caller);
+        self.redact(&mut draft);
+        drop(self.inner.log.append(&draft));
+    }
+
     fn admits_door_record(&self) -> bool {
         let second = self.inner.clock.now().unix_seconds();
         let mut door = self
@@ -264,10 +280,14 @@ impl Audit {
     /// Takes secrets out of what others wrote, before anything is hashed: what is in the log can never be taken out
     /// of it. The members of `details` that calls have are our own; see [`Record::decision`] for the claims.
     fn redact(&self, draft: &mut Draft) {
-        for text in [&mut draft.reason, &mut draft.user_agent]
-            .into_iter()
-            .flatten()
-        {
+        // A client by mistake may have asked for a tool by the name of its key.
+        let texts = [
+            &mut draft.reason,
+            &mut draft.user_agent,
+            &mut draft.tool_id,
+            &mut draft.resource_id,
+        ];
+        for text in texts.into_iter().flatten() {
             if may_hold_secrets(text) {
                 *text = without_secrets(&self.inner.redactor, text);
             }

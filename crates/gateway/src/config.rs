@@ -17,6 +17,7 @@ mod policy;
 mod reader;
 mod section;
 pub mod variable;
+mod yaml;
 
 use std::{
     net::SocketAddr,

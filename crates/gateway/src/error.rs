@@ -201,3 +201,16 @@ impl Error {
         json!({"error": error})
     }
 }
+
+/// An error and what caused it, on one line: what to do often stands in the cause.
+#[must_use]
+pub fn told_of(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        told.push_str(": ");
+        told.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    told
+}

@@ -186,27 +186,8 @@ impl Revoke {
 
 /// Reads a time such as `90d`: whole seconds, 1 s to 10 years.
 fn life(text: &str) -> Result<Duration, String> {
-    const TEN_YEARS: u64 = 3_650 * 24 * 3_600;
-    let wrong = || "use a time such as 12h, 90d or 1d 12h, at most 3650d".to_owned();
-    let mut seconds = 0_u64;
-    for part in text.split_whitespace() {
-        let (number, unit) = part.split_at_checked(part.len() - 1).ok_or_else(wrong)?;
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let each = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3_600,
-            "d" => 24 * 3_600,
-            _ => return Err(wrong()),
-        };
-        let part = number.checked_mul(each).ok_or_else(wrong)?;
-        seconds = seconds.checked_add(part).ok_or_else(wrong)?;
-    }
-    if (1..=TEN_YEARS).contains(&seconds) {
-        Ok(Duration::from_secs(seconds))
-    } else {
-        Err(wrong())
-    }
+    let time = super::time(text, Duration::from_secs(3_650 * 24 * 3_600));
+    time.ok_or_else(|| "use a time such as 12h, 90d or 1d 12h, at most 3650d".to_owned())
 }
 
 #[cfg(test)]
@@ -220,6 +201,7 @@ mod tests {
             ("12h", 43_200),
             ("90d", 7_776_000),
             ("1d 12h", 129_600),
+            ("1.5h", 5_400),
         ] {
             assert_eq!(life(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
@@ -231,7 +213,8 @@ mod tests {
             "-1d",
             "3651d",
             "d",
-            "1.5h",
+            "1.5s",
+            "1y",
             "9999999999999999999d",
             "1ü",
         ] {

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error,
     open::blocking,
-    stamp::{Stamp, told_of},
+    watch::{Stamp, Watch},
 };
-use crate::{audit::Audit, keys::ApiKeyFile};
+use crate::{audit::Audit, error::told_of, keys::ApiKeyFile};
 
 /// How often the file is looked at: the longest that a revocation goes unnoticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -50,42 +50,33 @@ impl WatchedKeys {
 
     /// Loads the file whenever it changed, until `shutdown` fires. A file that cannot be used changes nothing, and is
     /// tried again until it can; one that is gone holds no keys.
-    pub(super) async fn watch(mut self, audit: Audit, shutdown: CancellationToken) {
-        let mut trouble = None;
-        while shutdown
-            .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
-            .await
-            .is_some()
-        {
-            let now = Stamp::of(self.file.path());
-            if now == self.seen {
-                continue;
-            }
-            let failed = self.reload(&audit).await;
-            if failed.is_none() {
-                self.seen = now;
-            } else if failed != trouble {
-                // Said once, though it is tried each time: somebody who was meant to be shut out may not be yet.
-                let error = failed.as_deref().unwrap_or_default();
-                tracing::error!(error, "API keys not loaded; those in force stay");
-                audit.event("api_keys.reloaded", Status::Failed, json!({"error": error}));
-            }
-            trouble = failed;
-        }
+    pub(super) async fn watch(self, audit: Audit, shutdown: CancellationToken) {
+        let watch = Watch {
+            seen: self.seen,
+            every: LOOK_EVERY,
+            shutdown,
+        };
+        watch
+            .run(
+                || Stamp::of(self.file.path()),
+                || self.reload(&audit),
+                |error| {
+                    tracing::error!(error, "API keys not loaded; those in force stay");
+                    audit.event("api_keys.reloaded", Status::Failed, json!({"error": error}));
+                },
+            )
+            .await;
     }
 
-    /// Reads the file. Why that failed, if it did.
-    async fn reload(&self, audit: &Audit) -> Option<String> {
+    async fn reload(&self, audit: &Audit) -> Result<(), String> {
         let read = blocking(self.file.path(), |path| ApiKeyFile::new(path).table()).await;
-        match read.map(|read| read.map_err(Error::part("API_KEYS_FILE"))) {
-            Ok(Ok(keys)) => {
-                tracing::info!(keys = keys.len(), "API keys loaded");
-                let details = json!({"keys": keys.len()});
-                audit.event("api_keys.reloaded", Status::Success, details);
-                self.verifier.replace(keys);
-                None
-            }
-            Ok(Err(error)) | Err(error) => Some(told_of(&error)),
-        }
+        let keys = read
+            .and_then(|read| read.map_err(Error::part("API_KEYS_FILE")))
+            .map_err(|error| told_of(&error))?;
+        tracing::info!(keys = keys.len(), "API keys loaded");
+        let details = json!({"keys": keys.len()});
+        audit.event("api_keys.reloaded", Status::Success, details);
+        self.verifier.replace(keys);
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fastmcp::Server;
 use tokio_util::sync::CancellationToken;
 
-use super::{App, limits, trail};
+use super::{App, trail, watch::Stamp};
 use crate::{mcp, pipeline::Pipeline, state};
 
 /// How often leases and expired operations are looked after.
@@ -83,7 +83,7 @@ impl App {
                 // The outcome is logged, counted and recorded there.
                 let _outcome = self.reload_policy();
             }
-            let now = limits::fingerprint(&self.config.limits_path);
+            let now = Stamp::of(&self.config.limits_path);
             if now != limits_seen {
                 limits_seen = now;
                 let _outcome = self.reload_limits();

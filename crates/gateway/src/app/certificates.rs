@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error,
-    stamp::{Stamp, told_of},
+    watch::{Stamp, Watch},
 };
-use crate::{audit::Audit, config::Config, tls::Tls};
+use crate::{audit::Audit, config::Config, error::told_of, tls::Tls};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -45,42 +45,31 @@ impl Certificates {
 
     /// Reads the files whenever one changed, until `shutdown` fires. What cannot be used changes nothing,
     /// and is tried again until it can.
-    pub(super) async fn watch(mut self, audit: Audit, shutdown: CancellationToken) {
-        let mut trouble = None;
-        while shutdown
-            .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
-            .await
-            .is_some()
-        {
-            let now: Vec<_> = self.tls.paths().map(Stamp::of).collect();
-            if now == self.seen {
-                continue;
-            }
-            let failed = self.reload(&audit).await;
-            if failed.is_none() {
-                self.seen = now;
-            } else if failed != trouble {
-                // Said once, though it is tried each time.
-                let error = failed.as_deref().unwrap_or_default();
-                tracing::error!(error, "certificates not loaded; those in force stay");
-                audit.event("tls.reloaded", Status::Failed, json!({"error": error}));
-            }
-            trouble = failed;
-        }
+    pub(super) async fn watch(self, audit: Audit, shutdown: CancellationToken) {
+        let watch = Watch {
+            seen: self.seen,
+            every: LOOK_EVERY,
+            shutdown,
+        };
+        watch
+            .run(
+                || self.tls.paths().map(Stamp::of).collect(),
+                || reload(Arc::clone(&self.tls), &audit),
+                |error| {
+                    tracing::error!(error, "certificates not loaded; those in force stay");
+                    audit.event("tls.reloaded", Status::Failed, json!({"error": error}));
+                },
+            )
+            .await;
     }
+}
 
-    /// Reads the files. Why that failed, if it did.
-    async fn reload(&self, audit: &Audit) -> Option<String> {
-        let tls = self.tls();
-        let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
-        match reloaded {
-            Ok(Ok(())) => {
-                tracing::info!("certificates loaded");
-                audit.event("tls.reloaded", Status::Success, json!({}));
-                None
-            }
-            Ok(Err(error)) => Some(told_of(&error)),
-            Err(error) => Some(told_of(&error)),
-        }
-    }
+async fn reload(tls: Arc<Tls>, audit: &Audit) -> Result<(), String> {
+    let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
+    reloaded
+        .map_err(|error| told_of(&error))?
+        .map_err(|error| told_of(&error))?;
+    tracing::info!("certificates loaded");
+    audit.event("tls.reloaded", Status::Success, json!({}));
+    Ok(())
 }

@@ -1,15 +1,10 @@
 //! The file of limits, while the gateway runs.
 
-use std::{path::Path, time::SystemTime};
-
 use fastmcp_audit::Status;
 use serde_json::json;
 
 use super::App;
 use crate::config::limits_of;
-
-/// Changes when the file does.
-pub(super) type Fingerprint = Option<(Option<SystemTime>, u64)>;
 
 impl App {
     /// Loads the file of limits again. A bad file changes nothing; without one the default limit holds alone. What calls
@@ -39,9 +34,4 @@ impl App {
         }
         read.map(drop)
     }
-}
-
-pub(super) fn fingerprint(path: &Path) -> Fingerprint {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok(), metadata.len()))
 }

@@ -3,12 +3,11 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use fastmcp_policy::{DEFAULT_POLICY, Sources};
 
-use super::Error;
+use super::{Error, watch::Stamp};
 use crate::config::policy_sources;
 
 /// The files of the policy.
@@ -18,7 +17,7 @@ pub(super) struct PolicyFiles {
 }
 
 /// Changes when a file does.
-pub(super) type Fingerprint = Vec<(PathBuf, Option<SystemTime>, u64)>;
+pub(super) type Fingerprint = Vec<(PathBuf, Option<Stamp>)>;
 
 impl PolicyFiles {
     /// The policy at `path`; where there is nothing, the default policy is put there.
@@ -44,9 +43,8 @@ impl PolicyFiles {
         files
             .into_iter()
             .map(|path| {
-                let metadata = std::fs::metadata(&path).ok();
-                let modified = metadata.as_ref().and_then(|m| m.modified().ok());
-                (path, modified, metadata.map_or(0, |m| m.len()))
+                let stamp = Stamp::of(&path);
+                (path, stamp)
             })
             .collect()
     }

@@ -10,10 +10,9 @@ use fastmcp_auth::{
     claims::{ClaimName, ClaimNames},
 };
 use serde::Deserialize;
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy};
 use url::Url;
 
-use super::{layer, parse};
+use super::{layer, parse, yaml};
 
 /// The most issuers: a token is tried with one after the other.
 const MAX_ISSUERS: usize = 15;
@@ -120,23 +119,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Issuer>, String> {
 }
 
 fn parse_text(text: &str, folder: &Path) -> Result<Vec<Issuer>, String> {
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: 8,
-            max_nodes: 64 * 1024,
-            max_documents: 1,
-            max_aliases: 100,
-        },
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        merge_keys: MergeKeyPolicy::Error,
-        strict_booleans: true,
-        reject_unsupported_tags: true,
-        with_snippet: false,
-    };
-    let file: File = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let message = error.to_string();
-        message.split_whitespace().collect::<Vec<_>>().join(" ")
-    })?;
+    let file: File = yaml::parse(text)?;
     if file.issuers.is_empty() || file.issuers.len() > MAX_ISSUERS {
         return Err(format!("`issuers` must list 1 to {MAX_ISSUERS} of them"));
     }

@@ -12,14 +12,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, SeqAccess, Visitor},
 };
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy};
 
-use super::{DEFAULT_CONFIG_FILE, DEFAULT_ENV_FILE, Flags, error::Problem, variable};
+use super::{DEFAULT_CONFIG_FILE, DEFAULT_ENV_FILE, Flags, error::Problem, variable, yaml};
 
 /// The longest configuration or environment file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// The most keys of a configuration file.
-const MAX_KEYS: usize = 1_000;
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,30 +246,10 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
 }
 
 fn parse_yaml(text: &str) -> Result<BTreeMap<String, Text>, String> {
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: 8,
-            max_nodes: 4 * MAX_KEYS,
-            max_documents: 1,
-            max_aliases: 100,
-        },
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        merge_keys: MergeKeyPolicy::Error,
-        strict_booleans: true,
-        reject_unsupported_tags: true,
-        with_snippet: false,
-    };
     // A file of comments alone says nothing, which is fine.
-    serde_saphyr::from_str_with_options::<Option<BTreeMap<String, Text>>>(text, options)
+    yaml::parse::<Option<BTreeMap<String, Text>>>(text)
         .map(Option::unwrap_or_default)
-        .map_err(|error| {
-            let message = error
-                .to_string()
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ");
-            format!("not a YAML map of `key: value`: {message}")
-        })
+        .map_err(|message| format!("not a YAML map of `key: value`: {message}"))
 }
 
 /// A scalar as the text that the environment would hold; a list is joined by commas, nothing is `None`.

@@ -3,9 +3,8 @@
 use std::{collections::BTreeSet, io, num::NonZeroU32, path::Path, time::Duration};
 
 use serde::Deserialize;
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy};
 
-use super::{layer, parse};
+use super::{layer, parse, yaml};
 use crate::limit::{
     DEFAULT_RULE, REQUESTS_RULE, Rules,
     rule::{Kind, Match, Part, Period, Rate, Rule},
@@ -126,22 +125,8 @@ pub fn limits_of(path: &Path) -> Result<Option<Rules>, String> {
 }
 
 fn parse_text(text: &str) -> Result<Rules, String> {
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: 8,
-            max_nodes: 64 * 1024,
-            max_documents: 1,
-            max_aliases: 100,
-        },
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        merge_keys: MergeKeyPolicy::Error,
-        strict_booleans: true,
-        reject_unsupported_tags: true,
-        with_snippet: false,
-    };
     // A file of comments alone says nothing, which is fine.
-    let file: Option<File> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| with_nearest(&error.to_string()))?;
+    let file: Option<File> = yaml::parse(text)?;
     let file = file.unwrap_or_default();
     if file.rules.len() > MAX_RULES {
         return Err(format!("`rules` must list at most {MAX_RULES} of them"));
@@ -169,32 +154,6 @@ fn parse_text(text: &str) -> Result<Rules, String> {
         default: file.default.unwrap_or(true),
         rules,
     })
-}
-
-/// The message on one line, and after an unknown key the nearest of those that were expected.
-fn with_nearest(message: &str) -> String {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (given, known) = message
-        .split_once("unknown field `")
-        .and_then(|(_, rest)| rest.split_once("`, expected "))
-        .unwrap_or_default();
-    let known = known
-        .split_once(" at line")
-        .map_or(known, |(known, _)| known);
-    let near = known
-        .trim_start_matches("one of ")
-        .split(", ")
-        .flat_map(|known| known.split(" or "))
-        .map(|known| known.trim_matches('`'))
-        .map(|known| (strsim::damerau_levenshtein(given, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= (given.len().max(known.len()) / 3).max(1));
-    match near {
-        Some((_, known)) if (1..=64).contains(&given.len()) => {
-            format!("{message}; did you mean `{known}`?")
-        }
-        _ => message,
-    }
 }
 
 impl Entry {

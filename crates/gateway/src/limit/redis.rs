@@ -106,11 +106,16 @@ impl Redis {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the server whether it is there, for ever.
+    /// Asks the server whether it is there, for ever. It is only where it takes what is written: one that is full, or
+    /// follows another, answers all the same.
     pub(super) async fn look_after(&self) {
         loop {
             let asked = self.within(|mut connection| async move {
-                ::redis::cmd("PING")
+                ::redis::cmd("SET")
+                    .arg(format!("{PREFIX}probe"))
+                    .arg(1)
+                    .arg("PX")
+                    .arg(1_000)
                     .query_async::<()>(&mut connection)
                     .await
             });

@@ -32,7 +32,7 @@ use super::{
     input::{decode, raw, unknown_endpoint},
     work::Workers,
 };
-use crate::manifest::Manifest;
+use crate::{error::told_of, manifest::Manifest};
 
 /// The adapter's name.
 pub const PROVIDER_ID: &str = "filesystem";
@@ -278,7 +278,7 @@ impl Tenants {
                 .with_detail(detail)
         };
         make_folder(&folder).map_err(|error| unusable(error.to_string()))?;
-        FileOperations::open(&folder, self.limits).map_err(|error| unusable(chain(&error)))
+        FileOperations::open(&folder, self.limits).map_err(|error| unusable(told_of(&error)))
     }
 }
 
@@ -385,29 +385,18 @@ fn write(
 fn failure(error: &FileError, io: Effect) -> ProviderError {
     match error {
         FileError::Io { .. } => {
-            ProviderError::failed(io, format!("`path`: {error}")).with_detail(chain(error))
+            ProviderError::failed(io, format!("`path`: {error}")).with_detail(told_of(error))
         }
         FileError::PermissionDenied { .. } => {
             ProviderError::failed(Effect::Definite, format!("`path`: {error}"))
-                .with_detail(chain(error))
+                .with_detail(told_of(error))
         }
         FileError::Root { .. } | FileError::InvalidLimit { .. } => {
             ProviderError::failed(Effect::None, "the tenant's folder cannot be opened")
-                .with_detail(chain(error))
+                .with_detail(told_of(error))
         }
         _ => ProviderError::invalid(format!("`path`: {error}")),
     }
-}
-
-/// `error` and what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _infallible = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, ProviderError> {

@@ -18,7 +18,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fastmcp::{
     seal::KeyRing,
-    transport::{ClientCertificate, Limits, http::Intake},
+    transport::{
+        ClientCertificate, Limits,
+        http::{Intake, RemoteAddr},
+    },
 };
 use fastmcp_auth::Caller;
 use fastmcp_guard::{
@@ -143,10 +146,26 @@ impl Desk {
 
 impl Session {
     /// Only a page of ours knows the word that the cookie holds.
-    fn check(&self, given: &str) -> Result<(), Error> {
+    /// Refuses a form of another session, which is recorded: somebody may be trying to decide in another's name.
+    fn check(&self, entered: &Entered, action: &str, form: &Form) -> Result<(), Error> {
+        if self.knows(form.get("csrf")) {
+            return Ok(());
+        }
+        let error = Error::denied("the form is not one of this session; open the page again");
+        let Entered {
+            rest,
+            caller,
+            corr_id,
+            ..
+        } = entered;
+        let audit = &rest.pipeline.audit;
+        audit.at_desk(caller, corr_id, action, Err(&error));
+        Err(error)
+    }
+
+    fn knows(&self, word: &str) -> bool {
         let same = aws_lc_rs::constant_time::verify_slices_are_equal;
-        same(self.csrf.as_bytes(), given.as_bytes())
-            .map_err(|_| Error::denied("the form is not one of this session; open the page again"))
+        same(self.csrf.as_bytes(), word.as_bytes()).is_ok()
     }
 }
 
@@ -216,6 +235,23 @@ fn own_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
+/// The answer to a form of another site, which is recorded; none to a form of ours.
+fn from_elsewhere(rest: &Rest, request: &Request) -> Option<Response> {
+    let headers = request.headers();
+    let error = own_origin(request.uri(), headers).err()?;
+    let corr_id = rest.door.corr_id(headers);
+    let peer = request.extensions().get::<RemoteAddr>();
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|agent| agent.to_str().ok());
+    let address = rest
+        .door
+        .client_address(headers, peer.map(|peer| peer.0.ip()));
+    let audit = &rest.pipeline.audit;
+    audit.refused_at_door(&corr_id, &error, address, agent);
+    Some(html::failed(&error, &corr_id))
+}
+
 /// Takes a request of whoever is signed in through the door with the token of the session.
 async fn signed_in<F, Fut>(rest: Arc<Rest>, mut request: Request, next: &str, handle: F) -> Response
 where
@@ -233,8 +269,9 @@ where
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
     let desk = Arc::clone(&rest);
     let response = enter(rest, request, async move |entered: Entered, body| {
+        let corr_id = entered.corr_id.clone();
         let handled = handle(entered, body, session).await;
-        Ok(handled.unwrap_or_else(|error| html::failed(&error)))
+        Ok(handled.unwrap_or_else(|error| html::failed(&error, &corr_id)))
     })
     .await;
     if response.status() != StatusCode::UNAUTHORIZED {
@@ -311,8 +348,8 @@ pub(super) async fn decide(
     if !is_form(request.headers()) {
         return approvals::decide(State(rest), Path(id), request).await;
     }
-    if let Err(error) = own_origin(request.uri(), request.headers()) {
-        return html::failed(&error);
+    if let Some(refused) = from_elsewhere(&rest, &request) {
+        return refused;
     }
     let next = id.clone();
     signed_in(
@@ -321,7 +358,7 @@ pub(super) async fn decide(
         &next,
         async move |entered: Entered, body: Bytes, session: Session| {
             let form = Form::parse(&body)?;
-            session.check(form.get("csrf"))?;
+            session.check(&entered, "approvals.decide", &form)?;
             let verdict = match form.get("decision") {
                 "approve" => Verdict::Approve {
                     digest: form.get("digest").to_owned(),
@@ -341,11 +378,11 @@ pub(super) async fn decide(
 
 /// Signs a person in.
 pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let foreign = from_elsewhere(&rest, &request);
     let (parts, body) = request.into_parts();
     let intake = Intake::of(parts.version, &parts.headers);
     let corr_id = rest.door.corr_id(&parts.headers);
-    if let Err(error) = own_origin(&parts.uri, &parts.headers) {
-        let refused = html::failed(&error);
+    if let Some(refused) = foreign {
         return if intake.refuse(body).await {
             refused
         } else {
@@ -355,7 +392,7 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
     // Of their own: whoever sends slowly here is nobody yet, and must not take the place of calls.
     let Ok(_permit) = Arc::clone(&rest.desk.sign_ins).try_acquire_owned() else {
         let busy = Error::new(Code::Unavailable, "Too many requests are under way");
-        return intake.closing(html::failed(&busy));
+        return intake.closing(html::failed(&busy, &corr_id));
     };
     let limits = Limits {
         message_bytes: MAX_SIGN_IN,
@@ -368,7 +405,7 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
     };
     let form = match Form::parse(&body) {
         Ok(form) => form,
-        Err(error) => return html::failed(&error),
+        Err(error) => return html::failed(&error, &corr_id),
     };
     let token = form.get("token").trim();
     let next = form.get("next");
@@ -384,8 +421,12 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
         .await
         .map_err(|refused| refused.error)
         .and_then(|caller| {
-            rest.pipeline.policy.permit_approval(&caller, &[])?;
-            rest.desk.begin(token, &caller)
+            let permitted = rest.pipeline.policy.permit_approval(&caller, &[]);
+            let begun = permitted.and_then(|_| rest.desk.begin(token, &caller));
+            let outcome = begun.as_ref().map(drop);
+            let audit = &rest.pipeline.audit;
+            audit.at_desk(&caller, &corr_id, "approvals.sign_in", outcome);
+            begun
         });
     match admitted {
         Ok(cookie) => {
@@ -403,16 +444,25 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
 
 /// Signs a person out: the cookie goes; the token stays good elsewhere.
 pub(super) async fn sign_out(State(rest): State<Arc<Rest>>, request: Request) -> Response {
-    if let Err(error) = own_origin(request.uri(), request.headers()) {
-        return html::failed(&error);
+    if let Some(refused) = from_elsewhere(&rest, &request) {
+        return refused;
     }
     let desk = Arc::clone(&rest);
     let left = signed_in(
         rest,
         request,
         "",
-        async |_, body: Bytes, session: Session| {
-            session.check(Form::parse(&body)?.get("csrf"))?;
+        async |entered: Entered, body: Bytes, session: Session| {
+            let form = Form::parse(&body)?;
+            session.check(&entered, "approvals.sign_out", &form)?;
+            let Entered {
+                rest,
+                caller,
+                corr_id,
+                ..
+            } = &entered;
+            let audit = &rest.pipeline.audit;
+            audit.at_desk(caller, corr_id, "approvals.sign_out", Ok(()));
             Ok(to("/approvals"))
         },
     )
@@ -463,7 +513,7 @@ mod tests {
         let sent = headers(&[("cookie", &format!("a=b; {pair}"))]);
         let session = desk(true).session(&sent).unwrap();
         assert_eq!(session.token, "a-token");
-        assert!(session.check(&session.csrf).is_ok() && session.check("").is_err());
+        assert!(session.knows(&session.csrf) && !session.knows(""));
         assert!(desk(false).session(&sent).is_none(), "its name differs");
         let twice = headers(&[("cookie", &format!("{pair}; {pair}"))]);
         assert!(desk(true).session(&twice).is_none());

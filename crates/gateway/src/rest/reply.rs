@@ -55,10 +55,15 @@ pub(super) fn completed(call: &Call, done: &Completed) -> Result<Response, Error
 }
 
 pub(super) fn error(error: &Error, corr_id: &CorrId) -> Response {
+    let response = json(error.code().status(), &error.to_json(corr_id.as_str()));
+    noted(response, error, corr_id)
+}
+
+/// Logs the cause of an error, and says in the answer to it when to come again.
+pub(super) fn noted(mut response: Response, error: &Error, corr_id: &CorrId) -> Response {
     if let Some(log) = error.log() {
         tracing::warn!(correlation_id = %corr_id, code = error.code().as_str(), cause = log, "request failed");
     }
-    let mut response = json(error.code().status(), &error.to_json(corr_id.as_str()));
     if let Some(seconds) = error.retry_after_seconds() {
         response
             .headers_mut()

@@ -9,7 +9,8 @@ use fastmcp_protocol::Raw;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{approvals::Waiting, error::Error};
+use super::super::reply;
+use crate::{approvals::Waiting, call::CorrId, error::Error};
 
 /// The style of the pages.
 pub(super) const STYLE: &str = include_str!("desk.css");
@@ -192,13 +193,18 @@ pub(super) fn show(
     Ok(page(StatusCode::OK, "Approval", &body))
 }
 
-/// A refusal.
-pub(super) fn failed(error: &Error) -> Response {
+/// A refusal, with what finds it in the log.
+pub(super) fn failed(error: &Error, corr_id: &CorrId) -> Response {
     let body = format!(
-        "<h1>Not done</h1><p class=\"said\" role=\"alert\">{}</p><p><a href=\"/approvals\">Approvals</a></p>",
-        text(error.message())
+        "<h1>Not done</h1><p class=\"said\" role=\"alert\">{}</p><p>Request {}</p><p><a href=\"/approvals\">Approvals</a></p>",
+        text(error.message()),
+        text(corr_id.as_str())
     );
-    page(error.code().status(), "Not done", &body)
+    reply::noted(
+        page(error.code().status(), "Not done", &body),
+        error,
+        corr_id,
+    )
 }
 
 fn member(one: &Map<String, Value>, key: &str) -> String {
