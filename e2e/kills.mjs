@@ -24,6 +24,9 @@ const LONGEST_PAUSE = 6;
 const PATIENCE = 60_000;
 /** How often a call is repeated that was left in doubt, over all runs. */
 const REPEATS = 3;
+/** How many lives a caller has. A ticket that a kill kept from its caller awaits confirmation until it expires, and a caller
+    may have 100 of those. */
+const LIVES = 100;
 
 /** A gateway whose limits are out of the way. */
 class Victim extends Gateway {
@@ -52,8 +55,9 @@ class Work {
   acknowledged = false;
   tries = 0;
 
-  constructor(id, ticketed) {
+  constructor(id, token, ticketed) {
     this.id = id;
+    this.token = token;
     this.ticketed = ticketed;
   }
 
@@ -86,7 +90,7 @@ class Work {
   async #send(gateway, path, body, headers) {
     const reply = await fetch(new URL(`/tools/${path}`, gateway.url), {
       method: "POST",
-      headers: { authorization: `Bearer ${gateway.token}`, "content-type": "application/json", "x-correlation-id": this.id, ...headers },
+      headers: { authorization: `Bearer ${this.token}`, "content-type": "application/json", "x-correlation-id": this.id, ...headers },
       body: JSON.stringify(body),
       // A gateway that hangs is a failure, not a wait without end.
       signal: AbortSignal.timeout(PATIENCE),
@@ -99,7 +103,7 @@ class Work {
 async function work(gateway, all, doubtful, answered) {
   for (;;) {
     const again = doubtful.find((one) => one.tries < REPEATS);
-    const one = again ?? new Work(`e-${all.length}`, all.length % 2 === 0);
+    const one = again ?? new Work(`e-${all.length}`, gateway.token, all.length % 2 === 0);
     if (again === undefined) all.push(one);
     else doubtful.splice(doubtful.indexOf(again), 1);
     try {
@@ -172,10 +176,16 @@ await main("kills", async () => {
   const [all, doubtful] = [[], []];
   try {
     await gateway.start();
-    gateway.token = await gateway.mint("worker", "data-admin", "finance-write", "--ttl", "12h");
+    const callers = [];
+    for (let n = 0; n < kills; n += LIVES) {
+      callers.push(await gateway.mint(`worker-${callers.length}`, "data-admin", "finance-write", "--ttl", "12h"));
+    }
     await gateway.stop();
     await step(`${kills} kills (seed ${seed})`, async () => {
-      for (let n = 0; n < kills; n += 1) await life(gateway, all, doubtful, next);
+      for (let n = 0; n < kills; n += 1) {
+        gateway.token = callers[Math.floor(n / LIVES)];
+        await life(gateway, all, doubtful, next);
+      }
     });
     console.log(`  ${all.length} calls, ${all.filter((one) => one.acknowledged).length} acknowledged, ${all.filter((one) => one.tries > 1).length} repeated`);
 

@@ -1,9 +1,13 @@
-//! Durable audit records a second, with so many clients that each wait for their own record.
+//! Durable audit records a second, with so many clients that each wait for their own record, and what a record costs.
+//!
+//! Clients are tasks of a runtime, as the calls of a gateway are; `--threads` makes each a thread of its own, and what
+//! is measured then is mostly how the system wakes threads.
 //!
 //! Run with: `cargo run --release --bin audit-log -- --folder /somewhere/on/the/disk`
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,8 +18,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use fastmcp_audit::{Draft, Log, Mode, Options, Signer, generate_key, verify};
+use fastmcp_audit::{
+    AuditError, Draft, Log, Mode, Options, Receipt, Signer, Status, generate_key, verify,
+};
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+/// What a tick of `/proc` is, in seconds. Source: proc_pid_stat(5), and sysconf(_SC_CLK_TCK) of every Linux in use.
+const TICK: f64 = 0.01;
 
 /// Measures group commit: clients that write at the same moment share one sync of the disk.
 #[derive(Debug, Parser)]
@@ -32,29 +42,45 @@ struct Arguments {
     /// Answers when a record is queued, not when it is durable.
     #[arg(long)]
     buffered: bool,
+    /// Makes each client a thread instead of a task.
+    #[arg(long)]
+    threads: bool,
+    /// How long those are waited for who wrote together before, in microseconds; the log's own default.
+    #[arg(long)]
+    gather: Option<u64>,
 }
 
 /// What one number of clients came to.
 struct Measured {
     records: u64,
     seconds: f64,
+    /// CPU of the whole process, in seconds: the clients, the log and the system on their behalf.
+    cpu: f64,
     waits: Vec<Duration>,
+}
+
+/// What all clients share.
+struct Shared {
+    log: Log,
+    stop: AtomicBool,
+    records: AtomicU64,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    println!("| clients | records/s | wait p50 | p99 |");
-    println!("| ---: | ---: | ---: | ---: |");
+    println!("| clients | records/s | CPU a record | wait p50 | p99 |");
+    println!("| ---: | ---: | ---: | ---: | ---: |");
     for clients in &arguments.clients {
         ensure!(*clients > 0, "at least one client");
         let folder = arguments.folder.join(format!("audit-{clients}"));
         ensure!(!folder.exists(), "`{}` is there already", folder.display());
         let measured = measure(&arguments, *clients, &folder);
-        std::fs::remove_dir_all(&folder)
+        fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove `{}`", folder.display()))?;
         let Measured {
             records,
             seconds,
+            cpu,
             mut waits,
         } = measured?;
         waits.sort_unstable();
@@ -62,9 +88,10 @@ fn main() -> anyhow::Result<()> {
             let wait = waits.get(waits.len() * part / 100).copied();
             wait.unwrap_or_default().as_secs_f64() * 1e3
         };
-        let rate = records as f64 / seconds;
         println!(
-            "| {clients} | {rate:.0} | {:.2} ms | {:.2} ms |",
+            "| {clients} | {:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
+            records as f64 / seconds,
+            cpu * 1e6 / records.max(1) as f64,
             at(50),
             at(99)
         );
@@ -72,39 +99,37 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(
-    arguments: &Arguments,
-    clients: usize,
-    folder: &std::path::Path,
-) -> anyhow::Result<Measured> {
+fn measure(arguments: &Arguments, clients: usize, folder: &Path) -> anyhow::Result<Measured> {
     let signer = Signer::for_instance("bench", &generate_key()?)?;
     let key = signer.verifier();
     let mut options = Options::new("bench", signer);
     if arguments.buffered {
         options.mode = Mode::Buffered;
     }
-    let log = Arc::new(Log::open(folder, options)?);
-    let (stop, records) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let begun = Instant::now();
-    let threads: Vec<_> = (0..clients)
-        .map(|client| {
-            let (log, stop, records) = (Arc::clone(&log), Arc::clone(&stop), Arc::clone(&records));
-            thread::spawn(move || work(client, &log, &stop, &records))
-        })
-        .collect();
-    thread::sleep(Duration::from_secs(arguments.seconds));
-    stop.store(true, Ordering::Relaxed);
-    let mut waits = Vec::new();
-    for thread in threads {
-        let waited = thread.join().ok().context("a client ended in a panic")?;
-        waits.extend(waited?);
+    if let Some(gather) = arguments.gather {
+        options.gather = Duration::from_micros(gather);
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    let records = records.load(Ordering::Relaxed);
-    log.close()?;
+    let shared = Arc::new(Shared {
+        log: Log::open(folder, options)?,
+        stop: AtomicBool::new(false),
+        records: AtomicU64::new(0),
+    });
+    let runtime = Builder::new_multi_thread().build()?;
+    let (begun, cpu) = (Instant::now(), cpu_seconds()?);
+    let run = if arguments.threads {
+        as_threads
+    } else {
+        as_tasks
+    };
+    let waits = run(
+        &runtime,
+        &shared,
+        clients,
+        Duration::from_secs(arguments.seconds),
+    )?;
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+    let records = shared.records.load(Ordering::Relaxed);
+    shared.log.close()?;
     // What was counted is there: with the records that open and close the log.
     let report = verify(folder, Some(&key))?;
     ensure!(
@@ -116,44 +141,159 @@ fn measure(
     Ok(Measured {
         records,
         seconds,
+        cpu,
         waits,
     })
 }
 
-/// Writes records as a gateway does, one after the other.
-fn work(
-    client: usize,
-    log: &Log,
-    stop: &AtomicBool,
-    records: &AtomicU64,
+fn as_tasks(
+    runtime: &Runtime,
+    shared: &Arc<Shared>,
+    clients: usize,
+    time: Duration,
 ) -> anyhow::Result<Vec<Duration>> {
-    let mut draft = Draft::intent("tools.invoke");
-    draft.tool_id = Some("database:executeQuery".to_owned());
-    draft.resource_type = Some("tool".to_owned());
-    draft.sub = Some(format!("agent-{client}"));
-    draft.tenant = Some("public".to_owned());
-    draft.ip_address = Some("127.0.0.1".to_owned());
-    draft.request_hash = Some(format!("hmac-sha256:{}", "0".repeat(64)));
-    draft.policy_decision = Some("allow".to_owned());
-    draft.policy_ids = vec!["data-analysts-read".to_owned()];
-    draft.details = json!({"attributes": {"roles": ["data-analyst"], "safety_tags": []}})
-        .as_object()
-        .cloned();
+    let tasks: Vec<_> = (0..clients)
+        .map(|client| {
+            let shared = Arc::clone(shared);
+            runtime.spawn(async move {
+                let mut work = Work::new(client);
+                while !shared.stop.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    let answer = shared.log.append(work.next()).await;
+                    work.note(asked, answer, &shared.records)?;
+                }
+                anyhow::Ok(work.waits)
+            })
+        })
+        .collect();
+    thread::sleep(time);
+    shared.stop.store(true, Ordering::Relaxed);
     let mut waits = Vec::new();
-    for n in 0_u64.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        draft.corr_id = Some(format!("c-{client}-{n}"));
-        let asked = Instant::now();
-        match log.append(&draft).wait() {
-            Ok(_) => {}
-            // Buffered, it is faster than the disk by design: that is refused, and not counted.
-            Err(fastmcp_audit::AuditError::Full { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        waits.push(asked.elapsed());
-        records.fetch_add(1, Ordering::Relaxed);
+    for task in tasks {
+        waits.extend(
+            runtime
+                .block_on(task)
+                .context("a client ended in a panic")??,
+        );
     }
     Ok(waits)
+}
+
+fn as_threads(
+    _: &Runtime,
+    shared: &Arc<Shared>,
+    clients: usize,
+    time: Duration,
+) -> anyhow::Result<Vec<Duration>> {
+    let threads: Vec<_> = (0..clients)
+        .map(|client| {
+            let shared = Arc::clone(shared);
+            thread::spawn(move || {
+                let mut work = Work::new(client);
+                while !shared.stop.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    let answer = shared.log.append(work.next()).wait();
+                    work.note(asked, answer, &shared.records)?;
+                }
+                anyhow::Ok(work.waits)
+            })
+        })
+        .collect();
+    thread::sleep(time);
+    shared.stop.store(true, Ordering::Relaxed);
+    let mut waits = Vec::new();
+    for thread in threads {
+        let waited = thread.join().ok().context("a client ended in a panic")?;
+        waits.extend(waited?);
+    }
+    Ok(waits)
+}
+
+/// What one client writes: the intents and the outcomes of its calls, one after the other.
+struct Work {
+    client: usize,
+    number: u64,
+    intent: Draft,
+    outcome: Draft,
+    waits: Vec<Duration>,
+}
+
+impl Work {
+    fn new(client: usize) -> Self {
+        let mut intent = Draft::intent("tools.invoke");
+        intent.tool_id = Some("database:executeQuery".to_owned());
+        intent.resource_type = Some("tool".to_owned());
+        intent.resource_id = Some("database:executeQuery".to_owned());
+        intent.sub = Some(format!("agent-{client}"));
+        intent.tenant = Some("public".to_owned());
+        intent.ip_address = Some("127.0.0.1".to_owned());
+        intent.request_hash = Some(format!("hmac-sha256:{}", "0".repeat(64)));
+        intent.policy_decision = Some("allow".to_owned());
+        intent.policy_ids = vec!["data-analysts-read".to_owned()];
+        intent.policy_version = Some("3".to_owned());
+        intent.details = json!({"attributes": {
+            "roles": ["data-analyst"], "scopes": ["mcp.tools.database.read"], "claims": {},
+            "provider_id": "database", "resource_tenant": "public", "safety_tags": [], "required_scopes": [],
+        }})
+        .as_object()
+        .cloned();
+        let mut outcome = intent.clone();
+        let Draft { phase, status, .. } = Draft::outcome("tools.invoke", Status::Success);
+        (outcome.phase, outcome.status) = (phase, status);
+        outcome.result_hash.clone_from(&intent.request_hash);
+        Self {
+            client,
+            number: 0,
+            intent,
+            outcome,
+            waits: Vec::new(),
+        }
+    }
+
+    fn next(&mut self) -> &Draft {
+        let (call, half) = (self.number / 2, self.number % 2);
+        self.number += 1;
+        let draft = if half == 0 {
+            &mut self.intent
+        } else {
+            &mut self.outcome
+        };
+        draft.corr_id = Some(format!("c-{}-{call}", self.client));
+        draft
+    }
+
+    fn note(
+        &mut self,
+        asked: Instant,
+        answer: Result<Receipt, AuditError>,
+        records: &AtomicU64,
+    ) -> anyhow::Result<()> {
+        match answer {
+            Ok(_) => {}
+            // Buffered, it is faster than the disk by design: that is refused, and not counted.
+            Err(AuditError::Full { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.waits.push(asked.elapsed());
+        records.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// CPU that this process has taken so far, in seconds.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
+    // After the name, which may hold spaces: state is the first field, utime and stime are 12 and 13.
+    let rest = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
+    let ticks: Option<Vec<u64>> = rest
+        .1
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse().ok())
+        .collect();
+    let ticks = ticks
+        .filter(|ticks| ticks.len() == 2)
+        .context("no times in /proc/self/stat")?;
+    Ok(ticks.iter().sum::<u64>() as f64 * TICK)
 }

@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 /// Separates event hashes from every other use of SHA-256 over the same bytes.
-const EVENT_DOMAIN: &[u8] = b"fastmcp-audit/record/v1\0";
+pub(crate) const EVENT_DOMAIN: &[u8] = b"fastmcp-audit/record/v1\0";
+/// Separates leaves of the tree from its inner nodes. Source: RFC 9162, 2.1.1.
+pub(crate) const LEAF_DOMAIN: &[u8] = &[0];
+const NODE_DOMAIN: u8 = 1;
 
 /// A SHA-256 hash. Written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,12 +47,25 @@ impl Hash {
         running.finish()
     }
 
+    /// Returns the SHA-256 of `bytes`, which cost less as one piece than as parts.
+    pub(crate) fn of_one(bytes: &[u8]) -> Self {
+        Self::take(&digest::digest(&digest::SHA256, bytes))
+    }
+
+    fn take(digest: &digest::Digest) -> Self {
+        let mut bytes = [0; Self::LEN];
+        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
     /// Returns the hash of a leaf of the tree.
     ///
     /// Source: RFC 9162, 2.1.1 (`SHA-256(0x00 || entry)`).
     #[must_use]
     pub fn leaf(entry: &[u8]) -> Self {
-        Self::of(&[&[0], entry])
+        Self::of(&[LEAF_DOMAIN, entry])
     }
 
     /// Returns the hash of an inner node of the tree.
@@ -57,13 +73,21 @@ impl Hash {
     /// Source: RFC 9162, 2.1.1 (`SHA-256(0x01 || left || right)`).
     #[must_use]
     pub fn node(left: &Self, right: &Self) -> Self {
-        Self::of(&[&[1], &left.0, &right.0])
+        let mut whole = [NODE_DOMAIN; 1 + 2 * Self::LEN];
+        let hashes = left.0.iter().chain(&right.0);
+        for (to, from) in whole.iter_mut().skip(1).zip(hashes) {
+            *to = *from;
+        }
+        Self::of_one(&whole)
     }
 
-    /// Returns the event hash of a record whose line up to `prev_hash` is `open`, that is, the
-    /// canonical line without its `event_hash` member and without its closing brace.
-    pub(crate) fn event(open: &[u8]) -> Self {
-        Self::of(&[EVENT_DOMAIN, open, b"}"])
+    /// Returns the 64 digits.
+    pub(crate) fn digits(&self) -> [u8; 2 * Self::LEN] {
+        let mut digits = [b'0'; 2 * Self::LEN];
+        for (to, byte) in digits.chunks_exact_mut(2).zip(&self.0) {
+            to.copy_from_slice(&hex(*byte));
+        }
+        digits
     }
 }
 
@@ -78,11 +102,7 @@ impl Default for Running {
 
 impl Running {
     pub(crate) fn finish(self) -> Hash {
-        let mut bytes = [0; Hash::LEN];
-        for (to, from) in bytes.iter_mut().zip(self.0.finish().as_ref()) {
-            *to = *from;
-        }
-        Hash(bytes)
+        Hash::take(&self.0.finish())
     }
 }
 
@@ -141,11 +161,22 @@ impl<'de> Deserialize<'de> for Hash {
 /// Writes bytes as lower-case hexadecimal digits.
 pub(crate) fn write_hex(bytes: &[u8], to: &mut dyn fmt::Write) -> fmt::Result {
     for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            to.write_char(char::from_digit(u32::from(nibble), 16).unwrap_or('0'))?;
+        for digit in hex(*byte) {
+            to.write_char(char::from(digit))?;
         }
     }
     Ok(())
+}
+
+/// The two digits of a byte.
+const fn hex(byte: u8) -> [u8; 2] {
+    const fn digit(nibble: u8) -> u8 {
+        match nibble {
+            0..=9 => b'0' + nibble,
+            _ => b'a' + nibble - 10,
+        }
+    }
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// Fills `bytes` from exactly as many pairs of lower-case hexadecimal digits.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{error::AuditError, hash::Hash};
 
-pub(crate) use line::{Body, Stamp, parse, render};
+pub(crate) use line::{Body, Sheet, Stamp, moment, parse, render};
 
 /// The longest line, without its newline, in bytes.
 ///

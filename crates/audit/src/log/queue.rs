@@ -39,6 +39,15 @@ pub(super) struct Batch {
     pub(super) last: bool,
 }
 
+/// Who is likely to come back soon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Company {
+    /// How many records came together last time.
+    pub(super) expected: usize,
+    /// How long they are waited for.
+    pub(super) gather: Duration,
+}
+
 pub(super) struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
@@ -54,10 +63,19 @@ struct Queue {
     bytes: usize,
     refused: u64,
     closed: bool,
-    /// Whether the writer waits for work. While it is at work it looks again by itself, and need not be told.
-    idle: bool,
+    /// How many jobs the writer waits for. None while it is at work: it looks again by itself, and need not be told.
+    awaited: Option<usize>,
     /// Callers that wait for room.
     waiting: usize,
+}
+
+impl Queue {
+    /// Whether the writer waits, and need wait no longer. Said once.
+    fn enough(&mut self) -> bool {
+        self.awaited
+            .take_if(|awaited| self.jobs.len() >= *awaited)
+            .is_some()
+    }
 }
 
 impl Job {
@@ -108,34 +126,24 @@ impl Shared {
         queue.bytes += bytes;
         queue.jobs.push_back(job);
         // One who tells the writer is enough.
-        let idle = std::mem::take(&mut queue.idle);
+        let enough = queue.enough();
         drop(queue);
-        if idle {
+        if enough {
             self.work.notify_one();
         }
         Ok(())
     }
 
     /// Waits for jobs, or for `idle` to pass, and takes at most `max` records.
-    pub(super) fn take(&self, max: usize, idle: Option<Duration>) -> Batch {
-        let nothing = |queue: &mut Queue| {
-            queue.idle = queue.jobs.is_empty() && !queue.closed;
-            queue.idle
-        };
-        let queue = self.queue();
-        let mut queue = match idle {
-            Some(idle) => {
-                self.work
-                    .wait_timeout_while(queue, idle, nothing)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-            None => self
-                .work
-                .wait_while(queue, nothing)
-                .unwrap_or_else(PoisonError::into_inner),
-        };
-        queue.idle = false;
+    ///
+    /// Where there are fewer than `company`, it waits for those for up to `gather`: who wrote together with
+    /// the last batch is likely to come back at once, and had better share a sync than wait for the next.
+    pub(super) fn take(&self, max: usize, idle: Option<Duration>, company: Company) -> Batch {
+        let mut queue = self.wait(self.queue(), 1, idle);
+        let expected = company.expected.min(max).min(self.max_records);
+        if !queue.jobs.is_empty() && queue.jobs.len() < expected && !company.gather.is_zero() {
+            queue = self.wait(queue, expected, Some(company.gather));
+        }
         let mut batch = Batch::default();
         while batch.appends.len() < max {
             // A checkpoint covers what came before it, so no record after it joins its batch.
@@ -159,6 +167,34 @@ impl Shared {
             self.room.notify_all();
         }
         batch
+    }
+
+    /// Waits until there are `jobs` jobs, for up to `time`.
+    fn wait<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        jobs: usize,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Queue> {
+        let missing = |queue: &mut Queue| {
+            let missing = queue.jobs.len() < jobs && !queue.closed;
+            queue.awaited = missing.then_some(jobs);
+            missing
+        };
+        let mut queue = match time {
+            Some(time) => {
+                self.work
+                    .wait_timeout_while(queue, time, missing)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+            None => self
+                .work
+                .wait_while(queue, missing)
+                .unwrap_or_else(PoisonError::into_inner),
+        };
+        queue.awaited = None;
+        queue
     }
 
     /// Refuses all further jobs and lets the writer come to its end.

@@ -14,13 +14,15 @@ use serde_json::{Map, Value, json};
 use super::{
     Mode, Options, Receipt,
     load::{Loaded, load},
-    queue::{Append, Request, Shared},
+    queue::{Append, Company, Request, Shared},
 };
 use crate::{
     checkpoint::Checkpoint,
     error::{AuditError, StorageError},
     hash::Hash,
-    record::{ARCHIVED, Body, CLOSED, Draft, OPENED, RECOVERED, Stamp, Status, render},
+    record::{
+        ARCHIVED, Body, CLOSED, Draft, OPENED, RECOVERED, Sheet, Stamp, Status, moment, render,
+    },
     segment::{Name, Survey, VOIDED, Void, day},
     storage::{Segment, Storage},
     tree::{Compact, tile::Tiles},
@@ -44,6 +46,8 @@ pub(super) struct Writer {
     tiles: Tiles,
     /// The leaves of the records that are written and not yet durable.
     pending: Vec<Hash>,
+    /// The leaves of the records that are durable and not yet in the tree.
+    settled: Vec<Hash>,
     open: Option<Open>,
     failure: Option<Failure>,
     /// What the next recovery record has to declare void.
@@ -56,8 +60,9 @@ pub(super) struct Writer {
     checkpoint_tried: Timestamp,
     checkpoint_failure: Option<AuditError>,
     synced: Timestamp,
+    sheet: Sheet,
     buffer: Vec<u8>,
-    /// What is written and not yet durable, for the tap.
+    /// What is written and the tap has not heard of.
     untold: Vec<u8>,
     /// Released last.
     _lock: Box<dyn Any + Send>,
@@ -99,6 +104,7 @@ impl Writer {
             tree: Compact::default(),
             tiles: Tiles::default(),
             pending: Vec::new(),
+            settled: Vec::new(),
             open: None,
             failure: None,
             voids: Vec::new(),
@@ -108,6 +114,7 @@ impl Writer {
             checkpoint_tried: now,
             checkpoint_failure: None,
             synced: now,
+            sheet: Sheet::default(),
             buffer: Vec::new(),
             untold: Vec::new(),
             _lock: lock,
@@ -167,8 +174,17 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<(), AuditError> {
         // However this ends, nobody must wait for ever.
         let _ended = Ended(Arc::clone(&self.shared));
+        let mut company = Company::default();
         loop {
-            let batch = self.shared.take(self.options.batch, self.idle());
+            let batch = self.shared.take(self.options.batch, self.idle(), company);
+            // One that wrote alone waits for nobody.
+            company = match batch.appends.len() {
+                ..2 => Company::default(),
+                expected => Company {
+                    expected,
+                    gather: self.options.gather,
+                },
+            };
             self.commit(batch.appends);
             for request in batch.requests {
                 match request {
@@ -209,7 +225,7 @@ impl Writer {
             .write(now, appends.iter().map(|append| &append.body))
             .and_then(|receipts| {
                 if strict {
-                    self.sync()?;
+                    self.flush()?;
                 }
                 Ok(receipts)
             });
@@ -219,6 +235,10 @@ impl Writer {
                     if let Some(ack) = append.ack {
                         ack.complete(Ok(receipt));
                     }
+                }
+                // Nobody waits for this.
+                if strict {
+                    self.settle();
                 }
             }
             Err(error) => {
@@ -264,19 +284,20 @@ impl Writer {
             return Err(missing());
         };
         let mut cursor = self.cursor;
-        let mut receipts = Vec::new();
-        let mut leaves = Vec::new();
+        let mut receipts = Vec::with_capacity(bodies.size_hint().0);
+        let mut leaves = Vec::with_capacity(bodies.size_hint().0);
+        let ts = moment(now);
         self.buffer.clear();
         for body in bodies {
             let stamp = Stamp {
                 seq: cursor.next,
-                ts: now,
+                ts: &ts,
                 instance: &self.options.instance,
                 prev_hash: cursor.prev,
             };
-            let start = self.buffer.len();
-            let event_hash = stamp.write(body, &mut self.buffer);
-            leaves.push(Hash::leaf(self.buffer.get(start..).unwrap_or_default()));
+            let event_hash = self.sheet.write(&stamp, body);
+            leaves.push(self.sheet.leaf());
+            self.buffer.extend_from_slice(self.sheet.line());
             self.buffer.push(b'\n');
             receipts.push(Receipt::Durable {
                 seq: cursor.next,
@@ -301,6 +322,13 @@ impl Writer {
 
     /// Makes durable what was written.
     fn sync(&mut self) -> Result<(), StorageError> {
+        self.flush()?;
+        self.settle();
+        Ok(())
+    }
+
+    /// The part of [`Self::sync`] that callers wait for; [`Self::settle`] is the other one.
+    fn flush(&mut self) -> Result<(), StorageError> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -312,14 +340,19 @@ impl Writer {
             .map_err(|error| StorageError::new("sync", &open.name.to_string(), error))?;
         open.durable = open.len;
         self.durable = self.cursor;
-        for leaf in self.pending.drain(..) {
+        self.settled.append(&mut self.pending);
+        let size = self.durable.next;
+        self.shared.update(|health| health.size = size);
+        Ok(())
+    }
+
+    /// Takes what is durable, which is all that was written, into the tree, and tells the tap.
+    fn settle(&mut self) {
+        for leaf in self.settled.drain(..) {
             self.tree.push(leaf);
             self.tiles.push(leaf);
         }
-        let size = self.tree.size();
-        self.shared.update(|health| health.size = size);
         self.tell();
-        Ok(())
     }
 
     /// Tells the tap what is durable.

@@ -15,7 +15,7 @@ use serde_json::{Map, Number, Value};
 use super::{Draft, MAX_LINE, Phase, Record, Status};
 use crate::{
     error::{AuditError, Fault},
-    hash::Hash,
+    hash::{EVENT_DOMAIN, Hash, LEAF_DOMAIN},
 };
 
 /// Bytes kept free in a line for what the writer adds: numbers, time, instance, two hashes.
@@ -28,13 +28,31 @@ const MAX_DEPTH: usize = 16;
 /// serde_json gives keys that begin so a meaning of their own under some of its features.
 const MAGIC_KEY: &str = "$serde_json::private::";
 
-/// The members from `corr_id` to `operation_id`, as they stand in the line, without braces.
+/// What most bodies fit into.
+const USUAL_BODY: usize = 1_024;
+
+/// The members from `corr_id` to `operation_id`, as they stand in the line: an object.
 #[derive(Debug)]
 pub(crate) struct Body(Vec<u8>);
 
 impl Body {
+    fn of(view: &View<'_>) -> Result<Self, serde_json::Error> {
+        let mut bytes = Vec::with_capacity(USUAL_BODY);
+        serde_json::to_writer(&mut bytes, view)?;
+        Ok(Self(bytes))
+    }
+
+    /// How many bytes the members take in the line.
     pub(crate) const fn len(&self) -> usize {
-        self.0.len()
+        self.0.len().saturating_sub(2)
+    }
+
+    /// The members without the braces; a view is never empty.
+    fn members(&self) -> &[u8] {
+        match self.0.as_slice() {
+            [b'{', members @ .., b'}'] => members,
+            other => other,
+        }
     }
 }
 
@@ -42,46 +60,83 @@ impl Body {
 #[derive(Debug)]
 pub(crate) struct Stamp<'a> {
     pub(crate) seq: u64,
-    pub(crate) ts: Timestamp,
+    /// See [`moment`].
+    pub(crate) ts: &'a str,
     pub(crate) instance: &'a str,
     pub(crate) prev_hash: Hash,
 }
 
-impl Stamp<'_> {
-    /// Appends the line without its newline to `to` and returns its event hash.
-    pub(crate) fn write(&self, body: &Body, to: &mut Vec<u8>) -> Hash {
-        let start = to.len();
-        self.open(body, to);
-        let event_hash = Hash::event(to.get(start..).unwrap_or_default());
-        close(event_hash, to);
+/// A time as it stands in a line.
+pub(crate) fn moment(ts: Timestamp) -> String {
+    format!("{ts:.3}")
+}
+
+/// A line as it is made. Used again for the next one, it takes no memory of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Sheet {
+    /// The line, after [`EVENT_DOMAIN`].
+    bytes: Vec<u8>,
+}
+
+impl Sheet {
+    // What is hashed stands in one piece: as the domain of events ends with that of leaves, one
+    // sheet serves both hashes.
+    const LEAF: usize = EVENT_DOMAIN.len() - LEAF_DOMAIN.len();
+
+    /// Writes the line of a record and returns its event hash.
+    pub(crate) fn write(&mut self, stamp: &Stamp<'_>, body: &Body) -> Hash {
+        self.open(stamp, body);
+        let event_hash = self.event_hash();
+        self.close(&event_hash);
         event_hash
     }
 
-    /// Appends the line up to `prev_hash`, without the closing brace.
-    fn open(&self, body: &Body, to: &mut Vec<u8>) {
-        let Self {
+    /// Writes the line without its `event_hash`, closing brace included.
+    fn open(&mut self, stamp: &Stamp<'_>, body: &Body) {
+        let Stamp {
             seq,
             ts,
             instance,
             prev_hash,
-        } = self;
+        } = stamp;
+        let to = &mut self.bytes;
+        to.clear();
+        to.extend_from_slice(EVENT_DOMAIN);
         // Writing to a vector cannot fail, and the instance is plain ASCII (checked in `Options`).
-        let _ = write!(to, r#"{{"seq":{seq},"ts":"{ts:.3}","#);
-        to.extend_from_slice(&body.0);
-        let _ = write!(to, r#","instance":"{instance}","prev_hash":"{prev_hash}""#);
+        let _ = write!(to, r#"{{"seq":{seq},"ts":"{ts}","#);
+        to.extend_from_slice(body.members());
+        let _ = write!(to, r#","instance":"{instance}","prev_hash":""#);
+        to.extend_from_slice(&prev_hash.digits());
+        to.extend_from_slice(br#""}"#);
     }
-}
 
-fn close(event_hash: Hash, to: &mut Vec<u8>) {
-    let _ = write!(to, r#","event_hash":"{event_hash}"}}"#);
+    fn event_hash(&self) -> Hash {
+        Hash::of_one(&self.bytes)
+    }
+
+    fn close(&mut self, event_hash: &Hash) {
+        self.bytes.pop();
+        self.bytes.extend_from_slice(br#","event_hash":""#);
+        self.bytes.extend_from_slice(&event_hash.digits());
+        self.bytes.extend_from_slice(br#""}"#);
+    }
+
+    /// The line without its newline.
+    pub(crate) fn line(&self) -> &[u8] {
+        self.bytes.get(EVENT_DOMAIN.len()..).unwrap_or_default()
+    }
+
+    /// The hash of the line as a leaf of the tree.
+    pub(crate) fn leaf(&self) -> Hash {
+        Hash::of_one(self.bytes.get(Self::LEAF..).unwrap_or_default())
+    }
 }
 
 /// Checks a draft and renders its members.
 pub(crate) fn render(draft: &Draft) -> Result<Body, AuditError> {
     check(draft)?;
-    let bytes = serde_json::to_vec(&View::from(draft))
+    let body = Body::of(&View::from(draft))
         .map_err(|error| draft_error("details", error.to_string()))?;
-    let body = inner(bytes);
     if body.len() > MAX_BODY {
         return Err(draft_error(
             "details",
@@ -102,33 +157,24 @@ pub(crate) fn parse(line: &[u8]) -> Result<Record, Fault> {
     let record: Record = serde_json::from_slice(line).map_err(|error| Fault::Malformed {
         reason: error.to_string(),
     })?;
-    let body = serde_json::to_vec(&View::from(&record)).map_err(|_| Fault::NotCanonical)?;
+    let body = Body::of(&View::from(&record)).map_err(|_| Fault::NotCanonical)?;
     let stamp = Stamp {
         seq: record.seq,
-        ts: record.ts,
+        ts: &moment(record.ts),
         instance: &record.instance,
         prev_hash: record.prev_hash,
     };
-    let mut again = Vec::with_capacity(line.len());
-    stamp.open(&inner(body), &mut again);
-    let event_hash = Hash::event(&again);
-    close(record.event_hash, &mut again);
-    if again != line {
+    let mut again = Sheet::default();
+    again.open(&stamp, &body);
+    let event_hash = again.event_hash();
+    again.close(&record.event_hash);
+    if again.line() != line {
         return Err(Fault::NotCanonical);
     }
     if event_hash != record.event_hash {
         return Err(Fault::EventHash);
     }
     Ok(record)
-}
-
-/// Takes the braces off; a view is never empty.
-fn inner(mut bytes: Vec<u8>) -> Body {
-    bytes.pop();
-    if !bytes.is_empty() {
-        bytes.remove(0);
-    }
-    Body(bytes)
 }
 
 fn check(draft: &Draft) -> Result<(), AuditError> {
@@ -340,7 +386,7 @@ impl Serialize for Record {
         }
         Whole {
             seq: self.seq,
-            ts: format!("{:.3}", self.ts),
+            ts: moment(self.ts),
             view: View::from(self),
             instance: &self.instance,
             prev_hash: self.prev_hash,
@@ -410,16 +456,16 @@ mod tests {
     fn stamp(seq: u64) -> Stamp<'static> {
         Stamp {
             seq,
-            ts: "2026-11-20T18:00:00.250Z".parse().unwrap(),
+            ts: "2026-11-20T18:00:00.250Z",
             instance: "gw-1",
             prev_hash: Hash::ZERO,
         }
     }
 
     fn line(draft: &Draft) -> String {
-        let mut to = Vec::new();
-        stamp(7).write(&draft.render().unwrap(), &mut to);
-        String::from_utf8(to).unwrap()
+        let mut sheet = Sheet::default();
+        sheet.write(&stamp(7), &draft.render().unwrap());
+        String::from_utf8(sheet.line().to_vec()).unwrap()
     }
 
     fn object(value: impl Into<Value>) -> Option<Map<String, Value>> {
@@ -594,15 +640,15 @@ mod tests {
         let spare = MAX_BODY - draft(0).render().unwrap().len();
         let body = draft(spare).render().unwrap();
         assert!(draft(spare + 1).render().is_err());
-        let mut to = Vec::new();
-        Stamp {
+        let stamp = Stamp {
             seq: u64::MAX,
             instance: &instance,
             ..stamp(0)
-        }
-        .write(&body, &mut to);
-        assert!(to.len() <= MAX_LINE);
-        assert!(parse(&to).is_ok());
+        };
+        let mut sheet = Sheet::default();
+        sheet.write(&stamp, &body);
+        assert!(sheet.line().len() <= MAX_LINE);
+        assert!(parse(sheet.line()).is_ok());
     }
 
     fn json_value() -> impl Strategy<Value = Value> {
@@ -635,10 +681,11 @@ mod tests {
                 ..Draft::event("x", Status::Unknown)
             };
             if let Ok(body) = draft.render() {
-                let mut to = Vec::new();
-                stamp(1).write(&body, &mut to);
-                prop_assert!(!to.contains(&b'\n'));
-                let record = parse(&to).unwrap();
+                let mut sheet = Sheet::default();
+                sheet.write(&stamp(1), &body);
+                prop_assert!(!sheet.line().contains(&b'\n'));
+                prop_assert_eq!(sheet.leaf(), Hash::leaf(sheet.line()));
+                let record = parse(sheet.line()).unwrap();
                 prop_assert_eq!(record.sub, draft.sub);
             }
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Filter, Record, Signer, generate_key,
     proof::{prove_storage, verify_proof},
-    record::{Stamp, parse, render},
+    record::{Sheet, Stamp, moment, parse, render},
     storage::memory::{Memory, Trouble},
     testing::{Bench, DAY, append, draft},
 };
@@ -314,11 +314,14 @@ fn forge(record: &Record, change: bool, prev_hash: Hash, to: &mut Vec<u8>) -> Ha
     }
     let stamp = Stamp {
         seq: record.seq,
-        ts: record.ts,
+        ts: &moment(record.ts),
         instance: "gw-1",
         prev_hash,
     };
-    stamp.write(&render(&draft).unwrap(), to)
+    let mut sheet = Sheet::default();
+    let event_hash = sheet.write(&stamp, &render(&draft).unwrap());
+    to.extend_from_slice(sheet.line());
+    event_hash
 }
 
 #[test]
