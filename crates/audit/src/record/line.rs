@@ -135,8 +135,8 @@ impl Sheet {
 /// Checks a draft and renders its members.
 pub(crate) fn render(draft: &Draft) -> Result<Body, AuditError> {
     check(draft)?;
-    let body = Body::of(&View::from(draft))
-        .map_err(|error| draft_error("details", error.to_string()))?;
+    let body =
+        Body::of(&View::from(draft)).map_err(|error| draft_error("details", error.to_string()))?;
     if body.len() > MAX_BODY {
         return Err(draft_error(
             "details",
