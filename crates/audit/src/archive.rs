@@ -173,7 +173,16 @@ pub(crate) fn plan(
 ) -> Result<Archive, VerifyError> {
     let survey = Survey::new(storage)?;
     let begin = survey.begin(checkpoint.size);
-    let going = leading(&survey.pieces, before, checkpoint.size);
+    // What no record counts in goes with its day, and before the file that says so: without it, it would count.
+    let counts = |name: &Name| survey.pieces.iter().any(|piece| piece.name == *name);
+    let idle: Vec<_> = survey.names.iter().filter(|name| !counts(name)).collect();
+    let mut void: Vec<_> = idle.iter().filter(|name| name.day < before).collect();
+    void.truncate(MAX_FILES);
+    let room = MAX_FILES - void.len();
+    let going = leading(&survey.pieces, before, checkpoint.size, room);
+    let spoken_of: Vec<_> = going.iter().flat_map(Piece::spoken_of).collect();
+    let later = idle.iter().filter(|name| name.day >= before);
+    void.extend(later.filter(|name| spoken_of.contains(name)));
     let base = survey.base(checkpoint.size);
     let mut archive = Archive {
         first_kept: begin.next,
@@ -183,19 +192,15 @@ pub(crate) fn plan(
         ..Archive::default()
     };
     let end = check(storage, going, begin, checkpoint)?;
+    for name in void {
+        archive.files.push(file(storage, **name, 0)?);
+    }
     for piece in going {
         let records = match piece.seq() {
             Some(first) => following(&survey.pieces, first).unwrap_or(first) - first,
             None => 0,
         };
         archive.files.push(file(storage, piece.name, records)?);
-    }
-    // What no record counts in goes with its day.
-    for name in &survey.names {
-        let counts = survey.pieces.iter().any(|piece| piece.name == *name);
-        if !counts && name.day < before && archive.files.len() < MAX_FILES {
-            archive.files.push(file(storage, *name, 0)?);
-        }
     }
     if let (Some(first), Some(last)) = (going.first(), going.iter().map(|p| p.name.day).max()) {
         let since = archive.days.map_or(first.name.day, |(since, _)| since);
@@ -208,10 +213,10 @@ pub(crate) fn plan(
 
 /// The files that go: of days before `before`, from the first one on, signed to their last record,
 /// and never the last file.
-fn leading(pieces: &[Piece], before: Date, signed: u64) -> &[Piece] {
+fn leading(pieces: &[Piece], before: Date, signed: u64, room: usize) -> &[Piece] {
     let followed = pieces.iter().zip(pieces.iter().skip(1));
     let going = followed
-        .take(MAX_FILES)
+        .take(room)
         .take_while(|(piece, next)| {
             piece.name.day < before && next.seq().is_some_and(|next| next <= signed)
         })

@@ -22,6 +22,8 @@ pub struct Filter {
     pub to_seq: Option<u64>,
     /// Records of this time or later.
     pub since: Option<Timestamp>,
+    /// Records before this time.
+    pub until: Option<Timestamp>,
     /// Records of this tool.
     pub tool_id: Option<String>,
     /// Records of this subject.
@@ -47,6 +49,7 @@ impl Filter {
         self.from_seq.is_none_or(|from| record.seq >= from)
             && self.to_seq.is_none_or(|to| record.seq < to)
             && self.since.is_none_or(|since| record.ts >= since)
+            && self.until.is_none_or(|until| record.ts < until)
             && self.status.is_none_or(|status| record.status == status)
             && self
                 .action

@@ -174,10 +174,7 @@ impl Survey {
 
     /// The names that records speak of, whose files may be gone: nothing else may be called so.
     pub(crate) fn spoken_of(&self) -> Vec<Name> {
-        let voids = self.heads().flat_map(Void::declared_by);
-        voids
-            .filter_map(|void| Name::strict(&void.segment))
-            .collect()
+        self.pieces.iter().flat_map(Piece::spoken_of).collect()
     }
 
     /// What was taken away from the beginning, by the records that the checkpoint covers: of one that was about to be
@@ -270,6 +267,16 @@ impl Piece {
     /// Tells whether the first line is whole and yet no record.
     pub(crate) const fn is_wrong(&self) -> bool {
         matches!(self.head, Head::Wrong)
+    }
+
+    /// The files that the first record declares void, in whole or in part.
+    pub(crate) fn spoken_of(&self) -> Vec<Name> {
+        let voids = match &self.head {
+            Head::Record(record) => Void::declared_by(record),
+            Head::Torn | Head::Wrong => Vec::new(),
+        };
+        let names = voids.iter().map(|void| Name::strict(&void.segment));
+        names.flatten().collect()
     }
 
     /// Returns the sequence number of the first record, if the first line is one.

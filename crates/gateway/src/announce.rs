@@ -1,8 +1,11 @@
 //! Tells a web address that a call waits for a person.
 //!
 //! Each new approval is posted once to the address, signed, without the arguments: who is told goes and looks. Nothing
-//! waits for it, and nothing is held up by it: what does not get through after some attempts, or does not fit into the
-//! queue, is recorded and left; the call waits on the desk all the same.
+//! waits for it, and nothing is held up by it: what does not get through after some attempts, or for which there is no
+//! place, is recorded, counted and left; the call waits on the desk all the same.
+//!
+//! Each message has attempts and pauses of its own, and messages go out in any order. Only an attempt takes a slot, and
+//! a first attempt never waits for repeated ones, so that a message that fails again and again delays no other.
 //!
 //! The signature is the HMAC-SHA-256 of the time, a full stop and the body, so that neither can be changed, and an old
 //! message is known by its time.
@@ -22,11 +25,11 @@ use fastmcp_guard::{
 use http::{Method, Request, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
-use crate::{audit::Audit, call::hex};
+use crate::{audit::Audit, call::hex, telemetry::Telemetry};
 
 /// The header with the seconds since 1970 at which the message was signed.
 pub const TIMESTAMP: &str = "fastmcp-timestamp";
@@ -35,10 +38,14 @@ pub const SIGNATURE: &str = "fastmcp-signature";
 /// The header with the id of the message: the same at every attempt.
 pub const DELIVERY: &str = "fastmcp-delivery";
 
-/// Messages that wait to be sent.
-const QUEUE: usize = 1_024;
-/// Messages that are being sent at once.
-const AT_ONCE: usize = 8;
+/// Messages that are not sent or given up yet.
+const PLACES: usize = 1_024;
+/// First attempts at once.
+const FIRST_AT_ONCE: usize = 8;
+/// Repeated attempts at once.
+const AGAIN_AT_ONCE: usize = 4;
+/// How many of those for which there was no place are named in one record.
+const NAMED: usize = 100;
 /// How long the pauses between the attempts are.
 const PAUSES: [Duration; 4] = [
     Duration::from_secs(1),
@@ -48,6 +55,10 @@ const PAUSES: [Duration; 4] = [
 ];
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long an attempt that is under way when the gateway ends may still take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Why a message is given up when the gateway ends.
+const ENDED: &str = "the gateway ended";
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -62,12 +73,59 @@ pub struct Notice {
 
 /// Takes notices from calls, without ever making them wait.
 #[derive(Clone, Debug)]
-pub struct Announcer(mpsc::Sender<Notice>);
+pub struct Announcer {
+    sender: mpsc::Sender<Waiting>,
+    places: Arc<Semaphore>,
+    left: Arc<Left>,
+}
+
+/// A notice with the place that it takes until it is sent or given up.
+#[derive(Debug)]
+struct Waiting {
+    notice: Notice,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The notices for which there was no place and that no record names yet.
+#[derive(Debug, Default)]
+struct Left {
+    count: Mutex<(u64, Vec<String>)>,
+    told: Notify,
+}
+
+impl Left {
+    fn add(&self, operation_id: String) {
+        {
+            let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+            count.0 += 1;
+            if count.1.len() < NAMED {
+                count.1.push(operation_id);
+            }
+        }
+        self.told.notify_one();
+    }
+
+    fn take(&self) -> (u64, Vec<String>) {
+        std::mem::take(&mut *self.count.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl Announcer {
-    /// Hands a notice over; one that does not fit into the queue is left, and said so in the log.
+    /// Hands a notice over; one for which there is no place is left, and that is recorded.
     pub fn announce(&self, notice: Notice) {
-        if let Err(error) = self.0.try_send(notice) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::warn!(
+                operation_id = notice.operation_id,
+                "approval not announced: too many wait to be"
+            );
+            return self.left.add(notice.operation_id);
+        };
+        let waiting = Waiting {
+            notice,
+            _place: place,
+        };
+        // There is a slot in the channel for each place; what is closed is a gateway that ends.
+        if let Err(error) = self.sender.try_send(waiting) {
             tracing::warn!(%error, "approval not announced");
         }
     }
@@ -79,7 +137,12 @@ pub struct Webhook {
     key: hmac::Key,
     fetcher: UrlFetcher,
     clock: Arc<dyn Clock>,
-    notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+    notices: Mutex<Option<mpsc::Receiver<Waiting>>>,
+    left: Arc<Left>,
+    /// Slots for first attempts.
+    first: Semaphore,
+    /// Slots for repeated ones.
+    again: Semaphore,
 }
 
 impl Webhook {
@@ -96,19 +159,28 @@ impl Webhook {
         let mut guard = Guard::upstream(&url)?;
         guard.total_timeout = ATTEMPT;
         guard.max_bytes = MAX_ANSWER;
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (sender, receiver) = mpsc::channel(PLACES);
+        let left = Arc::new(Left::default());
         let webhook = Self {
             fetcher: UrlFetcher::new(&guard)?,
             key: hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes()),
             url,
             clock,
             notices: Mutex::new(Some(receiver)),
+            left: Arc::clone(&left),
+            first: Semaphore::new(FIRST_AT_ONCE),
+            again: Semaphore::new(AGAIN_AT_ONCE),
         };
-        Ok((Arc::new(webhook), Announcer(sender)))
+        let announcer = Announcer {
+            sender,
+            places: Arc::new(Semaphore::new(PLACES)),
+            left,
+        };
+        Ok((Arc::new(webhook), announcer))
     }
 
-    /// Sends notices until `shutdown` fires; what is not sent by then is left. A second run at the same time ends at
-    /// once.
+    /// Sends notices until `shutdown` fires; what is not sent by then is recorded and left, but for attempts under way,
+    /// which have two seconds. A second run at the same time ends at once.
     ///
     /// # Cancel safety
     ///
@@ -116,6 +188,7 @@ impl Webhook {
     pub async fn run(
         self: Arc<Self>,
         audit: Audit,
+        telemetry: Telemetry,
         tracker: TaskTracker,
         shutdown: CancellationToken,
     ) {
@@ -125,57 +198,68 @@ impl Webhook {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(mut notices) = taken else { return };
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
-        let serving = async {
-            while let Some(notice) = notices.recv().await {
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                    return;
-                };
-                let (this, audit, token) = (Arc::clone(&self), audit.clone(), shutdown.clone());
-                tracker.spawn(async move {
-                    let _slot = slot;
-                    token
-                        .run_until_cancelled(this.deliver(&notice, &audit))
-                        .await;
-                });
-            }
-        };
-        shutdown.run_until_cancelled(serving).await;
-    }
-
-    async fn deliver(&self, notice: &Notice, audit: &Audit) {
-        let id = notice.operation_id.as_str();
-        match self.send(notice).await {
-            Ok(attempts) => {
-                let details = json!({"operation_id": id, "attempts": attempts});
-                audit.event("approvals.announced", Status::Success, details);
-            }
-            Err((attempts, why)) => {
-                tracing::warn!(
-                    operation_id = id,
-                    attempts,
-                    reason = why,
-                    "approval not announced"
-                );
-                let details = json!({"operation_id": id, "attempts": attempts, "error": why});
-                audit.event("approvals.announced", Status::Failed, details);
-            }
-        }
-    }
-
-    /// The number of attempts that it took, or what failed last.
-    async fn send(&self, notice: &Notice) -> Result<u32, (u32, String)> {
-        let mut pauses = PAUSES.into_iter();
-        let mut attempts = 1;
+        let book = Book { audit, telemetry };
         loop {
-            let Err(failed) = self.attempt(notice).await else {
+            let waiting = tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = self.left.told.notified() => {
+                    book.left(&self.left);
+                    continue;
+                }
+                waiting = notices.recv() => waiting,
+            };
+            let Some(waiting) = waiting else { break };
+            let (this, book, token) = (Arc::clone(&self), book.clone(), shutdown.clone());
+            // As many as there are places.
+            tracker.spawn(async move {
+                let sent = this.send(&waiting.notice, &token).await;
+                book.close(&waiting.notice, sent);
+            });
+        }
+        notices.close();
+        while let Ok(Waiting { notice, .. }) = notices.try_recv() {
+            book.close(&notice, Err((0, ENDED.to_owned())));
+        }
+        book.left(&self.left);
+    }
+
+    /// The number of attempts that it took, or how many there were and what failed last.
+    async fn send(
+        &self,
+        notice: &Notice,
+        shutdown: &CancellationToken,
+    ) -> Result<u32, (u32, String)> {
+        let mut pauses = PAUSES.into_iter();
+        let mut attempts = 0;
+        loop {
+            let slots = if attempts == 0 {
+                &self.first
+            } else {
+                &self.again
+            };
+            let Some(Ok(slot)) = shutdown.run_until_cancelled(slots.acquire()).await else {
+                return Err((attempts, ENDED.to_owned()));
+            };
+            attempts += 1;
+            let last_words = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            let done = tokio::select! {
+                done = self.attempt(notice) => done,
+                () = last_words => return Err((attempts, ENDED.to_owned())),
+            };
+            drop(slot);
+            let Err(failed) = done else {
                 return Ok(attempts);
             };
             let Some(pause) = pauses.next().filter(|_| failed.again) else {
                 return Err((attempts, failed.why));
             };
-            tokio::time::sleep(pause).await;
-            attempts += 1;
+            let sleeping = tokio::time::sleep(pause);
+            if shutdown.run_until_cancelled(sleeping).await.is_none() {
+                return Err((attempts, ENDED.to_owned()));
+            }
         }
     }
 
@@ -237,29 +321,56 @@ struct Failed {
     why: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use fastmcp_guard::clock::SystemClock;
+/// Where it is said what became of notices.
+#[derive(Clone)]
+struct Book {
+    audit: Audit,
+    telemetry: Telemetry,
+}
 
-    use super::*;
-
-    #[test]
-    fn the_signature_covers_time_and_body() {
-        let url = Url::parse("https://hooks.example/x?secret=1").unwrap();
-        let secret = SecretString::from("It's a Secret to Everybody");
-        let (webhook, announcer) = Webhook::new(url, &secret, Arc::new(SystemClock)).unwrap();
-        // By Python's hmac: hmac.new(b"It's a Secret to Everybody", b"1800000000.{}", "sha256").hexdigest()
-        assert_eq!(webhook.signature(1_800_000_000, "{}"), EXPECTED);
-        assert_ne!(webhook.signature(1_800_000_001, "{}"), EXPECTED);
-        assert_ne!(webhook.signature(1_800_000_000, "{ }"), EXPECTED);
-        assert!(!format!("{webhook:?}").contains("secret"));
-        for n in 0..QUEUE + 10 {
-            announcer.announce(Notice {
-                operation_id: n.to_string(),
-                body: json!({}),
-            });
+impl Book {
+    fn close(&self, notice: &Notice, sent: Result<u32, (u32, String)>) {
+        let id = notice.operation_id.as_str();
+        match sent {
+            Ok(attempts) => {
+                self.telemetry.announced("sent", 1);
+                self.record(
+                    Status::Success,
+                    json!({"operation_id": id, "attempts": attempts}),
+                );
+            }
+            Err((attempts, why)) => {
+                tracing::warn!(
+                    operation_id = id,
+                    attempts,
+                    reason = why,
+                    "approval not announced"
+                );
+                self.telemetry.announced("failed", 1);
+                self.record(
+                    Status::Failed,
+                    json!({"operation_id": id, "attempts": attempts, "error": why}),
+                );
+            }
         }
     }
 
-    const EXPECTED: &str = "v1=6422e3bb4da0bc7d1e129379bef470793e3509fb2a321b4f7784f81e39f54c62";
+    /// One record for all that were left since the last one: a flood of notices is none of records.
+    fn left(&self, left: &Left) {
+        let (count, operations) = left.take();
+        if count == 0 {
+            return;
+        }
+        self.telemetry.announced("dropped", count);
+        let error = format!("{PLACES} announcements were under way already");
+        let details = json!({"error": error, "not_announced": count, "operations": operations});
+        self.record(Status::Failed, details);
+    }
+
+    fn record(&self, status: Status, details: Value) {
+        self.audit.event("approvals.announced", status, details);
+    }
 }
+
+#[cfg(test)]
+mod tests;

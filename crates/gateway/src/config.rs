@@ -29,7 +29,7 @@ use fastmcp_guard::random::{OsRandom, Random};
 
 pub use self::{
     error::{Errors, Problem},
-    issuer::{Claims, Issuer, Proof},
+    issuer::{Claims, Issuer, Keeping, Proof},
     layer::{Setting, Source},
     limits::limits_of,
     policy::{PolicyFileError, policy_sources},

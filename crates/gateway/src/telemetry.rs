@@ -89,6 +89,7 @@ pub struct Telemetry {
     policy_reloads: Family<Reason, Counter>,
     limits: Limits,
     exported: Family<Exported, Counter>,
+    announced: Family<Announced, Counter>,
     trail: Trail,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
@@ -132,6 +133,12 @@ impl Trail {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Exported {
     sink: &'static str,
+    outcome: &'static str,
+}
+
+/// Labels of approvals told to a web address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Announced {
     outcome: &'static str,
 }
 
@@ -193,6 +200,12 @@ impl Telemetry {
             "Audit records sent to sinks, or dropped",
             exported.clone(),
         );
+        let announced = Family::default();
+        registry.register(
+            "fastmcp_approval_announcements",
+            "New approvals told to the web address, or not",
+            announced.clone(),
+        );
         let trail = Trail::default();
         trail.register(&mut registry);
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
@@ -210,6 +223,7 @@ impl Telemetry {
             policy_reloads,
             limits,
             exported,
+            announced,
             trail,
             tools,
             uptime,
@@ -277,6 +291,14 @@ impl Telemetry {
     pub fn exported(&self, sink: &'static str, outcome: &'static str, records: u64) {
         let label = Exported { sink, outcome };
         self.exported.get_or_create(&label).inc_by(records);
+    }
+
+    /// Counts approvals that the web address heard of (`sent`), that it did not take or that were not sent when the
+    /// gateway ended (`failed`), and for which there was no place (`dropped`).
+    pub fn announced(&self, outcome: &'static str, approvals: u64) {
+        self.announced
+            .get_or_create(&Announced { outcome })
+            .inc_by(approvals);
     }
 
     /// Says how the audit log is.

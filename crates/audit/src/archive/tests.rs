@@ -274,6 +274,45 @@ fn names_of_what_is_gone_are_not_used_for_what_a_void_is_about() {
 }
 
 #[test]
+fn what_is_void_goes_with_the_file_that_says_so() {
+    let bench = Bench::new();
+    let log = bench.open().unwrap();
+    append(&log, "a").unwrap();
+    bench.advance(DAY);
+    // A crash leaves half a line of a new day: the whole file is void, which the next one says.
+    bench.storage.plan(1, 1, Trouble::Crash);
+    assert!(append(&log, "half").is_err());
+    drop(log);
+    let bench = bench.on(bench.storage.reboot(Left::Half));
+    let log = bench.open().unwrap();
+    let void = "audit-20261121.jsonl".to_owned();
+    assert!(bench.storage.segments().contains(&void));
+    assert_eq!(bench.records().last().unwrap().action, "audit.recovered");
+    // As many files as go at once, without that one.
+    for day in 0..MAX_FILES {
+        append(&log, &day.to_string()).unwrap();
+        bench.advance(DAY);
+    }
+    append(&log, "new").unwrap();
+    log.checkpoint().wait().unwrap();
+    let mut taken = Vec::new();
+    loop {
+        let archive = log.archive(&retention(1, Some(COLD))).unwrap();
+        assert!(archive.files.len() <= MAX_FILES);
+        // Whenever somebody looks, it verifies.
+        report(&bench);
+        if archive.files.is_empty() {
+            break;
+        }
+        taken.extend(archive.files.into_iter().map(|file| file.segment));
+    }
+    assert_eq!((taken.len(), taken.first()), (MAX_FILES + 1, Some(&void)));
+    assert!(!bench.storage.segments().contains(&void));
+    log.close().unwrap();
+    report(&bench);
+}
+
+#[test]
 fn a_long_file_is_followed_by_another_of_the_day() {
     let bench = Bench::new();
     let mut options = bench.options();

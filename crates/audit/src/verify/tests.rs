@@ -532,6 +532,14 @@ fn readers_find_what_they_ask_for() {
         }),
         [7, 8, 9, 10]
     );
+    assert_eq!(
+        seqs(Filter {
+            until: Some(sunday),
+            from_seq: Some(5),
+            ..Filter::default()
+        }),
+        [5, 6]
+    );
     let all = Filter {
         tool_id: Some("database:listTables".to_owned()),
         sub: Some("agent-1".to_owned()),

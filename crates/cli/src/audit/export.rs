@@ -43,7 +43,7 @@ const COLUMNS: [&str; 17] = [
 Examples:
   fastmcp audit export -o audit.jsonl
   fastmcp audit export --from 4711 --to 4800          what a collector lacks
-  fastmcp audit export --tenant acme --since 2026-11-01T00:00:00Z --format csv -o acme.csv")]
+  fastmcp audit export --tenant acme --since 2026-11-01 --format csv -o acme.csv")]
 pub(super) struct Export {
     #[command(flatten)]
     wanted: Wanted,

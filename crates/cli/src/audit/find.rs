@@ -5,6 +5,8 @@ use std::{collections::VecDeque, path::Path, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use fastmcp_audit::{Filter, Record, Status, read};
+use fastmcp_guard::clock::{Clock as _, SystemClock};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Which, row};
@@ -164,9 +166,12 @@ pub(super) struct Wanted {
     /// Records of this operation
     #[arg(long, value_name = "ID")]
     operation: Option<String>,
-    /// Records of this time or later, as in 2026-11-20T09:00:00Z
-    #[arg(long, value_name = "TIME")]
-    since: Option<jiff::Timestamp>,
+    /// Records of this time or later: 2026-11-20T09:00:00Z, 2026-11-20 (UTC), or 30m, 24h, 7d ago
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Records before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
     /// Records from this sequence number on
     #[arg(long, value_name = "SEQ")]
     from: Option<u64>,
@@ -175,12 +180,45 @@ pub(super) struct Wanted {
     to: Option<u64>,
 }
 
+/// A moment as people write it: a time, a day, or how long ago.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let now = i64::try_from(SystemClock.now().unix_seconds()).unwrap_or(i64::MAX);
+    at(text, now).ok_or_else(|| {
+        "expected a time as in 2026-11-20T09:00:00Z, a day as in 2026-11-20 (UTC), or how long ago as in 30m, 24h or 7d"
+            .to_owned()
+    })
+}
+
+fn at(text: &str, now: i64) -> Option<Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Some(time);
+    }
+    // A time without its zone would be taken for its day.
+    if text.len() == 10
+        && let Ok(day) = text.parse::<Date>()
+    {
+        let begin = day.to_zoned(TimeZone::UTC).ok()?;
+        return Some(begin.timestamp());
+    }
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let ago = i64::from(number.parse::<u32>().ok()?).checked_mul(seconds)?;
+    Timestamp::from_second(now.checked_sub(ago)?).ok()
+}
+
 impl Wanted {
     pub(super) fn filter(self) -> Filter {
         Filter {
             from_seq: self.from,
             to_seq: self.to,
             since: self.since,
+            until: self.until,
             tool_id: self.tool,
             sub: self.sub,
             tenant: self.tenant,
@@ -197,7 +235,8 @@ impl Wanted {
 #[command(after_help = "\
 Examples:
   fastmcp audit search --sub agent-1 --status denied
-  fastmcp audit search --tool ads:createCampaign --since 2026-11-20T00:00:00Z --json
+  fastmcp audit search --status denied --since 24h     what was refused since yesterday
+  fastmcp audit search --tool ads:createCampaign --since 2026-11-01 --until 2026-12-01 --json
   fastmcp audit search --corr-id 0f3a...               all records of one request")]
 pub(super) struct Search {
     #[command(flatten)]
@@ -223,6 +262,10 @@ impl Search {
             .collect::<Result<Vec<_>, _>>()?;
         let are_more = found.len() > most;
         found.truncate(most);
+        if found.is_empty() && !self.json {
+            output::complain("no record fits");
+            return Ok(Outcome::Passed);
+        }
         print(&found, self.json)?;
         if are_more {
             output::complain(&format!(
@@ -244,4 +287,33 @@ fn print(records: &[Record], as_json: bool) -> anyhow::Result<()> {
         .chain(records.iter().map(row::cells))
         .collect();
     output::say(&output::table(&rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_times_days_and_how_long_ago() {
+        let now = 1_795_000_000;
+        let said = |text| at(text, now).map(Timestamp::as_second);
+        assert_eq!(said("30m"), Some(now - 1_800));
+        assert_eq!(said("7d"), Some(now - 604_800));
+        assert_eq!(said("2026-11-20T09:00:00Z"), Some(1_795_165_200));
+        assert_eq!(said("2026-11-20"), Some(1_795_132_800));
+        for wrong in [
+            "",
+            "d",
+            "yesterday",
+            "-1h",
+            "1.5h",
+            "5 d",
+            "2026-13-01",
+            "2026-11-20T09:00",
+            "é",
+            "4294967296d",
+        ] {
+            assert_eq!(said(wrong), None, "{wrong}");
+        }
+    }
 }

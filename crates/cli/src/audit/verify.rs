@@ -58,7 +58,16 @@ impl Verify {
         let verified = check(&folder, key.as_ref(), &kept);
         match (&verified, self.json) {
             (Ok(report), true) => output::say_json(&report_json(report))?,
-            (Ok(report), false) => output::say(&report_text(&folder, report))?,
+            (Ok(report), false) => {
+                let mut text = report_text(&folder, report);
+                if let Some(largest) = kept.iter().map(|kept| kept.size).max() {
+                    text.push_str(&format!(
+                        "\n  kept        {} checkpoints that were kept elsewhere, the largest of {largest} records, are part of it",
+                        kept.len()
+                    ));
+                }
+                output::say(&text)?;
+            }
             (Err(error), true) => output::say_json(&error_json(error))?,
             (Err(error), false) => output::complain(&format!(
                 "audit log `{}` does not verify: {}",

@@ -13,6 +13,7 @@
 )]
 
 mod attacks;
+mod attacks_outage;
 mod cli_audit;
 mod cli_audit_keep;
 mod cli_doctor;

@@ -50,7 +50,8 @@ impl App {
         self.tracker
             .spawn(watched.watch(audit.clone(), shutdown.clone()));
         if let Some(webhook) = self.webhook.clone() {
-            let sending = webhook.run(audit.clone(), self.tracker.clone(), shutdown.clone());
+            let (telemetry, tracker) = (self.pipeline.telemetry.clone(), self.tracker.clone());
+            let sending = webhook.run(audit.clone(), telemetry, tracker, shutdown.clone());
             self.tracker.spawn(sending);
         }
         if let Some(watched) = self.certificates.clone() {

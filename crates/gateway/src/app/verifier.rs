@@ -1,6 +1,6 @@
 //! Who is believed about callers: one verifier for each issuer.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use fastmcp_auth::{
     Introspection, IntrospectionConfig, JwkSet, JwtConfig, JwtVerifier, KeySource, LookupVerifier,
@@ -12,7 +12,7 @@ use fastmcp_guard::clock::Clock;
 
 use super::{Error, open::blocking};
 use crate::{
-    config::{Config, Issuer, JwtKeys, Proof},
+    config::{Config, Issuer, JwtKeys, Keeping, Proof},
     keys::Development,
 };
 
@@ -107,15 +107,14 @@ fn issuer_verifier(
             )));
         }
         Proof::File(path) => key_file(path, PART)?,
-        Proof::Url(url) => remote_keys(RemoteKeysConfig::new(url.as_str()), url, PART, remote)?,
+        Proof::Url(url) => {
+            let settings = kept(RemoteKeysConfig::new(url.as_str()), issuer.keys);
+            remote_keys(settings, url, PART, remote)?
+        }
         Proof::Discovered => {
             let url = url::Url::parse(&issuer.issuer).map_err(Error::part(PART))?;
-            remote_keys(
-                RemoteKeysConfig::discover(&issuer.issuer),
-                &url,
-                PART,
-                remote,
-            )?
+            let settings = kept(RemoteKeysConfig::discover(&issuer.issuer), issuer.keys);
+            remote_keys(settings, &url, PART, remote)?
         }
     };
     let algorithms = issuer.algorithms.as_ref();
@@ -137,6 +136,25 @@ fn key_file(path: &Path, part: &'static str) -> Result<KeySource, Error> {
     })?;
     let keys = JwkSet::parse(&bytes).map_err(Error::part(part))?;
     Ok(KeySource::from(keys))
+}
+
+/// The settings with what the file of issuers says.
+fn kept(mut settings: RemoteKeysConfig, keeping: Keeping) -> RemoteKeysConfig {
+    let Keeping {
+        refresh_sec,
+        cooldown_sec,
+        stale_sec,
+    } = keeping;
+    for (slot, given) in [
+        (&mut settings.refresh_after, refresh_sec),
+        (&mut settings.min_interval, cooldown_sec),
+        (&mut settings.stale_limit, stale_sec),
+    ] {
+        if let Some(seconds) = given {
+            *slot = Duration::from_secs(seconds);
+        }
+    }
+    settings
 }
 
 fn remote_keys(

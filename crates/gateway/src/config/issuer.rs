@@ -35,6 +35,38 @@ pub struct Issuer {
     pub tenants: Option<BTreeSet<String>>,
     /// Under which names its tokens say what.
     pub claims: ClaimNames,
+    /// How its keys are kept, where they are fetched.
+    pub keys: Keeping,
+}
+
+/// How keys that are fetched are kept; what is left out keeps its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keeping {
+    /// After how many seconds they are fetched again; default 900.
+    pub refresh_sec: Option<u64>,
+    /// The fewest seconds between two fetches, whatever key ids tokens name; default 30.
+    pub cooldown_sec: Option<u64>,
+    /// For how many seconds they stay good while they cannot be fetched; default 86400.
+    pub stale_sec: Option<u64>,
+}
+
+impl Keeping {
+    fn check(self) -> Result<Self, String> {
+        const DAY: u64 = 86_400;
+        let refresh = self.refresh_sec.unwrap_or(1);
+        for (field, given, range) in [
+            ("refresh_sec", self.refresh_sec, 1..=DAY),
+            ("cooldown_sec", self.cooldown_sec, 1..=3_600),
+            ("stale_sec", self.stale_sec, refresh..=7 * DAY),
+        ] {
+            if given.is_some_and(|given| !range.contains(&given)) {
+                let (least, most) = (range.start(), range.end());
+                return Err(format!("`keys.{field}` must be {least} to {most}"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// How tokens of an issuer are checked.
@@ -74,6 +106,7 @@ struct Entry {
     jwks_file: Option<PathBuf>,
     introspection: Option<Introspection>,
     claims: Option<Claims>,
+    keys: Option<Keeping>,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +194,9 @@ impl Entry {
                 return Err("name one of `jwks_url`, `jwks_file` and `introspection`, or none of them to use the issuer's metadata".to_owned());
             }
         };
+        if self.keys.is_some() && !matches!(proof, Proof::Discovered | Proof::Url(_)) {
+            return Err("`keys` counts where keys are fetched: remove it".to_owned());
+        }
         let algorithms = self
             .algorithms
             .map(|names| parse::algorithms(&names.join(",")));
@@ -174,6 +210,7 @@ impl Entry {
             proof,
             algorithms,
             claims: self.claims.unwrap_or_default().names()?,
+            keys: self.keys.unwrap_or_default().check()?,
         })
     }
 }
@@ -235,6 +272,7 @@ issuers:
     audience: tools
     algorithms: [ES256]
     jwks_url: https://keys.example/set
+    keys: {refresh_sec: 300, stale_sec: 3600}
   - issuer: https://opaque.example
     tenants: initech
     introspection: {url: "https://opaque.example/introspect", client_id: gateway, client_secret_file: secret.txt}
@@ -253,6 +291,14 @@ issuers:
         assert_eq!(keyed.tenants, None);
         assert_eq!(keyed.algorithms, Some(vec![Algorithm::Es256]));
         assert_eq!(keyed.audience.as_deref(), Some("tools"));
+        assert_eq!(
+            keyed.keys,
+            Keeping {
+                refresh_sec: Some(300),
+                cooldown_sec: None,
+                stale_sec: Some(3_600)
+            }
+        );
         let Proof::Introspection {
             client_secret_file, ..
         } = &opaque.proof
@@ -290,6 +336,18 @@ issuers:
             ),
             (("org_id", "\"\""), "`claims.tenant`"),
             (("audience: tools", "audiense: tools"), "audiense"),
+            (
+                ("stale_sec: 3600", "stale_sec: 299"),
+                "`keys.stale_sec` must be 300 to 604800",
+            ),
+            (("refresh_sec: 300", "refresh_sec: 0"), "`keys.refresh_sec`"),
+            (
+                (
+                    "tenants: initech",
+                    "tenants: initech\n    keys: {refresh_sec: 60}",
+                ),
+                "`keys` counts where",
+            ),
         ] {
             let text = FILE.replacen(change.0, change.1, 1);
             assert_ne!(text, FILE, "{change:?}");
