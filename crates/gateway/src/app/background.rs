@@ -6,7 +6,12 @@ use fastmcp::Server;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, trail, watch::Stamp};
-use crate::{mcp, pipeline::Pipeline, state};
+use crate::{
+    mcp,
+    pipeline::Pipeline,
+    settlement::{Outbox, Recorder},
+    state,
+};
 
 /// How often leases and expired operations are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -49,6 +54,13 @@ impl App {
         let watched = self.api_keys.clone();
         self.tracker
             .spawn(watched.watch(audit.clone(), shutdown.clone()));
+        let settlements = Recorder::new(
+            Outbox::of(&self.config.data_dir),
+            audit.clone(),
+            self.config.audit_dir.clone(),
+            self.state.ledger().clone(),
+        );
+        self.tracker.spawn(settlements.run(shutdown.clone()));
         if let Some(webhook) = self.webhook.clone() {
             let sending = webhook.run(audit.clone(), self.tracker.clone(), shutdown.clone());
             self.tracker.spawn(sending);
@@ -104,7 +116,9 @@ async fn watch_catalog(pipeline: &Pipeline, server: Option<&Server>, shutdown: C
             Ok(true) => {
                 let tools = pipeline.catalog.all().len();
                 pipeline.telemetry.count_tools(tools);
-                server.into_iter().for_each(mcp::list_changed);
+                if let Some(Err(error)) = server.map(|server| mcp::refresh(server, pipeline)) {
+                    tracing::error!(error = error.message(), "catalogue could not be shown");
+                }
             }
             // The sweep says what is the matter.
             Err(error) => tracing::debug!(%error, "catalogue could not be looked at"),
