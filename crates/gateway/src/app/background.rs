@@ -53,7 +53,7 @@ impl App {
         let audit = &self.pipeline.audit;
         let watched = self.api_keys.clone();
         self.tracker
-            .spawn(watched.watch(audit.clone(), shutdown.clone()));
+            .spawn(watched.watch(audit.clone(), self.asked.subscribe(), shutdown.clone()));
         let settlements = Recorder::new(
             Outbox::of(&self.config.data_dir),
             audit.clone(),
@@ -66,8 +66,11 @@ impl App {
             self.tracker.spawn(sending);
         }
         if let Some(watched) = self.certificates.clone() {
-            self.tracker
-                .spawn(watched.watch(audit.clone(), shutdown.clone()));
+            self.tracker.spawn(watched.watch(
+                audit.clone(),
+                self.asked.subscribe(),
+                shutdown.clone(),
+            ));
         }
         trail::keep(
             &self.tracker,
