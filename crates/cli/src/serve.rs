@@ -24,7 +24,8 @@ use crate::{Outcome, logging, output, place::Place};
 /// folder, and it listens on loopback alone. Settings come from fastmcp.yaml, then .env, then the environment, then
 /// flags; `--print-config` shows each one with its source.
 ///
-/// SIGTERM or ctrl-c lets running calls finish, SIGHUP loads policy and limits anew (as does a change of their files).
+/// SIGTERM or ctrl-c lets running calls finish, SIGHUP loads policy, limits, API keys and certificates anew
+/// (as does a change of their files).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,7 @@ use fastmcp_protocol::{
 };
 use serde_json::Value;
 
-pub(crate) use changes::{Changes, Follow};
+pub(crate) use changes::{Changes, Follow, Moved, Told};
 
 /// The kinds of components, each with a list of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

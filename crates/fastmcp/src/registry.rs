@@ -4,6 +4,7 @@
 //! snapshot, revision and class of callers.
 
 mod filter;
+mod moved;
 mod sight;
 mod source;
 
@@ -20,7 +21,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
 use crate::{
-    call::Changes,
+    call::{Changes, Told},
     component::{Component, Version},
     error::Result,
     gate::Class,
@@ -100,7 +101,8 @@ impl Registry {
         for kind in [Kind::Tool, Kind::Resource, Kind::Template, Kind::Prompt] {
             if before.hashes(kind).ne(after.hashes(kind)) {
                 changed = true;
-                self.changes.tell_here(Change::List(kind));
+                let moved = moved::between(&before, &after, kind);
+                self.changes.tell_here(Change::List(kind), moved);
             }
         }
         self.changes.components_changed();
@@ -129,6 +131,11 @@ impl Registry {
             sources.linked().cloned().collect()
         };
         std::ptr::eq(self, other) || linked.iter().any(|link| link.registry().shows(other))
+    }
+
+    /// Hears of changes from now on, and what they are about.
+    pub(crate) fn hear(&self) -> broadcast::Receiver<Told> {
+        self.changes.hear()
     }
 
     /// Hears of changes from now on.
@@ -422,6 +429,12 @@ impl Snapshot {
             let (template, _) = self.find_resource(sight, uri)?;
             self.find_version(sight, (Kind::Template, template.key()), version)
         })
+    }
+
+    /// Whether another component than `component` has its name.
+    fn has_rival(&self, component: &Arc<Component>) -> bool {
+        let named = self.index.of(component.kind()).get(component.key());
+        named.is_some_and(|all| all.iter().any(|other| !Arc::ptr_eq(other, component)))
     }
 
     /// The page that was encoded before, or what `encode` makes of the visible components.

@@ -281,6 +281,23 @@ impl Door for Engine {
         }
     }
 
+    async fn still_admits(&self, peer: &Peer, caller: &Caller) -> bool {
+        if !caller.is_valid_at(self.clock().now()) {
+            return false;
+        }
+        match Door::admit(self, peer).await {
+            // Somebody whose rights changed comes in anew, as what they are now.
+            Ok(now) => {
+                now.principal() == caller.principal()
+                    && now.tenant() == caller.tenant()
+                    && now.roles() == caller.roles()
+                    && now.scopes() == caller.scopes()
+            }
+            // Who verifies is away: what was proven holds until it expires.
+            Err(denied) => denied.status == 503,
+        }
+    }
+
     fn call(self: &Arc<Self>, caller: Caller, inbound: Inbound) -> Call {
         if telemetry::is_wanted() {
             let knows = |kind, key: &str| self.registry.snapshot().knows(kind, key);

@@ -123,6 +123,8 @@ pub struct App {
     loaded: policies::Fingerprint,
     limits_loaded: Option<Stamp>,
     reloading: Mutex<()>,
+    /// Says that keys and certificates are to be read now.
+    asked: tokio::sync::watch::Sender<()>,
     state: State,
     api_keys: WatchedKeys,
     certificates: Option<Certificates>,
@@ -194,6 +196,7 @@ impl App {
             loaded,
             limits_loaded,
             reloading: Mutex::default(),
+            asked: tokio::sync::watch::Sender::default(),
             state,
             api_keys,
             certificates,
@@ -359,6 +362,12 @@ impl App {
             }
         }
         loaded
+    }
+
+    /// Has API keys and certificates read again soon, whether their files seem to have changed or not. What cannot be used
+    /// changes nothing; either is logged and recorded.
+    pub fn reload_keys(&self) {
+        self.asked.send_replace(());
     }
 
     /// Finishes and closes the state and the audit log.

@@ -26,13 +26,13 @@ use crate::{
 };
 
 mod answer;
+mod duplicate;
 
 use answer::{
     away, failed_before, in_progress, keep, lost, refused, replay, settled, unknown_outcome,
 };
-
-/// How long a repeated call waits for one that is being done, over MCP.
-const ATTACH: Duration = Duration::from_secs(30);
+use duplicate::Earlier;
+pub use duplicate::{Busy, OnDuplicate};
 
 const KEY_CONFLICT: &str = "Idempotency key was used with other arguments";
 const IN_PROGRESS: &str = "This call is in progress";
@@ -71,6 +71,8 @@ pub enum Held {
     Done(Completed),
     /// It waits for a confirmation.
     Pending(Pending),
+    /// It repeats a call that is at work, and may wait for that one: see [`Consents::wait`].
+    Busy(Busy),
 }
 
 impl Consents {
@@ -92,9 +94,9 @@ impl Consents {
     /// Lets a call wait for the one that it repeats (IDEMPOTENCY_WAIT_SEC) and answer with its result, instead of being
     /// told to come back. Default none.
     #[must_use]
-    pub fn waiting(self, wait: Duration) -> Self {
-        let once = self.once.waiting(wait);
-        Self { once, wait, ..self }
+    pub const fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
     }
 
     /// Hands every new approval to `announcer`.
@@ -138,7 +140,7 @@ impl Consents {
         }
     }
 
-    /// Asks whether a permitted call may act.
+    /// Asks whether a permitted call may act. Never waits for another call: [`Held::Busy`] says that it may.
     ///
     /// # Errors
     ///
@@ -147,17 +149,22 @@ impl Consents {
     /// # Cancel safety
     ///
     /// Dropped, an operation may be reserved or claimed; its lease gives it back.
-    pub async fn hold(&self, permit: &Permit, call: &Call) -> Result<Held, Error> {
+    pub async fn hold(
+        &self,
+        permit: &Permit,
+        call: &Call,
+        duplicate: OnDuplicate,
+    ) -> Result<Held, Error> {
         let asks = permit.decision().needs_ticket();
         if !asks && matches!(call.presented, Presented::Nothing) && call.idempotency_key.is_none() {
             return Ok(Held::Go(Hold::None));
         }
         let binding = binding(permit, call);
         match (&call.presented, asks) {
-            (Presented::Nothing, true) => self.reserve(permit, call, &binding).await,
-            (Presented::Nothing, false) => self.begin(call, &binding).await,
+            (Presented::Nothing, true) => self.reserve(permit, call, &binding, duplicate).await,
+            (Presented::Nothing, false) => self.begin(call, &binding, duplicate).await,
             (Presented::Token(_) | Presented::Operation(..), _) => {
-                self.redeem(permit, call, &binding).await
+                self.redeem(permit, call, &binding, duplicate).await
             }
         }
     }
@@ -167,9 +174,11 @@ impl Consents {
         permit: &Permit,
         call: &Call,
         binding: &Binding,
+        duplicate: OnDuplicate,
     ) -> Result<Held, Error> {
         if let Some(level) = approval(permit) {
-            return self.submit(permit, call, binding, level).await;
+            let how = (level, duplicate);
+            return self.submit(permit, call, binding, how).await;
         }
         if !call.can_confirm {
             return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
@@ -177,7 +186,10 @@ impl Consents {
         }
         let earlier = match &call.idempotency_key {
             Some(_) => None,
-            None => self.earlier(call, binding).await?,
+            None => match self.earlier(call, binding, duplicate).await? {
+                Earlier::Known(earlier) => earlier,
+                Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
+            },
         };
         match self
             .confirm
@@ -189,10 +201,10 @@ impl Consents {
             .await
         {
             Ok(issued) => {
-                let pending = pending(permit, &issued, earlier.as_ref());
+                let pending = pending(permit, &issued, earlier.as_deref());
                 Ok(Held::Pending(pending))
             }
-            Err(refusal) => self.refused(call, refusal).await,
+            Err(refusal) => self.refused(call, refusal, duplicate),
         }
     }
 
@@ -203,7 +215,7 @@ impl Consents {
         permit: &Permit,
         call: &Call,
         binding: &Binding,
-        level: ConsentLevel,
+        (level, duplicate): (ConsentLevel, OnDuplicate),
     ) -> Result<Held, Error> {
         let key = call.idempotency_key.as_ref();
         let waiting = match key {
@@ -219,15 +231,18 @@ impl Consents {
             Ok(None) => {
                 let earlier = match key {
                     Some(_) => None,
-                    None => self.earlier(call, binding).await?,
+                    None => match self.earlier(call, binding, duplicate).await? {
+                        Earlier::Known(earlier) => earlier,
+                        Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
+                    },
                 };
                 let arguments = permit.args().canonical();
                 match self.confirm.submit(binding, &arguments, key).await {
                     Ok(issued) => (issued, earlier),
-                    Err(refusal) => return self.refused(call, refusal).await,
+                    Err(refusal) => return self.refused(call, refusal, duplicate),
                 }
             }
-            Err(refusal) => return self.refused(call, refusal).await,
+            Err(refusal) => return self.refused(call, refusal, duplicate),
         };
         if issued.reused {
             let redemption = Redemption {
@@ -246,12 +261,12 @@ impl Consents {
                         report,
                         idempotent_replay,
                     };
-                    return self.refused(call, used).await;
+                    return self.refused(call, used, duplicate);
                 }
-                Err(refusal) => return self.refused(call, refusal).await,
+                Err(refusal) => return self.refused(call, refusal, duplicate),
             }
         }
-        let mut pending = pending(permit, &issued, earlier.as_ref());
+        let mut pending = pending(permit, &issued, earlier.as_deref());
         pending.approval = Some(level);
         if let Some(announcer) = self.announcer.as_ref().filter(|_| !issued.reused) {
             announcer.announce(notice(permit, &pending, level));
@@ -282,22 +297,12 @@ impl Consents {
         }))
     }
 
-    /// The same call of the same caller a short while ago: a client whose stream broke repeats the
-    /// call without its ticket, and must not do it twice by accident.
-    async fn earlier(&self, call: &Call, binding: &Binding) -> Result<Option<Report>, Error> {
-        let Some(report) = self.ledger.recent(binding).await.map_err(away)? else {
-            return Ok(None);
-        };
-        let report = self.attach(call, report).await?;
-        match report.status {
-            Status::Completed => Ok(Some(report)),
-            Status::Unknown => Err(unknown_outcome(&report.operation_id)),
-            status if status.is_running() => Err(in_progress(&report)),
-            _ => Ok(None),
-        }
-    }
-
-    async fn begin(&self, call: &Call, binding: &Binding) -> Result<Held, Error> {
+    async fn begin(
+        &self,
+        call: &Call,
+        binding: &Binding,
+        duplicate: OnDuplicate,
+    ) -> Result<Held, Error> {
         let Some(key) = &call.idempotency_key else {
             return Ok(Held::Go(Hold::None));
         };
@@ -315,6 +320,12 @@ impl Consents {
                 "idempotency_conflict",
                 KEY_CONFLICT,
             )),
+            Begin::InProgress { operation_id, .. }
+                if duplicate == OnDuplicate::Wait && !self.wait.is_zero() =>
+            {
+                let wait = self.wait;
+                Ok(Held::Busy(Busy { operation_id, wait }))
+            }
             Begin::InProgress {
                 operation_id,
                 retry_after,
@@ -335,7 +346,13 @@ impl Consents {
         }
     }
 
-    async fn redeem(&self, permit: &Permit, call: &Call, binding: &Binding) -> Result<Held, Error> {
+    async fn redeem(
+        &self,
+        permit: &Permit,
+        call: &Call,
+        binding: &Binding,
+        duplicate: OnDuplicate,
+    ) -> Result<Held, Error> {
         let redemption = Redemption {
             presented: binding,
             idempotency_key: call.idempotency_key.as_ref(),
@@ -353,12 +370,17 @@ impl Consents {
             (Err(Refusal::AwaitsApproval { .. }), Presented::Operation(id, token)) => {
                 self.still_waiting(permit, (id, token)).await
             }
-            (Err(refusal), _) => self.refused(call, refusal).await,
+            (Err(refusal), _) => self.refused(call, refusal, duplicate),
         }
     }
 
     /// A refusal in the words of the contract; a call that is repeated gets the result instead.
-    async fn refused(&self, call: &Call, refusal: Refusal) -> Result<Held, Error> {
+    fn refused(
+        &self,
+        call: &Call,
+        refusal: Refusal,
+        duplicate: OnDuplicate,
+    ) -> Result<Held, Error> {
         let Refusal::Used {
             report,
             idempotent_replay,
@@ -369,7 +391,9 @@ impl Consents {
         if !idempotent_replay && !matches!(call.presented, Presented::Operation(..)) {
             return Err(settled(&report));
         }
-        let report = self.attach(call, *report).await?;
+        if let Some(busy) = self.busy(call, &report, duplicate) {
+            return Ok(Held::Busy(busy));
+        }
         match report.status {
             Status::Completed => replay(&report).map(Held::Done),
             Status::Failed => Err(failed_before(&report)),
@@ -377,25 +401,6 @@ impl Consents {
             status if status.is_running() => Err(in_progress(&report)),
             _ => Err(settled(&report)),
         }
-    }
-
-    /// What became of an operation once nobody works on it any more, if this call may wait for that.
-    async fn attach(&self, call: &Call, report: Report) -> Result<Report, Error> {
-        let wait = if call.can_attach {
-            ATTACH.max(self.wait)
-        } else {
-            self.wait
-        };
-        if !report.status.is_running() || wait.is_zero() {
-            return Ok(report);
-        }
-        let tenant = call.caller.tenant().unwrap_or_default();
-        let attached = self
-            .ledger
-            .attach(tenant, &report.operation_id, wait)
-            .await
-            .map_err(away)?;
-        Ok(attached.unwrap_or(report))
     }
 
     /// Records that the caller's user said no; the answer says what became of the operation.

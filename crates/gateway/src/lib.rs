@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod provider;
 pub mod rest;
+pub mod settlement;
 pub mod state;
 pub mod telemetry;
 pub mod tls;

@@ -21,6 +21,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
+mod address;
 mod answer;
 mod memory;
 mod meter;
@@ -30,6 +31,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
+pub use address::InvalidAddress;
 use answer::{nearest, refusal, refused_by};
 use memory::Memory;
 use meter::{Reading, Take};
@@ -59,6 +61,9 @@ pub struct Settings {
     pub rules: Rules,
     /// The server that replicas count in together: `REDIS_URL`.
     pub redis: Option<SecretString>,
+    /// Certificates in PEM, to one of which that of a `rediss://` server must lead, in place of Mozilla's:
+    /// `REDIS_CA_FILE`.
+    pub redis_authorities: Option<Arc<[u8]>>,
     /// What holds while it is away: `RATE_LIMIT_FALLBACK`.
     pub fallback: Fallback,
     /// The longest that a provider may take: `REQUEST_TIMEOUT`.
@@ -247,12 +252,16 @@ impl Limit {
             rate,
             rules,
             redis,
+            redis_authorities,
             fallback,
             longest_call,
         } = settings;
         let lease = longest_call.saturating_add(LEASE_MARGIN);
         let redis = redis
-            .map(|url| Redis::new(url.expose_secret(), lease, random, telemetry.clone()))
+            .map(|url| {
+                let client = address::client(url.expose_secret(), redis_authorities.as_deref())?;
+                Ok(Redis::new(client, lease, random, telemetry.clone()))
+            })
             .transpose()?;
         let requests = Rule {
             name: REQUESTS_RULE.to_owned(),
@@ -313,7 +322,7 @@ impl Limit {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, something may have been taken from what Redis counts: what is under way ends with its lease.
+    /// Dropped, something may have been taken from what Redis counts: what is under way ends soon after.
     pub async fn admit(&self, permit: &Permit, call: &Call) -> Result<Slot, Error> {
         let is_first = matches!(call.presented, Presented::Nothing);
         self.ask_for(permit, call, is_first).await
@@ -467,13 +476,11 @@ impl Limit {
     pub async fn close(&self) {
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
+        if let Some(redis) = &self.inner.redis {
+            redis.give_back().await;
+        }
     }
 }
-
-/// An address at which there can be no Redis server.
-#[derive(Debug, thiserror::Error)]
-#[error("`REDIS_URL` is no address of a Redis server: {0}")]
-pub struct InvalidAddress(String);
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

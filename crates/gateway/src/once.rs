@@ -59,23 +59,13 @@ pub enum Begin {
 #[derive(Clone, Debug)]
 pub struct Once {
     ledger: Ledger,
-    wait: Duration,
 }
 
 impl Once {
     /// The room over `ledger`. Keys are honoured for the state's retention (IDEMPOTENCY_TTL_SEC).
     #[must_use]
-    pub fn new(ledger: Ledger) -> Self {
-        let wait = Duration::ZERO;
-        Self { ledger, wait }
-    }
-
-    /// Lets a call wait for the one that runs under its key (IDEMPOTENCY_WAIT_SEC), on whatever replica, and answer with
-    /// its result. Default none: it is told to come back.
-    #[must_use]
-    pub const fn waiting(mut self, wait: Duration) -> Self {
-        self.wait = wait;
-        self
+    pub const fn new(ledger: Ledger) -> Self {
+        Self { ledger }
     }
 
     /// Begins the call `binding` under `key`, which counts within its tenant, subject and tool.
@@ -92,18 +82,6 @@ impl Once {
         binding: &Binding,
         key: &IdempotencyKey,
     ) -> Result<Begin, StateError> {
-        match self.attempt(binding, key).await? {
-            Begin::InProgress { operation_id, .. } if !self.wait.is_zero() => {
-                self.ledger
-                    .attach(&binding.tenant, &operation_id, self.wait)
-                    .await?;
-                self.attempt(binding, key).await
-            }
-            begin => Ok(begin),
-        }
-    }
-
-    async fn attempt(&self, binding: &Binding, key: &IdempotencyKey) -> Result<Begin, StateError> {
         for _ in 0..ATTEMPTS {
             let machine = Machine::claimed(
                 self.ledger.owner(),

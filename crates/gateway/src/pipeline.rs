@@ -12,7 +12,7 @@ use crate::{
     broker::{Broker, Brokered},
     call::{Call, Completed, Done},
     catalog::{self, Catalog, Target},
-    consent::{Consents, Held, Hold},
+    consent::{Busy, Consents, Held, Hold, OnDuplicate},
     error::{Code, Error},
     limit::{Limit, Slot},
     manifest::Manifest,
@@ -119,8 +119,26 @@ impl Pipeline {
     }
 
     /// Asks the limits and then for consent. A call is charged once: what is answered with an earlier call's result, or
-    /// goes on where an earlier one waited, gives back what it took, and is not refused for want of it.
+    /// goes on where an earlier one waited, gives back what it took, and is not refused for want of it. One that waits for
+    /// its duplicate has nothing meanwhile, and is as one that has just come when that has ended.
     async fn place(&self, way: &mut Way<'_>, permit: &Permit) -> Result<Place, Error> {
+        match self.placed(way, permit, OnDuplicate::Wait).await? {
+            Ok(place) => Ok(place),
+            Err(busy) => {
+                self.consents.wait(way.call, &busy).await?;
+                way.watch.lap("consent");
+                let placed = self.placed(way, permit, OnDuplicate::Tell).await?;
+                placed.map_err(|_| Error::internal("a call waits for its duplicate again"))
+            }
+        }
+    }
+
+    async fn placed(
+        &self,
+        way: &mut Way<'_>,
+        permit: &Permit,
+        duplicate: OnDuplicate,
+    ) -> Result<Result<Place, Busy>, Error> {
         let Way {
             call,
             record,
@@ -142,10 +160,10 @@ impl Pipeline {
         }
         watch.lap("limit");
         wanted(call)?;
-        let held = self.consents.hold(permit, call).await?;
+        let held = self.consents.hold(permit, call, duplicate).await?;
         watch.lap("consent");
         match (held, refused) {
-            (Held::Go(hold), None) => Ok(Place::Taken(hold, slot)),
+            (Held::Go(hold), None) => Ok(Ok(Place::Taken(hold, slot))),
             (Held::Go(hold), Some(refused)) => {
                 hold.release().await;
                 Err(refused)
@@ -153,7 +171,7 @@ impl Pipeline {
             (Held::Resumed(hold), _) => {
                 slot.end().await;
                 match self.limit.resume(permit, call).await {
-                    Ok(slot) => Ok(Place::Taken(hold, slot)),
+                    Ok(slot) => Ok(Ok(Place::Taken(hold, slot))),
                     Err(error) => {
                         hold.release().await;
                         Err(error)
@@ -166,11 +184,15 @@ impl Pipeline {
                     slot.keep();
                 }
                 slot.end().await;
-                Ok(Place::Answered(Done::Pending(pending)))
+                Ok(Ok(Place::Answered(Done::Pending(pending))))
             }
             (Held::Done(done), _) => {
                 slot.end().await;
-                Ok(Place::Answered(Done::Complete(done)))
+                Ok(Ok(Place::Answered(Done::Complete(done))))
+            }
+            (Held::Busy(busy), _) => {
+                slot.end().await;
+                Ok(Err(busy))
             }
         }
     }

@@ -21,7 +21,11 @@ use rustls::{
     },
 };
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
+
+mod vouched;
+
+pub(crate) use vouched::Vouched;
 
 /// The files of a TLS listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +95,14 @@ pub enum TlsError {
 /// What a listener needs to speak TLS.
 pub struct Tls {
     files: TlsFiles,
-    config: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
+}
+
+/// What was read last.
+struct Current {
+    config: Arc<ServerConfig>,
+    /// Who vouches for clients, where they are asked for certificates.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Tls {
@@ -101,18 +112,19 @@ impl Tls {
     ///
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
-        let config = ArcSwap::from_pointee(read(&files)?);
-        Ok(Self { files, config })
+        let current = ArcSwap::from_pointee(read(&files)?);
+        Ok(Self { files, current })
     }
 
-    /// Reads the files again, for connections from now on. A bad file changes nothing. Sessions that were begun under
-    /// the old ones cannot be resumed, so that a client authority that was taken out is out. Blocks on the disk.
+    /// Reads the files again, for connections from now on. A bad file changes nothing. A client authority that was taken
+    /// out is out: sessions that were begun under the old files cannot be resumed, and open connections whose client it
+    /// vouched for end. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.config.store(Arc::new(read(&self.files)?));
+        self.current.store(Arc::new(read(&self.files)?));
         Ok(())
     }
 
@@ -127,17 +139,19 @@ impl Tls {
 
     /// Shakes hands, and tells which certificate the client proved to hold.
     pub(crate) fn accept(
-        &self,
+        self: &Arc<Self>,
         stream: TcpStream,
-    ) -> impl Future<Output = io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)>> + Send + use<>
-    {
-        let accepting = TlsAcceptor::from(self.config.load_full()).accept(stream);
+    ) -> impl Future<Output = io::Result<(Vouched, Option<ClientCertificate>)>> + Send + use<> {
+        let (tls, current) = (Arc::clone(self), self.current.load_full());
+        let accepting = TlsAcceptor::from(Arc::clone(&current.config)).accept(stream);
         async move {
             let stream = accepting.await?;
             let (_, connection) = stream.get_ref();
-            let shown = connection.peer_certificates().and_then(<[_]>::first);
+            let all = connection.peer_certificates().unwrap_or_default();
+            let all: Vec<_> = all.iter().map(|der| der.clone().into_owned()).collect();
+            let shown = all.first();
             let shown = shown.map(|der| ClientCertificate(der.as_ref().into()));
-            Ok((stream, shown))
+            Ok((Vouched::new(stream, all, tls, current), shown))
         }
     }
 }
@@ -150,7 +164,7 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn read(files: &TlsFiles) -> Result<Current, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::File {
@@ -166,8 +180,12 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(pair)?;
-    let builder = match &files.client_ca {
-        Some(path) => builder.with_client_cert_verifier(clients(path, files.require, provider)?),
+    let clients = match &files.client_ca {
+        Some(path) => Some(clients(path, files.require, provider)?),
+        None => None,
+    };
+    let builder = match &clients {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
@@ -177,7 +195,8 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         config.send_tls13_tickets = 0;
     }
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    let config = Arc::new(config);
+    Ok(Current { config, clients })
 }
 
 fn clients(

@@ -12,6 +12,7 @@
     reason = "tests wait for processes in true time and without a runtime"
 )]
 
+mod authority;
 mod error;
 mod postgres;
 mod process;

@@ -21,6 +21,17 @@ pub trait Door: Send + Sync + 'static {
     /// before the body is read.
     fn admit(&self, peer: &Peer) -> impl Future<Output = Result<Self::Caller, Denied>> + Send;
 
+    /// Whether who was let in as `caller` still is, by the same proof. Asked every so often for as long as a stream is
+    /// open ([`Limits::recheck`](crate::Limits::recheck)), which ends where not. Default: for ever.
+    fn still_admits(
+        &self,
+        peer: &Peer,
+        caller: &Self::Caller,
+    ) -> impl Future<Output = bool> + Send {
+        let _ = (peer, caller);
+        std::future::ready(true)
+    }
+
     /// Begins to answer `inbound`.
     fn call(self: &Arc<Self>, caller: Self::Caller, inbound: Inbound) -> Call;
 }

@@ -37,6 +37,9 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// How often a comment keeps a quiet stream open. Default 15 s.
     pub keep_alive: Duration,
+    /// How often it is asked while a stream is open whether its caller would still be let in. The longest that a stream
+    /// outlives a token or key that was revoked, beside the time in which that is noticed. Default 5 s.
+    pub recheck: Duration,
     /// Frames that wait for a slow reader before the sender waits too. Default 64.
     pub outlet_frames: usize,
     /// What a connection over HTTP/2 may cost beside that.
@@ -93,6 +96,7 @@ impl Default for Limits {
             discard_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
+            recheck: Duration::from_secs(5),
             outlet_frames: 64,
             http2: Http2Limits::default(),
         }

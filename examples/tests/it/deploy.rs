@@ -24,15 +24,15 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     one
 }
 
-/// What every Deployment of ours has in common; its container.
-fn checked_deployment(documents: &[Value]) -> &Value {
+/// What every workload of ours has in common; its container.
+fn checked_workload<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     for document in documents {
         assert!(document["apiVersion"].is_string() && document["metadata"]["name"].is_string());
     }
-    let deployment = of_kind(documents, "Deployment");
-    let template = &deployment["spec"]["template"];
+    let workload = of_kind(documents, kind);
+    let template = &workload["spec"]["template"];
     let pod = &template["spec"];
-    let selector = &deployment["spec"]["selector"]["matchLabels"];
+    let selector = &workload["spec"]["selector"]["matchLabels"];
     assert_eq!(&template["metadata"]["labels"], selector);
     let service = &of_kind(documents, "Service")["spec"];
     assert_eq!(&service["selector"], selector);
@@ -61,7 +61,9 @@ fn checked_deployment(documents: &[Value]) -> &Value {
     let settings = &of_kind(documents, "ConfigMap")["metadata"]["name"];
     assert_eq!(&container["envFrom"][0]["configMapRef"]["name"], settings);
     for mount in container["volumeMounts"].as_array().unwrap() {
-        let mut volumes = pod["volumes"].as_array().unwrap().iter();
+        let claims = workload["spec"]["volumeClaimTemplates"].as_array();
+        let claimed = claims.into_iter().flatten().map(|claim| &claim["metadata"]);
+        let mut volumes = pod["volumes"].as_array().unwrap().iter().chain(claimed);
         assert!(
             volumes.any(|volume| volume["name"] == mount["name"]),
             "{mount}"
@@ -73,7 +75,7 @@ fn checked_deployment(documents: &[Value]) -> &Value {
 #[test]
 fn the_manifests_of_a_server_fit_together_and_its_settings_are_settings() {
     let documents = documents("kubernetes/server.yaml");
-    let container = checked_deployment(&documents);
+    let container = checked_workload(&documents, "Deployment");
     let scaled = &of_kind(&documents, "HorizontalPodAutoscaler")["spec"];
     assert_eq!(scaled["scaleTargetRef"]["kind"], "Deployment");
     assert_eq!(scaled["scaleTargetRef"]["name"], "mcp-server");
@@ -105,14 +107,23 @@ fn the_manifests_of_a_server_fit_together_and_its_settings_are_settings() {
 #[test]
 fn there_is_one_gateway_on_one_volume() {
     let documents = documents("kubernetes/gateway.yaml");
-    let container = checked_deployment(&documents);
+    let container = checked_workload(&documents, "Deployment");
     let deployment = &of_kind(&documents, "Deployment")["spec"];
     assert_eq!(deployment["replicas"], 1);
     assert_eq!(deployment["strategy"]["type"], "Recreate");
     let volumes = &deployment["template"]["spec"]["volumes"];
     let claim = &of_kind(&documents, "PersistentVolumeClaim")["metadata"]["name"];
     assert_eq!(&volumes[0]["persistentVolumeClaim"]["claimName"], claim);
-    // It answers under names that it was given alone, and `localhost` is always one.
+    asked_as_localhost(container);
+    let settings = &of_kind(&documents, "ConfigMap")["data"];
+    assert_eq!(
+        settings["FASTMCP_DATA_DIR"],
+        container["volumeMounts"][0]["mountPath"]
+    );
+}
+
+/// It answers under names that it was given alone, and `localhost` is always one.
+fn asked_as_localhost(container: &Value) {
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let header = &container[probe]["httpGet"]["httpHeaders"][0];
         assert_eq!(
@@ -120,11 +131,56 @@ fn there_is_one_gateway_on_one_volume() {
             (&"Host".into(), &"localhost".into())
         );
     }
-    let settings = &of_kind(&documents, "ConfigMap")["data"];
+}
+
+#[test]
+fn replicas_share_state_keys_and_policy_and_each_has_a_log_of_its_own() {
+    let documents = documents("kubernetes/gateway-replicas.yaml");
+    let container = checked_workload(&documents, "StatefulSet");
+    asked_as_localhost(container);
+    let set = &of_kind(&documents, "StatefulSet")["spec"];
+    assert!(set["replicas"].as_u64() > Some(1));
+    let budget = &of_kind(&documents, "PodDisruptionBudget")["spec"];
+    assert_eq!(budget["selector"], set["selector"]);
+    let service = of_kind(&documents, "Service");
+    assert_eq!(set["serviceName"], service["metadata"]["name"]);
+    assert_eq!(service["spec"]["sessionAffinity"], "ClientIP");
+
+    let variables = container["env"].as_array().unwrap().iter();
+    let from: BTreeMap<&str, &Value> = variables
+        .map(|one| (one["name"].as_str().unwrap(), &one["valueFrom"]))
+        .collect();
     assert_eq!(
-        settings["FASTMCP_DATA_DIR"],
-        container["volumeMounts"][0]["mountPath"]
+        from["FASTMCP_INSTANCE"]["fieldRef"]["fieldPath"],
+        "metadata.name"
     );
+    for name in ["DATABASE_URL", "REDIS_URL"] {
+        assert!(from[name]["secretKeyRef"]["key"].is_string(), "{name}");
+    }
+    let settings = &of_kind(&documents, "ConfigMap")["data"];
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let mounted = |name: &str| {
+        let mount = mounts.iter().find(|mount| mount["name"] == name);
+        mount.unwrap()["mountPath"].as_str().unwrap()
+    };
+    assert_eq!(settings["FASTMCP_DATA_DIR"], mounted("data"));
+    assert_eq!(settings["FASTMCP_POLICY"], mounted("policy"));
+    for name in ["FILESYSTEM_ROOT", "AUDIT_PEERS_DIR"] {
+        let place = settings[name].as_str().unwrap();
+        assert!(place.starts_with(mounted("shared")), "{name}");
+    }
+    let claim = &of_kind(&documents, "PersistentVolumeClaim")["metadata"]["name"];
+    let pod = &set["template"]["spec"];
+    assert_eq!(
+        &pod["volumes"][0]["persistentVolumeClaim"]["claimName"],
+        claim
+    );
+    // Its own log, on a volume that nobody else has.
+    let own = &set["volumeClaimTemplates"][0];
+    assert_eq!(own["metadata"]["name"], "data");
+    assert_eq!(own["spec"]["accessModes"][0], "ReadWriteOncePod");
+    let before = &pod["initContainers"][0];
+    assert_eq!(before["securityContext"]["readOnlyRootFilesystem"], true);
 }
 
 #[test]

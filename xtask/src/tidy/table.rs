@@ -271,6 +271,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "once",
             "broker",
             "audit",
+            "settlement",
             "announce",
             "consent",
             "pipeline",

@@ -1,17 +1,19 @@
 //! `fastmcp operations settle`.
 
+use std::io;
+
 use anyhow::{Context as _, bail};
 use clap::Args;
-use fastmcp_audit::{AuditError, Draft, Log, Options, Status as AuditStatus};
+use fastmcp_audit::{AuditError, Log, Options};
 use fastmcp_gateway::{
     audit::rfc3339,
+    settlement::{Outbox, Settled},
     state::{
         machine::{Settlement, Status},
         operation::Report,
     },
 };
 use fastmcp_guard::clock::{Clock as _, SystemClock};
-use serde_json::{Map, json};
 
 use super::{Which, opened::Opened};
 use crate::{Outcome, output, place::Place};
@@ -24,8 +26,8 @@ const MAX_NAME_BYTES: usize = 128;
 /// Say how an operation of unknown outcome ended, once you have found out
 ///
 /// Nothing is done or undone: a repeated call with its key is answered accordingly from here on. Name and note are kept
-/// with the operation, and callers who repeat it may be told them. They also become a record of the audit log, unless a
-/// running gateway holds it.
+/// with the operation, and callers who repeat it may be told them. They also become a record of the audit log: where a
+/// running gateway holds that, within seconds, else at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -79,54 +81,54 @@ impl Settle {
         // Held before anything changes: where the log cannot take the record for another reason, nothing is settled.
         let log = open_log(opened)?;
         let (settlement, status) = self.verdict.settlement();
-        let detail = self.detail(&before, status);
-        let settling = opened.ledger().settle(&self.which.id, settlement, &detail);
-        let settled = opened.wait(settling);
-        let recorded = match (&settled, &log) {
-            (Ok(_), Some(log)) => log.append(&self.record(&before, status)).wait().map(drop),
-            _ => Ok(()),
+        let told = Settled::new(&before, status, &self.by, &self.note, SystemClock.now());
+        let told = match &log {
+            Some(log) => told.from_here(log.health().size),
+            None => told,
         };
-        let closed = log.as_ref().map_or(Ok(()), Log::close);
-        settled?;
-        output::say(&format!("operation `{}` is {status}", self.which.id))?;
-        recorded.and(closed).with_context(|| {
-            format!("operation is settled, but the audit log took no record of it; the state keeps: `{detail}`")
-        })?;
-        if log.is_none() {
-            output::complain(&format!(
-                "another process holds the audit log, most likely the running gateway, so the settlement is recorded in the state alone: `{detail}`"
-            ));
+        // It waits there until it is recorded, so that whatever happens from here on the next look finds it.
+        let outbox = Outbox::of(&opened.config.data_dir);
+        put(&outbox, &told)?;
+        let detail = detail(&told, &before);
+        let settling = opened.ledger().settle(&self.which.id, settlement, &detail);
+        if let Err(refused) = opened.wait(settling) {
+            let closed = log.as_ref().map_or(Ok(()), Log::close);
+            outbox.remove(&told)?;
+            closed?;
+            return Err(refused.into());
         }
+        output::say(&format!("operation `{}` is {status}", self.which.id))?;
+        let Some(log) = log else {
+            output::complain(
+                "another process holds the audit log, most likely the running gateway, which records the settlement within seconds",
+            );
+            return Ok(Outcome::Passed);
+        };
+        let recorded = log.append(&told.draft()).wait().map(drop);
+        recorded.and(log.close()).with_context(|| {
+            format!("operation is settled, but the audit log took no record of it; the next start of the gateway tries again, and the state keeps: `{detail}`")
+        })?;
+        outbox.remove(&told)?;
         Ok(Outcome::Passed)
     }
+}
 
-    /// What the state keeps: the settlement first, since what is too long is cut.
-    fn detail(&self, before: &Report, status: Status) -> String {
-        let (by, note, at) = (&self.by, &self.note, rfc3339(SystemClock.now()));
-        let detail = format!("settled as {status} by {by} at {at}: {note}");
-        match &before.detail {
-            Some(before) => format!("{detail} (before: {})", output::printable(before)),
-            None => detail,
-        }
+/// What the state keeps: the settlement first, since what is too long is cut.
+fn detail(told: &Settled, before: &Report) -> String {
+    match &before.detail {
+        Some(before) => format!("{} (before: {})", told.said(), output::printable(before)),
+        None => told.said(),
     }
+}
 
-    /// What the log keeps. The reason of the doubt is not in it: the state seals what providers say.
-    fn record(&self, before: &Report, status: Status) -> Draft {
-        let id = self.which.id.as_str().to_owned();
-        let mut draft = Draft::event("operations.settled", AuditStatus::Success);
-        draft.reason = Some(self.note.clone());
-        draft.resource_type = Some("operation".to_owned());
-        draft.resource_id = Some(id.clone());
-        draft.operation_id = Some(id);
-        draft.tool_id = Some(before.binding.tool_id.as_str().to_owned());
-        draft.tenant = Some(before.binding.tenant.clone());
-        // `sub` is who acted with a token; an operator has none.
-        draft.details = Some(Map::from_iter([
-            ("by".to_owned(), json!(self.by)),
-            ("settled_as".to_owned(), json!(status.as_str())),
-            ("operation_sub".to_owned(), json!(before.binding.subject)),
-        ]));
-        draft
+fn put(outbox: &Outbox, told: &Settled) -> anyhow::Result<()> {
+    match outbox.put(told) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!(
+                "nothing was settled: another settlement of this operation is under way; look again in two minutes"
+            )
+        }
+        put => put.context("nothing was settled: the settlement cannot be put down"),
     }
 }
 

@@ -76,6 +76,7 @@ impl Signals {
                     // Reading files blocks; the outcome is logged and recorded there.
                     let _outcome = tokio::task::block_in_place(|| app.reload_policy());
                     let _outcome = tokio::task::block_in_place(|| app.reload_limits());
+                    app.reload_keys();
                 }
                 Wish::End if shutdown.is_cancelled() => end_at_once(),
                 Wish::End => {

@@ -286,6 +286,43 @@ async fn calls_under_way_are_capped_and_one_whose_client_went_away_ends_too() {
 }
 
 #[tokio::test]
+async fn a_call_that_waits_for_its_duplicate_is_not_under_way() {
+    let home = home_with("  - {name: at-once, key: [provider], concurrency: {max: 2}}\n");
+    let vars = [("REQUEST_TIMEOUT", "60"), ("IDEMPOTENCY_WAIT_SEC", "60")];
+    let gateway = start(&home, &vars).await;
+    let token = home.role("writer", "data-admin").await;
+    let endless = json!({
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c)",
+    });
+    let keyed = || {
+        let call = gateway.invoke(&token, "database:executeQuery", &endless);
+        call.header("idempotency-key", "one").attempt()
+    };
+    let other = async {
+        until("both to be admitted", async || {
+            let metrics = gateway.get("/metrics").await.text().to_owned();
+            let mut lines = metrics.lines();
+            let admitted = lines.find_map(|line| {
+                line.strip_prefix(
+                    r#"fastmcp_limit_decisions_total{rule="at-once",outcome="allowed"} "#,
+                )
+            });
+            admitted.filter(|count| *count == "2").map(drop)
+        })
+        .await;
+        until("the other place", async || {
+            (tables(&gateway, &token).await.status == 200).then_some(())
+        })
+        .await;
+    };
+    tokio::select! {
+        _ = keyed() => panic!("the duplicate had the other place until the first call ended"),
+        _ = keyed() => panic!("the duplicate had the other place until the first call ended"),
+        () = other => {}
+    }
+}
+
+#[tokio::test]
 async fn a_changed_file_takes_effect_and_a_bad_one_changes_nothing() {
     let home = home_with("  - {name: few, key: [subject], quota: {max: 1, per: day}}\n");
     let gateway = start(&home, &[]).await;

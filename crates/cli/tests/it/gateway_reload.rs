@@ -83,6 +83,29 @@ async fn a_hangup_reloads_what_no_look_at_the_file_can_notice() {
 }
 
 #[tokio::test]
+async fn a_hangup_reads_keys_and_certificates_too() {
+    let home = Home::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(home.folder().join("cert.pem"), made.cert.pem()).unwrap();
+    let key = made.signing_key.serialize_pem();
+    fs::write(home.folder().join("key.pem"), key).unwrap();
+    let files = [("TLS_CERT_FILE", "cert.pem"), ("TLS_KEY_FILE", "key.pem")];
+    let gateway = home.start_with(&files).await;
+    let actions = ["api_keys.reloaded", "tls.reloaded"];
+    let loaded = |action: &str| {
+        let audit = home.audit();
+        audit.iter().any(|record| record["action"] == action)
+    };
+    assert!(!actions.iter().any(|action| loaded(action)));
+    gateway.signal(Signal::HUP);
+    until("both", async || {
+        actions.iter().all(|action| loaded(action)).then_some(())
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_changes_nothing_and_is_told() {
     let home = Home::new();
     let gateway = home.start().await;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fastmcp_services::Postgres;
+use fastmcp_services::{Postgres, Redis};
 use serde_json::{Value, json};
 use tokio::{
     io::copy_bidirectional,
@@ -239,6 +239,33 @@ async fn what_is_begun_on_one_replica_goes_on_on_another() {
     for text in [&doctor, &listed, &first.stderr(), &second.stderr()] {
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_limit_holds_across_replicas() {
+    let redis = tokio::task::spawn_blocking(Redis::start)
+        .await
+        .unwrap()
+        .unwrap();
+    let url = redis.url();
+    // Nothing comes back within the time of the test.
+    let vars = [
+        ("REDIS_URL", url.as_str()),
+        ("RATE_LIMIT_DEFAULT_RPS", "0.0001"),
+        ("RATE_BUCKET_BURST", "7"),
+    ];
+    let replicas = Replicas::start(3, &vars).await;
+    let front = round_robin(&replicas.gateways).await;
+    let token = replicas.homes[0].role("writer", "data-admin").await;
+    let mut statuses = BTreeMap::new();
+    for call in 0..15 {
+        let reply = write(front, &token, &format!("limited-{call}"))
+            .send()
+            .await;
+        *statuses.entry(reply.status).or_insert(0) += 1;
+    }
+    // Each replica alone would have let seven through.
+    assert_eq!(statuses, BTreeMap::from([(200, 7), (429, 8)]));
 }
 
 /// What a caller knows of its call in the end.

@@ -99,6 +99,20 @@ impl Secured {
         identity: Option<&Identity>,
         token: &str,
     ) -> io::Result<(u16, String, CertificateDer<'static>)> {
+        let answered = async {
+            let (mut sender, shown) = self.connect(gateway, identity).await?;
+            let (status, challenge) = ask(&mut sender, token).await?;
+            Ok((status, challenge, shown))
+        };
+        within("an answer over TLS", answered).await
+    }
+
+    /// A connection of a client that shows `identity`, and the server's certificate.
+    async fn connect(
+        &self,
+        gateway: &Gateway,
+        identity: Option<&Identity>,
+    ) -> io::Result<(Sender, CertificateDer<'static>)> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -115,35 +129,17 @@ impl Secured {
                     .unwrap()
             }
         };
-        let answered = async {
-            let stream = TcpStream::connect(gateway.address()).await?;
-            let name = ServerName::try_from("localhost").unwrap();
-            let stream = TlsConnector::from(Arc::new(config))
-                .connect(name, stream)
-                .await?;
-            let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(io::Error::other)?;
-            tokio_util::task::TaskTracker::new().spawn(connection);
-            let request = Request::get("/tool-catalog")
-                .header("host", "localhost")
-                .header("authorization", format!("Bearer {token}"))
-                .body(Full::<Bytes>::default())
-                .unwrap();
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(io::Error::other)?;
-            let status = response.status().as_u16();
-            let challenge = response.headers().get("www-authenticate");
-            let challenge = challenge.map_or("", |value| value.to_str().unwrap());
-            let challenge = challenge.to_owned();
-            let body = response.into_body().collect().await;
-            body.map_err(io::Error::other)?;
-            Ok((status, challenge, shown))
-        };
-        within("an answer over TLS", answered).await
+        let stream = TcpStream::connect(gateway.address()).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio_util::task::TaskTracker::new().spawn(connection);
+        Ok((sender, shown))
     }
 
     async fn mint(&self, identity: Option<&Identity>) -> String {
@@ -154,6 +150,64 @@ impl Secured {
         let bound = ["--role", "data-analyst", "--client-cert", "client.pem"];
         self.home.mint("ada", &bound).await
     }
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+
+/// Gets the catalogue on a connection: the status and the challenge.
+async fn ask(sender: &mut Sender, token: &str) -> io::Result<(u16, String)> {
+    let request = Request::get("/tool-catalog")
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
+    let status = response.status().as_u16();
+    let challenge = response.headers().get("www-authenticate");
+    let challenge = challenge.map_or("", |value| value.to_str().unwrap());
+    let challenge = challenge.to_owned();
+    let body = response.into_body().collect().await;
+    body.map_err(io::Error::other)?;
+    Ok((status, challenge))
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_trust_in_who_opened_it() {
+    let secured = Secured::new();
+    let gateway = secured
+        .start(&[("TLS_CLIENT_CA_FILE", "clients.pem")])
+        .await;
+    let own = secured.clients.issue("ada");
+    let token = secured.mint(Some(&own)).await;
+    let free = secured.mint(None).await;
+    let (mut vouched, _) = secured.connect(&gateway, Some(&own)).await.unwrap();
+    let (mut anonymous, _) = secured.connect(&gateway, None).await.unwrap();
+    let reloads = || {
+        let audit = secured.home.audit();
+        let loaded = audit
+            .iter()
+            .filter(|r| r["action"] == "tls.reloaded" && r["status"] == "success");
+        loaded.count()
+    };
+    // Who goes on being vouched for goes on. A connection at rest would end by itself.
+    secured.renew();
+    until("the new certificate", async || {
+        assert_eq!(ask(&mut vouched, &token).await.unwrap().0, 200);
+        assert_eq!(ask(&mut anonymous, &free).await.unwrap().0, 200);
+        (reloads() >= 1).then_some(())
+    })
+    .await;
+    assert_eq!(ask(&mut vouched, &token).await.unwrap().0, 200);
+    secured.put("clients.pem", &Authority::new().pem);
+    until("the end", async || {
+        assert_eq!(ask(&mut anonymous, &free).await.unwrap().0, 200);
+        ask(&mut vouched, &token).await.is_err().then_some(())
+    })
+    .await;
+    gateway.stop().await;
 }
 
 #[tokio::test]

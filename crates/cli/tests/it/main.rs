@@ -41,6 +41,7 @@ mod gateway_policy_denial;
 mod gateway_process;
 mod gateway_reload;
 mod gateway_replicas;
+mod gateway_streams;
 mod gateway_tls;
 mod gateway_trail;
 mod support;

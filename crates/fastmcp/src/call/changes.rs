@@ -1,6 +1,7 @@
 //! Where the changes of one server are told.
 
 use std::{
+    any::Any,
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -21,20 +22,33 @@ pub(crate) trait Follow: fmt::Debug + Send + Sync {
     fn told(&self, change: &Change);
 }
 
+/// What a change is about, in the words of who keeps it.
+pub(crate) type Moved = Arc<dyn Any + Send + Sync>;
+
+/// A change as streams hear of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) change: Change,
+    /// What came, went or is not what it was; nothing where that is not known, and so may be anything.
+    pub(crate) moved: Option<Moved>,
+}
+
 /// Tells the subscribers of one server, and the servers that show what it has. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Changes(Arc<Told>);
+pub(crate) struct Changes(Arc<Heard>);
 
 #[derive(Debug)]
-struct Told {
+struct Heard {
     subscribers: broadcast::Sender<Change>,
+    streams: broadcast::Sender<Told>,
     followers: Mutex<Vec<Weak<dyn Follow>>>,
 }
 
 impl Changes {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Told {
+        Self(Arc::new(Heard {
             subscribers: broadcast::channel(BACKLOG).0,
+            streams: broadcast::channel(BACKLOG).0,
             followers: Mutex::default(),
         }))
     }
@@ -44,13 +58,14 @@ impl Changes {
         for follower in self.followers() {
             follower.told(&change);
         }
-        self.tell_here(change);
+        self.tell_here(change, None);
     }
 
     /// Tells of a change to the subscribers of this server alone.
-    pub(crate) fn tell_here(&self, change: Change) {
+    pub(crate) fn tell_here(&self, change: Change, moved: Option<Moved>) {
         // Nobody listening is no failure.
-        let _listeners = self.0.subscribers.send(change);
+        let _listeners = self.0.subscribers.send(change.clone());
+        let _streams = self.0.streams.send(Told { change, moved });
     }
 
     /// Says to whoever shows the components that they are others.
@@ -63,6 +78,11 @@ impl Changes {
     /// Hears of changes from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.0.subscribers.subscribe()
+    }
+
+    /// Hears of changes from now on, and what they are about.
+    pub(crate) fn hear(&self) -> broadcast::Receiver<Told> {
+        self.0.streams.subscribe()
     }
 
     /// Tells `follower` of changes for as long as somebody holds it.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::visibility::Visibility;
 use crate::{
-    call::Change,
+    call::Told,
     context::Known,
     error::{Error, Result},
     telemetry,
@@ -73,7 +73,7 @@ pub(crate) struct Session {
     pub(crate) general: Mutex<General>,
     /// What the general stream has not told yet. Whoever serves the stream holds it, so that each
     /// change is told once; it waits here while the client is away.
-    pub(crate) changes: tokio::sync::Mutex<Option<broadcast::Receiver<Change>>>,
+    pub(crate) changes: tokio::sync::Mutex<Option<broadcast::Receiver<Told>>>,
     /// Whether the session ends with its connection, and so never by sitting idle.
     connected: bool,
     begun: Instant,

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{Change, Kind},
+    call::{Change, Kind, Told},
     engine::Engine,
     registry::Rules,
     respond::Answer,
@@ -39,7 +39,7 @@ pub(super) async fn modern(
     answer: Answer<'_>,
 ) -> Reply {
     // Subscribed before the acknowledgement, so that nothing between the two is missed.
-    let mut changes = engine.registry.subscribe();
+    let mut changes = engine.registry.hear();
     let Ok(_slot) = engine.subscriptions.clone().try_acquire_owned() else {
         return answer.rpc_error(&fastmcp_protocol::RpcError::internal(
             "too many subscriptions are open; try again later",
@@ -120,24 +120,30 @@ pub(super) struct Stream<'a> {
 
 impl Stream<'_> {
     /// Sends what is wanted until somebody ends the stream, or the caller's token expires.
-    pub(super) async fn run(
-        &self,
-        changes: &mut broadcast::Receiver<Change>,
-        wishes: &impl Wishes,
-    ) {
+    pub(super) async fn run(&self, changes: &mut broadcast::Receiver<Told>, wishes: &impl Wishes) {
         loop {
-            let change = tokio::select! {
+            let told = tokio::select! {
                 () = self.cancel.cancelled() => return,
                 () = self.engine.shutdown.cancelled() => return,
                 () = self.reader.closed() => return,
                 () = expired(self.engine.clock(), self.caller) => return,
-                change = changes.recv() => change,
+                told = changes.recv() => told,
+            };
+            let Ok(Told { change, moved }) = told else {
+                let lagged = matches!(told, Err(broadcast::error::RecvError::Lagged(_)));
+                if lagged && self.anything(wishes).await {
+                    continue;
+                }
+                return;
             };
             let alive = match change {
-                Ok(Change::List(kind)) => self.list_changed(kind, wishes).await,
-                Ok(Change::Resource(uri)) => self.updated(&uri, wishes).await,
-                Err(broadcast::error::RecvError::Lagged(_)) => self.anything(wishes).await,
-                Err(broadcast::error::RecvError::Closed) => false,
+                Change::List(kind) => {
+                    let registry = &self.engine.registry;
+                    let sight = self.engine.sight(self.caller, wishes.rules());
+                    !registry.concerns(&sight, moved.as_ref())
+                        || self.list_changed(kind, wishes).await
+                }
+                Change::Resource(uri) => self.updated(&uri, wishes).await,
             };
             if !alive {
                 return;

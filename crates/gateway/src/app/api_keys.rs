@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use fastmcp_audit::Status;
 use fastmcp_auth::ApiKeyVerifier;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -48,12 +49,18 @@ impl WatchedKeys {
         Arc::clone(&self.verifier)
     }
 
-    /// Loads the file whenever it changed, until `shutdown` fires. A file that cannot be used changes nothing, and is
+    /// Loads the file whenever it changed or `asked` says so, until `shutdown` fires. A file that cannot be used changes nothing, and is
     /// tried again until it can; one that is gone holds no keys.
-    pub(super) async fn watch(self, audit: Audit, shutdown: CancellationToken) {
+    pub(super) async fn watch(
+        self,
+        audit: Audit,
+        asked: watch::Receiver<()>,
+        shutdown: CancellationToken,
+    ) {
         let watch = Watch {
             seen: self.seen,
             every: LOOK_EVERY,
+            asked,
             shutdown,
         };
         watch

@@ -6,7 +6,12 @@ use fastmcp::Server;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, trail, watch::Stamp};
-use crate::{mcp, pipeline::Pipeline, state};
+use crate::{
+    mcp,
+    pipeline::Pipeline,
+    settlement::{Outbox, Recorder},
+    state,
+};
 
 /// How often leases and expired operations are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -48,15 +53,25 @@ impl App {
         let audit = &self.pipeline.audit;
         let watched = self.api_keys.clone();
         self.tracker
-            .spawn(watched.watch(audit.clone(), shutdown.clone()));
+            .spawn(watched.watch(audit.clone(), self.asked.subscribe(), shutdown.clone()));
+        let settlements = Recorder::new(
+            Outbox::of(&self.config.data_dir),
+            audit.clone(),
+            self.config.audit_dir.clone(),
+            self.state.ledger().clone(),
+        );
+        self.tracker.spawn(settlements.run(shutdown.clone()));
         if let Some(webhook) = self.webhook.clone() {
             let (telemetry, tracker) = (self.pipeline.telemetry.clone(), self.tracker.clone());
             let sending = webhook.run(audit.clone(), telemetry, tracker, shutdown.clone());
             self.tracker.spawn(sending);
         }
         if let Some(watched) = self.certificates.clone() {
-            self.tracker
-                .spawn(watched.watch(audit.clone(), shutdown.clone()));
+            self.tracker.spawn(watched.watch(
+                audit.clone(),
+                self.asked.subscribe(),
+                shutdown.clone(),
+            ));
         }
         trail::keep(
             &self.tracker,
@@ -105,7 +120,9 @@ async fn watch_catalog(pipeline: &Pipeline, server: Option<&Server>, shutdown: C
             Ok(true) => {
                 let tools = pipeline.catalog.all().len();
                 pipeline.telemetry.count_tools(tools);
-                server.into_iter().for_each(mcp::list_changed);
+                if let Some(Err(error)) = server.map(|server| mcp::refresh(server, pipeline)) {
+                    tracing::error!(error = error.message(), "catalogue could not be shown");
+                }
             }
             // The sweep says what is the matter.
             Err(error) => tracing::debug!(%error, "catalogue could not be looked at"),

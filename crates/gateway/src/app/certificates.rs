@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fastmcp_audit::Status;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -43,12 +44,18 @@ impl Certificates {
         Arc::clone(&self.tls)
     }
 
-    /// Reads the files whenever one changed, until `shutdown` fires. What cannot be used changes nothing,
+    /// Reads the files whenever one changed or `asked` says so, until `shutdown` fires. What cannot be used changes nothing,
     /// and is tried again until it can.
-    pub(super) async fn watch(self, audit: Audit, shutdown: CancellationToken) {
+    pub(super) async fn watch(
+        self,
+        audit: Audit,
+        asked: watch::Receiver<()>,
+        shutdown: CancellationToken,
+    ) {
         let watch = Watch {
             seen: self.seen,
             every: LOOK_EVERY,
+            asked,
             shutdown,
         };
         watch

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Changes when a file is written, another one takes its place, or who may read it changes.
@@ -45,11 +46,13 @@ pub(super) struct Watch<S> {
     pub(super) seen: S,
     /// How long between two looks.
     pub(super) every: Duration,
+    /// Says that it is to be loaded now, whether it changed or not.
+    pub(super) asked: watch::Receiver<()>,
     pub(super) shutdown: CancellationToken,
 }
 
 impl<S: PartialEq> Watch<S> {
-    /// Calls `load` whenever what `look` sees has changed. What cannot be loaded is tried again each time, since somebody
+    /// Calls `load` whenever what `look` sees has changed, or somebody asks. What cannot be loaded is tried again each time, since somebody
     /// who was meant to be shut out may not be yet; `tell` hears once why.
     pub(super) async fn run<L, F>(mut self, look: impl Fn() -> S, load: L, tell: impl Fn(&str))
     where
@@ -57,14 +60,14 @@ impl<S: PartialEq> Watch<S> {
         F: Future<Output = Result<(), String>>,
     {
         let mut trouble = None;
-        while self
-            .shutdown
-            .run_until_cancelled(tokio::time::sleep(self.every))
-            .await
-            .is_some()
-        {
+        loop {
+            let is_asked = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(self.every) => false,
+                Ok(()) = self.asked.changed() => true,
+            };
             let now = look();
-            if now == self.seen {
+            if now == self.seen && !is_asked {
                 continue;
             }
             match load().await {
@@ -72,7 +75,7 @@ impl<S: PartialEq> Watch<S> {
                     self.seen = now;
                     trouble = None;
                 }
-                Err(error) if trouble.as_ref() == Some(&error) => {}
+                Err(error) if trouble.as_ref() == Some(&error) && !is_asked => {}
                 Err(error) => {
                     tell(&error);
                     trouble = Some(error);
@@ -92,9 +95,11 @@ mod tests {
     async fn what_cannot_be_loaded_is_tried_again_and_told_once() {
         let (file, loads, told) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
         let (every, shutdown) = (Duration::from_secs(1), CancellationToken::new());
+        let (ask, asked) = watch::channel(());
         let watch = Watch {
             seen: 0,
             every,
+            asked,
             shutdown: shutdown.clone(),
         };
         let watching = watch.run(
@@ -121,6 +126,18 @@ mod tests {
             file.store(2, Ordering::Relaxed);
             tokio::time::sleep(every * 10).await;
             assert_eq!(counts(), (6, 2), "new trouble is told");
+            for told in 3..5 {
+                ask.send_replace(());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                assert_eq!(counts().1, told, "who asks hears why");
+            }
+            ask.send_replace(());
+            tokio::time::sleep(every * 10).await;
+            assert_eq!(
+                counts(),
+                (9, 4),
+                "at once, though nothing changed, and once"
+            );
             shutdown.cancel();
         };
         tokio::join!(watching, story);

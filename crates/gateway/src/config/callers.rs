@@ -1,6 +1,11 @@
 //! How callers are known beside their tokens: API keys and client certificates.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fastmcp_guard::http::Trust;
 
 use super::{
     WebhookConfig,
@@ -99,6 +104,30 @@ pub(super) fn approval_webhook(reader: &mut Reader<'_>) -> Option<Option<Webhook
                 return None;
             }
             Some(Some(WebhookConfig { url, secret_file }))
+        }
+    }
+}
+
+/// Whom Redis is vouched for by. `None` outside means that a problem was noted.
+#[expect(
+    clippy::option_option,
+    reason = "not set and not usable are two things"
+)]
+pub(super) fn redis_authorities(reader: &mut Reader<'_>) -> Option<Option<Arc<[u8]>>> {
+    const NAME: &str = "REDIS_CA_FILE";
+    let Some(path) = reader.read_if_set(NAME, |text| Ok(PathBuf::from(text)))? else {
+        return Some(None);
+    };
+    let read = std::fs::read(reader.resolve(&path)).map_err(|error| error.to_string());
+    let read = read.and_then(|pem| match Trust::none().with_pem(&pem) {
+        Ok(_) => Ok(pem),
+        Err(error) => Err(error.to_string()),
+    });
+    match read {
+        Ok(pem) => Some(Some(pem.into())),
+        Err(fault) => {
+            reader.problem(NAME, format!("it cannot be used: {fault}"));
+            None
         }
     }
 }

@@ -153,10 +153,11 @@ pub(super) fn redis_url(text: &str) -> Result<SecretString, Reject> {
             .all(|c| c.is_ascii_digit())
     };
     match url.scheme() {
-        "redis" if url.has_host() && is_number(url.path()) => Ok(SecretString::from(text)),
-        "rediss" => Err(because(
-            "this version speaks to Redis without TLS; use `redis://` to a server beside it, or to a tunnel",
-        )),
+        // What the driver takes behind `#` is to check no certificate.
+        "redis" | "rediss" if url.fragment().is_some() => Err(Reject::Range),
+        "redis" | "rediss" if url.has_host() && is_number(url.path()) => {
+            Ok(SecretString::from(text))
+        }
         _ => Err(Reject::Range),
     }
 }

@@ -286,6 +286,7 @@ fn limits(reader: &mut Reader<'_>, data_dir: &Path) -> Option<(limit::Settings, 
     let rules = rules.map_err(|fault| reader.problem(FILE, fault)).ok();
     let fallback = reader.read("RATE_LIMIT_FALLBACK", parse::fallback);
     let redis = reader.read_if_set("REDIS_URL", parse::redis_url);
+    let redis_authorities = callers::redis_authorities(reader);
     let settings = limit::Settings {
         rate: Rate {
             per_second: per_second?,
@@ -293,6 +294,7 @@ fn limits(reader: &mut Reader<'_>, data_dir: &Path) -> Option<(limit::Settings, 
         },
         rules: rules?,
         redis: redis?,
+        redis_authorities: redis_authorities?,
         fallback: fallback?,
         longest_call: std::time::Duration::ZERO,
     };

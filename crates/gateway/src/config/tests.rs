@@ -361,7 +361,12 @@ fn what_has_no_effect_is_said_and_secrets_are_not() {
 #[test]
 fn limits_name_what_is_wrong_with_them_and_keep_the_password() {
     for (name, value, expected) in [
-        ("REDIS_URL", "rediss://:hunter2@localhost", "without TLS"),
+        (
+            "REDIS_URL",
+            "rediss://:hunter2@localhost#insecure",
+            "it takes `redis://",
+        ),
+        ("REDIS_CA_FILE", "none.pem", "it cannot be used"),
         (
             "REDIS_URL",
             "http://:hunter2@localhost",
@@ -381,7 +386,7 @@ fn limits_name_what_is_wrong_with_them_and_keep_the_password() {
         assert!(!refused.contains("hunter2"), "{refused}");
     }
     let loaded = Case::new(&[
-        ("REDIS_URL", "redis://:hunter2@localhost:6379/3"),
+        ("REDIS_URL", "rediss://:hunter2@localhost:6379/3"),
         ("RATE_LIMIT_FILE", "limits.yml"),
         ("RATE_LIMIT_FALLBACK", "refuse"),
     ])

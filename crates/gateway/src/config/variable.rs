@@ -160,8 +160,12 @@ pub const VARIABLES: &[Variable] = &[
     with_default("RATE_LIMIT_FALLBACK", "`memory` or `refuse`", "memory"),
     secret(without_default(
         "REDIS_URL",
-        "`redis://[[user]:password@]host[:port][/database]`; default: each process counts limits alone",
+        "`redis://[[user]:password@]host[:port][/database]`, `rediss://` for TLS; default: each process counts limits alone",
     )),
+    without_default(
+        "REDIS_CA_FILE",
+        "certificates in PEM, to one of which that of Redis must lead (default: Mozilla's roots)",
+    ),
     without_default(
         "SQLITE_URL",
         "a path, `sqlite:///./relative/path` or `sqlite:////absolute/path`, without options",

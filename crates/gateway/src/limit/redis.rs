@@ -1,7 +1,9 @@
 //! Counts in a Redis server, which replicas share. One script decides over all keys of a call, by the server's clock.
 //!
 //! While the server is away nobody waits for it: the first call that finds out says so once, and [`Redis::look_after`]
-//! asks until it is back.
+//! asks until it is back. What a call may have taken there though its answer never came is given back by then.
+
+mod debt;
 
 use std::{
     future::Future,
@@ -22,11 +24,13 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, OnceCell};
 
 use super::{
-    Active, Ask, Away, Backend, InvalidAddress, Key, Receipt, Verdict,
+    Active, Ask, Away, Backend, Key, Receipt, Verdict,
     meter::{Reading, Take, leaves, pace},
     rule::{Kind, Period, grain, millis},
 };
 use crate::{call::hex, telemetry::Telemetry};
+
+use debt::{Debts, Doubt};
 
 /// What the names of all keys begin with. The braces keep the keys of one call together in a cluster.
 const PREFIX: &str = "{fastmcp}:limit:";
@@ -54,6 +58,8 @@ pub(super) struct Redis {
     away: AtomicBool,
     fault: Mutex<Option<String>>,
     found_out: Notify,
+    /// What calls may have under way there that have ended here.
+    debts: Debts,
     /// In the place of the server's clock.
     #[cfg(test)]
     now: Option<Arc<dyn fastmcp_guard::clock::Clock>>,
@@ -61,15 +67,12 @@ pub(super) struct Redis {
 
 impl Redis {
     pub(super) fn new(
-        url: &str,
+        client: Client,
         lease: Duration,
         random: Arc<dyn Random>,
         telemetry: Telemetry,
-    ) -> Result<Self, InvalidAddress> {
-        // Its errors may quote the address, and with it the password.
-        let client =
-            Client::open(url).map_err(|error| InvalidAddress(format!("{:?}", error.kind())))?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             client,
             connection: OnceCell::new(),
             take: Script::new(include_str!("take.lua")),
@@ -82,9 +85,10 @@ impl Redis {
             away: AtomicBool::new(false),
             fault: Mutex::default(),
             found_out: Notify::new(),
+            debts: Debts::default(),
             #[cfg(test)]
             now: None,
-        })
+        }
     }
 
     /// Time that a test makes, in which no key ends by itself, and patience with a busy machine.
@@ -95,6 +99,12 @@ impl Redis {
         }
         self.now = now;
         self.patience = Duration::from_secs(20);
+    }
+
+    /// Whether nothing is left to be given back.
+    #[cfg(test)]
+    pub(super) fn is_square(&self) -> bool {
+        self.debts.is_empty()
     }
 
     /// What is in the way, while it is away.
@@ -120,14 +130,38 @@ impl Redis {
                     .await
             });
             // Both outcomes are noted.
-            let _noted = asked.await;
+            if asked.await.is_ok() {
+                self.give_back().await;
+            }
             let is_away = self.away.load(Ordering::Acquire);
-            let pause = if is_away { ASK_AGAIN } else { ASK_ANYWAY };
+            let is_soon = is_away || !self.debts.is_empty();
+            let pause = if is_soon { ASK_AGAIN } else { ASK_ANYWAY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.found_out.notified(), if !is_away => {}
             }
         }
+    }
+
+    /// Ends what calls may have under way there that have ended here, if the server is there.
+    pub(super) async fn give_back(&self) {
+        let debts = self.debts.take();
+        if debts.is_empty() {
+            return;
+        }
+        let mut script = self.put_back.prepare_invoke();
+        script.arg(self.now()).arg(millis(self.grace));
+        for (key, lease) in debts.iter().flat_map(|debt| debt.leases()) {
+            script.key(key);
+            for argument in ["c", lease, "", ""] {
+                script.arg(argument);
+            }
+        }
+        let script = &script;
+        let given: Result<(), Away> = self
+            .within(|mut connection| async move { script.invoke_async(&mut connection).await })
+            .await;
+        self.debts.given_back(debts, given.is_ok());
     }
 
     /// Does `work` on the connection, in time, and notes whether the server is there. Where the connection breaks, it may
@@ -212,8 +246,7 @@ impl Redis {
     }
 
     fn lease_for(&self, asks: &[Ask<'_>]) -> Result<Option<String>, Away> {
-        let counts = |ask: &Ask<'_>| matches!(ask.active.rule.kind, Kind::Concurrency { .. });
-        if !asks.iter().any(counts) {
+        if !asks.iter().any(|ask| is_under_way(&ask.active.rule.kind)) {
             return Ok(None);
         }
         let bytes = random::array::<16>(&*self.random).map_err(|error| {
@@ -270,10 +303,19 @@ impl Redis {
             }
         }
         let script = &script;
+        // Until the answer is here: what was asked may be done all the same, however this ends.
+        let doubt = lease.as_ref().map(|lease| {
+            let counts = |(ask, _): &(&Ask<'_>, _)| is_under_way(&ask.active.rule.kind);
+            let keys = asks.iter().zip(&keys).filter(counts);
+            Doubt::new(self, keys.map(|(_, key)| (key.clone(), lease.clone())))
+        });
         let reply: Vec<i64> = self
             .within(|mut connection| async move { script.invoke_async(&mut connection).await })
             .await?;
         let verdict = verdict(asks, keys, lease.as_deref(), &reply);
+        if let (Some(doubt), Some(_)) = (doubt, &verdict) {
+            doubt.settle();
+        }
         verdict.ok_or_else(|| {
             let error = (ErrorKind::UnexpectedReturnType, "an answer of another form");
             self.is_away(&error.into());
@@ -284,7 +326,7 @@ impl Redis {
     async fn return_all(&self, rules: &[Active], receipts: &[Receipt], acted: bool) {
         let mut script = self.put_back.prepare_invoke();
         script.arg(self.now()).arg(millis(self.grace));
-        let mut any = false;
+        let (mut any, mut leases) = (false, Vec::new());
         for receipt in receipts {
             let (Some(active), Key::There(key, lease)) = (rules.get(receipt.rule), &receipt.key)
             else {
@@ -294,22 +336,32 @@ impl Redis {
                 continue;
             }
             any = true;
+            let under_way = lease.as_ref().map(|lease| (key.clone(), lease.clone()));
+            leases.extend(under_way);
             script.key(key);
             for argument in returned(&active.rule.kind, receipt.take, lease.as_deref()) {
                 script.arg(argument);
             }
         }
+        let doubt = (!leases.is_empty()).then(|| Doubt::new(self, leases));
         if !any || self.away.load(Ordering::Acquire) {
             return;
         }
-        // Once: given back twice, it would let more through than is allowed.
+        // Once: given back twice, it would let more through than is allowed. Calls under way are names, and may be.
         let returned: Result<(), Away> = self
             .noting(async { script.invoke_async(&mut self.connection().await?).await })
             .await;
-        if returned.is_err() {
-            tracing::debug!("what a call took was not given back; leases end by themselves");
+        match (returned, doubt) {
+            (Ok(()), Some(doubt)) => doubt.settle(),
+            (Ok(()), None) => {}
+            (Err(Away), _) => tracing::debug!("what a call took was not given back"),
         }
     }
+}
+
+/// Whether a limit counts calls under way, each under a name of its own.
+const fn is_under_way(kind: &Kind) -> bool {
+    matches!(kind, Kind::Concurrency { .. })
 }
 
 /// What the script said, if that is what it says.
@@ -342,7 +394,7 @@ fn verdict(
     };
     if !verdict.is_refused() {
         let receipts = asks.iter().zip(keys).map(|(ask, key)| {
-            let counts = matches!(ask.active.rule.kind, Kind::Concurrency { .. });
+            let counts = is_under_way(&ask.active.rule.kind);
             let lease = lease.filter(|_| counts).map(str::to_owned);
             let amount = ask.amount;
             Receipt {

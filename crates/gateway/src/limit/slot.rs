@@ -49,7 +49,7 @@ impl Slot {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, what is counted in Redis as under way ends with its lease.
+    /// Dropped, what is counted in Redis as under way ends soon after.
     pub async fn end(mut self) {
         if let Some(taken) = self.taken.take().filter(Taken::is_due) {
             taken.put_back().await;

@@ -275,15 +275,27 @@ async fn confirmations_and_calls_share_their_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_duplicate_waits_for_the_call_that_runs_if_it_may() {
+async fn a_duplicate_attaches_to_the_call_that_runs() {
     let fixture = Fixture::memory().await;
     let (call, named) = (binding(), key("waits"));
-    let once = Once::new(fixture.state.ledger().clone());
+    let ledger = fixture.state.ledger();
+    let once = Once::new(ledger.clone());
     let acting = run(&once).await.intend(LEASE).await.unwrap();
-    let patient = once.clone().waiting(Duration::from_secs(60));
     let named_first = key("k");
     let before = fixture.state.load().changes;
-    let (second, ()) = futures_util::future::join(patient.begin(&call, &named_first), async {
+    let duplicate = async {
+        let Begin::InProgress { operation_id, .. } = once.begin(&call, &named_first).await.unwrap()
+        else {
+            panic!("it runs");
+        };
+        let minute = Duration::from_secs(60);
+        ledger
+            .attach(&call.tenant, &operation_id, minute)
+            .await
+            .unwrap();
+        once.begin(&call, &named_first).await
+    };
+    let (second, ()) = futures_util::future::join(duplicate, async {
         // The duplicate has asked and knows by now that somebody is at work.
         while fixture.state.load().changes == before {
             tokio::task::yield_now().await;
@@ -296,12 +308,14 @@ async fn a_duplicate_waits_for_the_call_that_runs_if_it_may() {
         other => panic!("{other:?}"),
     }
     // Its patience has an end, and then it is told to come back.
-    let Begin::Run(_held) = once.begin(&call, &named).await.unwrap() else {
+    let Begin::Run(held) = once.begin(&call, &named).await.unwrap() else {
         panic!("the key is new");
     };
-    let hasty = once.waiting(Duration::from_millis(30));
     let asked = tokio::time::Instant::now();
-    let told = hasty.begin(&call, &named).await.unwrap();
-    assert!(matches!(told, Begin::InProgress { .. }), "{told:?}");
+    let patience = Duration::from_millis(30);
+    let told = ledger
+        .attach(&call.tenant, held.operation_id(), patience)
+        .await;
+    assert!(told.unwrap().unwrap().status.is_running());
     assert!(asked.elapsed() >= Duration::from_millis(30));
 }

@@ -24,6 +24,20 @@ fn redis_comes_goes_and_comes_back() {
 }
 
 #[test]
+fn redis_over_tls_has_an_authority_of_its_own() {
+    let mut redis = Redis::start_tls().unwrap();
+    let url = redis.url();
+    assert!(url.starts_with("rediss://127.0.0.1:") && is_there(&url));
+    let authority = redis.authority().unwrap().to_owned();
+    assert!(authority.starts_with("-----BEGIN CERTIFICATE-----"));
+    assert_ne!(Redis::start_tls().unwrap().authority(), Some(&*authority));
+    redis.stop();
+    redis.start_again().unwrap();
+    assert!(is_there(&url));
+    assert_eq!((redis.url(), redis.authority()), (url, Some(&*authority)));
+}
+
+#[test]
 fn postgres_comes_goes_and_comes_back() {
     let mut postgres = Postgres::start().unwrap();
     let url = postgres.url();

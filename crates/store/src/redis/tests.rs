@@ -23,7 +23,7 @@ fn urls_and_bounds_are_refused_without_being_shown() {
         "http://user:hunter2@host",
         "redis://user:hunter2@host:99999",
         "redis://user:hunter2@host/nine",
-        "rediss://user:hunter2@host",
+        "rediss://user:hunter2@host#insecure",
     ] {
         let error = parsed(bad).unwrap_err();
         assert!(matches!(error, StoreError::InvalidUrl { .. }), "{bad}");
@@ -33,6 +33,7 @@ fn urls_and_bounds_are_refused_without_being_shown() {
         );
     }
     assert!(parsed("redis://user:hunter2@host:6380/3").is_ok());
+    assert!(parsed("rediss://user:hunter2@host:6380/3").is_ok());
     let refused = |change: fn(&mut RedisConfig)| {
         let mut config = RedisConfig::default();
         change(&mut config);
@@ -42,6 +43,44 @@ fn urls_and_bounds_are_refused_without_being_shown() {
     assert!(refused(|c| c.timeout = Duration::ZERO).starts_with("`timeout (ms)`"));
     assert!(refused(|c| c.max_value_bytes = 0).starts_with("`max_value_bytes`"));
     assert!(RedisConfig::default().check().is_ok());
+}
+
+#[tokio::test]
+async fn over_tls_a_server_that_nobody_vouches_for_is_refused() {
+    let server = Redis::start_tls().unwrap();
+    let url = server.url().replace("://", "://user:hunter2@");
+    let trusting = |pem: Option<&str>| RedisConfig {
+        authorities: pem.map(|pem| Bytes::from(pem.to_owned())),
+        ..RedisConfig::default()
+    };
+    let stranger = Redis::start_tls().unwrap();
+    for authority in [None, stranger.authority()] {
+        let refused = RedisStore::connect_with(&url, trusting(authority)).await;
+        let error = refused.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    for bad in ["", "no certificate"] {
+        let refused = RedisStore::connect_with(&url, trusting(Some(bad))).await;
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .starts_with("`authorities`")
+        );
+    }
+    let trusted = trusting(server.authority());
+    let store = RedisStore::connect_with(&server.url(), trusted)
+        .await
+        .unwrap();
+    let (collection, key) = names("k");
+    store
+        .put(&collection, &key, "over TLS".into(), None)
+        .await
+        .unwrap();
+    let found = store.get(&collection, &key).await.unwrap();
+    assert_eq!(found.as_deref(), Some(&b"over TLS"[..]));
 }
 
 struct Served(Arc<RedisStore>);

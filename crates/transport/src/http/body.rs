@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -37,6 +37,16 @@ struct Events {
     done: bool,
     keep_alive: Duration,
     quiet: Pin<Box<Sleep>>,
+    shut_out: ShutOut,
+}
+
+/// Ends when the caller of a stream would not be let in any more.
+pub(crate) struct ShutOut(pub(crate) Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for ShutOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShutOut")
+    }
 }
 
 impl Body {
@@ -72,14 +82,20 @@ impl Body {
         Self(Kind::Full(bytes))
     }
 
-    /// `first`, then what `exchange` has to say, as `text/event-stream`.
-    pub(crate) fn events(exchange: Exchange, first: Frame, keep_alive: Duration) -> Self {
+    /// `first`, then what `exchange` has to say until the caller is shut out, as `text/event-stream`.
+    pub(crate) fn events(
+        exchange: Exchange,
+        first: Frame,
+        keep_alive: Duration,
+        shut_out: ShutOut,
+    ) -> Self {
         Self(Kind::Events(Box::new(Events {
             exchange,
             first: Some(first),
             done: false,
             keep_alive,
             quiet: Box::pin(tokio::time::sleep(keep_alive)),
+            shut_out,
         })))
     }
 }
@@ -98,6 +114,10 @@ impl Events {
         }
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(event(&first)));
+        }
+        if self.shut_out.0.as_mut().poll(cx).is_ready() {
+            self.done = true;
+            return Poll::Ready(None);
         }
         if let Poll::Ready(step) = self.exchange.poll_next(cx) {
             self.quiet

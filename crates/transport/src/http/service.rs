@@ -27,6 +27,7 @@ use crate::{
     exchange::{Exchange, Step},
     http::{
         Body,
+        body::ShutOut,
         intake::{Intake, Unread},
         origin::{AllowedHosts, Forbidden},
         serve::RemoteAddr,
@@ -156,14 +157,18 @@ impl<D: Door> HttpService<D> {
                 What::Message(Message::Request(request), _) => Some(request.id.clone()),
                 _ => None,
             };
+            let entered = Entered {
+                peer: Arc::clone(&peer),
+                caller: caller.clone(),
+            };
             let mut exchange = inner
                 .call(peer, caller, what)
                 .cancel_on_drop(disconnect_cancels)
                 .holding(permit);
             // Most calls are answered at the first look, and need no clock.
             match poll_fn(|cx| Poll::Ready(exchange.poll_next(cx))).await {
-                Poll::Ready(step) => inner.respond(step, exchange),
-                Poll::Pending => Box::pin(inner.wait(exchange, id)).await,
+                Poll::Ready(step) => respond(&inner, step, exchange, entered),
+                Poll::Pending => Box::pin(wait(&inner, exchange, entered, id)).await,
             }
         }
     }
@@ -240,25 +245,55 @@ impl<D: Door> Inner<D> {
         let call = self.door.call(caller, inbound);
         Exchange::new(call, outlet, cancel, self.tracker.clone())
     }
+}
 
-    /// Waits for the first thing that a call has to say.
-    async fn wait(&self, mut exchange: Exchange, id: Option<RequestId>) -> Response<Body> {
-        let limit = self.config.limits.call_timeout;
-        if let Ok(step) = tokio::time::timeout(limit, exchange.next()).await {
-            return self.respond(step, exchange);
-        }
-        // Nobody waits for the answer any more, in either era: the call is told so.
-        drop(exchange.cancel_on_drop(true));
-        let error = RpcError::internal(format!("call took longer than {} s", limit.as_secs()));
-        json(504, encode_error(id.as_ref(), &error).into())
+/// Who was let in, and by which proof.
+struct Entered<C> {
+    peer: Arc<Peer>,
+    caller: C,
+}
+
+/// Waits for the first thing that a call has to say.
+async fn wait<D: Door>(
+    inner: &Arc<Inner<D>>,
+    mut exchange: Exchange,
+    entered: Entered<D::Caller>,
+    id: Option<RequestId>,
+) -> Response<Body> {
+    let limit = inner.config.limits.call_timeout;
+    if let Ok(step) = tokio::time::timeout(limit, exchange.next()).await {
+        return respond(inner, step, exchange, entered);
     }
+    // Nobody waits for the answer any more, in either era: the call is told so.
+    drop(exchange.cancel_on_drop(true));
+    let error = RpcError::internal(format!("call took longer than {} s", limit.as_secs()));
+    json(504, encode_error(id.as_ref(), &error).into())
+}
 
-    fn respond(&self, step: Step, exchange: Exchange) -> Response<Body> {
-        match step {
-            Step::Done(reply) => plain(reply),
-            Step::Frame(frame) => {
-                stream(Body::events(exchange, frame, self.config.limits.keep_alive))
-            }
+fn respond<D: Door>(
+    inner: &Arc<Inner<D>>,
+    step: Step,
+    exchange: Exchange,
+    entered: Entered<D::Caller>,
+) -> Response<Body> {
+    match step {
+        Step::Done(reply) => plain(reply),
+        Step::Frame(frame) => {
+            let shut_out = ShutOut(Box::pin(shut_out(Arc::clone(inner), entered)));
+            let keep_alive = inner.config.limits.keep_alive;
+            stream(Body::events(exchange, frame, keep_alive, shut_out))
+        }
+    }
+}
+
+/// Waits until who was let in would not be any more.
+async fn shut_out<D: Door>(inner: Arc<Inner<D>>, entered: Entered<D::Caller>) {
+    let Entered { peer, caller } = entered;
+    loop {
+        tokio::time::sleep(inner.config.limits.recheck).await;
+        if !inner.door.still_admits(&peer, &caller).await {
+            tracing::info!("stream ended: its caller is not let in any more");
+            return;
         }
     }
 }

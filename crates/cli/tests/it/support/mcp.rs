@@ -159,6 +159,16 @@ impl Legacy<'_> {
         .await
     }
 
+    /// Asks for the stream on which the gateway speaks by itself.
+    pub(crate) fn listen(&self) -> Ask {
+        self.gateway
+            .ask("GET", "/mcp")
+            .bearer(&self.token)
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", &self.session)
+            .header("mcp-protocol-version", LEGACY)
+    }
+
     /// Answers what the gateway asked.
     pub(crate) async fn respond(&self, id: &Value, result: Value) {
         let reply = self

@@ -46,7 +46,7 @@ pub(in crate::session) async fn listen(
 
 /// Speaks on a connection that carries everything, whenever a session is open on it.
 async fn speak(engine: &Arc<Engine>, exchange: &Exchange) -> Reply {
-    let mut changes = engine.registry.subscribe();
+    let mut changes = engine.registry.hear();
     let heard = Heard::On(engine, exchange);
     let stream = stream(engine, exchange, exchange.outlet.clone());
     tokio::select! {
@@ -67,7 +67,7 @@ async fn open(engine: &Arc<Engine>, exchange: &Exchange, session: &Arc<Session>)
         }
         // What changes from here on is told. Who holds the receiver has filled the slot before.
         if let Ok(mut changes) = session.changes.try_lock() {
-            changes.get_or_insert_with(|| engine.registry.subscribe());
+            changes.get_or_insert_with(|| engine.registry.hear());
         }
         general.reader = Some(exchange.outlet.clone());
         let before = std::mem::replace(&mut general.number, session.replay.begin(&outlet));
@@ -150,7 +150,7 @@ async fn serve(
         changes = session.changes.lock() => changes,
         () = exchange.outlet.closed() => return Reply::Status(200),
     };
-    let changes = changes.get_or_insert_with(|| engine.registry.subscribe());
+    let changes = changes.get_or_insert_with(|| engine.registry.hear());
     let heard = Heard::Of(session);
     let stream = stream(engine, exchange, outlet);
     tokio::select! {

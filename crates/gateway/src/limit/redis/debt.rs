@@ -1,0 +1,113 @@
+//! What Redis may hold for calls that have ended here: their answer was lost, or nobody waited for it.
+//!
+//! A call under way has a name of its own there, so that ending it twice, or though it never began, changes nothing. What
+//! was asked of a server that stood still, on a connection that is gone by now, may be done after all once it goes on:
+//! each debt is given back again for a while.
+
+use std::{
+    mem,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::Redis;
+
+/// For how long after the first time a debt is given back again.
+const LATE: Duration = Duration::from_secs(3);
+/// How many are remembered. Leases end what is beyond.
+const MOST: usize = 4_096;
+
+/// A key and the name of the call in it.
+pub(super) type Lease = (String, String);
+
+/// What one call may have under way.
+#[derive(Debug)]
+pub(super) struct Debt {
+    leases: SmallVec<[Lease; 1]>,
+    given_back: Option<Instant>,
+}
+
+impl Debt {
+    pub(super) fn leases(&self) -> impl Iterator<Item = (&str, &str)> {
+        let leases = self.leases.iter();
+        leases.map(|(key, name)| (key.as_str(), name.as_str()))
+    }
+}
+
+/// What is to be given back.
+#[derive(Debug, Default)]
+pub(super) struct Debts(Mutex<Vec<Debt>>);
+
+impl Debts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// All of them, for whoever gives them back.
+    pub(super) fn take(&self) -> Vec<Debt> {
+        mem::take(&mut *self.lock())
+    }
+
+    /// Keeps of `debts` what is to be given back once more.
+    pub(super) fn given_back(&self, debts: Vec<Debt>, done: bool) {
+        let now = Instant::now();
+        let kept = debts.into_iter().filter_map(|debt| {
+            let since = debt.given_back.or(done.then_some(now));
+            let is_over = done && since.is_some_and(|since| now - since >= LATE);
+            let given_back = since;
+            (!is_over).then_some(Debt { given_back, ..debt })
+        });
+        for debt in kept.collect::<Vec<_>>() {
+            self.add(debt);
+        }
+    }
+
+    fn add(&self, debt: Debt) {
+        let mut debts = self.lock();
+        if debts.len() < MOST {
+            debts.push(debt);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Debt>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a call may have under way until it is known: dropped before, it is a debt.
+#[must_use = "dropped, it is a debt"]
+pub(super) struct Doubt<'a> {
+    redis: &'a Redis,
+    leases: SmallVec<[Lease; 1]>,
+}
+
+impl<'a> Doubt<'a> {
+    pub(super) fn new(redis: &'a Redis, leases: impl IntoIterator<Item = Lease>) -> Self {
+        Self {
+            redis,
+            leases: leases.into_iter().collect(),
+        }
+    }
+
+    /// It is known now.
+    pub(super) fn settle(mut self) {
+        self.leases.clear();
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        let leases = mem::take(&mut self.leases);
+        if leases.is_empty() {
+            return;
+        }
+        self.redis.debts.add(Debt {
+            leases,
+            given_back: None,
+        });
+        self.redis.found_out.notify_one();
+    }
+}
