@@ -3,6 +3,10 @@
 mod expected;
 mod explain;
 mod matrix;
+#[cfg(feature = "prove")]
+mod prove;
+#[cfg(not(feature = "prove"))]
+#[path = "policy/unproved.rs"]
 mod prove;
 mod sandbox;
 mod simulate;
@@ -32,7 +36,7 @@ enum PolicyCommand {
     Test(test::Test),
     Matrix(matrix::Matrix),
     Simulate(simulate::Simulate),
-    Prove(prove::Prove),
+    Prove(Box<prove::Prove>),
 }
 
 impl Policy {

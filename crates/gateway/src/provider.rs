@@ -41,6 +41,13 @@ pub trait ProviderAdapter: fmt::Debug + Send + Sync + 'static {
         Ok(Demands::default())
     }
 
+    /// The most that [`demands`](Self::demands) may add to a call, whatever its arguments: what is proved of all calls
+    /// (`fastmcp policy prove`) rests on it.
+    fn may_demand(&self, endpoint: &str) -> Demands {
+        let _ = endpoint;
+        Demands::default()
+    }
+
     /// Obtains the credential for one caller and purpose.
     fn exchange<'a>(
         &'a self,

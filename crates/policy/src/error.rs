@@ -20,6 +20,21 @@ impl LoadError {
         &self.problems
     }
 
+    /// One fault of a text that Cedar or its compiler told.
+    #[cfg(feature = "prove")]
+    pub(crate) fn of(file: &str, message: &str) -> Self {
+        Self {
+            problems: vec![Problem {
+                file: file.to_owned(),
+                line: None,
+                rule: None,
+                fault: Fault::Cedar {
+                    message: message.to_owned(),
+                },
+            }],
+        }
+    }
+
     /// Fails if anything was found.
     pub(crate) fn unless_empty(mut problems: Vec<Problem>) -> Result<(), Self> {
         problems.truncate(PROBLEMS_MAX);
@@ -289,6 +304,14 @@ pub enum Fault {
         "`hasTag` and `getTag` need a name in quotes, so that only what is read has to be prepared"
     )]
     ComputedTag,
+    /// A question that claims nothing, or several things.
+    #[error(
+        "a question has exactly one of `never`, `always`, `no_more_than`, `same_as` and `never_fails`"
+    )]
+    OneClaim,
+    /// A duty in a question that has no use for it.
+    #[error("`without` belongs to `never`: nothing of this kind is allowed without that duty")]
+    WithoutNever,
 }
 
 /// The "did you mean" of an error message.

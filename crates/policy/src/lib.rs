@@ -52,6 +52,8 @@ mod native;
 mod obligation;
 mod outlook;
 mod prepare;
+#[cfg(feature = "prove")]
+pub mod prove;
 mod reads;
 mod request;
 mod rule;

@@ -85,6 +85,24 @@ pub(crate) static PARSED: LazyLock<Schema> = LazyLock::new(|| {
         .expect("the schema is valid")
 });
 
+/// The same for a solver, whose callers have a second set of scopes: under the policy that is compared with.
+#[cfg(feature = "prove")]
+#[expect(
+    clippy::expect_used,
+    reason = "the text is a constant, and a test parses it"
+)]
+pub(crate) static COMPARED: LazyLock<Schema> = LazyLock::new(|| {
+    let scopes = "  scopes: Set<String>,\n";
+    let text = SCHEMA.replacen(
+        scopes,
+        &format!("{scopes}  scopes_elsewhere: Set<String>,\n"),
+        1,
+    );
+    Schema::from_cedarschema_str(&text)
+        .map(|(schema, _)| schema)
+        .expect("the schema is valid")
+});
+
 /// Returns the id of an entity. `kind` is one of the schema's types.
 #[expect(
     clippy::expect_used,

@@ -79,25 +79,54 @@ impl PolicySet {
         LoadError::unless_empty(std::mem::take(&mut loader.problems))?;
         loader.validate(sources);
         LoadError::unless_empty(std::mem::take(&mut loader.problems))?;
-        let mut reads = Reads::default();
-        loader.units.iter().for_each(|unit| reads.add(&unit.reads));
         let scopes = |(_, role): (String, crate::rule::Role)| role.scopes.into_iter().collect();
+        let version = PolicyVersion {
+            hash: sources.hash().into(),
+            epoch,
+        };
+        let roles = document.roles.into_iter();
+        let roles = roles.map(|(name, role)| (name, scopes(role))).collect();
         Ok(Self {
-            version: PolicyVersion {
-                hash: sources.hash().into(),
-                epoch,
-            },
-            roles: document
-                .roles
-                .into_iter()
-                .map(|(name, role)| (name, scopes(role)))
-                .collect(),
-            index: Index::new(loader.units.into_iter().map(Arc::new).collect()),
-            reads,
             notes: loader.notes,
+            ..Self::of(version, roles, loader.units)
+        })
+    }
+
+    /// A set of policies that are known to fit the schema.
+    pub(crate) fn of(
+        version: PolicyVersion,
+        roles: BTreeMap<String, ScopeSet>,
+        units: Vec<Unit>,
+    ) -> Self {
+        let mut reads = Reads::default();
+        units.iter().for_each(|unit| reads.add(&unit.reads));
+        Self {
+            version,
+            roles,
+            index: Index::new(units.into_iter().map(Arc::new).collect()),
+            reads,
+            notes: Vec::new(),
             prepared: Cache::new(PREPARED_MAX),
             authorizer: Authorizer::new(),
-        })
+        }
+    }
+
+    /// Every policy.
+    #[cfg(feature = "prove")]
+    pub(crate) fn units(&self) -> &[Arc<Unit>] {
+        self.index.units()
+    }
+
+    /// The scopes that each role gives.
+    #[cfg(feature = "prove")]
+    pub(crate) const fn role_scopes(&self) -> &BTreeMap<String, ScopeSet> {
+        &self.roles
+    }
+
+    /// What all policies read together.
+    #[cfg(feature = "prove")]
+    pub(crate) const fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// Decides a request. Default deny; a deny rule always wins; the order of rules never matters.

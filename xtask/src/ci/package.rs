@@ -30,6 +30,11 @@ const NEEDED: &[Needed] = &[
         stages: &["test", "doctest", "e2e"],
     },
     Needed {
+        program: "cvc5",
+        package: "cvc5",
+        stages: &["test"],
+    },
+    Needed {
         program: "npm",
         package: "npm",
         stages: &["conformance", "e2e"],

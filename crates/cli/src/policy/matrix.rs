@@ -137,7 +137,7 @@ impl Matrix {
     /// The tools that exist for the callers: their tenant's before the public ones of the same id.
     fn rows(&self) -> anyhow::Result<Vec<Resource>> {
         let mut tools: BTreeMap<String, Resource> = BTreeMap::new();
-        for manifest in self.all()? {
+        for manifest in manifests(self.manifests.as_ref(), &self.which)? {
             let own = manifest.tenant == self.tenant;
             if !own && manifest.tenant != Resource::PUBLIC {
                 continue;
@@ -153,26 +153,28 @@ impl Matrix {
         tools.retain(|id, _| self.tools.is_empty() || self.tools.contains(id));
         Ok(tools.into_values().collect())
     }
+}
 
-    fn all(&self) -> anyhow::Result<Vec<Manifest>> {
-        if let Some(path) = &self.manifests {
-            let text = output::read_small(path, MAX_BYTES)?;
-            let read = serde_json::from_slice(&text).with_context(|| {
-                format!(
-                    "`{}` is no JSON list of manifests, nor what GET /tool-catalog answers",
-                    path.display()
-                )
-            })?;
-            return Ok(match read {
-                Manifests::Plain(manifests) | Manifests::Catalog { tools: manifests } => manifests,
-            });
-        }
-        let place = &self.which.place;
-        if Opened::exists(place)? {
-            return Opened::with(place, Opened::manifests);
-        }
-        Ok(Sandbox::open()?.manifests())
+/// The tools of a file of manifests, or those that are registered with the gateway, or, where none was started yet, the
+/// built-in ones.
+pub(super) fn manifests(file: Option<&PathBuf>, which: &Which) -> anyhow::Result<Vec<Manifest>> {
+    if let Some(path) = file {
+        let text = output::read_small(path, MAX_BYTES)?;
+        let read = serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "`{}` is no JSON list of manifests, nor what GET /tool-catalog answers",
+                path.display()
+            )
+        })?;
+        return Ok(match read {
+            Manifests::Plain(manifests) | Manifests::Catalog { tools: manifests } => manifests,
+        });
     }
+    let place = &which.place;
+    if Opened::exists(place)? {
+        return Opened::with(place, Opened::manifests);
+    }
+    Ok(Sandbox::open()?.manifests())
 }
 
 /// A cell in one word.

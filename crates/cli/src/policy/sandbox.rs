@@ -59,6 +59,15 @@ impl Sandbox {
         all
     }
 
+    /// The most that the arguments of a call can demand of this tool beyond its manifest.
+    #[cfg(feature = "prove")]
+    pub(super) fn may_demand(&self, manifest: &Manifest) -> Demands {
+        let adapter = self.adapters.get(&manifest.provider_id);
+        adapter.map_or_else(Demands::default, |adapter| {
+            adapter.may_demand(manifest.tool_id.endpoint())
+        })
+    }
+
     /// A built-in tool as policy sees it, with what these arguments demand beyond the manifest.
     pub(super) fn resource(
         &self,

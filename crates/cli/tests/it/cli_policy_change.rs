@@ -415,17 +415,6 @@ rules:
 }
 
 #[tokio::test]
-async fn a_proof_that_cannot_be_made_is_refused_with_what_it_takes() {
-    let home = Home::new();
-    let (code, said, complaint) = run(&home, &["prove", "anything"]).await;
-    assert_eq!((code, said.as_str()), (Some(1), ""));
-    assert!(
-        complaint.contains("cvc5") && complaint.contains("fastmcp policy matrix"),
-        "{complaint}"
-    );
-}
-
-#[tokio::test]
 async fn the_guides_expectations_hold() {
     let guide = include_str!("../../../../docs/policy.md");
     let (_, rest) = guide.split_once("```yml\n").unwrap();

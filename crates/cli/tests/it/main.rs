@@ -21,6 +21,7 @@ mod cli_help;
 mod cli_operations;
 mod cli_policy;
 mod cli_policy_change;
+mod cli_policy_prove;
 mod cli_serve;
 mod cli_token;
 mod gateway_api_keys;

@@ -306,6 +306,17 @@ impl ProviderAdapter for DatabaseProvider {
         manifests::all()
     }
 
+    fn may_demand(&self, endpoint: &str) -> Demands {
+        if endpoint != EXECUTE_QUERY {
+            return Demands::default();
+        }
+        Demands {
+            scopes: vec![SCOPE_WRITE.to_owned()],
+            safety_tags: vec![DESTRUCTIVE.to_owned()],
+            writes: true,
+        }
+    }
+
     fn demands(&self, endpoint: &str, args: &Args) -> Result<Demands, ProviderError> {
         if endpoint != EXECUTE_QUERY {
             return Ok(Demands::default());

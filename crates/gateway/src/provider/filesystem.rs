@@ -415,6 +415,17 @@ impl ProviderAdapter for FilesystemProvider {
         manifests::all()
     }
 
+    fn may_demand(&self, endpoint: &str) -> Demands {
+        let mut most = Demands {
+            writes: endpoint == WRITE_FILE,
+            ..Demands::default()
+        };
+        if most.writes {
+            most.safety_tags.push(DESTRUCTIVE.to_owned());
+        }
+        most
+    }
+
     fn demands(&self, endpoint: &str, args: &Args) -> Result<Demands, ProviderError> {
         let mut demands = Demands {
             writes: endpoint == WRITE_FILE,

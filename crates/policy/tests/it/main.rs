@@ -15,6 +15,8 @@ mod load;
 mod native;
 mod oracle;
 mod promise;
+#[cfg(feature = "prove")]
+mod prove;
 mod regression;
 
 use fastmcp_policy::{Action, Context, Decision, PolicySet, Request, Resource, Sources, Subject};
