@@ -57,7 +57,7 @@ impl ProxyKeys {
             field: FIELD,
             problem,
         };
-        if secrets.iter().any(|secret| is_guessable(secret)) {
+        if secrets.iter().any(is_guessable) {
             return Err(unfit(
                 "holds a secret that is not random: make one with `openssl rand -base64 32`",
             ));
