@@ -43,6 +43,7 @@ pages! {
     composition: "guide/src/composition.md",
     upstreams: "guide/src/upstreams.md",
     authorization: "guide/src/authorization.md",
+    login: "guide/src/login.md",
     tasks: "guide/src/tasks.md",
     clients: "guide/src/clients.md",
     testing: "guide/src/testing.md",

@@ -15,6 +15,7 @@
 //! | [`certificate`] | tokens that are good with one client certificate alone |
 //! | [`mint`] | development keys and tokens |
 //! | [`oauth`] | the other side: how a client gets tokens for a server |
+//! | `proxy`, `provider` (feature `oauth-proxy`) | an authorization server in front of an identity provider |
 //!
 //! This crate does not decide what a caller may do, reads no files and no environment, and takes the time of day from
 //! the [`Clock`](fastmcp_guard::clock::Clock) that it is given.
@@ -34,6 +35,10 @@ pub mod keys;
 pub mod metadata;
 pub mod mint;
 pub mod oauth;
+#[cfg(feature = "oauth-proxy")]
+pub mod provider;
+#[cfg(feature = "oauth-proxy")]
+pub mod proxy;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod token;

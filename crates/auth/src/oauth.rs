@@ -34,7 +34,7 @@ pub mod registration;
 pub mod scope;
 pub mod storage;
 
-mod identifier;
+pub(crate) mod identifier;
 
 pub use assertion::{AssertionKey, AssertionSource};
 pub use authorize::{Authorize, AuthorizeError, Headless, Interaction};

@@ -43,7 +43,6 @@ mod respond;
 pub mod route;
 mod router;
 pub mod schema;
-pub mod seal;
 pub mod server;
 mod session;
 pub mod skill;
@@ -70,6 +69,7 @@ pub use error::{
 };
 pub use fastmcp_auth as auth;
 pub use fastmcp_guard as guard;
+pub use fastmcp_guard::seal;
 pub use fastmcp_macros::{completion, prompt, resource, tool, tools};
 pub use fastmcp_protocol as protocol;
 pub use fastmcp_store as store;
@@ -77,6 +77,8 @@ pub use fastmcp_transport as transport;
 pub use gate::{Class, Gate, Input, Leaf, Outcome, Payload, Target};
 pub use proxy::Proxy;
 pub use route::Route;
+#[cfg(feature = "oauth-proxy")]
+pub use server::AuthProvider;
 pub use server::{FastMcp, Lifespan, Server, TaskLimits, Transport};
 pub use skill::Skill;
 

@@ -29,6 +29,8 @@ use crate::{
 };
 
 pub use crate::engine::{Admission, Authenticate, Engine, life::Lifespan, task::TaskLimits};
+#[cfg(feature = "oauth-proxy")]
+pub use builder::AuthProvider;
 pub use builder::FastMcp;
 pub use front::HttpApp;
 pub use run::Transport;

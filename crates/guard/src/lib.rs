@@ -2,7 +2,8 @@
 //! what must not be written down.
 //!
 //! Each room stands alone. [`clock`] and [`random`] are the injectable ends of the machine; [`files`] is a folder that
-//! nothing escapes; [`http`] is the only way out to the network; [`redact`] takes secrets out of what is recorded.
+//! nothing escapes; [`http`] is the only way out to the network; [`redact`] takes secrets out of what is recorded; `seal`
+//! (feature `seal`) keeps values whole that leave our hands.
 //! Nothing here reads the environment or a configuration file, and nothing knows a protocol above HTTP.
 
 pub mod clock;
@@ -12,3 +13,5 @@ pub mod files;
 pub mod http;
 pub mod random;
 pub mod redact;
+#[cfg(feature = "seal")]
+pub mod seal;

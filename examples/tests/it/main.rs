@@ -9,6 +9,7 @@
 
 mod deploy;
 mod http;
+mod login;
 mod page;
 mod stdio;
 
@@ -33,6 +34,7 @@ examples! {
     environment: "../../environment.rs",
     error_middleware: "../../error_middleware.rs",
     error_handling: "../../error_handling.rs",
+    github_login: "../../github_login.rs",
     graceful_degradation: "../../graceful_degradation.rs",
     in_memory_testing: "../../in_memory_testing.rs",
     middleware: "../../middleware.rs",

@@ -231,7 +231,6 @@ pub(crate) const ROOMS: &[Rooms] = &[
         folder: "crates/fastmcp",
         floor: &["error", "call", "schema", "context", "telemetry"],
         order: &[
-            "seal",
             "component",
             "skill",
             "gate",

@@ -127,6 +127,15 @@ pub(crate) struct Network {
 impl Network {
     /// A way out for the client of `server`.
     pub(crate) fn new(config: &NetworkConfig, server: Option<&Url>) -> Result<Self, OAuthError> {
+        Self::with(config, server, MAX_REDIRECTS)
+    }
+
+    /// The same, whose documents may be behind as many redirects.
+    pub(crate) fn with(
+        config: &NetworkConfig,
+        server: Option<&Url>,
+        redirects: u8,
+    ) -> Result<Self, OAuthError> {
         let unfit = |error: FetchError| {
             OAuthError::Config(ConfigError::Unfit {
                 field: "network",
@@ -138,10 +147,10 @@ impl Network {
         if let Some(server) = server {
             hosts.push(AllowedHost::of_url(server).map_err(unfit)?);
         }
-        let mut public = config.complete(Config::public(), MAX_REDIRECTS);
+        let mut public = config.complete(Config::public(), redirects);
         public.schemes = Schemes::HttpsOnly;
         public.ports = Ports::Any;
-        let named = config.complete(Config::configured(hosts), MAX_REDIRECTS);
+        let named = config.complete(Config::configured(hosts), redirects);
         Ok(Self {
             public: UrlFetcher::new(&public).map_err(unfit)?,
             named: UrlFetcher::new(&named).map_err(unfit)?,
@@ -186,6 +195,19 @@ impl Network {
                 status,
             }),
         }
+    }
+
+    /// Gets an answer, whatever it is.
+    #[cfg(feature = "oauth-proxy")]
+    pub(crate) async fn get(
+        &self,
+        what: &'static str,
+        url: &str,
+        headers: HeaderMap,
+    ) -> Result<Response, OAuthError> {
+        let mut request = Request::new(Bytes::new());
+        *request.headers_mut() = headers;
+        self.send(what, url, request).await
     }
 
     /// Posts a body, whatever the answer is. Redirects are not followed.

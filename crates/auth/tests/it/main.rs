@@ -13,13 +13,17 @@
 
 mod authorization;
 mod authorization_server;
+mod browser;
 mod discovery;
 mod grants;
 mod host;
+mod identity_provider;
 mod introspection;
 mod lifetime;
 mod logout;
 mod proofs;
+mod provider;
+mod proxy;
 mod registration;
 mod resource;
 mod world;

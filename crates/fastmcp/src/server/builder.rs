@@ -1,6 +1,11 @@
 //! Building a server.
 
 mod around;
+#[cfg(feature = "oauth-proxy")]
+mod provided;
+
+#[cfg(feature = "oauth-proxy")]
+pub use provided::AuthProvider;
 
 use std::{collections::HashSet, fmt, path::Path, sync::Arc, time::Duration};
 

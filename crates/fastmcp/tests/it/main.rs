@@ -37,6 +37,8 @@ mod listen;
 #[cfg(test)]
 mod middleware;
 #[cfg(test)]
+mod oauth_proxy;
+#[cfg(test)]
 mod once;
 #[cfg(test)]
 mod openapi;
