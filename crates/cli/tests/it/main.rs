@@ -15,11 +15,16 @@
 mod attacks;
 mod cli_audit;
 mod cli_audit_keep;
+mod cli_call;
+mod cli_dev;
 mod cli_doctor;
 mod cli_help;
+mod cli_install;
+mod cli_list;
 mod cli_operations;
 mod cli_policy;
 mod cli_policy_change;
+mod cli_run;
 mod cli_serve;
 mod cli_token;
 mod gateway_api_keys;
