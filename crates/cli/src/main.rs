@@ -1,24 +1,39 @@
-//! The command `fastmcp`: a governed gateway for the tools that AI agents use.
+//! The command `fastmcp`: MCP servers written, run and used, and a governed gateway for the tools that AI agents use.
 //!
 //! Each command is a module that takes its arguments and says whether it passed. What a command is about goes to
 //! stdout, everything else to stderr. This is the one place that reads the process's environment.
 
 mod approvals;
 mod audit;
+mod call;
+mod configured;
+mod declared;
+mod definition;
+mod dev;
+mod discover;
 mod doctor;
+mod front;
+mod inspect;
+mod install;
+mod list;
 mod logging;
 mod operations;
 mod output;
 mod place;
 mod policy;
+mod project;
+mod reach;
+mod run;
 mod serve;
+mod surroundings;
+mod target;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A governed gateway for the tools that AI agents use.
+/// Write, run and use MCP servers, and govern the tools that AI agents use.
 #[derive(Debug, Parser)]
 #[command(
     name = "fastmcp",
@@ -26,6 +41,9 @@ use clap::{Parser, Subcommand};
     arg_required_else_help = true,
     after_help = "\
 Begin here:
+  fastmcp dev                                          run the server of this folder while you write it
+  fastmcp list https://mcp.example.com/mcp             what a server has
+  fastmcp call . add a=2 b=3                           call a tool
   fastmcp serve                                        start the gateway; nothing need be set up
   fastmcp token mint --sub agent-1 --role data-analyst mint a token for it
   fastmcp audit verify                                 prove that its record is whole
@@ -40,6 +58,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::Run>),
+    Dev(Box<dev::Dev>),
+    List(Box<list::List>),
+    Call(Box<call::Call>),
+    Inspect(Box<inspect::Inspect>),
+    Install(Box<install::Install>),
+    Discover(discover::Discover),
     Serve(serve::Serve),
     Token(token::Token),
     Audit(audit::Audit),
@@ -58,8 +83,20 @@ enum Outcome {
     Failed,
 }
 
+/// The exit code of wrong usage, as clap has it.
+const MISUSED: u8 = 2;
+/// The exit code of a process that an interrupt ended: 128 and the number of SIGINT. Source: POSIX shells.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Dev(dev) => dev.run(),
+        Command::List(list) => list.run(),
+        Command::Call(call) => call.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Install(install) => install.run(),
+        Command::Discover(discover) => discover.run(),
         Command::Serve(serve) => serve.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
@@ -73,9 +110,15 @@ fn main() -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         // Whoever read the output has seen enough, as `head` does.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // Whoever ended the command knows.
+        Err(error) if error.is::<output::Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) => {
             output::complain(&output::told(&error));
-            ExitCode::FAILURE
+            if error.is::<output::Usage>() {
+                ExitCode::from(MISUSED)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::File,
     io::{self, Read as _, Write as _},
     path::Path,
@@ -10,6 +10,40 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+
+/// The command was used wrongly.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+/// The person ended the command.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl Usage {
+    /// Says what to give instead.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "it is only ever an error of a command"
+    )]
+    pub(crate) fn new(message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self(message.into()))
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl Error for Usage {}
+impl Error for Interrupted {}
 
 /// Writes `text` and a new line to stdout.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {

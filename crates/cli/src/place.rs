@@ -44,7 +44,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// The variables of the process. What is not UTF-8 shows as such where it is used, and fails to be a value there.
-fn environment() -> impl Iterator<Item = (String, String)> {
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| {
         (
             name.to_string_lossy().into_owned(),

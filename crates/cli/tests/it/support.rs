@@ -3,6 +3,7 @@
 
 mod client;
 mod mcp;
+mod sample;
 
 use std::{
     fs::{self, File},
@@ -24,6 +25,7 @@ use tokio::{
 
 pub(crate) use client::{Ask, Events, Reply};
 pub(crate) use mcp::{Legacy, accept, can_be_asked, decline, modern};
+pub(crate) use sample::Sample;
 
 /// How long anything that is waited for may take. Far more than it takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,6 +33,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 const SERVE: [&str; 3] = ["serve", "--bind", "127.0.0.1:0"];
 /// How often something is looked at that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// The built binary.
+pub(crate) const PATH: &str = env!("CARGO_BIN_EXE_fastmcp");
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Its exit code; -1 where a signal ended it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    /// What it said to scripts.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
 
 /// Waits for `future`, but not for ever.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -110,6 +132,37 @@ impl Home {
         within(&what, self.fastmcp(arguments, vars).output())
             .await
             .unwrap()
+    }
+
+    /// Runs a command that has no data folder to its end.
+    pub(crate) async fn say(&self, arguments: &[&str]) -> Said {
+        self.say_with(arguments, &[]).await
+    }
+
+    /// As [`Self::say`], with `vars` on top.
+    pub(crate) async fn say_with(&self, arguments: &[&str], vars: &[(&str, &str)]) -> Said {
+        let what = arguments.join(" ");
+        let mut command = self.plain(arguments, vars);
+        let output = within(&what, command.output()).await.unwrap();
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The binary, with `arguments` alone.
+    pub(crate) fn plain(&self, arguments: &[&str], vars: &[(&str, &str)]) -> Command {
+        let mut command = self.command(Path::new(PATH), vars);
+        command.args(arguments);
+        command
+    }
+
+    /// Writes a file of the working folder.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.folder().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Mints a token; `rest` are further arguments of `token mint`.

@@ -1,0 +1,195 @@
+//! Servers that are given to clients.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Home, PATH, Sample};
+
+fn read(home: &Home, file: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(home.folder().join(file)).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_keeps_what_it_has_and_can_use_what_it_got() {
+    let (home, sample) = (Home::new(), Sample::start().await);
+    let before = "{\n  // mine\n  \"mcpServers\": {\n    \"old\": {\"command\": \"old\"}\n  },\n  \"theme\": \"dark\"\n}\n";
+    home.write(".cursor/mcp.json", before);
+    let install = [
+        "install",
+        "cursor",
+        &sample.url,
+        "--name",
+        "sample",
+        "--header",
+        "X-Key: hunter2",
+    ];
+    let shown = home.say(&[&install[..], &["--dry-run"]].concat()).await;
+    assert!(
+        shown.code == 0 && shown.stdout.contains("+ ") && !shown.stdout.contains("hunter2"),
+        "{shown:?}"
+    );
+    let file = home.folder().join(".cursor/mcp.json");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        before,
+        "nothing was written"
+    );
+
+    let said = home.say(&install).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let after = fs::read_to_string(&file).unwrap();
+    for part in [
+        "// mine",
+        "\"old\": {\"command\": \"old\"}",
+        "\"theme\": \"dark\"",
+        "hunter2",
+    ] {
+        assert!(after.contains(part), "{part}: {after}");
+    }
+    assert_eq!(
+        fs::read_to_string(home.folder().join(".cursor/mcp.json.bak")).unwrap(),
+        before
+    );
+    let again = home.say(&install).await;
+    assert!(
+        again.code == 0 && again.stdout.contains("already"),
+        "{again:?}"
+    );
+    let other = ["install", "cursor", "--name", "sample", "--", "other"];
+    let refused = home.say(&other).await;
+    assert!(
+        refused.code == 1 && refused.stderr.contains("--force"),
+        "{refused:?}"
+    );
+    // What was installed is a target.
+    assert_eq!(
+        home.say(&["call", "cursor:sample", "add", "a=1", "b=1"])
+            .await
+            .stdout,
+        "2\n"
+    );
+    assert_eq!(
+        home.say(&[
+            "install", "cursor", "--name", "sample", "--force", "--", "other"
+        ])
+        .await
+        .code,
+        0
+    );
+    assert!(!fs::read_to_string(&file).unwrap().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_client_of_processes_reaches_an_address_by_the_command() {
+    let (home, sample) = (Home::new(), Sample::start().await);
+    let missing = home.say(&["install", "claude-desktop", &sample.url]).await;
+    assert!(
+        missing.code == 1 && missing.stderr.contains("is not set up here"),
+        "{missing:?}"
+    );
+    fs::create_dir_all(home.folder().join(".config/Claude")).unwrap();
+    let said = home
+        .say(&["install", "claude-desktop", &sample.url, "--name", "sample"])
+        .await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let entry =
+        read(&home, ".config/Claude/claude_desktop_config.json")["mcpServers"]["sample"].clone();
+    assert_eq!(entry, json!({"command": PATH, "args": ["run", sample.url]}));
+    assert_eq!(
+        home.say(&["call", "claude-desktop:sample", "add", "a=1", "b=1"])
+            .await
+            .stdout,
+        "2\n"
+    );
+}
+
+#[tokio::test]
+async fn files_of_a_project_keep_variables_open() {
+    let home = Home::new();
+    let with = [
+        "--workspace",
+        ".",
+        "--name",
+        "w",
+        "--env-file",
+        "vars",
+        "--",
+        "npx",
+        "-y",
+        "w",
+    ];
+    home.write("vars", "KEY='${SECRET}'\n");
+    for (client, file, pointer, value) in [
+        (
+            "claude-code",
+            ".mcp.json",
+            "/mcpServers/w/env/KEY",
+            "${SECRET}",
+        ),
+        (
+            "vscode",
+            ".vscode/mcp.json",
+            "/servers/w/env/KEY",
+            "${env:SECRET}",
+        ),
+        (
+            "gemini-cli",
+            ".gemini/settings.json",
+            "/mcpServers/w/env/KEY",
+            "${SECRET}",
+        ),
+    ] {
+        let said = home.say(&[&["install", client], &with[..]].concat()).await;
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(
+            read(&home, file).pointer(pointer).unwrap(),
+            value,
+            "{client}"
+        );
+    }
+    let said = home.say(&[&["install", "goose"], &with[..]].concat()).await;
+    assert!(
+        said.code == 2 && said.stderr.contains("leave out --workspace"),
+        "{said:?}"
+    );
+    let said = home
+        .say(&[
+            "install",
+            "goose",
+            "--config-path",
+            "goose.yaml",
+            "--name",
+            "w",
+            "--",
+            "npx",
+            "w",
+        ])
+        .await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        fs::read_to_string(home.folder().join("goose.yaml"))
+            .unwrap()
+            .starts_with("extensions:\n  \"w\": ")
+    );
+}
+
+#[tokio::test]
+async fn other_clients_get_it_on_standard_output() {
+    let home = Home::new();
+    let said = home
+        .say(&[
+            "install", "mcp-json", "--name", "w", "--env", "A=b", "--", "npx", "-y", "w",
+        ])
+        .await;
+    assert_eq!(
+        said.json(),
+        json!({"mcpServers": {"w": {"command": "npx", "args": ["-y", "w"], "env": {"A": "b"}}}})
+    );
+    let said = home.say(&["install", "stdio", "--", "npx", "it's"]).await;
+    assert_eq!(said.stdout, "npx 'it'\\''s'\n");
+    let said = home
+        .say(&["install", "mcp-json", "--name", "a b", "--", "npx"])
+        .await;
+    assert!(said.code == 2 && said.stderr.contains("--name"), "{said:?}");
+}
