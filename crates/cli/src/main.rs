@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod doctor;
+mod labels;
 mod logging;
 mod operations;
 mod output;
@@ -45,6 +46,7 @@ enum Command {
     Audit(audit::Audit),
     Approvals(approvals::Approvals),
     Operations(operations::Operations),
+    Labels(labels::Labels),
     Policy(policy::Policy),
     Doctor(doctor::Doctor),
 }
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Audit(audit) => audit.run(),
         Command::Approvals(approvals) => approvals.run(),
         Command::Operations(operations) => operations.run(),
+        Command::Labels(labels) => labels.run(),
         Command::Policy(policy) => policy.run(),
         Command::Doctor(doctor) => doctor.run(),
     };

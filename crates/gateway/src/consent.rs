@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod answer;
+mod reading;
 
 use answer::{
     away, failed_before, in_progress, keep, lost, refused, replay, settled, unknown_outcome,
@@ -543,6 +544,7 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
         args_digest,
         obligations: permit.obligations(),
         policy_version: permit.decision().version.to_string(),
+        labels: permit.labels(),
     }
 }
 

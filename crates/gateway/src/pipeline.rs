@@ -14,13 +14,18 @@ use crate::{
     catalog::{self, Catalog, Target},
     consent::{Consents, Held, Hold},
     error::{Code, Error},
+    label::Labels,
     limit::{Limit, Slot},
     manifest::Manifest,
-    policy::{Permit, Policy},
+    policy::{Permit, Policy, Standing},
     provider::{self, Effect, ProviderError},
     state::operation::OperationId,
     telemetry::Telemetry,
 };
+
+mod reading;
+
+use reading::tells_a_result;
 
 /// How much longer than its call a claim is held, for what comes after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -34,6 +39,8 @@ pub struct Pipeline {
     pub catalog: Catalog,
     /// Who may.
     pub policy: Policy,
+    /// What callers have read.
+    pub labels: Labels,
     /// How often.
     pub limit: Limit,
     /// Asked first, done once.
@@ -100,16 +107,14 @@ impl Pipeline {
                 None => unfit,
             })?;
         watch.lap("validate");
+        let standing = self.standing(call).await?;
         let permit = self
             .policy
-            .permit(call, target, args, demands)
-            .map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            })?;
+            .permit(call, target, (args, demands), &standing)
+            .map_err(|denial| self.denied(record, denial))?;
         record.permit(&self.audit, &permit);
         watch.lap("policy");
-        let (hold, mut slot) = match self.place(way, &permit).await? {
+        let (hold, mut slot) = match self.place(way, &permit, standing).await? {
             Place::Taken(hold, slot) => (hold, slot),
             Place::Answered(done) => return Ok(done),
         };
@@ -120,7 +125,12 @@ impl Pipeline {
 
     /// Asks the limits and then for consent. A call is charged once: what is answered with an earlier call's result, or
     /// goes on where an earlier one waited, gives back what it took, and is not refused for want of it.
-    async fn place(&self, way: &mut Way<'_>, permit: &Permit) -> Result<Place, Error> {
+    async fn place(
+        &self,
+        way: &mut Way<'_>,
+        permit: &Permit,
+        standing: Standing,
+    ) -> Result<Place, Error> {
         let Way {
             call,
             record,
@@ -142,8 +152,17 @@ impl Pipeline {
         }
         watch.lap("limit");
         wanted(call)?;
-        let held = self.consents.hold(permit, call).await?;
+        let held = self.consents.hold(permit, call).await;
         watch.lap("consent");
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => {
+                if tells_a_result(&error) {
+                    self.carry(way, permit).await?;
+                }
+                return Err(error);
+            }
+        };
         match (held, refused) {
             (Held::Go(hold), None) => Ok(Place::Taken(hold, slot)),
             (Held::Go(hold), Some(refused)) => {
@@ -152,7 +171,11 @@ impl Pipeline {
             }
             (Held::Resumed(hold), _) => {
                 slot.end().await;
-                match self.limit.resume(permit, call).await {
+                let resumed = match self.confirmed(way, permit, &hold, standing).await {
+                    Ok(()) => self.limit.resume(permit, way.call).await,
+                    Err(error) => Err(error),
+                };
+                match resumed {
                     Ok(slot) => Ok(Place::Taken(hold, slot)),
                     Err(error) => {
                         hold.release().await;
@@ -170,6 +193,7 @@ impl Pipeline {
             }
             (Held::Done(done), _) => {
                 slot.end().await;
+                self.carry(way, permit).await?;
                 Ok(Place::Answered(Done::Complete(done)))
             }
         }
@@ -207,6 +231,16 @@ impl Pipeline {
         };
         record.grant(&self.audit, &grant);
         watch.lap("broker");
+        // Before anything is done, so that nothing is where it cannot be; and so before the result is anybody's.
+        if let Err(error) = self.carry(way, permit).await {
+            hold.release().await;
+            return Err(error);
+        }
+        let Way {
+            call: _,
+            record,
+            watch,
+        } = way;
         let intended = match self.audit.intend(record, permit, &operation).await {
             Ok(intended) => intended,
             Err(error) => {
@@ -318,19 +352,24 @@ impl Pipeline {
     pub async fn admit_listing(&self, call: &Call) -> Result<(), Error> {
         let mut record = self.audit.open(call, "catalog:list");
         record.resource("catalog", None);
-        let admitted = self.limit.admit_request(&call.caller).and_then(|()| {
-            let permitted = self.policy.permit_listing(call).map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            });
-            permitted.map(|decision| record.decision(&self.audit, &decision))
-        });
+        let admitted = self.look(call, &mut record).await;
         let outcome = match &admitted {
             Ok(()) => done(Raw::of(&Map::<String, Value>::new())),
             Err(error) => Err(error.clone()),
         };
         self.audit.close(record, &outcome).await;
         admitted
+    }
+
+    async fn look(&self, call: &Call, record: &mut Record) -> Result<(), Error> {
+        self.limit.admit_request(&call.caller)?;
+        let standing = self.standing(call).await?;
+        let decided = self
+            .policy
+            .permit_listing(call, &standing)
+            .map_err(|denial| self.denied(record, denial))?;
+        record.decision(&self.audit, &decided);
+        Ok(())
     }
 
     /// Records a call of a tool that the caller does not have.
@@ -384,13 +423,11 @@ impl Pipeline {
             ));
         }
         self.limit.admit_request(&call.caller)?;
+        let standing = self.standing(call).await?;
         let decision = self
             .policy
-            .permit_registration(call, catalog::resource(&manifest))
-            .map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            })?;
+            .permit_registration(call, catalog::resource(&manifest), &standing)
+            .map_err(|denial| self.denied(record, denial))?;
         record.decision(&self.audit, &decision);
         let target = self.catalog.examine(manifest)?;
         self.audit.intend_change(record).await?;

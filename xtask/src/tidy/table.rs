@@ -266,6 +266,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "provider",
             "catalog",
             "policy",
+            "label",
             "limit",
             "confirm",
             "once",
