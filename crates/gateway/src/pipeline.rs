@@ -25,8 +25,6 @@ use crate::{
 
 mod reading;
 
-use reading::tells_a_result;
-
 /// How much longer than its call a claim is held, for what comes after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
@@ -156,12 +154,7 @@ impl Pipeline {
         watch.lap("consent");
         let held = match held {
             Ok(held) => held,
-            Err(error) => {
-                if tells_a_result(&error) {
-                    self.carry(way, permit).await?;
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(self.refuse(call, record, error).await),
         };
         match (held, refused) {
             (Held::Go(hold), None) => Ok(Place::Taken(hold, slot)),
@@ -193,7 +186,7 @@ impl Pipeline {
             }
             (Held::Done(done), _) => {
                 slot.end().await;
-                self.carry(way, permit).await?;
+                self.carry(call, record, permit.target()).await?;
                 Ok(Place::Answered(Done::Complete(done)))
             }
         }
@@ -232,15 +225,10 @@ impl Pipeline {
         record.grant(&self.audit, &grant);
         watch.lap("broker");
         // Before anything is done, so that nothing is where it cannot be; and so before the result is anybody's.
-        if let Err(error) = self.carry(way, permit).await {
+        if let Err(error) = self.carry(call, record, permit.target()).await {
             hold.release().await;
             return Err(error);
         }
-        let Way {
-            call: _,
-            record,
-            watch,
-        } = way;
         let intended = match self.audit.intend(record, permit, &operation).await {
             Ok(intended) => intended,
             Err(error) => {
@@ -320,6 +308,7 @@ impl Pipeline {
         let mut record = self.audit.open(call, "tools.confirm");
         record.operation(operation);
         let refusal = self.consents.decline(call, operation, "answered no").await;
+        let refusal = self.refuse(call, &mut record, refusal).await;
         self.audit.close(record, &Err(refusal.clone())).await;
         refusal
     }

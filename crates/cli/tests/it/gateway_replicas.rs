@@ -421,7 +421,7 @@ async fn what_was_read_on_one_replica_is_carried_on_every_other() {
     let policies = Home::new();
     let policy = policies.folder().join("policies.yml");
     fs::write(&policy, gateway_labels::POLICY).unwrap();
-    let vars = [("POLICY_PATH", policy.to_str().unwrap())];
+    let vars = [("FASTMCP_POLICY", policy.to_str().unwrap())];
     let mut replicas = Replicas::start(3, &vars).await;
     let home = &replicas.homes[0];
     let admin = home

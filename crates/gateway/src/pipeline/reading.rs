@@ -4,6 +4,7 @@ use super::{Pipeline, Way};
 use crate::{
     audit::Record,
     call::Call,
+    catalog::Target,
     consent::Hold,
     error::Error,
     policy::{Denial, Permit, Standing},
@@ -27,18 +28,37 @@ impl Pipeline {
     }
 
     /// Lets the caller carry the labels of the result that it is about to be given.
-    pub(super) async fn carry(&self, way: &mut Way<'_>, permit: &Permit) -> Result<(), Error> {
+    pub(super) async fn carry(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        target: &Target,
+    ) -> Result<(), Error> {
         let policy = self.policy.current();
         if !policy.reads_labels() {
             return Ok(());
         }
-        let labels = permit.target().entry().labels(&policy);
+        let labels = target.entry().labels(&policy);
         drop(policy);
         if labels.is_empty() {
             return Ok(());
         }
-        way.record.labels(&labels);
-        self.labels.carry(way.call, labels).await
+        record.labels(&labels);
+        self.labels.carry(call, labels).await
+    }
+
+    /// A refusal, once its caller carries the labels of the earlier result that it tells, if it tells one.
+    pub(super) async fn refuse(&self, call: &Call, record: &mut Record, refusal: Error) -> Error {
+        if !tells_a_result(&refusal) {
+            return refusal;
+        }
+        let carried = match self.catalog.resolve(&call.caller, &call.tool_id) {
+            Ok(target) => self.carry(call, record, &target).await,
+            // What it was about is not known any more.
+            Err(error) if self.policy.current().reads_labels() => Err(error),
+            Err(_) => Ok(()),
+        };
+        carried.err().unwrap_or(refusal)
     }
 
     /// Decides again about a call that goes on where an earlier one waited, with what that one's caller had read.
@@ -65,7 +85,7 @@ impl Pipeline {
 }
 
 /// Whether a refusal tells what came of an earlier call of the tool: its result, or what its provider said.
-pub(super) fn tells_a_result(error: &Error) -> bool {
+fn tells_a_result(error: &Error) -> bool {
     let told = |name| {
         error
             .details()
