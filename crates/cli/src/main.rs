@@ -15,6 +15,7 @@ mod doctor;
 mod front;
 mod inspect;
 mod install;
+mod labels;
 mod list;
 mod logging;
 mod operations;
@@ -70,6 +71,7 @@ enum Command {
     Audit(audit::Audit),
     Approvals(approvals::Approvals),
     Operations(operations::Operations),
+    Labels(labels::Labels),
     Policy(policy::Policy),
     Doctor(doctor::Doctor),
 }
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::Audit(audit) => audit.run(),
         Command::Approvals(approvals) => approvals.run(),
         Command::Operations(operations) => operations.run(),
+        Command::Labels(labels) => labels.run(),
         Command::Policy(policy) => policy.run(),
         Command::Doctor(doctor) => doctor.run(),
     };

@@ -2,10 +2,12 @@
 //!
 //! A call for which policy demands a person waits as an operation, with its exact arguments sealed in the row. Here
 //! they are shown to whoever may decide, and the decision is taken for exactly what was shown: an approval names the
-//! digest of the arguments. Deciding takes the scope [`APPROVE`](crate::policy::APPROVE) and every role that a rule's
-//! `approver` names; where policy demands another person, the one who asked cannot approve.
+//! digest of the arguments. Deciding takes the scope [`APPROVE`](crate::policy::APPROVE), every role that a rule's
+//! `approver` names, and the consent of the rules about `approvals.decide`, where there are any; where policy demands another person, the one who asked cannot approve.
 
-use fastmcp_policy::{ConsentLevel, Obligation};
+use std::collections::BTreeSet;
+
+use fastmcp_policy::{ConsentLevel, Obligation, Resource};
 use fastmcp_protocol::{
     Raw,
     args::{Args, ArgsLimits},
@@ -18,6 +20,7 @@ use crate::{
     confirm::{Consent, Refusal, approval::Approval},
     error::{Code, Error},
     pipeline::Pipeline,
+    policy::{Decided, Denial},
     state::{
         machine::Status,
         operation::{OperationId, Report},
@@ -90,6 +93,12 @@ impl Waiting {
         self.report.status == Status::Reserved
     }
 
+    /// What the one who asked had read by then: the labels of results.
+    #[must_use]
+    pub fn labels(&self) -> BTreeSet<String> {
+        self.report.binding.labels()
+    }
+
     /// As both doors and the command show it, without arguments.
     #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {
@@ -102,6 +111,7 @@ impl Waiting {
             ("client", json!(binding.client)),
             ("requires", json!(self.level.name())),
             ("approver_roles", json!(self.roles)),
+            ("labels", json!(self.labels())),
             ("digest", json!(self.digest())),
             ("created_at", json!(rfc3339(report.created_at))),
             ("expires_at", json!(rfc3339(report.expires_at))),
@@ -140,14 +150,58 @@ impl Pipeline {
             .approvals(tenant(call), limit.clamp(1, MAX_LISTED))
             .await
             .map_err(away)?;
-        Ok(found
-            .into_iter()
-            .filter_map(Waiting::of)
-            .filter(|waiting| {
-                let permitted = self.policy.permit_approval(&call.caller, &waiting.roles);
-                permitted.is_ok()
-            })
-            .collect())
+        let mut shown = Vec::new();
+        for waiting in found.into_iter().filter_map(Waiting::of) {
+            if self.may_decide(call, &waiting).await {
+                shown.push(waiting);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Whether the caller may decide on it. What cannot be judged is not shown.
+    async fn may_decide(&self, call: &Call, waiting: &Waiting) -> bool {
+        let permitted = self.policy.permit_approval(&call.caller, &waiting.roles);
+        if permitted.is_err() || !self.policy.current().judges_approvals() {
+            return permitted.is_ok();
+        }
+        let args = self.args(call, waiting).await;
+        args.is_ok_and(|args| self.judge(call, waiting, args.as_ref()).is_ok())
+    }
+
+    /// The exact arguments, as long as they are kept.
+    async fn args(&self, call: &Call, waiting: &Waiting) -> Result<Option<Args>, Error> {
+        let ledger = self.consents.ledger();
+        let id = &waiting.report.operation_id;
+        let bytes = ledger.arguments(tenant(call), id).await.map_err(away)?;
+        bytes.map(|bytes| exactly(&bytes, waiting)).transpose()
+    }
+
+    /// Asks the rules that are about approving, with the tool as it is now and what these arguments demand.
+    fn judge(
+        &self,
+        call: &Call,
+        waiting: &Waiting,
+        args: Option<&Args>,
+    ) -> Result<Option<Decided>, Denial> {
+        let tool_id = &waiting.report.binding.tool_id;
+        let target = self.catalog.resolve(&call.caller, tool_id.as_str()).ok();
+        let provider = tool_id.as_str().split(':').next().unwrap_or_default();
+        let mut resource = target.as_ref().map_or_else(
+            // Of a tool that is gone nothing is known, which no rule takes for a reason to allow.
+            || Resource::new(tool_id.as_str(), provider),
+            |target| target.entry().resource().clone(),
+        );
+        let demands = target
+            .zip(args)
+            .and_then(|(target, args)| target.demands(args).ok());
+        if let Some(demands) = demands {
+            resource.safety_tags.extend(demands.safety_tags);
+            resource.required_scopes.extend(demands.scopes);
+            resource.read_only &= !demands.writes;
+        }
+        self.policy
+            .judge_approval(call, resource, args, waiting.labels())
     }
 
     /// One such call with its exact arguments, for somebody who may decide on it.
@@ -179,15 +233,23 @@ impl Pipeline {
         id: &OperationId,
         record: &mut Record,
     ) -> Result<(Waiting, Option<Args>), Error> {
-        let (waiting, args) = self.open(call, id).await?;
+        let (waiting, args, decided) = self.open(call, id, record).await?;
         if let Some(args) = &args {
             record.approval(&self.audit, &waiting.report, args, json!({}));
+        }
+        if let Some(decided) = decided {
+            record.decision(&self.audit, &decided);
         }
         Ok((waiting, args))
     }
 
     /// The operation with its arguments as long as they are kept, if the caller may decide on it.
-    async fn open(&self, call: &Call, id: &OperationId) -> Result<(Waiting, Option<Args>), Error> {
+    async fn open(
+        &self,
+        call: &Call,
+        id: &OperationId,
+        record: &mut Record,
+    ) -> Result<(Waiting, Option<Args>, Option<Decided>), Error> {
         self.limit.admit_request(&call.caller)?;
         self.policy.permit_approval(&call.caller, &[])?;
         let ledger = self.consents.ledger();
@@ -196,9 +258,14 @@ impl Pipeline {
             .and_then(Waiting::of)
             .ok_or_else(|| Error::new(Code::NotFound, "Approval not found"))?;
         self.policy.permit_approval(&call.caller, &waiting.roles)?;
-        let bytes = ledger.arguments(tenant(call), id).await.map_err(away)?;
-        let args = bytes.map(|bytes| exactly(&bytes, &waiting)).transpose()?;
-        Ok((waiting, args))
+        let args = self.args(call, &waiting).await?;
+        let decided = self
+            .judge(call, &waiting, args.as_ref())
+            .map_err(|denial| {
+                record.decision(&self.audit, &denial.decided);
+                denial.error
+            })?;
+        Ok((waiting, args, decided))
     }
 
     /// Takes a decision and records who took it, from where and about which arguments.
@@ -234,7 +301,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Waiting, Error> {
         check_note(note)?;
-        let (waiting, args) = self.open(call, id).await?;
+        let (waiting, args, decided) = self.open(call, id, record).await?;
         let Some(args) = args else {
             return Err(closed(&waiting.report));
         };
@@ -245,6 +312,9 @@ impl Pipeline {
             "operation_sub": waiting.report.binding.subject,
         });
         record.approval(&self.audit, &waiting.report, &args, details);
+        if let Some(decided) = decided {
+            record.decision(&self.audit, &decided);
+        }
         if let Verdict::Approve { digest } = verdict
             && *digest != waiting.digest()
         {

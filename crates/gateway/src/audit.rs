@@ -444,6 +444,7 @@ impl Record {
             subject,
             resource,
             client,
+            labels,
             claims,
         } = decided;
         self.draft.policy_decision = Some(decision.effect.to_string());
@@ -462,6 +463,9 @@ impl Record {
             "claims": claims,
             "client": client.as_deref().map(bounded),
         }));
+        if let Some(labels) = labels {
+            attributes.insert("labels".to_owned(), json!(labels));
+        }
         if let Some(resource) = resource {
             attributes.extend(object(json!({
                 "provider_id": resource.provider_id,
@@ -475,6 +479,12 @@ impl Record {
         let details = self.draft.details.get_or_insert_default();
         details.insert("attributes".to_owned(), attributes.into());
         details.insert("obligations".to_owned(), json!(decision.obligations));
+    }
+
+    /// Names the labels that whoever is given the result carries from here on.
+    pub fn labels(&mut self, labels: &BTreeSet<String>) {
+        let details = self.draft.details.get_or_insert_default();
+        details.insert("result_labels".to_owned(), json!(labels));
     }
 
     /// Names the permit: its decision, and the digest of the exact arguments.

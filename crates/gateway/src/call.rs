@@ -83,6 +83,8 @@ pub struct Call {
     pub args: Option<Raw>,
     /// The client program's name, where it gave one.
     pub client: Option<String>,
+    /// The session's id, where the call is made in one.
+    pub session: Option<String>,
     /// Under which the call happens once.
     pub idempotency_key: Option<IdempotencyKey>,
     /// What confirms it.

@@ -1,7 +1,7 @@
 //! What can be called: manifests, each with its adapter and its compiled schema.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::Clock;
-use fastmcp_policy::Resource;
+use fastmcp_policy::{PolicySet, Resource};
 use fastmcp_protocol::args::{Args, ArgsLimits};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::{
     call::Call,
     error::{Code, Error},
-    manifest::{Manifest, PUBLIC_TENANT},
+    manifest::{Classification, Manifest, PUBLIC_TENANT},
     provider::{Adapters, Demands, ProviderAdapter, ProviderError},
     state::{State, manifest::After},
 };
@@ -86,6 +86,21 @@ impl Entry {
     #[must_use]
     pub const fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// The labels of its results, as far as they are kept: those that it names, and its classification where that is at least
+    /// confidential or some rule reads it. What nearly every result is is not kept for nothing.
+    #[must_use]
+    pub fn labels(&self, policy: &PolicySet) -> BTreeSet<String> {
+        let classification = self.manifest.classification;
+        let kept = classification >= Classification::Confidential
+            || policy.reads_label(classification.as_str());
+        let classified = kept.then(|| classification.as_str().to_owned());
+        let named = self.manifest.labels.iter();
+        named
+            .map(|label| label.as_str().to_owned())
+            .chain(classified)
+            .collect()
     }
 
     /// Whether the caller may know of it: its own tenant's, or everybody's.
@@ -182,6 +197,13 @@ impl Target {
             .safety_tags
             .iter()
             .find(|t| !ours.safety_tags.contains(*t));
+        let label = brought.labels.difference(&ours.labels).next();
+        if let Some(label) = label {
+            return Err(Error::invalid(format!(
+                "`labels` must name `{}`, as the provider's own manifest does",
+                label.as_str()
+            )));
+        }
         match (scope, tag) {
             (Some(scope), _) => Err(Error::invalid(format!(
                 "`required_scopes` must name `{scope}`, as the provider's own manifest does"

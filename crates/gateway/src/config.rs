@@ -78,6 +78,8 @@ pub struct Config {
     pub action_token: TokenBytes,
     /// `IDEMPOTENCY_TTL_SEC`: how long a result is replayed.
     pub idempotency_ttl: Duration,
+    /// `LABEL_TTL_SEC`: how long a caller carries the labels of what it has read.
+    pub label_ttl: Duration,
     /// `RATE_LIMIT_DEFAULT_RPS`, `RATE_BUCKET_BURST`, `RATE_LIMIT_FILE`, `RATE_LIMIT_FALLBACK` and `REDIS_URL`: how
     /// often and how much callers may.
     pub limits: crate::limit::Settings,

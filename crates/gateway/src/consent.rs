@@ -27,6 +27,7 @@ use crate::{
 
 mod answer;
 mod duplicate;
+mod reading;
 
 use answer::{
     away, failed_before, in_progress, keep, lost, refused, replay, settled, unknown_outcome,
@@ -548,6 +549,7 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
         args_digest,
         obligations: permit.obligations(),
         policy_version: permit.decision().version.to_string(),
+        labels: permit.labels(),
     }
 }
 

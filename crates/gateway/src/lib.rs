@@ -16,6 +16,7 @@ pub mod consent;
 pub mod door;
 pub mod error;
 pub mod keys;
+pub mod label;
 pub mod limit;
 pub mod manifest;
 pub mod mcp;

@@ -72,6 +72,47 @@ impl<'de> Deserialize<'de> for ToolId {
     }
 }
 
+/// The most labels of one manifest.
+const MAX_LABELS: usize = 16;
+
+/// What the results of a tool are about, for example `pii`: whoever reads one carries the label from then on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Label(String);
+
+/// A text that is not a [`Label`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a label: it takes 1 to 64 of `a-z`, `0-9`, `_`, `.`, `-` and `:`")]
+pub struct InvalidLabel(String);
+
+impl Label {
+    /// Reads a label.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidLabel`] when `text` has another form.
+    pub fn parse(text: &str) -> Result<Self, InvalidLabel> {
+        if fastmcp_policy::is_label(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidLabel(text.chars().take(80).collect()))
+        }
+    }
+
+    /// The label.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// How sensitive what a tool returns is. Source: the enterprise patterns, "Security Classification".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,9 +195,29 @@ pub struct Manifest {
     /// How sensitive the result is.
     #[serde(default)]
     pub classification: Classification,
+    /// What its results are about; at most 16. The classification is one too, and need not be named.
+    #[serde(
+        default,
+        deserialize_with = "few_labels",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    pub labels: BTreeSet<Label>,
     /// The manifest's own version.
     #[serde(default = "first_version")]
     pub version: String,
+}
+
+fn few_labels<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<Label>, D::Error> {
+    let labels = BTreeSet::deserialize(deserializer)
+        .map_err(|error| serde::de::Error::custom(format!("`labels`: {error}")))?;
+    if labels.len() > MAX_LABELS {
+        return Err(serde::de::Error::custom(format!(
+            "`labels` takes at most {MAX_LABELS}"
+        )));
+    }
+    Ok(labels)
 }
 
 fn any_object() -> Value {

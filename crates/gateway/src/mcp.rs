@@ -247,6 +247,7 @@ impl Governed {
             tool_id: entry.manifest().tool_id.as_str().to_owned(),
             args: input.args,
             client: client(context),
+            session: context.session_id().map(str::to_owned),
             idempotency_key: idempotency_key(context)?,
             presented: Presented::Nothing,
             can_confirm: context.client_capabilities().has_form(),

@@ -14,13 +14,16 @@ use crate::{
     catalog::{self, Catalog, Target},
     consent::{Busy, Consents, Held, Hold, OnDuplicate},
     error::{Code, Error},
+    label::Labels,
     limit::{Limit, Slot},
     manifest::Manifest,
-    policy::{Permit, Policy},
+    policy::{Permit, Policy, Standing},
     provider::{self, Effect, ProviderError},
     state::operation::OperationId,
     telemetry::Telemetry,
 };
+
+mod reading;
 
 /// How much longer than its call a claim is held, for what comes after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -34,6 +37,8 @@ pub struct Pipeline {
     pub catalog: Catalog,
     /// Who may.
     pub policy: Policy,
+    /// What callers have read.
+    pub labels: Labels,
     /// How often.
     pub limit: Limit,
     /// Asked first, done once.
@@ -100,16 +105,14 @@ impl Pipeline {
                 None => unfit,
             })?;
         watch.lap("validate");
+        let standing = self.standing(call).await?;
         let permit = self
             .policy
-            .permit(call, target, args, demands)
-            .map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            })?;
+            .permit(call, target, (args, demands), &standing)
+            .map_err(|denial| self.denied(record, denial))?;
         record.permit(&self.audit, &permit);
         watch.lap("policy");
-        let (hold, mut slot) = match self.place(way, &permit).await? {
+        let (hold, mut slot) = match self.place(way, &permit, standing).await? {
             Place::Taken(hold, slot) => (hold, slot),
             Place::Answered(done) => return Ok(done),
         };
@@ -121,22 +124,33 @@ impl Pipeline {
     /// Asks the limits and then for consent. A call is charged once: what is answered with an earlier call's result, or
     /// goes on where an earlier one waited, gives back what it took, and is not refused for want of it. One that waits for
     /// its duplicate has nothing meanwhile, and is as one that has just come when that has ended.
-    async fn place(&self, way: &mut Way<'_>, permit: &Permit) -> Result<Place, Error> {
-        match self.placed(way, permit, OnDuplicate::Wait).await? {
-            Ok(place) => Ok(place),
-            Err(busy) => {
-                self.consents.wait(way.call, &busy).await?;
-                way.watch.lap("consent");
-                let placed = self.placed(way, permit, OnDuplicate::Tell).await?;
-                placed.map_err(|_| Error::internal("a call waits for its duplicate again"))
-            }
-        }
+    async fn place(
+        &self,
+        way: &mut Way<'_>,
+        permit: &Permit,
+        standing: Standing,
+    ) -> Result<Place, Error> {
+        let busy = match self
+            .placed(way, permit, &standing, OnDuplicate::Wait)
+            .await?
+        {
+            Ok(place) => return Ok(place),
+            Err(busy) => busy,
+        };
+        self.consents.wait(way.call, &busy).await?;
+        way.watch.lap("consent");
+        let standing = self.standing_still(way, permit, standing).await?;
+        let placed = self
+            .placed(way, permit, &standing, OnDuplicate::Tell)
+            .await?;
+        placed.map_err(|_| Error::internal("a call waits for its duplicate again"))
     }
 
     async fn placed(
         &self,
         way: &mut Way<'_>,
         permit: &Permit,
+        standing: &Standing,
         duplicate: OnDuplicate,
     ) -> Result<Result<Place, Busy>, Error> {
         let Way {
@@ -160,8 +174,12 @@ impl Pipeline {
         }
         watch.lap("limit");
         wanted(call)?;
-        let held = self.consents.hold(permit, call, duplicate).await?;
+        let held = self.consents.hold(permit, call, duplicate).await;
         watch.lap("consent");
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => return Err(self.refuse(call, record, error).await),
+        };
         match (held, refused) {
             (Held::Go(hold), None) => Ok(Ok(Place::Taken(hold, slot))),
             (Held::Go(hold), Some(refused)) => {
@@ -170,7 +188,11 @@ impl Pipeline {
             }
             (Held::Resumed(hold), _) => {
                 slot.end().await;
-                match self.limit.resume(permit, call).await {
+                let resumed = match self.confirmed(way, permit, &hold, standing).await {
+                    Ok(()) => self.limit.resume(permit, way.call).await,
+                    Err(error) => Err(error),
+                };
+                match resumed {
                     Ok(slot) => Ok(Ok(Place::Taken(hold, slot))),
                     Err(error) => {
                         hold.release().await;
@@ -188,6 +210,7 @@ impl Pipeline {
             }
             (Held::Done(done), _) => {
                 slot.end().await;
+                self.carry(call, record, permit.target()).await?;
                 Ok(Ok(Place::Answered(Done::Complete(done))))
             }
             (Held::Busy(busy), _) => {
@@ -229,6 +252,11 @@ impl Pipeline {
         };
         record.grant(&self.audit, &grant);
         watch.lap("broker");
+        // Before anything is done, so that nothing is where it cannot be; and so before the result is anybody's.
+        if let Err(error) = self.carry(call, record, permit.target()).await {
+            hold.release().await;
+            return Err(error);
+        }
         let intended = match self.audit.intend(record, permit, &operation).await {
             Ok(intended) => intended,
             Err(error) => {
@@ -308,6 +336,7 @@ impl Pipeline {
         let mut record = self.audit.open(call, "tools.confirm");
         record.operation(operation);
         let refusal = self.consents.decline(call, operation, "answered no").await;
+        let refusal = self.refuse(call, &mut record, refusal).await;
         self.audit.close(record, &Err(refusal.clone())).await;
         refusal
     }
@@ -340,19 +369,24 @@ impl Pipeline {
     pub async fn admit_listing(&self, call: &Call) -> Result<(), Error> {
         let mut record = self.audit.open(call, "catalog:list");
         record.resource("catalog", None);
-        let admitted = self.limit.admit_request(&call.caller).and_then(|()| {
-            let permitted = self.policy.permit_listing(call).map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            });
-            permitted.map(|decision| record.decision(&self.audit, &decision))
-        });
+        let admitted = self.look(call, &mut record).await;
         let outcome = match &admitted {
             Ok(()) => done(Raw::of(&Map::<String, Value>::new())),
             Err(error) => Err(error.clone()),
         };
         self.audit.close(record, &outcome).await;
         admitted
+    }
+
+    async fn look(&self, call: &Call, record: &mut Record) -> Result<(), Error> {
+        self.limit.admit_request(&call.caller)?;
+        let standing = self.standing(call).await?;
+        let decided = self
+            .policy
+            .permit_listing(call, &standing)
+            .map_err(|denial| self.denied(record, denial))?;
+        record.decision(&self.audit, &decided);
+        Ok(())
     }
 
     /// Records a call of a tool that the caller does not have.
@@ -406,13 +440,11 @@ impl Pipeline {
             ));
         }
         self.limit.admit_request(&call.caller)?;
+        let standing = self.standing(call).await?;
         let decision = self
             .policy
-            .permit_registration(call, catalog::resource(&manifest))
-            .map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            })?;
+            .permit_registration(call, catalog::resource(&manifest), &standing)
+            .map_err(|denial| self.denied(record, denial))?;
         record.decision(&self.audit, &decision);
         let target = self.catalog.examine(manifest)?;
         self.audit.intend_change(record).await?;

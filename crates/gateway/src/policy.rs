@@ -27,6 +27,30 @@ use crate::{
 /// The scope of those who decide on what others asked for.
 pub const APPROVE: &str = "approvals.decide";
 
+/// The policies in force when a call came, and what its caller carries under them: the labels of what it has read.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    set: Arc<PolicySet>,
+    labels: Option<BTreeSet<String>>,
+}
+
+impl Standing {
+    /// Whether some rule reads what the caller carries, so that it has to be known.
+    #[must_use]
+    pub fn reads_labels(&self) -> bool {
+        self.set.reads_labels()
+    }
+
+    /// With what the caller carries.
+    #[must_use]
+    pub fn carrying(self, labels: BTreeSet<String>) -> Self {
+        Self {
+            labels: Some(labels),
+            ..self
+        }
+    }
+}
+
 /// Proof that policy permits this caller to call that tool with these arguments. Only this room
 /// makes one.
 #[derive(Clone, Debug)]
@@ -50,6 +74,8 @@ pub struct Decided {
     pub resource: Option<Resource>,
     /// The client program.
     pub client: Option<String>,
+    /// What the caller carried: the labels of what it has read; `None` where no rule asked.
+    pub labels: Option<BTreeSet<String>>,
     /// The claims that some rule reads, as rules see them.
     pub claims: Vec<(String, Option<BTreeSet<String>>)>,
 }
@@ -95,6 +121,13 @@ impl Permit {
     #[must_use]
     pub const fn decided(&self) -> &Decided {
         &self.decided
+    }
+
+    /// What the caller carried, as operations keep it: in order, separated by spaces.
+    #[must_use]
+    pub fn labels(&self) -> String {
+        let labels = self.decided.labels.iter().flatten();
+        labels.cloned().collect::<Vec<_>>().join(" ")
     }
 
     /// The caller's tenant.
@@ -175,6 +208,15 @@ impl Policy {
         self.set.load()
     }
 
+    /// What a call is decided by from here on, whatever is loaded meanwhile.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            set: self.set.load_full(),
+            labels: None,
+        }
+    }
+
     /// Permits a call or says why not.
     ///
     /// # Errors
@@ -184,8 +226,8 @@ impl Policy {
         &self,
         call: &Call,
         target: Target,
-        args: Args,
-        demands: Demands,
+        (args, demands): (Args, Demands),
+        standing: &Standing,
     ) -> Result<Permit, Denial> {
         let mut resource = target.entry().resource().clone();
         resource.safety_tags.extend(demands.safety_tags);
@@ -195,8 +237,14 @@ impl Policy {
         let writes = !resource.read_only;
         let arguments = args.to_value();
         let decided = self
-            .allowed(call, Action::ToolsInvoke, Some(resource), Some(&arguments))
-            .map_err(|denial| self.with_step_up(denial))?;
+            .allowed(
+                call,
+                Action::ToolsInvoke,
+                Some(resource),
+                Some(&arguments),
+                standing,
+            )
+            .map_err(|denial| with_step_up(denial, &standing.set))?;
         if target.manifest().manual_review_required {
             let error = Error::new(
                 Code::Forbidden,
@@ -217,41 +265,31 @@ impl Policy {
         })
     }
 
-    /// Adds the scopes of a token that would do, where the caller's roles give them and its token left them out.
-    fn with_step_up(&self, denial: Denial) -> Denial {
-        let Decided {
-            decision,
-            subject,
+    /// Decides about a permitted call once more, with what its operation carries beside its caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial`] when the rules deny it by now, or demand something else than what was consented to.
+    pub fn confirm(&self, call: &Call, permit: &Permit, standing: &Standing) -> Result<(), Denial> {
+        let arguments = permit.args.to_value();
+        let resource = permit.decided.resource.clone();
+        let decided = self.allowed(
+            call,
+            Action::ToolsInvoke,
             resource,
-            ..
-        } = &*denial.decided;
-        let (Reason::MissingScope { scopes }, Some(resource)) = (&decision.reason, resource) else {
-            return denial;
-        };
-        let whole = Subject {
-            scopes: None,
-            ..subject.clone()
-        };
-        let set = self.set.load();
-        let given = |scope: &String| set.holds_scope(&whole, scope);
-        if subject.scopes.is_none() || !scopes.iter().all(given) {
-            return denial;
+            Some(&arguments),
+            standing,
+        )?;
+        if decided.decision.obligations == permit.decision().obligations {
+            return Ok(());
         }
-        let invoke = if resource.read_only {
-            "tools.invoke:read"
-        } else {
-            "tools.invoke:write"
-        };
-        let needed: BTreeSet<String> = scopes
-            .iter()
-            .chain(&resource.required_scopes)
-            .cloned()
-            .chain([invoke.to_owned()])
-            .collect();
-        Denial {
-            error: denial.error.with_step_up(needed.into_iter().collect()),
-            ..denial
-        }
+        Err(Denial {
+            error: Error::new(
+                Code::Conflict,
+                "policy demands something else for what was read before this call was asked for; call the tool again",
+            ),
+            decided: Box::new(decided),
+        })
     }
 
     /// Permits the registration of a manifest or says why not.
@@ -259,8 +297,19 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit_registration(&self, call: &Call, resource: Resource) -> Result<Decided, Denial> {
-        self.allowed(call, Action::ManifestsRegister, Some(resource), None)
+    pub fn permit_registration(
+        &self,
+        call: &Call,
+        resource: Resource,
+        standing: &Standing,
+    ) -> Result<Decided, Denial> {
+        self.allowed(
+            call,
+            Action::ManifestsRegister,
+            Some(resource),
+            None,
+            standing,
+        )
     }
 
     /// Permits a look at the catalogue or says why not.
@@ -268,8 +317,8 @@ impl Policy {
     /// # Errors
     ///
     /// [`Denial`] with [`Code::Forbidden`].
-    pub fn permit_listing(&self, call: &Call) -> Result<Decided, Denial> {
-        self.allowed(call, Action::CatalogList, None, None)
+    pub fn permit_listing(&self, call: &Call, standing: &Standing) -> Result<Decided, Denial> {
+        self.allowed(call, Action::CatalogList, None, None, standing)
     }
 
     /// Permits somebody to decide on what others asked for: a holder of the scope [`APPROVE`] who has all of `roles`.
@@ -296,6 +345,49 @@ impl Policy {
         }
     }
 
+    /// Asks the rules about an approval by somebody who holds what [`Self::permit_approval`] asks for: of a call of
+    /// `resource` whose asker had read `labels`. `None` where no rule is about approving. Without `args`, which are not kept
+    /// for ever, only what may not be approved whatever they are is denied.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial`] with [`Code::Forbidden`].
+    pub fn judge_approval(
+        &self,
+        call: &Call,
+        resource: Resource,
+        args: Option<&Args>,
+        labels: BTreeSet<String>,
+    ) -> Result<Option<Decided>, Denial> {
+        let standing = self.standing();
+        if !standing.set.judges_approvals() {
+            return Ok(None);
+        }
+        let standing = standing.carrying(labels);
+        let arguments = args.map(Args::to_value);
+        let action = Action::ApprovalsDecide;
+        if arguments.is_some() {
+            return self
+                .allowed(call, action, Some(resource), arguments.as_ref(), &standing)
+                .map(Some);
+        }
+        let context = Context {
+            labels: standing.labels.as_ref(),
+            ..Context::at(self.now())
+        };
+        let visible = standing.set.visible(&Request {
+            action,
+            subject: &subject(&call.caller),
+            resource: Some(&resource),
+            context: &context,
+        });
+        if visible {
+            return Ok(None);
+        }
+        let decided = self.decide(call, action, Some(resource), None, &standing);
+        Err(Denial::of(decided))
+    }
+
     /// Whether the caller's catalogue shows the tool.
     #[must_use]
     pub fn shows(&self, caller: &Caller, entry: &Entry) -> bool {
@@ -317,7 +409,7 @@ impl Policy {
             return None;
         }
         let resource = Some(entry.resource().clone());
-        let decided = self.decide(call, Action::ToolsInvoke, resource, None);
+        let decided = self.decide(call, Action::ToolsInvoke, resource, None, &self.standing());
         Some(Denial::of(decided))
     }
 
@@ -327,8 +419,9 @@ impl Policy {
         action: Action,
         resource: Option<Resource>,
         arguments: Option<&Value>,
+        standing: &Standing,
     ) -> Result<Decided, Denial> {
-        let decided = self.decide(call, action, resource, arguments);
+        let decided = self.decide(call, action, resource, arguments, standing);
         if decided.decision.is_allowed() {
             Ok(decided)
         } else {
@@ -342,6 +435,7 @@ impl Policy {
         action: Action,
         resource: Option<Resource>,
         arguments: Option<&Value>,
+        standing: &Standing,
     ) -> Decided {
         let subject = subject(&call.caller);
         let mut context = Context::at(self.now()).corr_id(call.corr_id.as_str());
@@ -354,7 +448,8 @@ impl Policy {
         if let Some(arguments) = arguments {
             context = context.arguments(arguments);
         }
-        let set = self.set.load();
+        context.labels = standing.labels.as_ref();
+        let set = &standing.set;
         let decision = set.decide(&Request {
             action,
             subject: &subject,
@@ -367,12 +462,49 @@ impl Policy {
             subject,
             resource,
             client: call.client.clone(),
+            labels: standing.labels.clone(),
         }
     }
 
     fn now(&self) -> jiff::Timestamp {
         let millis = i64::try_from(self.clock.now().millis()).unwrap_or(i64::MAX);
         jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+/// Adds the scopes of a token that would do, where the caller's roles give them and its token left them out.
+fn with_step_up(denial: Denial, set: &PolicySet) -> Denial {
+    let Decided {
+        decision,
+        subject,
+        resource,
+        ..
+    } = &*denial.decided;
+    let (Reason::MissingScope { scopes }, Some(resource)) = (&decision.reason, resource) else {
+        return denial;
+    };
+    let whole = Subject {
+        scopes: None,
+        ..subject.clone()
+    };
+    let given = |scope: &String| set.holds_scope(&whole, scope);
+    if subject.scopes.is_none() || !scopes.iter().all(given) {
+        return denial;
+    }
+    let invoke = if resource.read_only {
+        "tools.invoke:read"
+    } else {
+        "tools.invoke:write"
+    };
+    let needed: BTreeSet<String> = scopes
+        .iter()
+        .chain(&resource.required_scopes)
+        .cloned()
+        .chain([invoke.to_owned()])
+        .collect();
+    Denial {
+        error: denial.error.with_step_up(needed.into_iter().collect()),
+        ..denial
     }
 }
 

@@ -176,6 +176,7 @@ impl Entered {
             tool_id: tool_id.chars().take(160).collect(),
             args,
             client: None,
+            session: None,
             idempotency_key,
             presented: Presented::Nothing,
             can_confirm: true,

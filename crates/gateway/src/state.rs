@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
     reason = "a test tells its story from beginning to end"
 )]
 pub(crate) mod contract_tests;
+pub mod label;
 pub mod ledger;
 pub mod machine;
 pub mod manifest;
@@ -31,6 +32,7 @@ pub mod ticket;
 
 pub use postgres::address::{Address, InvalidAddress};
 
+use label::LabelStore;
 use ledger::Ledger;
 use machine::{InvalidOwner, Owner};
 use manifest::ManifestStore;
@@ -230,7 +232,7 @@ pub struct Sight {
 }
 
 /// A database that keeps all of the state.
-pub trait Backend: OperationStore + ManifestStore {
+pub trait Backend: OperationStore + ManifestStore + LabelStore {
     /// Whether it can be read and written right now.
     fn ready(&self) -> BoxFuture<'_, Result<(), StateError>>;
 
@@ -315,6 +317,12 @@ impl State {
     /// The manifests.
     #[must_use]
     pub fn manifests(&self) -> &dyn ManifestStore {
+        &*self.backend
+    }
+
+    /// What callers have read.
+    #[must_use]
+    pub fn labels(&self) -> &dyn LabelStore {
         &*self.backend
     }
 

@@ -16,14 +16,18 @@ pub enum Action {
     /// Registers a manifest. Has a resource: the tool that the manifest describes.
     #[serde(rename = "manifests.register")]
     ManifestsRegister,
+    /// Approves a call that somebody else asked for. Has a resource: the tool of that call.
+    #[serde(rename = "approvals.decide")]
+    ApprovalsDecide,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::ToolsInvoke,
         Self::CatalogList,
         Self::ManifestsRegister,
+        Self::ApprovalsDecide,
     ];
 
     /// Returns the name that rules and audit records use.
@@ -33,6 +37,7 @@ impl Action {
             Self::ToolsInvoke => "tools.invoke",
             Self::CatalogList => "catalog:list",
             Self::ManifestsRegister => "manifests.register",
+            Self::ApprovalsDecide => "approvals.decide",
         }
     }
 
@@ -46,8 +51,17 @@ impl Action {
     #[must_use]
     pub const fn has_resource(self) -> bool {
         match self {
-            Self::ToolsInvoke | Self::ManifestsRegister => true,
+            Self::ToolsInvoke | Self::ManifestsRegister | Self::ApprovalsDecide => true,
             Self::CatalogList => false,
+        }
+    }
+
+    /// Says whether a request for this action is about a call of its resource, and carries that call's arguments.
+    #[must_use]
+    pub const fn is_of_a_call(self) -> bool {
+        match self {
+            Self::ToolsInvoke | Self::ApprovalsDecide => true,
+            Self::CatalogList | Self::ManifestsRegister => false,
         }
     }
 }

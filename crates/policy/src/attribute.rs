@@ -28,6 +28,8 @@ pub(crate) enum Attribute {
     Hour,
     Weekday,
     Time,
+    /// What the caller has read: the labels of the results that it was given.
+    Labels,
     /// `context.arguments.<path>`: an argument of the call, of whatever type it has.
     Argument(String),
 }
@@ -62,7 +64,7 @@ const CLAIM: &str = "subject.claims.";
 const ARGUMENT: &str = "context.arguments.";
 
 /// The closed list, by name.
-const NAMED: [(&str, Attribute); 18] = [
+const NAMED: [(&str, Attribute); 19] = [
     ("subject.sub", Attribute::Sub),
     ("subject.tenant", Attribute::SubjectTenant),
     ("subject.roles", Attribute::Roles),
@@ -81,6 +83,7 @@ const NAMED: [(&str, Attribute); 18] = [
     ("context.hour", Attribute::Hour),
     ("context.weekday", Attribute::Weekday),
     ("context.time", Attribute::Time),
+    ("context.labels", Attribute::Labels),
 ];
 
 impl Attribute {
@@ -124,7 +127,9 @@ impl Attribute {
             | Self::Classification
             | Self::Client
             | Self::CorrId => Kind::Text,
-            Self::Roles | Self::Scopes | Self::SafetyTags | Self::RequiredScopes => Kind::Set,
+            Self::Roles | Self::Scopes | Self::SafetyTags | Self::RequiredScopes | Self::Labels => {
+                Kind::Set
+            }
             Self::Public | Self::ReadOnly => Kind::Bool,
             Self::Hour => Kind::Hour,
             Self::Weekday => Kind::Weekday,
@@ -167,6 +172,7 @@ impl Attribute {
             Self::Hour => "hour",
             Self::Weekday => "weekday",
             Self::Time => "time",
+            Self::Labels => "labels",
             Self::Argument(_) => "arguments",
             _ => return None,
         })

@@ -233,6 +233,13 @@ fn reads(rule: &Rule) -> Reads {
         {
             reads.scopes.extend(texts(values).map(str::to_owned));
         }
+        match (&condition.attribute, &condition.test) {
+            (Attribute::Labels, Test::AnyOf(values) | Test::NoneOf(values)) => {
+                reads.labels.extend(texts(values).map(str::to_owned));
+            }
+            (Attribute::Labels, _) => reads.any_label = true,
+            _ => {}
+        }
     }
     reads
 }

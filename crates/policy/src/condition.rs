@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::attribute::{Attribute, Kind, WEEKDAYS};
 use crate::error::{Fault, nearest};
+use crate::label::{FORM, is_label};
 use crate::yaml::{Node, Value};
 
 /// The most values of one condition.
@@ -298,6 +299,11 @@ impl Reader<'_> {
                 key: key(),
                 value: text.to_owned(),
                 valid: WEEKDAYS.to_vec(),
+            }),
+            Attribute::Labels if !is_label(text) => Err(Fault::Value {
+                key: key(),
+                value: text.to_owned(),
+                expected: FORM,
             }),
             Attribute::ToolId
             | Attribute::ProviderId

@@ -47,13 +47,13 @@ pub(crate) fn caller(
         .map_err(|error| unusable("the caller", &error))
 }
 
-/// Builds the tool. Calling a public tool is calling one's own; registering one is not: it would reach into every tenant.
+/// Builds the tool. Calling a public tool, or approving its call, is about one's own; registering one is not: it would reach into every tenant.
 pub(crate) fn tool(
     tool: &Resource,
     caller_tenant: Option<&str>,
     action: Action,
 ) -> Result<Entity, Reason> {
-    let own = tool.is_public() && action == Action::ToolsInvoke;
+    let own = tool.is_public() && action != Action::ManifestsRegister;
     let tenant = if own {
         caller_tenant
     } else {
@@ -92,6 +92,7 @@ pub(crate) fn circumstances(context: &Context<'_>, reads: &Reads) -> Result<Ceda
                 .ip
                 .map(|ip| Expr::new_ip(ip.to_canonical().to_string())),
             "corr_id" => context.corr_id.map(text),
+            "labels" => Some(context.labels.map_or_else(|| Expr::new_set([]), texts)),
             "arguments" => match context.arguments {
                 Some(_) => Some(argument_record()?),
                 None => None,

@@ -265,6 +265,11 @@ pub enum Fault {
         /// The key.
         key: &'static str,
     },
+    /// A duty on a rule about approving.
+    #[error(
+        "`approvals.decide` is about who may approve, and has no `require_confirmation`, `approver` or `once`; write a rule of its own for them"
+    )]
+    DutyOnApproval,
     /// A resource condition on an action without resource.
     #[error(
         "`{key}` needs a resource, but the action `{action}` has none; name other actions or remove the condition"

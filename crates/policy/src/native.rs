@@ -103,6 +103,15 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
     let permits = policy.effect() == Effect::Permit;
     let grants = grants(policy, &duties)?;
     let policy = policy.new_id(PolicyId::new(id));
+    let names_approvals = action_uid(Action::ApprovalsDecide);
+    let approves = match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(uid) => uid == names_approvals,
+        ActionConstraint::In(uids) => uids.contains(&names_approvals),
+    };
+    if approves && !duties.is_empty() {
+        return Err(Fault::DutyOnApproval);
+    }
     let json = policy.to_json().map_err(|error| Fault::Cedar {
         message: one_line(&error.to_string()),
     })?;
@@ -127,7 +136,7 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
         file: Arc::clone(file),
         line: None,
         role,
-        reach: reach(&policy),
+        reach: reach(&policy, role),
         policy: policy.clone(),
         listing,
         reads: survey.reads,
@@ -221,10 +230,13 @@ fn listing(
 }
 
 /// Only the scope narrows the reach; conditions are not looked into.
-fn reach(policy: &Policy) -> Reach {
+fn reach(policy: &Policy, role: Role) -> Reach {
     let all = || Action::ALL.into_iter();
     let actions = match policy.action_constraint() {
-        ActionConstraint::Any => all().collect(),
+        // Who may call whatever it is may not therefore approve whatever it is: that has to be named.
+        ActionConstraint::Any => all()
+            .filter(|action| role == Role::Forbid || *action != Action::ApprovalsDecide)
+            .collect(),
         ActionConstraint::Eq(uid) => all().filter(|action| action_uid(*action) == uid).collect(),
         ActionConstraint::In(uids) => all()
             .filter(|action| uids.contains(&action_uid(*action)))

@@ -37,11 +37,13 @@ pub enum Part {
     Time,
     /// The correlation id.
     CorrId,
+    /// What the caller has read.
+    Labels,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sub,
         Self::Claims,
         Self::Arguments,
@@ -49,6 +51,7 @@ impl Part {
         Self::Ip,
         Self::Time,
         Self::CorrId,
+        Self::Labels,
     ];
 
     fn of_context(name: &str) -> Option<Self> {
@@ -57,6 +60,7 @@ impl Part {
             "client" => Self::Client,
             "ip" => Self::Ip,
             "corr_id" => Self::CorrId,
+            "labels" => Self::Labels,
             "time" | "hour" | "weekday" => Self::Time,
             _ => return None,
         })
@@ -212,13 +216,22 @@ enum Match {
     No,
 }
 
-/// Looks at every policy of a slice. `lacks_scopes`: the caller lacks a scope that the request needs.
+/// What is known of a request beside its rules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// The caller lacks a scope that the request needs.
+    pub(crate) lacks_scopes: bool,
+    /// It is allowed unless a rule denies it.
+    pub(crate) needs_no_grant: bool,
+}
+
+/// Looks at every policy of a slice.
 pub(crate) fn outlook(
     authorizer: &Authorizer,
     units: &[Arc<Unit>],
     question: &Question<'_>,
     unknown: &Unknown,
-    lacks_scopes: bool,
+    standing: Standing,
 ) -> Outlook {
     let matches: Vec<_> = units
         .iter()
@@ -235,7 +248,8 @@ pub(crate) fn outlook(
         return Outlook::denied(ids(&denying));
     }
     let (sure, maybe) = (of(Role::Permit, Match::Yes), of(Role::Permit, Match::Maybe));
-    if lacks_scopes || (sure.is_empty() && maybe.is_empty()) {
+    let is_granted = standing.needs_no_grant || !sure.is_empty();
+    if standing.lacks_scopes || (!is_granted && maybe.is_empty()) {
         return Outlook::denied(ids(&sure));
     }
     let perhaps_denying = of(Role::Forbid, Match::Maybe);
@@ -246,10 +260,10 @@ pub(crate) fn outlook(
         .filter(|unit| may_be_unjudged(unit, unknown))
         .map(|unit| &**unit)
         .collect();
-    if sure.is_empty() || !perhaps_denying.is_empty() || !unjudged.is_empty() {
+    if !is_granted || !perhaps_denying.is_empty() || !unjudged.is_empty() {
         verdicts.insert(Verdict::Deny);
     }
-    if sure.is_empty() {
+    if !is_granted {
         // Only what may permit is left: if it does, the duties of the same rule come with it.
         for permit in &maybe {
             let own = perhaps_duties.iter().filter(|duty| duty.id == permit.id);
@@ -264,7 +278,7 @@ pub(crate) fn outlook(
         open = ids(&perhaps_denying);
         open.extend(ids(&unjudged));
         open.extend(ids(&perhaps_duties));
-        if sure.is_empty() {
+        if !is_granted {
             open.extend(ids(&maybe));
         }
     }
@@ -367,7 +381,7 @@ mod tests {
 
         /// Whatever the unknown parts are: the questions of one run stand in for each other's unknown parts.
         #[test]
-        fn what_is_decided_was_in_the_outlook(policy in policy(1..12), questions in vec(question(), 8), parts in subsequence(Part::ALL.to_vec(), 0..=7)) {
+        fn what_is_decided_was_in_the_outlook(policy in policy(1..12), questions in vec(question(), 8), parts in subsequence(Part::ALL.to_vec(), 0..=8)) {
             let set = Policies::load(&Sources::new().with_yaml("p", policy.to_string()), 1).expect("loads");
             let unknown = Unknown::parts(parts.iter().copied());
             let Some(known) = questions.first() else { return Ok(()) };
@@ -383,6 +397,7 @@ mod tests {
                         Part::Ip => mixed.ip = other.ip,
                         Part::Time => mixed.time = other.time,
                         Part::CorrId => {}
+                        Part::Labels => mixed.labels.clone_from(&other.labels),
                     }
                 }
                 let decided = mixed.ask(&set).verdict();

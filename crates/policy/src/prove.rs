@@ -122,6 +122,8 @@ pub struct Example {
     pub ip: Option<IpAddr>,
     /// The correlation id.
     pub corr_id: Option<String>,
+    /// What the caller has read.
+    pub labels: BTreeSet<String>,
     /// The call's arguments.
     pub arguments: Value,
 }
@@ -134,7 +136,8 @@ impl Example {
             client: self.client.as_deref(),
             ip: self.ip,
             corr_id: self.corr_id.as_deref(),
-            arguments: Some(&self.arguments).filter(|_| self.action == Action::ToolsInvoke),
+            labels: Some(&self.labels),
+            arguments: Some(&self.arguments).filter(|_| self.action.is_of_a_call()),
         };
         use_it(&Request {
             action: self.action,
@@ -566,7 +569,7 @@ impl Asked<'_> {
 
     /// Says whether there is such a tool.
     fn is_listed(&self, example: &Example) -> bool {
-        if self.tools.is_empty() || example.action != Action::ToolsInvoke {
+        if self.tools.is_empty() || !example.action.is_of_a_call() {
             return true;
         }
         let called = example.resource.as_ref();

@@ -19,6 +19,10 @@ pub(crate) struct Reads {
     pub(crate) claims: BTreeSet<String>,
     /// Scopes with which the caller's are compared.
     pub(crate) scopes: BTreeSet<String>,
+    /// Labels that are named where `context.labels` is read.
+    pub(crate) labels: BTreeSet<String>,
+    /// Labels are read in a way that may be about any of them.
+    pub(crate) any_label: bool,
     /// For each policy written in Cedar: the argument paths that it reads, with the kinds that it looks under.
     pub(crate) typed: Vec<BTreeMap<String, BTreeSet<String>>>,
 }
@@ -34,12 +38,19 @@ impl Reads {
         self.context.contains("arguments")
     }
 
+    /// Says whether the decision depends on what the caller has read.
+    pub(crate) fn reads_labels(&self) -> bool {
+        self.context.contains("labels")
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.sub |= other.sub;
         self.context.extend(other.context.iter().cloned());
         self.arguments.extend(other.arguments.iter().cloned());
         self.claims.extend(other.claims.iter().cloned());
         self.scopes.extend(other.scopes.iter().cloned());
+        self.labels.extend(other.labels.iter().cloned());
+        self.any_label |= other.any_label;
         self.typed.extend(other.typed.iter().cloned());
     }
 }
@@ -69,6 +80,8 @@ pub(crate) fn survey(conditions: &Value) -> Survey {
     if mentions_scopes {
         survey.reads.scopes = texts;
     }
+    // What is asked of the set is not looked into.
+    survey.reads.any_label = survey.reads.reads_labels();
     survey.reads.arguments = typed.keys().cloned().collect();
     // A tag's path may be a claim's or an argument's; looking both up is harmless.
     survey.reads.claims.clone_from(&survey.reads.arguments);
@@ -137,6 +150,7 @@ impl Walk {
                     "client",
                     "ip",
                     "corr_id",
+                    "labels",
                     "arguments",
                 ];
                 self.survey.reads.context.extend(all.map(str::to_owned));

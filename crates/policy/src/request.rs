@@ -175,6 +175,9 @@ pub struct Context<'a> {
     pub ip: Option<IpAddr>,
     /// The correlation id.
     pub corr_id: Option<&'a str>,
+    /// What the caller has read: the labels of the results that it was given. `None` means none, or not known (a listing). For
+    /// [`Action::ApprovalsDecide`], what the one who asked had read.
+    pub labels: Option<&'a BTreeSet<String>>,
     /// The call's arguments: a JSON object. `None` means that they are not known (a listing); an empty object, that there are none.
     pub arguments: Option<&'a Value>,
 }
@@ -188,6 +191,7 @@ impl<'a> Context<'a> {
             client: None,
             ip: None,
             corr_id: None,
+            labels: None,
             arguments: None,
         }
     }
@@ -210,6 +214,13 @@ impl<'a> Context<'a> {
     #[must_use]
     pub const fn corr_id(mut self, corr_id: &'a str) -> Self {
         self.corr_id = Some(corr_id);
+        self
+    }
+
+    /// Sets what the caller has read.
+    #[must_use]
+    pub const fn labels(mut self, labels: &'a BTreeSet<String>) -> Self {
+        self.labels = Some(labels);
         self
     }
 
@@ -258,6 +269,7 @@ impl Request<'_> {
         let sets = [
             ("subject.roles", Some(&subject.roles)),
             ("subject.scopes", subject.scopes.as_ref()),
+            ("context.labels", context.labels),
             ("resource.safety_tags", tool.map(|tool| &tool.safety_tags)),
             (
                 "resource.required_scopes",

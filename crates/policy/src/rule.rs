@@ -186,6 +186,9 @@ pub(crate) fn read_rule(node: &Node, report: &mut Report<'_>) -> Option<Rule> {
     let duties = reader.duties(allows);
     let description = reader.description();
     let (actions, when) = reader.when();
+    if actions.contains(&Action::ApprovalsDecide) && !duties.is_empty() {
+        report.add(node.line, Some(&id), Fault::DutyOnApproval);
+    }
     // A rule with any fault is not used, but its other faults are told all the same.
     (report.problems.len() == before).then_some(Rule {
         id,
@@ -402,6 +405,7 @@ impl<'a> RuleReader<'a, '_> {
     }
 
     /// A rule that reads the resource is about actions that have one. Naming another by name is a mistake; naming none is not.
+    /// Who approves is another matter than who calls: only a rule that names that action is about it.
     fn actions(
         &mut self,
         named: Option<BTreeSet<Action>>,
@@ -426,6 +430,7 @@ impl<'a> RuleReader<'a, '_> {
         let all = || {
             Action::ALL
                 .into_iter()
+                .filter(|action| *action != Action::ApprovalsDecide)
                 .filter(|action| reads_resource.is_none() || action.has_resource())
                 .collect()
         };

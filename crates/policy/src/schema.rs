@@ -23,7 +23,7 @@ entity Caller in [Role] = {
   scopes: Set<String>,
 } tags Set<String>;
 
-// A tool. For `tools.invoke`, the tenant of a public tool is the caller's own.
+// A tool. For `tools.invoke` and `approvals.decide`, the tenant of a public tool is the caller's own.
 entity Tool in [Provider] = {
   toolId: String,
   provider_id: String,
@@ -42,6 +42,7 @@ entity ArgumentNumber tags Long;
 entity ArgumentDecimal tags decimal;
 entity ArgumentList tags Set<String>;
 
+// `labels`: what the caller has read; for `approvals.decide`, what the one who asked had read.
 type Circumstances = {
   time: datetime,
   hour: Long,
@@ -49,6 +50,7 @@ type Circumstances = {
   client?: String,
   ip?: ipaddr,
   corr_id?: String,
+  labels: Set<String>,
   arguments?: {
     kind: ArgumentKind,
     text: ArgumentText,
@@ -61,6 +63,7 @@ type Circumstances = {
 
 action "tools.invoke" appliesTo { principal: [Caller], resource: [Tool], context: Circumstances };
 action "manifests.register" appliesTo { principal: [Caller], resource: [Tool], context: Circumstances };
+action "approvals.decide" appliesTo { principal: [Caller], resource: [Tool], context: Circumstances };
 action "catalog:list" appliesTo { principal: [Caller], resource: [Catalog], context: Circumstances };
 "#;
 

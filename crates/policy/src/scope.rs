@@ -11,6 +11,8 @@ pub(crate) const INVOKE_READ: &str = "tools.invoke:read";
 pub(crate) const INVOKE_WRITE: &str = "tools.invoke:write";
 /// Needed to register a manifest.
 pub(crate) const REGISTER: &str = "manifests.register";
+/// Needed to approve what others asked for.
+pub(crate) const APPROVE: &str = "approvals.decide";
 
 /// A set of scopes in which `<prefix>.*` stands for every scope that begins with `<prefix>.`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,6 +89,7 @@ pub(crate) fn needed(action: Action, resource: Option<&Resource>) -> Vec<&str> {
                 .collect()
         }
         (Action::ManifestsRegister, _) => vec![REGISTER],
+        (Action::ApprovalsDecide, _) => vec![APPROVE],
         (Action::ToolsInvoke, None) | (Action::CatalogList, _) => Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use cedar_policy::{
 };
 use serde::Serialize;
 
+use crate::action::Action;
 use crate::cache::Cache;
 use crate::compile::{self, Role, Unit};
 use crate::decision::{Decision, Effect, PolicyVersion, Reason};
@@ -15,7 +16,7 @@ use crate::error::{Fault, LoadError, Problem};
 use crate::explain::{self, Explanation};
 use crate::native;
 use crate::obligation::join;
-use crate::outlook::{self, Outlook, Unknown};
+use crate::outlook::{self, Outlook, Standing, Unknown};
 use crate::prepare::{Kept, Prepared, PreparedKey, Question, claims};
 use crate::reads::Reads;
 use crate::request::{Request, Subject};
@@ -49,6 +50,8 @@ pub struct PolicySet {
     version: PolicyVersion,
     roles: BTreeMap<String, ScopeSet>,
     index: Index,
+    /// Some rule says who may approve; then the others may not.
+    names_approvers: bool,
     /// What all policies read together.
     reads: Reads,
     notes: Vec<Note>,
@@ -100,10 +103,14 @@ impl PolicySet {
     ) -> Self {
         let mut reads = Reads::default();
         units.iter().for_each(|unit| reads.add(&unit.reads));
+        let names_approvers = units.iter().any(|unit| {
+            unit.role == Role::Permit && unit.reach.actions.contains(&Action::ApprovalsDecide)
+        });
         Self {
             version,
             roles,
             index: Index::new(units.into_iter().map(Arc::new).collect()),
+            names_approvers,
             reads,
             notes: Vec::new(),
             prepared: Cache::new(PREPARED_MAX),
@@ -115,6 +122,12 @@ impl PolicySet {
     #[cfg(feature = "prove")]
     pub(crate) fn units(&self) -> &[Arc<Unit>] {
         self.index.units()
+    }
+
+    /// Whether a rule says who may approve.
+    #[cfg(feature = "prove")]
+    pub(crate) const fn names_approvers(&self) -> bool {
+        self.names_approvers
     }
 
     /// The scopes that each role gives.
@@ -161,7 +174,9 @@ impl PolicySet {
             let failed = failed_forbids(&response, &kept.1.cut.1);
             Ok::<_, Reason>(
                 failed.is_empty()
-                    && response.decision() == CedarDecision::Allow
+                    && (response.decision() == CedarDecision::Allow
+                        || (self.needs_no_grant(request)
+                            && response.diagnostics().reason().next().is_none()))
                     && kept.1.missing_scopes.is_empty(),
             )
         };
@@ -197,14 +212,17 @@ impl PolicySet {
         let looked = || {
             let kept = self.prepare(request)?;
             let question = kept.1.question(request)?;
-            let lacks_scopes = !kept.1.missing_scopes.is_empty();
+            let standing = Standing {
+                lacks_scopes: !kept.1.missing_scopes.is_empty(),
+                needs_no_grant: self.needs_no_grant(request),
+            };
             let units = &kept.1.cut.1.units;
             Ok::<_, Reason>(outlook::outlook(
                 &self.authorizer,
                 units,
                 &question,
                 unknown,
-                lacks_scopes,
+                standing,
             ))
         };
         looked().unwrap_or_else(|_| Outlook::denied(BTreeSet::new()))
@@ -219,6 +237,25 @@ impl PolicySet {
     #[must_use]
     pub fn claims_seen(&self, subject: &Subject) -> Vec<(String, Option<BTreeSet<String>>)> {
         claims(subject, &self.reads.claims)
+    }
+
+    /// Says whether any rule reads what the caller has read (`context.labels`), so that it has to be known.
+    #[must_use]
+    pub fn reads_labels(&self) -> bool {
+        self.reads.reads_labels()
+    }
+
+    /// Says whether some rule may read this very label.
+    #[must_use]
+    pub fn reads_label(&self, label: &str) -> bool {
+        self.reads.any_label || self.reads.labels.contains(label)
+    }
+
+    /// Says whether some rule is about who approves. Where none is, whoever holds the scope `approvals.decide` may.
+    #[must_use]
+    pub fn judges_approvals(&self) -> bool {
+        let mut units = self.index.units().iter();
+        units.any(|unit| unit.reach.actions.contains(&Action::ApprovalsDecide))
     }
 
     /// Returns what the caller's roles give, as far as its token leaves it, wildcards as they are written.
@@ -340,6 +377,11 @@ impl PolicySet {
         Ok(kept)
     }
 
+    /// Where no rule says who may approve, whoever holds the scope may.
+    fn needs_no_grant(&self, request: &Request<'_>) -> bool {
+        request.action == Action::ApprovalsDecide && !self.names_approvers
+    }
+
     /// Asks Cedar: first the grants, then, if they allow and the scopes suffice, the obligations.
     fn rule(
         &self,
@@ -372,7 +414,7 @@ impl PolicySet {
                 failed,
             );
         }
-        if response.decision() == CedarDecision::Deny {
+        if response.decision() == CedarDecision::Deny && !self.needs_no_grant(request) {
             let tool = request.resource.map(|tool| tool.tool_id.clone());
             return deny(
                 Reason::NoRuleAllows {

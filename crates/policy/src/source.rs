@@ -369,7 +369,7 @@ mod tests {
         p.yml:9: rule `a`: `when` needs at least one condition; a rule for everything names its actions
         p.yml:10: key `id` is missing
         p.yml:12: rule `b`: `effect`: unknown value `permit`; use `allow` or `deny`
-        p.yml:14: rule `b`: `action`: unknown value `tools.invok`; use `tools.invoke`, `catalog:list` or `manifests.register`
+        p.yml:14: rule `b`: `action`: unknown value `tools.invok`; use `tools.invoke`, `catalog:list`, `manifests.register` or `approvals.decide`
         ");
     }
 
@@ -399,6 +399,14 @@ mod tests {
             (
                 "  - {id: a, effect: allow, when: {action: \"catalog:list\", resource.toolId: x}}",
                 "rule `a`: `resource.toolId` needs a resource, but the action `catalog:list` has none; name other actions or remove the condition",
+            ),
+            (
+                "  - {id: a, effect: allow, require_confirmation: true, when: {action: approvals.decide, subject.roles: agent}}",
+                "rule `a`: `approvals.decide` is about who may approve, and has no `require_confirmation`, `approver` or `once`; write a rule of its own for them",
+            ),
+            (
+                "  - {id: a, effect: deny, when: {context.labels_any: [pii, PII]}}",
+                "rule `a`: `context.labels_any`: `PII` is not a label: 1 to 64 of `a-z`, `0-9`, `_`, `.`, `-` and `:`",
             ),
             (
                 "  - {id: a, effect: allow, when: {action: []}}",

@@ -34,7 +34,10 @@ async fn hub() -> String {
         Redirect::to(&format!("{to}?code=once&state={state}"))
     };
     let redeem = async |Form(form): Form<Pairs>| {
-        assert_eq!((&*form["code"], &*form["client_secret"]), ("once", "its-secret"));
+        assert_eq!(
+            (&*form["code"], &*form["client_secret"]),
+            ("once", "its-secret")
+        );
         Json(json!({"access_token": "gho_1", "token_type": "bearer", "scope": "read:user"}))
     };
     let user = async |headers: HeaderMap| {
@@ -47,14 +50,19 @@ async fn hub() -> String {
         .route("/api/v3/user", get(user));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(tokio::task::spawn_local(async move { axum::serve(listener, app).await }));
+    drop(tokio::task::spawn_local(async move {
+        axum::serve(listener, app).await
+    }));
     url
 }
 
 async fn start(hub: &str) -> (Child, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_github_login"))
         .envs([("PORT", "0"), ("GITHUB_ENTERPRISE_URL", hub)])
-        .envs([("GITHUB_CLIENT_ID", "the-app"), ("GITHUB_CLIENT_SECRET", "its-secret")])
+        .envs([
+            ("GITHUB_CLIENT_ID", "the-app"),
+            ("GITHUB_CLIENT_SECRET", "its-secret"),
+        ])
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -144,10 +152,17 @@ async fn people_log_in_with_github() {
             let mut config = OAuthConfig::new(url.as_str(), Grant::Person(Arc::new(Person)));
             config.network = NetworkConfig::public().allow_loopback();
             let oauth = OAuthClient::new(config).unwrap();
-            let client = Client::builder().oauth(&oauth).connect_url(&url).await.unwrap();
+            let client = Client::builder()
+                .oauth(&oauth)
+                .connect_url(&url)
+                .await
+                .unwrap();
             let user = client.call_tool("whoami", json!({})).await.unwrap();
             let user = user.data::<Value>().unwrap();
-            assert_eq!(user, json!({"number": "1", "login": "octocat", "scopes": ["read:user"]}));
+            assert_eq!(
+                user,
+                json!({"number": "1", "login": "octocat", "scopes": ["read:user"]})
+            );
         })
         .await;
 }

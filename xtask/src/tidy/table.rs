@@ -265,6 +265,7 @@ pub(crate) const ROOMS: &[Rooms] = &[
             "provider",
             "catalog",
             "policy",
+            "label",
             "limit",
             "confirm",
             "once",

@@ -9,6 +9,7 @@ use fastmcp_gateway::{
     manifest::Manifest,
     state::{
         Location, Options, Sight, State,
+        label::LabelStore,
         ledger::Ledger,
         machine::Status,
         manifest::After,
@@ -102,12 +103,16 @@ impl Opened {
         })
     }
 
-    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
         self.state.ledger()
+    }
+
+    pub(crate) fn labels(&self) -> &dyn LabelStore {
+        self.state.labels()
     }
 
     pub(super) fn list(

@@ -79,7 +79,7 @@ impl Settle {
         let before = opened.find(&self.which)?;
         refuse_known(&before)?;
         // Held before anything changes: where the log cannot take the record for another reason, nothing is settled.
-        let log = open_log(opened)?;
+        let log = open_log(opened).context("nothing was settled")?;
         let (settlement, status) = self.verdict.settlement();
         let told = Settled::new(&before, status, &self.by, &self.note, SystemClock.now());
         let told = match &log {
@@ -147,13 +147,13 @@ fn refuse_known(report: &Report) -> anyhow::Result<()> {
 }
 
 /// The audit log, unless a running gateway holds it.
-fn open_log(opened: &Opened) -> anyhow::Result<Option<Log>> {
+pub(crate) fn open_log(opened: &Opened) -> anyhow::Result<Option<Log>> {
     let config = &opened.config;
     let signer = opened.keys.audit_signer(&config.instance)?;
     match Log::open(&config.audit_dir, Options::new(&config.instance, signer)) {
         Ok(log) => Ok(Some(log)),
         Err(AuditError::Locked { .. }) => Ok(None),
-        Err(error) => Err(error).context("nothing was settled: audit log cannot be opened"),
+        Err(error) => Err(error).context("audit log cannot be opened"),
     }
 }
 

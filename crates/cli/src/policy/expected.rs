@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use fastmcp_policy::{Action, Subject, Verdict};
+use fastmcp_policy::{Action, Subject, Verdict, is_label};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
@@ -96,6 +96,9 @@ pub(super) struct Circumstances {
     pub(super) client: Option<String>,
     pub(super) ip: Option<IpAddr>,
     pub(super) corr_id: Option<String>,
+    /// What the caller has read.
+    #[serde(default)]
+    pub(super) labels: BTreeSet<String>,
 }
 
 /// A name under `callers`, or a caller in full.
@@ -216,7 +219,7 @@ impl Case {
             .find(|action| action.name() == name)
             .with_context(|| {
                 format!(
-                    "`action` is `tools.invoke`, `catalog:list` or `manifests.register`, not `{name}`"
+                    "`action` is `tools.invoke`, `catalog:list`, `manifests.register` or `approvals.decide`, not `{name}`"
                 )
             })
     }
@@ -254,6 +257,11 @@ impl Case {
             (None, true) => bail!("`{action}` is about a tool; name it with `tool`"),
             (Some(_), false) => bail!("`{action}` is about no tool; leave `tool` out"),
             _ => {}
+        }
+        if let Some(wrong) = self.context.labels.iter().find(|label| !is_label(label)) {
+            bail!(
+                "`labels`: `{wrong}` is not a label: 1 to 64 of `a-z`, `0-9`, `_`, `.`, `-` and `:`"
+            );
         }
         let denies = self.verdict()? == Verdict::Deny;
         if self.because.is_some() && !denies {
@@ -295,6 +303,10 @@ mod tests {
             (
                 "{caller: ann, tool: a:b, action: catalog:list, expect: allow}",
                 "line 4: `catalog:list` is about no tool",
+            ),
+            (
+                "{caller: ann, tool: a:b, context: {labels: [PII]}, expect: deny}",
+                "line 4: `labels`: `PII` is not a label",
             ),
             (
                 "{caller: ann, tool: a:b, action: call, expect: allow}",

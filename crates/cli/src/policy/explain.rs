@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use fastmcp_policy::{Action, Context, PolicySet, Request, Resource, Subject};
+use fastmcp_policy::{Action, Context, PolicySet, Request, Resource, Subject, is_label};
 use fastmcp_protocol::{
     Raw,
     args::{Args as ToolArgs, ArgsLimits},
@@ -22,6 +22,8 @@ enum ActionName {
     List,
     #[value(name = "manifests.register")]
     Register,
+    #[value(name = "approvals.decide")]
+    Approve,
 }
 
 impl From<ActionName> for Action {
@@ -30,6 +32,7 @@ impl From<ActionName> for Action {
             ActionName::Invoke => Self::ToolsInvoke,
             ActionName::List => Self::CatalogList,
             ActionName::Register => Self::ManifestsRegister,
+            ActionName::Approve => Self::ApprovalsDecide,
         }
     }
 }
@@ -45,6 +48,7 @@ Examples:
   fastmcp policy explain --sub agent-1 --role data-analyst --tool database:executeQuery --args '{\"query\": \"DROP TABLE orders\"}'
   fastmcp policy explain --sub agent-1 --role finance-write --tool ads:createCampaign --policy policies/
   fastmcp policy explain --sub agent-1 --role mcp-user --tool mcp:git:log --needs mcp.git --read-only
+  fastmcp policy explain --sub agent-1 --role publisher --tool mail:send --tag external --label pii
   fastmcp policy explain --sub agent-1 --action catalog:list")]
 pub(super) struct Explain {
     /// Who asks: the subject
@@ -68,6 +72,9 @@ pub(super) struct Explain {
     /// The arguments of the call, a JSON object
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
+    /// A label of something that the caller has read, such as confidential; may be repeated
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    labels: Vec<String>,
     /// The tool's provider [default: what stands before the colon]
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
@@ -111,7 +118,8 @@ impl Explain {
             subject = subject.scopes(self.scopes.iter().cloned());
         }
         let arguments = args.as_ref().map(ToolArgs::to_value);
-        let mut context = Context::at(jiff::Timestamp::now());
+        let labels = self.labels.iter().cloned().collect();
+        let mut context = Context::at(jiff::Timestamp::now()).labels(&labels);
         if let Some(arguments) = &arguments {
             context = context.arguments(arguments);
         }
@@ -149,6 +157,14 @@ impl Explain {
 pub(super) fn unknown_tool(tool: &str) -> Resource {
     let provider = tool.split_once(':').map_or(tool, |(provider, _)| provider);
     Resource::new(tool, provider).tenant(Resource::PUBLIC)
+}
+
+fn label(text: &str) -> Result<String, String> {
+    if is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a label is 1 to 64 of `a-z`, `0-9`, `_`, `.`, `-` and `:`".to_owned())
+    }
 }
 
 fn parse_args(text: &str) -> anyhow::Result<ToolArgs> {

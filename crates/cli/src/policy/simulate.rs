@@ -148,6 +148,8 @@ struct Attributes {
     /// Absent: no claim is known. A claim that is null was looked for and not there.
     claims: Option<BTreeMap<String, Option<BTreeSet<String>>>>,
     client: Option<String>,
+    /// Absent: no rule of the time read what the caller had read.
+    labels: Option<BTreeSet<String>>,
     provider_id: Option<String>,
     resource_tenant: Option<String>,
     #[serde(default)]
@@ -431,6 +433,9 @@ fn replay(set: &PolicySet, action: Action, record: &Record) -> Option<(Verdict, 
         (Some(_), None) => {}
         (_, client) => name(client, Part::Client),
     }
+    if attributes.labels.is_none() {
+        unknown.push(Part::Labels);
+    }
     let known_claims: Vec<_> = attributes
         .claims
         .iter()
@@ -449,6 +454,7 @@ fn replay(set: &PolicySet, action: Action, record: &Record) -> Option<(Verdict, 
     let mut context = Context::at(record.ts);
     context.client = attributes.client.as_deref();
     context.corr_id = record.corr_id.as_deref();
+    context.labels = attributes.labels.as_ref();
     context.ip = match &record.ip_address {
         Some(text) => Some(text.parse::<IpAddr>().ok()?),
         None => None,

@@ -49,7 +49,7 @@ A file:
       because: missing_scope               # no_rule_allows, rule_denies, missing_scope, rule_failed, undecidable, too_large
     - caller: {sub: eve, roles: [finance-write]}
       tool: ads:createCampaign
-      context: {time: \"2026-11-20T09:00:00Z\", client: cli, ip: 10.0.0.7}
+      context: {time: \"2026-11-20T09:00:00Z\", client: cli, ip: 10.0.0.7, labels: [pii]}
       expect: confirm
       once: false
 
@@ -172,6 +172,7 @@ fn explain(
     context.client = case.context.client.as_deref();
     context.ip = case.context.ip;
     context.corr_id = case.context.corr_id.as_deref();
+    context.labels = Some(&case.context.labels);
     context.arguments = arguments.as_ref();
     Ok(set.explain(&Request {
         action,
@@ -189,8 +190,8 @@ fn resource(
     args: Option<&ToolArgs>,
 ) -> anyhow::Result<Resource> {
     let Some(described) = expected.tools.get(tool) else {
-        // Only a call has arguments that demand something.
-        let args = args.filter(|_| action == Action::ToolsInvoke);
+        // Only a call has arguments that demand something, and its approval.
+        let args = args.filter(|_| action != Action::ManifestsRegister);
         return sandbox.resource(tool, args)?.with_context(|| {
             format!("tool `{tool}` is neither built in nor described under `tools`")
         });

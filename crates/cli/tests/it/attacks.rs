@@ -588,3 +588,69 @@ async fn attack_29_what_cannot_be_checked_is_refused() {
         "it is recorded"
     );
 }
+
+#[tokio::test]
+async fn attack_30_what_was_read_does_not_leave_by_another_way() {
+    let home = Home::new();
+    fs::create_dir(home.data()).unwrap();
+    fs::write(home.policies(), crate::gateway_labels::POLICY).unwrap();
+    let gateway = home.start().await;
+    let admin = home
+        .mint("boss", &["--role", "admin", "--role", "agent"])
+        .await;
+    let labelled = json!({"labels": ["pii"]});
+    let tables = "database:listTables";
+    let reply = crate::gateway_labels::register(&gateway, &admin, tables, &labelled).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    // What a poisoned document tells an agent to do: read what is private, then send it away, by whatever way is open.
+    let agent = home.role("agent-1", "agent").await;
+    let waiting = gateway
+        .modern_call(
+            &agent,
+            "filesystem_writeFile",
+            &json!({"path": "a.txt", "content": "x"}),
+            &json!({}),
+        )
+        .await;
+    let session = gateway.legacy(&agent, can_be_asked()).await;
+    let read = json!({"name": "database_listTables", "arguments": {}});
+    let read = session.answer("tools/call", read).await;
+    assert_ne!(read["result"]["isError"], true, "{read}");
+
+    let refused = |what: &str, result: &Value| {
+        assert_eq!(result["isError"], true, "{what}: {result}");
+        assert_eq!(
+            result["structuredContent"]["error"]["code"], "FORBIDDEN",
+            "{what}: {result}"
+        );
+    };
+    let create = json!({"name": "ads_createCampaign", "arguments": campaign()});
+    let same = session.answer("tools/call", create.clone()).await;
+    refused("the same session", &same["result"]);
+    let fresh = gateway.legacy(&agent, can_be_asked()).await;
+    let new = fresh.answer("tools/call", create).await;
+    refused("a new session", &new["result"]);
+    let modern = gateway
+        .modern_call(&agent, "ads_createCampaign", &campaign(), &json!({}))
+        .await;
+    refused("the newer protocol", &modern);
+    let token = home.role("agent-1", "agent").await;
+    let rest = gateway.invoke(&token, CREATE, &campaign()).send().await;
+    rest.error(403, "FORBIDDEN");
+    let keyed = gateway
+        .invoke(&token, CREATE, &campaign())
+        .header("idempotency-key", "k-1");
+    keyed.send().await.error(403, "FORBIDDEN");
+    // What was asked for before reading, and is answered after it.
+    let more =
+        json!({"requestState": waiting["requestState"], "inputResponses": {"confirm": accept()}});
+    let arguments = json!({"path": "a.txt", "content": "x"});
+    let answered = gateway
+        .modern_call(&agent, "filesystem_writeFile", &arguments, &more)
+        .await;
+    refused("an earlier question", &answered);
+    assert_eq!(
+        acted(&home, CREATE) + acted(&home, "filesystem:writeFile"),
+        0
+    );
+}

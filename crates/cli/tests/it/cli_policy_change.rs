@@ -424,3 +424,88 @@ async fn the_guides_expectations_hold() {
     let (code, said, complaint) = run(&home, &["test", "guide.yml"]).await;
     assert_eq!(code, Some(0), "{said}{complaint}");
 }
+
+#[tokio::test]
+async fn what_was_read_and_who_approves_are_explained_tested_and_replayed() {
+    let home = Home::new();
+    fs::create_dir(home.data()).unwrap();
+    fs::write(home.policies(), crate::gateway_labels::POLICY).unwrap();
+    let expected = r#"
+version: 1
+callers: {ann: {sub: ann, roles: [agent]}, zoe: {sub: zoe, roles: [approver]}}
+tests:
+  - {caller: ann, tool: "ads:createCampaign", expect: allow}
+  - {caller: ann, tool: "ads:createCampaign", context: {labels: [internal]}, expect: allow}
+  - {caller: ann, tool: "ads:createCampaign", context: {labels: [pii]}, expect: deny, rule: nothing-leaves-after-reading}
+  - {caller: zoe, tool: "ads:createCampaign", action: approvals.decide, expect: allow}
+  - {caller: ann, tool: "ads:createCampaign", action: approvals.decide, expect: deny, because: missing_scope}
+"#;
+    fs::write(home.folder().join("expected.yml"), expected).unwrap();
+    let (code, said, complaint) = run(&home, &["test", "expected.yml"]).await;
+    assert_eq!(code, Some(0), "{said}{complaint}");
+    let explain = async |more: &[&str]| {
+        let ask = [
+            "explain",
+            "--sub",
+            "ann",
+            "--role",
+            "agent",
+            "--tool",
+            "ads:createCampaign",
+            "--json",
+        ];
+        let (code, said, complaint) = run(&home, &[&ask[..], more].concat()).await;
+        assert_eq!(code, Some(0), "{complaint}");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        said["decision"]["effect"].clone()
+    };
+    assert_eq!(explain(&[]).await, "allow");
+    assert_eq!(
+        explain(&["--label", "x", "--label", "confidential"]).await,
+        "deny"
+    );
+    assert_eq!(explain(&["--action", "approvals.decide"]).await, "deny");
+    let (code, ..) = run(
+        &home,
+        &[
+            "explain",
+            "--sub",
+            "ann",
+            "--action",
+            "catalog:list",
+            "--label",
+            "PII",
+        ],
+    )
+    .await;
+    assert_eq!(code, Some(2));
+
+    // The log holds what was carried, so another rule about it can be replayed.
+    let gateway = home.start().await;
+    let admin = home
+        .mint("boss", &["--role", "admin", "--role", "agent"])
+        .await;
+    let labelled = json!({"labels": ["pii"]});
+    let tables = "database:listTables";
+    let reply = crate::gateway_labels::register(&gateway, &admin, tables, &labelled).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let token = home.role("ann", "agent").await;
+    gateway.invoke(&token, tables, &json!({})).send().await.ok();
+    let campaign = json!({"name": "Spring", "budget": 250, "startDate": "2027-03-01"});
+    let refused = gateway
+        .invoke(&token, "ads:createCampaign", &campaign)
+        .send()
+        .await;
+    refused.error(403, "FORBIDDEN");
+    gateway.stop().await;
+    let candidate = crate::gateway_labels::POLICY.replace("[pii, confidential]", "[confidential]");
+    fs::write(home.folder().join("candidate.yml"), candidate).unwrap();
+    let (code, said, complaint) = run(&home, &["simulate", "candidate.yml", "--json"]).await;
+    assert_eq!(code, Some(0), "{complaint}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&report["gains"], &report["undecided"]),
+        (&json!(1), &json!(0)),
+        "{report}"
+    );
+}

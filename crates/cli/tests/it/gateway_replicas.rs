@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::support::{Ask, Gateway, Home, until, within};
+use crate::{
+    gateway_labels,
+    support::{Ask, Gateway, Home, until, within},
+};
 
 const QUERY: &str = "database:executeQuery";
 /// How long a call is repeated: longer than every lease.
@@ -436,4 +439,81 @@ async fn without_its_database_a_replica_refuses_and_comes_back_by_itself() {
         "{log}"
     );
     within("the end", gateway.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_on_one_replica_is_carried_on_every_other() {
+    const CREATE: &str = "ads:createCampaign";
+    const TABLES: &str = "database:listTables";
+    let policies = Home::new();
+    let policy = policies.folder().join("policies.yml");
+    fs::write(&policy, gateway_labels::POLICY).unwrap();
+    let vars = [("FASTMCP_POLICY", policy.to_str().unwrap())];
+    let mut replicas = Replicas::start(3, &vars).await;
+    let home = &replicas.homes[0];
+    let admin = home
+        .mint("boss", &["--role", "admin", "--role", "agent"])
+        .await;
+    let agent = home.role("agent-1", "agent").await;
+    let other = home.role("agent-2", "agent").await;
+    let labelled = json!({"labels": ["pii"]});
+    let reply = gateway_labels::register(&replicas.gateways[0], &admin, TABLES, &labelled).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let campaign = json!({"name": "Spring", "budget": 250, "startDate": "2027-03-01"});
+    until("the label on another replica", async || {
+        let tools = replicas.gateways[1].catalogue(&agent).await.ok()["tools"].to_string();
+        tools.contains("pii").then_some(())
+    })
+    .await;
+    replicas.gateways[1]
+        .invoke(&agent, TABLES, &json!({}))
+        .send()
+        .await
+        .ok();
+    for gateway in &replicas.gateways {
+        let refused = gateway.invoke(&agent, CREATE, &campaign).send().await;
+        refused.error(403, "FORBIDDEN");
+        let session = gateway.legacy(&agent, json!({"elicitation": {}})).await;
+        let params = json!({"name": "ads_createCampaign", "arguments": campaign});
+        let answer = session.answer("tools/call", params).await;
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        let free = gateway.invoke(&other, CREATE, &campaign).send().await;
+        assert_eq!(free.status, 200, "{}", free.text());
+    }
+
+    // What was read cannot be known, so nothing is decided; a rule that does not ask for it makes no difference.
+    replicas.stop_postgres();
+    for tool in [CREATE, TABLES] {
+        let arguments = if tool == CREATE {
+            campaign.clone()
+        } else {
+            json!({})
+        };
+        let refused = replicas.gateways[2]
+            .invoke(&other, tool, &arguments)
+            .send()
+            .await;
+        let error = refused.error(503, "UNAVAILABLE");
+        assert!(
+            error["message"]
+                .as_str()
+                .unwrap()
+                .contains("nothing was done"),
+            "{error}"
+        );
+    }
+    replicas.start_postgres_again();
+    until("the state again", async || {
+        let reply = replicas.gateways[2]
+            .invoke(&other, CREATE, &campaign)
+            .send()
+            .await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    let refused = replicas.gateways[2]
+        .invoke(&agent, CREATE, &campaign)
+        .send()
+        .await;
+    refused.error(403, "FORBIDDEN");
 }

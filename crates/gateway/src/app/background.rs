@@ -29,6 +29,7 @@ impl App {
     /// What goes on beside the calls, until `shutdown` fires.
     pub(super) fn background(&self, shutdown: &CancellationToken) {
         let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
+        let labels = self.pipeline.labels.clone();
         self.tracker.spawn(async move {
             while token
                 .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
@@ -41,6 +42,9 @@ impl App {
                     }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "operations could not be looked after"),
+                }
+                if let Err(error) = labels.forget(SWEEP_ROWS).await {
+                    tracing::warn!(%error, "labels could not be looked after");
                 }
             }
         });

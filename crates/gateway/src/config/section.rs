@@ -65,6 +65,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         approval_ttl: calls.approval_ttl,
         action_token: calls.action_token,
         idempotency_ttl: calls.idempotency_ttl,
+        label_ttl: calls.label_ttl,
         limits: limit::Settings {
             longest_call: calls.request_timeout,
             ..limits
@@ -241,6 +242,7 @@ struct Calls {
     approval_ttl: std::time::Duration,
     action_token: TokenBytes,
     idempotency_ttl: std::time::Duration,
+    label_ttl: std::time::Duration,
     idempotency_wait: std::time::Duration,
     request_timeout: std::time::Duration,
     mask_errors: bool,
@@ -254,6 +256,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
     });
     let idempotency_ttl = reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000));
+    let label_ttl = reader.read("LABEL_TTL_SEC", seconds(60..=2_592_000));
     let idempotency_wait = reader.read("IDEMPOTENCY_WAIT_SEC", seconds(0..=60));
     let request_timeout = reader.read("REQUEST_TIMEOUT", seconds(1..=3_600));
     let mask_errors = reader.read("MASK_ERRORS", truth);
@@ -263,6 +266,7 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
         approval_ttl: approval_ttl?,
         action_token: action_token?,
         idempotency_ttl: idempotency_ttl?,
+        label_ttl: label_ttl?,
         idempotency_wait: idempotency_wait?,
         request_timeout: request_timeout?,
         mask_errors: mask_errors?,

@@ -146,6 +146,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     with_default("ACTION_TOKEN_BYTES", "16 to 64 bytes", "24"),
     with_default("IDEMPOTENCY_TTL_SEC", "1 to 31536000 seconds", "86400"),
+    with_default("LABEL_TTL_SEC", "60 to 2592000 seconds", "28800"),
     with_default("IDEMPOTENCY_WAIT_SEC", "0 to 60 seconds", "0"),
     with_default(
         "RATE_LIMIT_DEFAULT_RPS",

@@ -83,7 +83,7 @@ impl fmt::Debug for ActionToken {
 ///
 /// Tokens are looked up by their hash, so no comparison of secrets takes place whose time could tell something, and
 /// who reads the table cannot redeem.
-pub(super) fn hash(presented: &str) -> Option<[u8; 32]> {
+pub(crate) fn hash(presented: &str) -> Option<[u8; 32]> {
     (!presented.is_empty() && presented.len() <= MAX_TOKEN_CHARS).then(|| sha256(presented))
 }
 

@@ -30,6 +30,7 @@ impl Look {
             tool_id: tool.chars().take(160).collect(),
             args: None,
             client: client(context),
+            session: context.session_id().map(str::to_owned),
             idempotency_key: None,
             presented: Presented::Nothing,
             can_confirm: false,

@@ -45,6 +45,7 @@ impl Definition {
             route: None,
             read_only: self.read_only,
             classification: Classification::Internal,
+            labels: std::collections::BTreeSet::new(),
             version: "1.0.0".to_owned(),
         }
     }

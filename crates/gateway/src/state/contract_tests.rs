@@ -2,13 +2,14 @@
 //!
 //! Generic over the implementation; each one runs all of it. Also what the tests of the rooms above stand on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fastmcp::seal::KeyRing;
 use fastmcp_guard::clock::{Clock as _, ManualClock, Timestamp};
 
 use super::{
     Backend, Location, Options, State, StateError,
+    label::{Carried, Carry, Holder, LabelStore},
     machine::{Claim, Effect, Event, Machine, Owner, Refused, Settlement, Status},
     manifest::{After, ManifestStore, Registration},
     operation::{
@@ -74,6 +75,7 @@ pub(crate) fn binding() -> Binding {
         args_digest: [2; 32],
         obligations: r#"["confirm"]"#.to_owned(),
         policy_version: "v1".to_owned(),
+        labels: String::new(),
     }
 }
 
@@ -148,6 +150,7 @@ pub(crate) async fn holds(store: &impl Backend) {
     sweeps_are_bounded(store).await;
     lists_are_ordered(store).await;
     manifests_are_kept(store).await;
+    labels_are_carried(store).await;
 }
 
 async fn rows_come_back(store: &impl OperationStore) {
@@ -802,6 +805,73 @@ async fn manifests_are_kept(store: &impl ManifestStore) {
             ..
         })
     ));
+}
+
+async fn labels_are_carried(store: &impl LabelStore) {
+    let holder = |session| Holder::new("acme", "alice", session);
+    let carry = async |session: Option<&str>, labels: &[&str], until: (Option<u64>, u64)| {
+        let carry = Carry {
+            holder: holder(session),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            caller_until: until.0.map(|millis| after(START, millis)),
+            session_until: after(START, until.1),
+        };
+        store.carry(carry).await.unwrap();
+    };
+    let carried = async |holder: Holder, millis| {
+        let mut found = store.carried(holder, after(START, millis)).await.unwrap();
+        found.sort();
+        let told = |one: &Carried| {
+            let left = one.expires_at.millis() - START.millis();
+            format!(
+                "{}{}@{left}",
+                if one.by_session { "s:" } else { "" },
+                one.label
+            )
+        };
+        found.iter().map(told).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(carried(holder(None), 0).await, "");
+    carry(None, &["pii", "secret"], (Some(100), 500)).await;
+    carry(Some("one"), &["pii"], (Some(50), 500)).await;
+    // Never shorter, and a session's own beside the caller's.
+    assert_eq!(carried(holder(None), 0).await, "pii@100 secret@100");
+    assert_eq!(
+        carried(holder(Some("one")), 99).await,
+        "pii@100 s:pii@500 secret@100"
+    );
+    assert_eq!(carried(holder(Some("two")), 100).await, "");
+    assert_eq!(carried(holder(Some("one")), 100).await, "s:pii@500");
+    carry(Some("one"), &["pii"], (None, 900)).await;
+    assert_eq!(carried(holder(Some("one")), 100).await, "s:pii@900");
+    for stranger in [
+        Holder::new("acme", "bob", Some("one")),
+        Holder::new("globex", "alice", Some("one")),
+        Holder::new("acmealice", "", None),
+    ] {
+        assert_eq!(carried(stranger, 0).await, "");
+    }
+    // What has time left stays; the rest goes in portions.
+    assert_eq!(store.forget(after(START, 99), 10).await.unwrap(), 0);
+    assert_eq!(store.forget(after(START, 100), 1).await.unwrap(), 1);
+    assert_eq!(store.forget(after(START, 100), 10).await.unwrap(), 1);
+    assert_eq!(carried(holder(Some("one")), 0).await, "s:pii@900");
+    // Cleared, it is cleared in every session, and of this caller alone.
+    store
+        .carry(Carry {
+            holder: Holder::new("acme", "bob", None),
+            labels: BTreeSet::from(["pii".to_owned()]),
+            caller_until: Some(after(START, 100)),
+            session_until: START,
+        })
+        .await
+        .unwrap();
+    assert_eq!(store.clear(holder(None)).await.unwrap(), 1);
+    assert_eq!(carried(holder(Some("one")), 0).await, "");
+    assert_eq!(
+        carried(Holder::new("acme", "bob", None), 0).await,
+        "pii@100"
+    );
 }
 
 #[tokio::test]

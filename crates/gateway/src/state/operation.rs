@@ -3,7 +3,7 @@
 //! One kind of row serves confirmations and calls with an idempotency key. A store sees sealed bytes only; it never
 //! learns a key, a token or an argument.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use fastmcp_guard::{
     clock::Timestamp,
@@ -146,6 +146,9 @@ pub struct Binding {
     pub obligations: String,
     /// Which policies said so; at most 256 bytes. Recorded, not compared: policies change, obligations count.
     pub policy_version: String,
+    /// What the caller had read when it asked: labels in order, separated by spaces; at most 64 KiB. Recorded, not compared:
+    /// they are decided about again when the operation is redeemed.
+    pub labels: String,
 }
 
 impl Binding {
@@ -162,11 +165,19 @@ impl Binding {
             ("client", client, 1_024),
             ("obligations", self.obligations.len(), 16 * 1_024),
             ("policy_version", self.policy_version.len(), 256),
+            ("labels", self.labels.len(), 64 * 1_024),
         ];
         match sizes.into_iter().find(|(_, size, limit)| size > limit) {
             Some((field, _, limit)) => Err(StateError::TooLarge { field, limit }),
             None => Ok(()),
         }
+    }
+
+    /// What the caller had read when it asked.
+    #[must_use]
+    pub fn labels(&self) -> BTreeSet<String> {
+        let labels = self.labels.split(' ').filter(|label| !label.is_empty());
+        labels.map(str::to_owned).collect()
     }
 
     /// Whether both come from one caller: tenant, subject and client.

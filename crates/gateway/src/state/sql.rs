@@ -22,6 +22,7 @@ use sqlx::{
 
 use super::{Backend, Load, StateError, postgres::is_outage};
 
+mod label;
 mod manifest;
 pub(super) mod operation;
 mod row;
@@ -58,6 +59,9 @@ macro_rules! sqlite_word {
     ((for_change)) => {
         ""
     };
+    ((skip_locked)) => {
+        ""
+    };
     ((among)) => {
         " rowid IN (SELECT rowid "
     };
@@ -78,6 +82,9 @@ macro_rules! postgres_word {
     };
     ((for_change)) => {
         " FOR UPDATE OF o"
+    };
+    ((skip_locked)) => {
+        " FOR UPDATE SKIP LOCKED"
     };
     // An array is made once, before the rows that it names are touched; rows of a rival's sweep are passed over.
     ((among)) => {

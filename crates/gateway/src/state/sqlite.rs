@@ -36,6 +36,10 @@ const MIGRATIONS: &Migrations = &[
         "revisions",
         include_str!("../../migrations/sqlite/0002_revisions.sql"),
     ),
+    (
+        "labels",
+        include_str!("../../migrations/sqlite/0003_labels.sql"),
+    ),
 ];
 /// Says that a file is ours: "FMCP" in ASCII. Source: sqlite.org, "PRAGMA application_id".
 const APPLICATION_ID: i64 = 0x464d_4350;

@@ -11,7 +11,7 @@ use crate::action::Action;
 use crate::compile::{Reach, Role, Unit};
 use crate::obligation::{ConsentLevel, Obligation};
 use crate::schema::quoted;
-use crate::scope::{INVOKE_READ, INVOKE_WRITE, REGISTER};
+use crate::scope::{APPROVE, INVOKE_READ, INVOKE_WRITE, REGISTER};
 use crate::set::PolicySet;
 
 /// The attribute of a caller that holds the effective scopes.
@@ -56,6 +56,9 @@ impl Side<'_> {
                 .map(|needed| unless("scopes", &needed))
                 .transpose()?,
         );
+        if action == Action::ApprovalsDecide && !self.set.names_approvers() {
+            policies.push(permit("whoever holds the scope", "true")?);
+        }
         for (at, unit) in units().enumerate() {
             for (nth, unfit) in unfit_arguments(unit).iter().enumerate() {
                 policies.push(unless(&format!("form {at} {nth}"), &format!("!({unfit})"))?);
@@ -75,6 +78,7 @@ impl Side<'_> {
                 has(INVOKE_WRITE)
             )),
             Action::ManifestsRegister => Some(has(REGISTER)),
+            Action::ApprovalsDecide => Some(has(APPROVE)),
             Action::CatalogList => None,
         }
     }

@@ -72,6 +72,7 @@ impl Model<'_> {
             client: named("client").as_ref().and_then(plain),
             ip: named("ip").map(|ip| address(&ip)).transpose()?,
             corr_id: named("corr_id").as_ref().and_then(plain),
+            labels: named("labels").iter().flat_map(members).collect(),
             arguments: self.arguments(named("arguments"))?,
         })
     }
@@ -300,6 +301,7 @@ const PLAINER: &[Change] = &[
     |it| it.subject.claims.clear(),
     |it| it.client = None,
     |it| it.corr_id = None,
+    |it| it.labels.clear(),
     |it| it.ip = None,
     |it| it.arguments = Value::Object(Map::new()),
     |it| it.of_tool(|tool| tool.classification = None),

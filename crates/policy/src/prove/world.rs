@@ -12,7 +12,7 @@ use crate::action::Action;
 use crate::attribute::WEEKDAYS;
 use crate::reads::Reads;
 use crate::schema::quoted;
-use crate::scope::{INVOKE_READ, INVOKE_WRITE, REGISTER, ScopeSet};
+use crate::scope::{APPROVE, INVOKE_READ, INVOKE_WRITE, REGISTER, ScopeSet};
 
 /// The circumstances under which a question is asked.
 pub(super) struct World<'a> {
@@ -37,7 +37,7 @@ impl World<'_> {
         for path in &self.reads.arguments {
             argument(&quoted(path), &mut lines);
         }
-        if self.action == Action::ToolsInvoke && !self.tools.is_empty() {
+        if self.action.is_of_a_call() && !self.tools.is_empty() {
             lines.push(any(self.tools.iter().map(is_tool).collect()));
         }
         lines
@@ -90,7 +90,7 @@ impl World<'_> {
         match self.action {
             Action::CatalogList => return,
             // A public tool counts as the caller's own.
-            Action::ToolsInvoke => {
+            Action::ToolsInvoke | Action::ApprovalsDecide => {
                 lines.push(
                     "!resource.public || (if principal has tenant then resource has tenant && resource.tenant == principal.tenant \
                      else !(resource has tenant))"
@@ -156,7 +156,7 @@ impl World<'_> {
     fn known_scopes(&self, sides: &[Side<'_>]) -> BTreeSet<String> {
         let mut known: BTreeSet<String> = self.named.scopes.clone();
         known.extend(self.reads.scopes.iter().cloned());
-        known.extend([INVOKE_READ, INVOKE_WRITE, REGISTER].map(str::to_owned));
+        known.extend([APPROVE, INVOKE_READ, INVOKE_WRITE, REGISTER].map(str::to_owned));
         for tool in self.tools {
             let needed = tool.resource.required_scopes.iter();
             known.extend(needed.chain(&tool.added_scopes).cloned());
@@ -188,7 +188,7 @@ impl World<'_> {
 
     fn context(&self, lines: &mut Vec<String>) {
         // Every call carries arguments, if only none of them; nothing else does.
-        lines.push(if self.action == Action::ToolsInvoke {
+        lines.push(if self.action.is_of_a_call() {
             "context has arguments".to_owned()
         } else {
             "!(context has arguments)".to_owned()

@@ -1,5 +1,7 @@
 //! Rule sets and requests over a universe small enough for them to meet.
 
+use std::collections::BTreeSet;
+
 use fastmcp_policy::{Action, Context, Decision, PolicySet, Request, Resource, Subject};
 use jiff::Timestamp;
 use proptest::collection::{btree_set, vec};
@@ -17,6 +19,7 @@ pub(crate) struct Question {
     pub(crate) time: Timestamp,
     pub(crate) client: Option<String>,
     pub(crate) ip: Option<std::net::IpAddr>,
+    pub(crate) labels: BTreeSet<String>,
     pub(crate) arguments: Option<Value>,
 }
 
@@ -27,6 +30,7 @@ impl Question {
             client: self.client.as_deref(),
             ip: self.ip,
             corr_id: None,
+            labels: Some(&self.labels),
             arguments: self.arguments.as_ref(),
         };
         let resource = Some(&self.tool).filter(|_| self.action.has_resource());
@@ -47,7 +51,7 @@ pub(crate) fn roles() -> Value {
     json!({
         "r1": ["tools.invoke:write", "s.a"],
         "r2": ["tools.invoke:read", "s.*"],
-        "r3": ["s.b", "manifests.register", "tools.invoke:write"],
+        "r3": ["s.b", "manifests.register", "tools.invoke:write", "approvals.decide"],
     })
 }
 
@@ -95,6 +99,10 @@ fn condition() -> impl Strategy<Value = (String, Value)> {
         ("resource.read_only !=", json!(true)),
         ("context.client", json!("cli")),
         ("context.client !=", json!("cli")),
+        ("context.labels", json!("pii")),
+        ("context.labels_any", json!(["pii", "secret"])),
+        ("context.labels", json!("!= secret")),
+        ("context.labels", json!("== resource.classification")),
         ("context.hour", json!([9, 10])),
         ("context.hour !=", json!(9)),
         ("context.weekday", json!(["friday"])),
@@ -130,6 +138,7 @@ pub(crate) fn rule(allows: impl Strategy<Value = bool>) -> impl Strategy<Value =
         json!("tools.invoke"),
         json!(["tools.invoke", "manifests.register"]),
         json!("catalog:list"),
+        json!("approvals.decide"),
     ]);
     (
         allows,
@@ -153,8 +162,9 @@ pub(crate) fn rule(allows: impl Strategy<Value = bool>) -> impl Strategy<Value =
                     json!(["tools.invoke", "catalog:list", "manifests.register"]),
                 );
             }
+            let approves = when.get("action") == Some(&json!("approvals.decide"));
             let mut rule = json!({"effect": if allows { "allow" } else { "deny" }, "when": when});
-            if let (Some((key, value)), true) = (duty, allows) {
+            if let (Some((key, value)), true) = (duty, allows && !approves) {
                 rule[key] = value;
             }
             rule
@@ -193,6 +203,7 @@ fn subject() -> impl Strategy<Value = Subject> {
             "tools.invoke:read",
             "tools.invoke:write",
             "manifests.register",
+            "approvals.decide",
         ]),
     );
     let sub = select(vec!["alice", "bob", "it's \"b\\ob\""]);
@@ -244,6 +255,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         8 => Just(Action::ToolsInvoke),
         1 => Just(Action::CatalogList),
         1 => Just(Action::ManifestsRegister),
+        1 => Just(Action::ApprovalsDecide),
     ];
     let time = select(vec![
         "2026-11-20T09:30:00Z",
@@ -263,6 +275,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         json!([1]),
         json!({}),
     ]);
+    let labels = btree_set(select(vec!["pii", "secret", "open"]), 0..3);
     let arguments = of(
         (weighted(0.7, x), of(any::<bool>())).prop_map(|(x, check_in)| {
             let mut map = Map::new();
@@ -271,14 +284,16 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
             Value::Object(map)
         }),
     );
-    (action, subject(), tool(), time, client, ip, arguments).prop_map(
-        |(action, subject, tool, time, client, ip, arguments)| Question {
+    let circumstances = (time, client, ip, labels, arguments);
+    (action, subject(), tool(), circumstances).prop_map(
+        |(action, subject, tool, (time, client, ip, labels, arguments))| Question {
             action,
             subject,
             tool,
             time: time.parse().expect("a time"),
             client: client.map(str::to_owned),
             ip: ip.map(|ip| ip.parse().expect("an address")),
+            labels: labels.into_iter().map(str::to_owned).collect(),
             arguments,
         },
     )

@@ -11,6 +11,7 @@ mod built_in;
 mod fuzzed;
 mod generate;
 mod guide;
+mod labels;
 mod load;
 mod native;
 mod oracle;

@@ -48,7 +48,10 @@ pub(crate) fn decide(policy: &Value, request: &Request<'_>) -> Verdict {
         .iter()
         .filter(|rule| grants(rule) && matches(policy, rule, request, false));
     let mut ids: BTreeSet<_> = granting.map(|rule| id(rule)).collect();
-    if ids.is_empty() || !missing_scopes(policy, request).is_empty() {
+    // Where no rule says who may approve, the scope does.
+    let by_scope = request.action == Action::ApprovalsDecide
+        && !allow.iter().any(|rule| names_approvals(rule));
+    if (ids.is_empty() && !by_scope) || !missing_scopes(policy, request).is_empty() {
         return refuse(ids);
     }
     let (mut level, mut once) = (0, false);
@@ -79,6 +82,10 @@ pub(crate) fn decide(policy: &Value, request: &Request<'_>) -> Verdict {
         ids,
         obligations,
     }
+}
+
+fn names_approvals(rule: &Value) -> bool {
+    list(&rule["when"]["action"]).contains(&json!("approvals.decide"))
 }
 
 fn id(rule: &Value) -> String {
@@ -114,7 +121,9 @@ fn matches(policy: &Value, rule: &Value, request: &Request<'_>, missing_matches:
         .any(|(key, value)| key.contains("resource.") || value.to_string().contains("resource."));
     let named = when
         .get("action")
-        .is_none_or(|action| list(action).contains(&json!(request.action.name())));
+        .map_or(request.action != Action::ApprovalsDecide, |action| {
+            list(action).contains(&json!(request.action.name()))
+        });
     let fits = named && (!reads_resource || request.action != Action::CatalogList);
     fits && when
         .iter()
@@ -257,6 +266,7 @@ fn see(policy: &Value, name: &str, request: &Request<'_>) -> Seen {
         "subject.tenant" => one(subject.tenant.as_deref()),
         "subject.roles" => texts(&subject.roles),
         "subject.scopes" => texts(&effective(policy, request)),
+        "context.labels" => context.labels.map_or(Seen::Many(Vec::new()), texts),
         "context.client" => one(context.client),
         "context.ip" => context
             .ip
@@ -274,7 +284,7 @@ fn see_tool(name: &str, request: &Request<'_>) -> Seen {
     match name {
         "resource.toolId" => Seen::One(json!(tool.tool_id)),
         "resource.provider_id" => Seen::One(json!(tool.provider_id)),
-        "resource.tenant" if is_public && request.action == Action::ToolsInvoke => {
+        "resource.tenant" if is_public && request.action != Action::ManifestsRegister => {
             one(request.subject.tenant.as_deref())
         }
         "resource.tenant" => one(tool.tenant.as_deref()),
@@ -357,6 +367,7 @@ fn missing_scopes(policy: &Value, request: &Request<'_>) -> Vec<String> {
             ));
         }
         Action::ManifestsRegister => needed.push("manifests.register".to_owned()),
+        Action::ApprovalsDecide => needed.push("approvals.decide".to_owned()),
         Action::CatalogList => {}
     }
     needed.retain(|wanted| !held.iter().any(|held| covers(held, wanted)));

@@ -145,6 +145,7 @@ pub(super) fn show(
         ("Status", "status"),
         ("Asked for by", "sub"),
         ("Client", "client"),
+        ("Has read", "labels"),
         ("Takes", "requires"),
         ("Roles", "approver_roles"),
         ("Asked at", "created_at"),

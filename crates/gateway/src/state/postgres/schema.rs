@@ -24,6 +24,10 @@ const MIGRATIONS: &Migrations = &[
         "revisions",
         include_str!("../../../migrations/postgres/0002_revisions.sql"),
     ),
+    (
+        "labels",
+        include_str!("../../../migrations/postgres/0003_labels.sql"),
+    ),
 ];
 /// Which of them were applied: a table of our own, since a database may be shared with others.
 const APPLIED: &str = "fastmcp_migrations";

@@ -178,6 +178,7 @@ async fn insert(row: &Row, session: &mut dyn Session) -> Result<(), StateError> 
         row.created_at.into(),
         row.machine.expires_at.into(),
         row.retain_until.into(),
+        row.binding.labels.as_str().into(),
     ];
     let inserted = session.execute(INSERT, &values).await;
     inserted.map(drop).map_err(writing)

@@ -84,6 +84,7 @@ pub(super) fn operation(row: &Fields) -> Result<Row, StateError> {
             args_digest: digest(row, "args_digest")?,
             obligations: row.column("obligations")?,
             policy_version: row.column("policy_version")?,
+            labels: row.column("labels")?,
         },
         machine: machine(row)?,
         redeemed_policy_version: row.column("redeemed_policy_version")?,

@@ -1,0 +1,162 @@
+//! `fastmcp labels`: what callers have read, looked at and taken back.
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use fastmcp_audit::{Draft, Log, Status};
+use fastmcp_gateway::{audit::rfc3339, state::label::Holder};
+use fastmcp_guard::clock::{Clock as _, SystemClock};
+use serde_json::{Map, json};
+
+use crate::{
+    Outcome,
+    operations::{Opened, open_log},
+    output,
+    place::Place,
+};
+
+/// Look at the labels that a caller carries for what it has read, and take them back
+///
+/// Labels come from manifests (`labels`, and the classification), rules read them as `context.labels`, and a caller
+/// carries them for LABEL_TTL_SEC after it was last given such a result. These commands may be used while the gateway
+/// runs.
+#[derive(Debug, Args)]
+pub(crate) struct Labels {
+    #[command(subcommand)]
+    command: LabelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabelsCommand {
+    Show(Show),
+    Clear(Clear),
+}
+
+impl Labels {
+    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+        match self.command {
+            LabelsCommand::Show(show) => Opened::with(&show.place, |opened| show.run(opened)),
+            LabelsCommand::Clear(clear) => Opened::with(&clear.place, |opened| clear.run(opened)),
+        }
+    }
+}
+
+/// Which caller.
+#[derive(Clone, Debug, Args)]
+struct Whose {
+    /// The caller's tenant
+    #[arg(long, value_name = "NAME")]
+    tenant: String,
+    /// The caller: the subject of its tokens
+    #[arg(long, value_name = "NAME")]
+    sub: String,
+}
+
+impl Whose {
+    /// Names are kept as hashes, so only who can name a caller can look.
+    fn holder(&self) -> Holder {
+        Holder::new(&self.tenant, &self.sub, None)
+    }
+}
+
+/// Print what a caller carries, and until when
+///
+/// What a session of the older protocol carries beyond that is known to that session alone.
+#[derive(Debug, Args)]
+struct Show {
+    #[command(flatten)]
+    whose: Whose,
+    /// Print a JSON object for each label
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Show {
+    fn run(&self, opened: &Opened) -> anyhow::Result<Outcome> {
+        let holder = self.whose.holder();
+        let mut carried = opened.wait(opened.labels().carried(holder, SystemClock.now()))?;
+        carried.sort();
+        if self.json {
+            for one in carried {
+                output::say_json(&json!({"label": one.label, "until": rfc3339(one.expires_at)}))?;
+            }
+            return Ok(Outcome::Passed);
+        }
+        let head = ["LABEL", "UNTIL"].map(str::to_owned).to_vec();
+        let rows = carried
+            .iter()
+            .map(|one| vec![output::printable(&one.label), rfc3339(one.expires_at)]);
+        let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+        output::say(&output::table(&rows))?;
+        Ok(Outcome::Passed)
+    }
+}
+
+/// Take from a caller all that it carries, in every session
+///
+/// What the caller asked for until now and still waits keeps the labels that it was asked with. The act becomes a record of
+/// the audit log, unless a running gateway holds it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fastmcp labels show --tenant acme --sub agent-1
+  fastmcp labels clear --tenant acme --sub agent-1 --by alice")]
+struct Clear {
+    #[command(flatten)]
+    whose: Whose,
+    /// Who takes them back
+    #[arg(long, value_name = "NAME", default_value = "operator", value_parser = name)]
+    by: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Clear {
+    fn run(&self, opened: &Opened) -> anyhow::Result<Outcome> {
+        // Held before anything changes: where the log cannot take the record for another reason, nothing is cleared.
+        let log = open_log(opened).context("nothing was cleared")?;
+        let cleared = opened.wait(opened.labels().clear(self.whose.holder()))?;
+        let recorded = match &log {
+            Some(log) => log.append(&self.record(cleared)).wait().map(drop),
+            None => Ok(()),
+        };
+        let closed = log.as_ref().map_or(Ok(()), Log::close);
+        let Whose { tenant, sub } = &self.whose;
+        output::say(&format!(
+            "`{}` of tenant `{}` carries nothing any more ({cleared} cleared)",
+            output::printable(sub),
+            output::printable(tenant)
+        ))?;
+        recorded
+            .and(closed)
+            .context("labels are cleared, but the audit log took no record of it")?;
+        if log.is_none() {
+            output::complain(
+                "another process holds the audit log, most likely the running gateway, so that the labels were cleared is recorded nowhere",
+            );
+        }
+        Ok(Outcome::Passed)
+    }
+
+    fn record(&self, cleared: u64) -> Draft {
+        let mut draft = Draft::event("labels.cleared", Status::Success);
+        draft.tenant = Some(self.whose.tenant.clone());
+        draft.resource_type = Some("caller".to_owned());
+        draft.resource_id = Some(self.whose.sub.clone());
+        draft.details = Some(Map::from_iter([
+            ("by".to_owned(), json!(self.by)),
+            ("cleared".to_owned(), json!(cleared)),
+        ]));
+        draft
+    }
+}
+
+/// Reads a name: one line, not blank.
+fn name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 128 || text.contains(char::is_control) {
+        return Err("use one line of text, 1 to 128 bytes".to_owned());
+    }
+    Ok(text.to_owned())
+}
