@@ -189,7 +189,7 @@ impl Pipeline {
         let provider = tool_id.as_str().split(':').next().unwrap_or_default();
         let mut resource = target.as_ref().map_or_else(
             // Of a tool that is gone nothing is known, which no rule takes for a reason to allow.
-            || Resource::new(tool_id.as_str(), provider),
+            || Resource::new(tool_id.as_str(), provider).tenant(tenant(call)),
             |target| target.entry().resource().clone(),
         );
         let demands = target

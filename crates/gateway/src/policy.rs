@@ -166,6 +166,37 @@ impl Denial {
     }
 }
 
+/// What a caller asks for.
+struct Asked<'a> {
+    action: Action,
+    resource: Option<Resource>,
+    arguments: Option<&'a Value>,
+}
+
+impl<'a> Asked<'a> {
+    const fn to(action: Action) -> Self {
+        Self {
+            action,
+            resource: None,
+            arguments: None,
+        }
+    }
+
+    fn of(self, resource: Resource) -> Self {
+        Self {
+            resource: Some(resource),
+            ..self
+        }
+    }
+
+    fn with(self, arguments: &'a Value) -> Self {
+        Self {
+            arguments: Some(arguments),
+            ..self
+        }
+    }
+}
+
 /// The policies in force.
 #[derive(Debug)]
 pub struct Policy {
@@ -236,14 +267,9 @@ impl Policy {
         let scopes = resource.required_scopes.iter().cloned().collect();
         let writes = !resource.read_only;
         let arguments = args.to_value();
+        let asked = Asked::to(Action::ToolsInvoke);
         let decided = self
-            .allowed(
-                call,
-                Action::ToolsInvoke,
-                Some(resource),
-                Some(&arguments),
-                standing,
-            )
+            .allowed(call, asked.of(resource).with(&arguments), standing)
             .map_err(|denial| with_step_up(denial, &standing.set))?;
         if target.manifest().manual_review_required {
             let error = Error::new(
@@ -272,14 +298,11 @@ impl Policy {
     /// [`Denial`] when the rules deny it by now, or demand something else than what was consented to.
     pub fn confirm(&self, call: &Call, permit: &Permit, standing: &Standing) -> Result<(), Denial> {
         let arguments = permit.args.to_value();
-        let resource = permit.decided.resource.clone();
-        let decided = self.allowed(
-            call,
-            Action::ToolsInvoke,
-            resource,
-            Some(&arguments),
-            standing,
-        )?;
+        let asked = Asked {
+            resource: permit.decided.resource.clone(),
+            ..Asked::to(Action::ToolsInvoke)
+        };
+        let decided = self.allowed(call, asked.with(&arguments), standing)?;
         if decided.decision.obligations == permit.decision().obligations {
             return Ok(());
         }
@@ -303,13 +326,8 @@ impl Policy {
         resource: Resource,
         standing: &Standing,
     ) -> Result<Decided, Denial> {
-        self.allowed(
-            call,
-            Action::ManifestsRegister,
-            Some(resource),
-            None,
-            standing,
-        )
+        let asked = Asked::to(Action::ManifestsRegister).of(resource);
+        self.allowed(call, asked, standing)
     }
 
     /// Permits a look at the catalogue or says why not.
@@ -318,7 +336,7 @@ impl Policy {
     ///
     /// [`Denial`] with [`Code::Forbidden`].
     pub fn permit_listing(&self, call: &Call, standing: &Standing) -> Result<Decided, Denial> {
-        self.allowed(call, Action::CatalogList, None, None, standing)
+        self.allowed(call, Asked::to(Action::CatalogList), standing)
     }
 
     /// Permits somebody to decide on what others asked for: a holder of the scope [`APPROVE`] who has all of `roles`.
@@ -364,19 +382,18 @@ impl Policy {
             return Ok(None);
         }
         let standing = standing.carrying(labels);
-        let arguments = args.map(Args::to_value);
-        let action = Action::ApprovalsDecide;
-        if arguments.is_some() {
-            return self
-                .allowed(call, action, Some(resource), arguments.as_ref(), &standing)
-                .map(Some);
+        let asked = Asked::to(Action::ApprovalsDecide);
+        if let Some(args) = args {
+            let arguments = args.to_value();
+            let asked = asked.of(resource).with(&arguments);
+            return self.allowed(call, asked, &standing).map(Some);
         }
         let context = Context {
             labels: standing.labels.as_ref(),
             ..Context::at(self.now())
         };
         let visible = standing.set.visible(&Request {
-            action,
+            action: asked.action,
             subject: &subject(&call.caller),
             resource: Some(&resource),
             context: &context,
@@ -384,7 +401,7 @@ impl Policy {
         if visible {
             return Ok(None);
         }
-        let decided = self.decide(call, action, Some(resource), None, &standing);
+        let decided = self.decide(call, asked.of(resource), &standing);
         Err(Denial::of(decided))
     }
 
@@ -408,20 +425,18 @@ impl Policy {
         if self.shows(&call.caller, entry) {
             return None;
         }
-        let resource = Some(entry.resource().clone());
-        let decided = self.decide(call, Action::ToolsInvoke, resource, None, &self.standing());
+        let asked = Asked::to(Action::ToolsInvoke).of(entry.resource().clone());
+        let decided = self.decide(call, asked, &self.standing());
         Some(Denial::of(decided))
     }
 
     fn allowed(
         &self,
         call: &Call,
-        action: Action,
-        resource: Option<Resource>,
-        arguments: Option<&Value>,
+        asked: Asked<'_>,
         standing: &Standing,
     ) -> Result<Decided, Denial> {
-        let decided = self.decide(call, action, resource, arguments, standing);
+        let decided = self.decide(call, asked, standing);
         if decided.decision.is_allowed() {
             Ok(decided)
         } else {
@@ -429,14 +444,12 @@ impl Policy {
         }
     }
 
-    fn decide(
-        &self,
-        call: &Call,
-        action: Action,
-        resource: Option<Resource>,
-        arguments: Option<&Value>,
-        standing: &Standing,
-    ) -> Decided {
+    fn decide(&self, call: &Call, asked: Asked<'_>, standing: &Standing) -> Decided {
+        let Asked {
+            action,
+            resource,
+            arguments,
+        } = asked;
         let subject = subject(&call.caller);
         let mut context = Context::at(self.now()).corr_id(call.corr_id.as_str());
         if let Some(client) = &call.client {

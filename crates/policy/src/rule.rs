@@ -185,7 +185,7 @@ pub(crate) fn read_rule(node: &Node, report: &mut Report<'_>) -> Option<Rule> {
     let allows = reader.effect();
     let duties = reader.duties(allows);
     let description = reader.description();
-    let (actions, when) = reader.when();
+    let (actions, when) = reader.when(allows);
     if actions.contains(&Action::ApprovalsDecide) && !duties.is_empty() {
         report.add(node.line, Some(&id), Fault::DutyOnApproval);
     }
@@ -361,7 +361,7 @@ impl<'a> RuleReader<'a, '_> {
         }
     }
 
-    fn when(&mut self) -> (BTreeSet<Action>, Vec<(u64, Condition)>) {
+    fn when(&mut self, allows: bool) -> (BTreeSet<Action>, Vec<(u64, Condition)>) {
         let mut when = Vec::new();
         let Some(entry) = self.entry("when") else {
             self.fault(self.line, Fault::MissingKey { key: "when" });
@@ -401,13 +401,14 @@ impl<'a> RuleReader<'a, '_> {
             .iter()
             .find(|condition| condition.key == "action")
             .map(|condition| self.named_actions(condition));
-        (self.actions(named, &when), when)
+        (self.actions(allows, named, &when), when)
     }
 
     /// A rule that reads the resource is about actions that have one. Naming another by name is a mistake; naming none is not.
-    /// Who approves is another matter than who calls: only a rule that names that action is about it.
+    /// Who may call whatever it is may not therefore approve whatever it is: to allow that, it has to be named.
     fn actions(
         &mut self,
+        allows: bool,
         named: Option<BTreeSet<Action>>,
         when: &[(u64, Condition)],
     ) -> BTreeSet<Action> {
@@ -430,7 +431,7 @@ impl<'a> RuleReader<'a, '_> {
         let all = || {
             Action::ALL
                 .into_iter()
-                .filter(|action| *action != Action::ApprovalsDecide)
+                .filter(|action| !allows || *action != Action::ApprovalsDecide)
                 .filter(|action| reads_resource.is_none() || action.has_resource())
                 .collect()
         };

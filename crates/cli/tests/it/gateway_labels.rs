@@ -15,7 +15,7 @@ const READ: &str = "filesystem:readFile";
 pub(crate) const POLICY: &str = r#"
 version: 1
 roles:
-  agent: ["tools.invoke:write", "database.read", "ads.write", "ads.read", "filesystem.read", "filesystem.write"]
+  agent: ["tools.invoke:write", "database.read", "database.execute", "ads.write", "ads.read", "filesystem.read", "filesystem.write"]
   admin: ["manifests.register", "tools.invoke:write", "database.read"]
   approver: ["approvals.decide"]
 rules:

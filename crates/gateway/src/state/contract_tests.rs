@@ -808,16 +808,17 @@ async fn manifests_are_kept(store: &impl ManifestStore) {
 }
 
 async fn labels_are_carried(store: &impl LabelStore) {
-    let holder = |session| Holder::new("acme", "alice", session);
-    let carry = async |session: Option<&str>, labels: &[&str], until: (Option<u64>, u64)| {
-        let carry = Carry {
-            holder: holder(session),
-            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-            caller_until: until.0.map(|millis| after(START, millis)),
-            session_until: after(START, until.1),
+    let holder = |session: Option<&'static str>| Holder::new("acme", "alice", session);
+    let carry =
+        async |session: Option<&'static str>, labels: &[&str], until: (Option<u64>, u64)| {
+            let carry = Carry {
+                holder: holder(session),
+                labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+                caller_until: until.0.map(|millis| after(START, millis)),
+                session_until: after(START, until.1),
+            };
+            store.carry(carry).await.unwrap();
         };
-        store.carry(carry).await.unwrap();
-    };
     let carried = async |holder: Holder, millis| {
         let mut found = store.carried(holder, after(START, millis)).await.unwrap();
         found.sort();

@@ -157,9 +157,9 @@ fn a_rule_that_names_approvers_leaves_nobody_else() {
 }
 
 #[test]
-fn what_does_not_name_approving_is_not_about_it() {
+fn what_allows_and_does_not_name_approving_is_not_about_it() {
     let rules = [
-        "  - {id: closed, effect: deny, when: {subject.roles: lead}}\n",
+        "  - {id: open, effect: allow, when: {subject.roles: intern}}\n",
         "  - {id: closed, effect: deny, when: {action: tools.invoke, resource.tenant: acme}}\n",
     ];
     for rule in rules {
@@ -169,13 +169,17 @@ fn what_does_not_name_approving_is_not_about_it() {
             "{rule}"
         );
     }
+    // What denies whatever it is denies approving too.
+    let closed = with("  - {id: closed, effect: deny, when: {subject.roles: intern}}\n");
+    assert_eq!(approve(&closed, "intern", &mail()).effect, Effect::Deny);
+    assert_eq!(approve(&closed, "lead", &mail()).effect, Effect::Allow);
     let cedar = |text: &str| -> Result<PolicySet, LoadError> {
         PolicySet::load(
             &Sources::new().with_yaml("p", HEAD).with_cedar("c", text),
             1,
         )
     };
-    // In Cedar a forbid without an action forbids; a permit without one grants calls, and names no approvers.
+    // So it is in Cedar.
     let all = cedar("@id(\"no\") forbid (principal in Role::\"intern\", action, resource);")
         .expect("loads");
     assert_eq!(approve(&all, "intern", &mail()).effect, Effect::Deny);

@@ -119,11 +119,10 @@ fn matches(policy: &Value, rule: &Value, request: &Request<'_>, missing_matches:
     let reads_resource = when
         .iter()
         .any(|(key, value)| key.contains("resource.") || value.to_string().contains("resource."));
-    let named = when
-        .get("action")
-        .map_or(request.action != Action::ApprovalsDecide, |action| {
-            list(action).contains(&json!(request.action.name()))
-        });
+    let named = when.get("action").map_or(
+        request.action != Action::ApprovalsDecide || rule["effect"] == "deny",
+        |action| list(action).contains(&json!(request.action.name())),
+    );
     let fits = named && (!reads_resource || request.action != Action::CatalogList);
     fits && when
         .iter()
