@@ -444,6 +444,18 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_guide_is_read() {
+        let page = include_str!("../../../docs/guide/src/command.md");
+        let (_, rest) = page.split_once("```json\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let around = around(System::Linux, &[("WEATHER_KEY", "k")]);
+        let declared = read(example, Path::new("/p"), &around).unwrap();
+        assert_eq!(declared.name.as_deref(), Some("weather"));
+        assert_eq!(declared.deployment.port, Some(9_000));
+        assert_eq!(declared.definition.carried(), ["API_KEY", "REGION"]);
+    }
+
+    #[test]
     fn the_description_names_every_field() {
         let schema = schema().to_string();
         for field in [

@@ -126,11 +126,9 @@ impl Project {
         if !self.features.is_empty() {
             command.args(["--features", &self.features.join(",")]);
         }
-        let built = command
-            .stderr(Stdio::inherit())
-            .output()
-            .await
-            .context(NO_CARGO)?;
+        // `output` would keep to itself what the compiler says.
+        let building = command.stderr(Stdio::inherit()).spawn().context(NO_CARGO)?;
+        let built = building.wait_with_output().await.context(NO_CARGO)?;
         if !built.status.success() {
             bail!("`{}` does not build; the compiler says why", chosen.package);
         }

@@ -157,6 +157,11 @@ impl Reach {
         command: &[String],
         around: &Surroundings,
     ) -> anyhow::Result<Found> {
+        if self.config.is_some() && !command.is_empty() {
+            return Err(Usage::new(
+                "--config names a server, and so does a command after `--`; give one of them",
+            ));
+        }
         match (target, command.split_first()) {
             (Some(target), Some(_)) => Err(Usage::new(format!(
                 "`{}` and a command after `--` are two targets; give one of them",

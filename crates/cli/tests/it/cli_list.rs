@@ -150,7 +150,7 @@ async fn secrets_go_to_the_server_and_never_to_the_screen() {
         )
         .await;
     assert!(
-        said.code == 0 && said.stdout.contains("db_query"),
+        said.code == 0 && said.stdout.contains("database_listTables"),
         "{said:?}"
     );
     let header = "Authorization: Bearer ${TOKEN}";
@@ -158,7 +158,7 @@ async fn secrets_go_to_the_server_and_never_to_the_screen() {
         .say_with(&["list", &url, "--header", header], &[("TOKEN", &token)])
         .await;
     assert!(
-        said.code == 0 && said.stdout.contains("db_query"),
+        said.code == 0 && said.stdout.contains("database_listTables"),
         "{said:?}"
     );
     let said = home.say(&["list", &url, "--bearer-env", "TOKEN"]).await;

@@ -1,7 +1,7 @@
 //! One stream for everything: answers find who waits for them, the rest is heard by who listens.
 //!
 //! Progress goes with the answer: heard by a listener of its own pace, it could come after the answer that it was sent
-//! before, when nobody wants it any more.
+//! before, when nobody wants it any more. So does what a subscription tells, which is an open request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -115,6 +115,11 @@ impl Mux {
                     self.push(message).await;
                 }
             }
+            Some(Peek::Subscribed(id)) => {
+                if let Some(message) = self.tell(&id, message) {
+                    self.push(message).await;
+                }
+            }
             Some(Peek::Response(None) | Peek::Other) => self.push(message).await,
             None => {
                 let beginning: String = message.chars().take(200).collect();
@@ -135,6 +140,26 @@ impl Mux {
         };
         if waiting.progress.try_send(message).is_err() {
             tracing::debug!(%id, "progress is not read; some of it is left out");
+        }
+        None
+    }
+
+    /// Gives what a subscription tells to whoever subscribed; back, where nobody did. One that is not read breaks: unlike
+    /// progress, what would be left out is not told again, and who subscribes anew knows that something may be missing.
+    fn tell(&self, id: &RequestId, message: ByteString) -> Option<ByteString> {
+        let mut state = self.lock();
+        let Some(waiting) = state
+            .waiting
+            .get(id)
+            .filter(|_| message.len() <= NEWS_BYTES)
+        else {
+            return Some(message);
+        };
+        let is_read = waiting.progress.try_send(message).is_ok();
+        if !is_read && let Some(waiting) = state.waiting.remove(id) {
+            let broken = "changes came faster than they were read".to_owned();
+            // Whoever has stopped waiting needs no error.
+            let _gone = waiting.outcome.send(Err(WireError::Broken(broken)));
         }
         None
     }
@@ -370,6 +395,39 @@ mod tests {
         let again = expect(1).unwrap();
         drop(again);
         expect(1).unwrap();
+        assert!(mux.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_subscription_hears_what_it_is_told_and_breaks_where_it_does_not_read() {
+        let mux = mux();
+        let told = |id: i64, n: usize| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"n/{n}","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#
+            );
+            ByteString::from(text)
+        };
+        let mut heard = mux.listen().unwrap();
+        let mut one = mux.expect(Some(RequestId::Number(1))).unwrap().incoming();
+        for message in [told(1, 1), note(1), told(2, 1), told(1, 2)] {
+            mux.deliver(message).await;
+        }
+        for expected in [told(1, 1), told(1, 2)] {
+            assert_eq!(next(&mut one).await, expected);
+        }
+        // That of another is for whoever listens.
+        for expected in [note(1), told(2, 1)] {
+            assert_eq!(next(&mut heard).await, expected);
+        }
+        for n in 0..=UNREAD {
+            mux.deliver(told(1, n)).await;
+        }
+        for n in 0..UNREAD {
+            assert_eq!(next(&mut one).await, told(1, n));
+        }
+        let end = one.messages.next().await.unwrap();
+        assert!(matches!(end, Err(WireError::Broken(_))), "{end:?}");
+        assert!(one.messages.next().await.is_none());
         assert!(mux.lock().waiting.is_empty());
     }
 

@@ -13,6 +13,8 @@ pub(super) enum Peek {
     Response(Option<RequestId>),
     /// News of the progress of a request.
     Progress(RequestId),
+    /// What a subscription tells, which is an open request.
+    Subscribed(RequestId),
     /// A request, or another notification.
     Other,
 }
@@ -36,6 +38,21 @@ struct OfWhat<'a> {
     progress_token: &'a RawValue,
 }
 
+#[derive(Deserialize)]
+struct OfWhich<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: OfSubscription<'a>,
+}
+
+#[derive(Deserialize)]
+struct OfSubscription<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
+    id: &'a RawValue,
+}
+
+/// Stands in the parameters of what a subscription tells. Source: MCP 2026-07-28, basic/patterns/subscriptions.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
 /// The method of news of progress, as it is written.
 const PROGRESS: &str = r#""notifications/progress""#;
 
@@ -47,9 +64,13 @@ impl Peek {
             return None;
         }
         if let Some(method) = head.method {
-            let progress = method.get() == PROGRESS && head.id.is_none();
-            let request = head.params.filter(|_| progress).and_then(request_of);
-            return Some(request.map_or(Self::Other, Self::Progress));
+            let params = head.params.filter(|_| head.id.is_none());
+            let of = if method.get() == PROGRESS {
+                params.and_then(request_of).map(Self::Progress)
+            } else {
+                params.and_then(subscription_of).map(Self::Subscribed)
+            };
+            return Some(of.unwrap_or(Self::Other));
         }
         let id = head.id.and_then(|id| serde_json::from_str(id.get()).ok());
         Some(Self::Response(id))
@@ -60,6 +81,16 @@ impl Peek {
 fn request_of(params: &RawValue) -> Option<RequestId> {
     let of: OfWhat<'_> = serde_json::from_str(params.get()).ok()?;
     serde_json::from_str(of.progress_token.get()).ok()
+}
+
+/// The subscription that tells `params`.
+fn subscription_of(params: &RawValue) -> Option<RequestId> {
+    // Few messages have one: most are not read a second time.
+    if !params.get().contains(SUBSCRIPTION) {
+        return None;
+    }
+    let of: OfWhich<'_> = serde_json::from_str(params.get()).ok()?;
+    serde_json::from_str(of.meta.id.get()).ok()
 }
 
 #[cfg(test)]
@@ -99,6 +130,18 @@ mod tests {
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"method":"notifications/progress","params":{"progressToken":7}}"#,
+                Some(Peek::Other),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"n","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#,
+                Some(Peek::Subscribed(RequestId::Number(7))),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"n","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#,
+                Some(Peek::Other),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"n","params":{"io.modelcontextprotocol/subscriptionId":7}}"#,
                 Some(Peek::Other),
             ),
             (r#"{"jsonrpc":"1.0","id":1,"result":{}}"#, None),
