@@ -397,7 +397,7 @@ mod tests {
             (r#"{"source": {}, "nmae": "x"}"#, "did you mean `name`?"),
             (
                 r#"{"source": {"pakage": "x"}}"#,
-                "`source`: unknown field `pakage`",
+                "`source.pakage`: unknown field",
             ),
             (r#"{"source": {"pakage": "x"}}"#, "did you mean `package`?"),
             (

@@ -346,10 +346,10 @@ mod tests {
         let schema = json!({
             "type": "object",
             "properties": {
-                "b": {"type": "integer"},
                 "a": {"$ref": "#/$defs/Size"},
-                "note": {"type": ["string", "null"]},
+                "b": {"type": "integer"},
                 "either": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+                "note": {"type": ["string", "null"]},
                 "open": {}
             },
             "required": ["b", "a"],

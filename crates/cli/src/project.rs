@@ -231,11 +231,13 @@ impl Project {
                     )
                 });
         }
-        let same = |path: &Path| path.canonicalize().ok();
-        let manifest = same(&self.manifest);
-        if let Some(package) = packages
-            .iter()
-            .find(|package| same(&package.manifest_path) == manifest)
+        if let Ok(manifest) = self.manifest.canonicalize()
+            && let Some(package) = packages.iter().find(|package| {
+                package
+                    .manifest_path
+                    .canonicalize()
+                    .is_ok_and(|path| path == manifest)
+            })
         {
             return Ok(package);
         }

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Map<String, Value> {
-        json!({"command": "x", "args": ["a b"]})
+        json!({"command": "x y"})
             .as_object()
             .unwrap()
             .clone()
@@ -186,8 +186,7 @@ mod tests {
           "mcpServers": {
             "old": {"command": "y"},
             "new": {
-              "args": ["a b"],
-              "command": "x"
+              "command": "x y"
             }
           },
           "a": 1
@@ -251,7 +250,7 @@ mod tests {
         # mine
         GOOSE_PROVIDER: x
         extensions:
-            "new": {"args":["a b"],"command":"x"}
+            "new": {"command":"x y"}
             # first
             old:
                 type: builtin

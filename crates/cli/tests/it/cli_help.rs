@@ -18,11 +18,18 @@ async fn help(arguments: &[&str]) -> String {
 #[tokio::test]
 async fn the_first_page_teaches_the_first_steps() {
     insta::assert_snapshot!(help(&[]).await, @r"
-    A governed gateway for the tools that AI agents use
+    Write, run and use MCP servers, and govern the tools that AI agents use
 
     Usage: fastmcp <COMMAND>
 
     Commands:
+      run         Run a server, or put one in front of others
+      dev         Run a server while it is written: built and started anew on every change
+      list        List the tools, resources, templates and prompts of a server
+      call        Call a tool, read a resource or render a prompt
+      inspect     Show what a server is and has, or write its manifest
+      install     Give a server to a client: write it into the client's file
+      discover    List the servers that clients on this machine have
       serve       Start the gateway: MCP and REST over one set of governed tools
       token       Make tokens for development, and keys for machines
       audit       Read the audit log and prove that it is whole
@@ -38,6 +45,9 @@ async fn the_first_page_teaches_the_first_steps() {
       -V, --version  Print version
 
     Begin here:
+      fastmcp dev                                          run the server of this folder while you write it
+      fastmcp list https://mcp.example.com/mcp             what a server has
+      fastmcp call . add a=2 b=3                           call a tool
       fastmcp serve                                        start the gateway; nothing need be set up
       fastmcp token mint --sub agent-1 --role data-analyst mint a token for it
       fastmcp audit verify                                 prove that its record is whole

@@ -11,7 +11,29 @@ async fn a_server_at_an_address_is_listed_for_people() {
     let (home, sample) = (Home::new(), Sample::start().await);
     let said = home.say(&["list", &sample.url]).await;
     assert_eq!(said.code, 0, "{said:?}");
-    insta::assert_snapshot!(said.stdout, @"");
+    insta::assert_snapshot!(said.stdout, @r"
+    Tools (7)
+    NAME   ARGUMENTS                                                    DESCRIPTION
+    add    a: integer, b: integer                                       Adds two numbers.
+    tell   text: string, loud?: boolean, tags?: array, times?: integer  Says what it was given.
+    fail   -                                                            Never works.
+    draw   -                                                            Draws a dot.
+    work   -                                                            Works in steps.
+    book   -                                                            Books seats.
+    think  -                                                            Asks a model.
+
+    Resources (1)
+    URI           NAME      TYPE              DESCRIPTION
+    config://app  settings  application/json  The settings.
+
+    Resource templates (1)
+    URI                NAME      TYPE        DESCRIPTION
+    greeting://{name}  greeting  text/plain  A greeting for somebody.
+
+    Prompts (1)
+    NAME    ARGUMENTS     DESCRIPTION
+    review  code, style?  Asks for a review.
+    ");
     let said = home.say(&["list", &sample.url, "--prompts"]).await;
     assert!(said.stdout.starts_with("Prompts (1)"), "{said:?}");
     assert!(!said.stdout.contains("Tools"), "{said:?}");
@@ -213,7 +235,17 @@ async fn wrong_usage_is_told_apart() {
 async fn a_manifest_is_summed_up_and_written() {
     let (home, sample) = (Home::new(), Sample::start().await);
     let said = home.say(&["inspect", &sample.url]).await;
-    insta::assert_snapshot!(said.stdout, @"");
+    insta::assert_snapshot!(said.stdout, @r"
+    Name          sample
+    Version       1.2.3
+    Instructions  Use it for tests.
+    Protocol      2026-07-28
+    Offers        logging, prompts, resources, tools
+    Tools         7
+    Resources     1
+    Templates     1
+    Prompts       1
+    ");
     let said = home
         .say(&[
             "inspect",
@@ -272,7 +304,12 @@ async fn discover_shows_what_clients_have_and_no_secret() {
         said.stderr.contains("settings.json") && said.stderr.contains("is passed over"),
         "{said:?}"
     );
-    insta::assert_snapshot!(said.stdout, @"");
+    insta::assert_snapshot!(said.stdout, @r"
+    NAME        SOURCE  KIND   SERVER                         CARRIES
+    files       cursor  stdio  npx --token ***                KEY
+    web         vscode  http   https://***@h.example/mcp?***  -
+    calc (off)  goose   stdio  calc                           -
+    ");
     let value = home
         .say(&["discover", "--json", "--source", "vscode"])
         .await

@@ -18,9 +18,9 @@ async fn add(a: i64, b: i64) -> i64 {
 #[tool]
 async fn tell(
     text: String,
-    times: Option<u32>,
     loud: Option<bool>,
     tags: Option<Vec<String>>,
+    times: Option<u32>,
 ) -> Json<Told> {
     Json(Told {
         text,
