@@ -65,7 +65,7 @@ use crate::error::ConfigError;
 use crate::jwt::{JwtConfig, JwtVerifier};
 use crate::metadata::ResourceMetadata;
 use crate::oauth::identifier::split_origin;
-use crate::oauth::network::Network;
+use crate::oauth::network::{Network, NetworkConfig};
 use crate::verifier::{CacheConfig, CachedVerifier};
 
 pub use config::{Admit, Backing, Consent, Lifetimes, OAuthProxyConfig};
@@ -163,7 +163,10 @@ struct Inner {
     keys: Arc<ProxyKeys>,
     vault: Vault,
     clients: Clients,
+    /// The way to the identity provider.
     network: Network,
+    /// The way to what clients name, on which the hosts of the identity provider have no privilege.
+    documents: Network,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     /// Checks the tokens that it issued.
@@ -193,9 +196,12 @@ impl OAuthProxy {
             value: config.base_url.clone(),
             problem,
         };
-        let network = config.upstream.network(&config.network)?;
-        let network = Network::with(&network, None, 0);
-        let network = network.map_err(|_| unfit("has network settings that cannot be used"))?;
+        let way = |network: &NetworkConfig| {
+            let way = Network::with(network, None, 0);
+            way.map_err(|_| unfit("has network settings that cannot be used"))
+        };
+        let network = way(&config.upstream.network(&config.network)?)?;
+        let documents = way(&config.network)?;
         let owner = format!("{}\n{resource}", config.base_url);
         let vault = Vault::new(backing.store, Arc::clone(&backing.keys), owner);
         let vault = vault.map_err(|_| unfit("cannot use its store"))?;
@@ -219,6 +225,7 @@ impl OAuthProxy {
             keys: backing.keys,
             vault,
             network,
+            documents,
             clock: backing.clock,
             random: backing.random,
             verification,
@@ -258,8 +265,14 @@ impl OAuthProxy {
             return answer::preflight();
         }
         // A program that looks at links ahead must use nothing up.
-        if !endpoint.methods().contains(method) || request.body().len() > endpoint.max_body() {
-            let status = StatusCode::METHOD_NOT_ALLOWED;
+        let unfit = if !endpoint.methods().contains(method) {
+            Some(StatusCode::METHOD_NOT_ALLOWED)
+        } else if request.body().len() > endpoint.max_body() {
+            Some(StatusCode::PAYLOAD_TOO_LARGE)
+        } else {
+            None
+        };
+        if let Some(status) = unfit {
             let refused = Refused::new("invalid_request", "the request does not fit the endpoint");
             return answer::refusal(&Refused { status, ..refused });
         }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, process::Stdio, sync::Arc};
 
 use axum::{
-    Form, Json, Router,
+    Json, Router,
     extract::Query,
     http::{HeaderMap, header},
     response::Redirect,
@@ -33,7 +33,10 @@ async fn hub() -> String {
         assert_eq!(query["client_id"], "the-app");
         Redirect::to(&format!("{to}?code=once&state={state}"))
     };
-    let redeem = async |Form(form): Form<Pairs>| {
+    let redeem = async |body: String| {
+        let form: Pairs = url::form_urlencoded::parse(body.as_bytes())
+            .into_owned()
+            .collect();
         assert_eq!(
             (&*form["code"], &*form["client_secret"]),
             ("once", "its-secret")

@@ -30,7 +30,7 @@ impl Inner {
     async fn asked(&self, request: &HttpRequest<Bytes>) -> Result<Answer, Refused> {
         let parameters = Parameters::of_query(request.uri())?;
         let id = parameters.need("client_id", "the program does not say who it is")?;
-        let client = self.clients.find(&self.network, id, self.clock.now());
+        let client = self.clients.find(&self.documents, id, self.clock.now());
         let client = client.await?.ok_or(Refused::new(
             "invalid_client",
             "the program is not known here, or its registration has ended",

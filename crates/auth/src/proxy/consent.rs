@@ -13,12 +13,12 @@ use fastmcp_guard::clock::Timestamp;
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use url::Url;
 
 use super::answer::{self, Answer, Parameters, Refused};
 use super::record::Request;
 use super::{Consent, Inner, page, redirect};
 use crate::digest::sha256;
-use crate::oauth::identifier::split_origin;
 use crate::oauth::pkce::unguessable;
 
 /// How the cookie is called: where the connection is secure, browsers see to it that no other host can set it.
@@ -242,9 +242,11 @@ impl Inner {
             status: StatusCode::FORBIDDEN,
             ..Refused::new("access_denied", "the form comes from another site")
         };
-        let (origin, _) = split_origin(&self.config.base_url);
+        // As browsers write it: a port that goes without saying is left out.
+        let ours = Url::parse(&self.config.base_url).map(|url| url.origin().ascii_serialization());
         let from = headers.get(header::ORIGIN);
-        let same = from.is_none_or(|from| from.as_bytes().eq_ignore_ascii_case(origin.as_bytes()));
+        let same =
+            from.is_none_or(|from| ours.is_ok_and(|ours| from.as_bytes() == ours.as_bytes()));
         let site = headers.get("sec-fetch-site");
         if same && site.is_none_or(|site| site == "same-origin") {
             return Ok(());

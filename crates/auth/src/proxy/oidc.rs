@@ -194,7 +194,7 @@ impl OidcProxy {
         let mut config = OAuthProxyConfig::new(self.base_url.as_str(), upstream);
         config.scopes.clone_from(&self.scopes);
         config.required_scopes.clone_from(&self.required_scopes);
-        config.network = network;
+        config.network = self.network.clone();
         Ok(config)
     }
 

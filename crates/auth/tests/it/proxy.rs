@@ -987,5 +987,5 @@ async fn the_token_endpoint_refuses_what_it_does_not_know() {
     );
     let large = "x".repeat(40_000);
     let seen = post(&token, &[("grant_type", &large)]).await;
-    assert_eq!(seen.status, 405);
+    assert_eq!(seen.status, 413);
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{
-    Form, Json as AxumJson, Router,
+    Json as AxumJson, Router,
     extract::{Query, State as AxumState},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect},
@@ -52,11 +52,11 @@ struct Hub {
     tokens: Mutex<Vec<String>>,
 }
 
-type Form2 = HashMap<String, String>;
+type Pairs = HashMap<String, String>;
 
 async fn log_in(
     AxumState(hub): AxumState<Arc<Hub>>,
-    Query(query): Query<Form2>,
+    Query(query): Query<Pairs>,
 ) -> impl IntoResponse {
     let mut codes = hub.codes.lock().unwrap();
     let code = format!("code-{}", codes.len());
@@ -65,7 +65,10 @@ async fn log_in(
     Redirect::to(&format!("{to}?code={code}&state={state}"))
 }
 
-async fn redeem(AxumState(hub): AxumState<Arc<Hub>>, Form(form): Form<Form2>) -> impl IntoResponse {
+async fn redeem(AxumState(hub): AxumState<Arc<Hub>>, body: String) -> impl IntoResponse {
+    let form: Pairs = url::form_urlencoded::parse(body.as_bytes())
+        .into_owned()
+        .collect();
     assert_eq!(
         (&*form["client_id"], &*form["client_secret"]),
         ("app", "s3cret")
