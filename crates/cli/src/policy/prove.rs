@@ -22,6 +22,8 @@ use crate::{Outcome, output, place};
 
 /// The largest file of questions, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+/// The stack of the thread that proves, in bytes; what is not used is not taken.
+const STACK: usize = 1 << 30;
 /// The variable that names the solver.
 const VARIABLE: &str = "CVC5";
 
@@ -108,16 +110,27 @@ struct Posed {
 }
 
 impl Prove {
+    /// A formula is as deep as a policy has rules, and is walked by recursion: the stack of a main thread is not made for it.
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || self.prove())
+            .context("no thread to prove on")?;
+        thread
+            .join()
+            .unwrap_or_else(|_| bail!("the prover broke off; nothing is proved"))
+    }
+
+    fn prove(&self) -> anyhow::Result<Outcome> {
         let set = PolicySet::load(&self.which.sources(self.policy.as_ref())?, 1)?;
         let posed = self.questions(&set)?;
         let tools = self.tools()?;
-        // Before any answer: without a solver there is none.
-        drop(self.start()?);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no runtime")?;
+        // Before any answer: without a solver there is none.
+        drop(runtime.block_on(async { self.start() })?);
         let mut answered = Vec::new();
         for posed in posed {
             let answer = runtime.block_on(self.answer(&posed, &set, &tools))?;

@@ -154,21 +154,27 @@ async fn without_a_solver_that_answers_nothing_is_proved() {
 
     let path = home.folder().join("solver");
     let named = path.display().to_string();
-    for (script, why) in [
-        ("exit 3", "the solver failed"),
+    for (script, limit, why) in [
+        ("exit 3", "60", "the solver failed"),
         (
             "while read -r line; do echo nonsense; done",
+            "60",
             "unrecognized solver output: nonsense",
         ),
         (
             "while read -r line; do if [ \"$line\" = '(check-sat)' ]; then echo unknown; fi; done",
+            "60",
             "the solver does not know",
         ),
-        ("while read -r line; do :; done", "no answer within 1 s"),
+        (
+            "while read -r line; do :; done",
+            "1",
+            "no answer within 1 s",
+        ),
     ] {
         program(&path, &format!("#!/bin/sh\n{script}\n"));
         let (code, said, complaint) =
-            prove(&home, &[&never[..], &[&named, "--timeout", "1"]].concat()).await;
+            prove(&home, &[&never[..], &[&named, "--timeout", limit]].concat()).await;
         assert_eq!(code, Some(1), "{script}: {said}{complaint}");
         assert!(
             said.contains("OPEN     --never\n") && said.contains(why),

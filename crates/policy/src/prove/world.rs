@@ -1,7 +1,8 @@
 //! What is true of every request that this product makes, and that Cedar's schema cannot say.
 //!
 //! A solver looks for a counterexample among all that the schema admits: callers whose `roles` differ from the roles that they are in, scopes
-//! that no role gives. INVARIANT: each line here holds for every request that is ever decided, so that what is proved under them is true.
+//! that no role gives. INVARIANT: each line here holds for every request that is ever decided (once scopes that nothing can tell apart are taken for
+//! one), so that what is proved under them is true.
 //! Where a line says less than it could, a counterexample may be impossible; each is held against the evaluator before anybody sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
