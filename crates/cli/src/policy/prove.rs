@@ -349,64 +349,56 @@ fn as_json(question: &Question, answer: &Answer) -> Value {
 
 /// An example in the words of `policy test`.
 fn request(example: &Example) -> Value {
-    let mut caller = json!({"sub": example.subject.sub, "roles": example.subject.roles});
-    let mut context = json!({"time": example.time});
-    let put = |map: &mut Value, key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            map[key] = value;
-        }
-    };
     let subject = &example.subject;
-    put(
-        &mut caller,
-        "tenant",
-        subject.tenant.clone().map(Value::from),
-    );
-    put(
-        &mut caller,
-        "scopes",
-        subject.scopes.as_ref().map(|scopes| json!(scopes)),
-    );
     let claims = Some(&subject.claims).filter(|claims| !claims.is_empty());
-    put(&mut caller, "claims", claims.map(|claims| json!(claims)));
-    put(
-        &mut context,
-        "client",
-        example.client.clone().map(Value::from),
-    );
-    put(
-        &mut context,
-        "ip",
-        example.ip.map(|ip| Value::from(ip.to_string())),
-    );
-    put(
-        &mut context,
-        "corr_id",
-        example.corr_id.clone().map(Value::from),
-    );
-    let mut json = json!({"action": example.action.name(), "caller": caller, "context": context});
-    if let Some(tool) = &example.resource {
-        json["tool"] = Value::from(tool.tool_id.as_str());
-        json["tools"] = json!({(tool.tool_id.as_str()): described(tool)});
-        json["arguments"] = example.arguments.clone();
-    }
-    json
+    let caller = known([
+        ("sub", Some(json!(subject.sub))),
+        ("roles", Some(json!(subject.roles))),
+        ("tenant", subject.tenant.as_ref().map(|it| json!(it))),
+        ("scopes", subject.scopes.as_ref().map(|it| json!(it))),
+        ("claims", claims.map(|it| json!(it))),
+    ]);
+    let context = known([
+        ("time", Some(json!(example.time))),
+        ("client", example.client.as_ref().map(|it| json!(it))),
+        ("ip", example.ip.map(|it| json!(it))),
+        ("corr_id", example.corr_id.as_ref().map(|it| json!(it))),
+    ]);
+    let tool = example.resource.as_ref();
+    let id = tool.map(|tool| tool.tool_id.as_str());
+    known([
+        ("action", Some(json!(example.action.name()))),
+        ("caller", Some(caller)),
+        ("context", Some(context)),
+        ("tool", id.map(Value::from)),
+        (
+            "tools",
+            tool.map(|tool| json!({(tool.tool_id.as_str()): described(tool)})),
+        ),
+        ("arguments", tool.map(|_| example.arguments.clone())),
+    ])
 }
 
 fn described(tool: &Resource) -> Value {
-    let mut json = json!({
-        "provider": tool.provider_id,
-        "required_scopes": tool.required_scopes,
-        "safety_tags": tool.safety_tags,
-        "read_only": tool.read_only,
-    });
-    if let Some(tenant) = &tool.tenant {
-        json["tenant"] = Value::from(tenant.as_str());
-    }
-    if let Some(label) = &tool.classification {
-        json["classification"] = Value::from(label.as_str());
-    }
-    json
+    known([
+        ("provider", Some(json!(tool.provider_id))),
+        ("required_scopes", Some(json!(tool.required_scopes))),
+        ("safety_tags", Some(json!(tool.safety_tags))),
+        ("read_only", Some(json!(tool.read_only))),
+        ("tenant", tool.tenant.as_ref().map(|it| json!(it))),
+        (
+            "classification",
+            tool.classification.as_ref().map(|it| json!(it)),
+        ),
+    ])
+}
+
+/// An object of what is there.
+fn known<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
+    let there = entries.into_iter();
+    there
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
 }
 
 /// One line for what is proved; for the rest, why not, with the request and how it is decided.
