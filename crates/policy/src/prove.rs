@@ -423,7 +423,7 @@ impl Asked<'_> {
 
     /// Says whether there is such a tool.
     fn is_listed(&self, example: &Example) -> bool {
-        if self.tools.is_empty() || example.action != Action::ToolsInvoke {
+        if self.tools.is_empty() || !example.action.is_of_a_call() {
             return true;
         }
         let called = example.resource.as_ref();

@@ -169,7 +169,11 @@ impl All<'_> {
         let mut stdio = self.peers.script(EVERYTHING);
         stdio.arg("stdio");
         self.on_stdio(client(), &stdio)?;
-        for words in [&["list"][..], &["call", "echo", "message=hello"], &["inspect"]] {
+        for words in [
+            &["list"][..],
+            &["call", "echo", "message=hello"],
+            &["inspect"],
+        ] {
             let mut command = Command::new(&self.ours.fastmcp);
             command.args(words).arg("--").arg(stdio.get_program());
             run(command.args(stdio.get_args()), CLIENT_LIMIT)?;

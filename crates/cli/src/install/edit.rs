@@ -162,10 +162,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Map<String, Value> {
-        json!({"command": "x y"})
-            .as_object()
-            .unwrap()
-            .clone()
+        json!({"command": "x y"}).as_object().unwrap().clone()
     }
 
     fn text(edited: Result<Edited, String>) -> String {

@@ -358,11 +358,13 @@ fn request(example: &Example) -> Value {
         ("scopes", subject.scopes.as_ref().map(|it| json!(it))),
         ("claims", claims.map(|it| json!(it))),
     ]);
+    let labels = Some(&example.labels).filter(|labels| !labels.is_empty());
     let context = known([
         ("time", Some(json!(example.time))),
         ("client", example.client.as_ref().map(|it| json!(it))),
         ("ip", example.ip.map(|it| json!(it))),
         ("corr_id", example.corr_id.as_ref().map(|it| json!(it))),
+        ("labels", labels.map(|it| json!(it))),
     ]);
     let tool = example.resource.as_ref();
     let id = tool.map(|tool| tool.tool_id.as_str());
@@ -485,5 +487,8 @@ fn facts(example: &Example) -> Vec<(&'static str, String)> {
     facts.extend(example.client.clone().map(|client| ("client", client)));
     facts.extend(example.ip.map(|ip| ("address", ip.to_string())));
     facts.extend(example.corr_id.clone().map(|id| ("corr_id", id)));
+    if !example.labels.is_empty() {
+        facts.push(("has read", list(&example.labels)));
+    }
     facts
 }

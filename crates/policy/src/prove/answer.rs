@@ -92,6 +92,8 @@ pub struct Example {
     pub ip: Option<IpAddr>,
     /// The correlation id.
     pub corr_id: Option<String>,
+    /// What the caller has read.
+    pub labels: BTreeSet<String>,
     /// The call's arguments.
     pub arguments: Value,
 }
@@ -104,7 +106,8 @@ impl Example {
             client: self.client.as_deref(),
             ip: self.ip,
             corr_id: self.corr_id.as_deref(),
-            arguments: Some(&self.arguments).filter(|_| self.action == Action::ToolsInvoke),
+            labels: Some(&self.labels),
+            arguments: Some(&self.arguments).filter(|_| self.action.is_of_a_call()),
         };
         use_it(&Request {
             action: self.action,
