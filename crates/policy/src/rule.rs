@@ -186,7 +186,7 @@ pub(crate) fn read_rule(node: &Node, report: &mut Report<'_>) -> Option<Rule> {
     let duties = reader.duties(allows);
     let description = reader.description();
     let (actions, when) = reader.when(allows);
-    if actions.contains(&Action::ApprovalsDecide) && !duties.is_empty() {
+    if allows && actions.contains(&Action::ApprovalsDecide) && !duties.is_empty() {
         report.add(node.line, Some(&id), Fault::DutyOnApproval);
     }
     // A rule with any fault is not used, but its other faults are told all the same.

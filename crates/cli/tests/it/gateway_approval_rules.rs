@@ -221,7 +221,7 @@ async fn rules_say_who_sees_and_approves_what() {
     assert_eq!(granted["details"]["operation_sub"], "alice");
     assert_eq!(
         granted["details"]["attributes"]["safety_tags"],
-        json!(["financial"])
+        json!(["destructive", "financial"])
     );
     let refused = of("ian", "denied");
     assert_eq!(refused["policy_ids"], json!(["no-intern-approves"]));
