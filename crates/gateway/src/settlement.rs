@@ -76,7 +76,7 @@ impl Settled {
 
     /// The same, about to be recorded in a log that has `size` records.
     #[must_use]
-    pub fn from_here(mut self, size: u64) -> Self {
+    pub fn beginning_at(mut self, size: u64) -> Self {
         self.from_seq = Some(size);
         self
     }
@@ -188,24 +188,26 @@ impl Outbox {
     }
 
     /// What waits there, with how long it has, and what cannot be read.
-    fn waiting(&self) -> io::Result<(Vec<(Settled, Duration)>, Vec<PathBuf>)> {
+    fn waiting(&self) -> io::Result<Waiting> {
         let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Waiting::default());
+            }
             entries => entries?,
         };
-        let (mut waiting, mut unreadable) = (Vec::new(), Vec::new());
+        let mut found = Waiting::default();
         for entry in entries.take(MOST) {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             match read(&path) {
-                Ok(Some(found)) => waiting.push(found),
+                Ok(Some(settled)) => found.settled.push(settled),
                 Ok(None) => {}
-                Err(_) => unreadable.push(path),
+                Err(_) => found.unreadable.push(path),
             }
         }
-        Ok((waiting, unreadable))
+        Ok(found)
     }
 
     fn path(&self, operation_id: &str) -> PathBuf {
@@ -218,6 +220,15 @@ impl Outbox {
             folder => folder?.sync_all(),
         }
     }
+}
+
+/// What waits in the folder.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// With how long each has been there.
+    settled: Vec<(Settled, Duration)>,
+    /// What is no settlement.
+    unreadable: Vec<PathBuf>,
 }
 
 /// Reads one settlement; nothing where it is gone by now.
@@ -295,13 +306,13 @@ impl Recorder {
     /// Records what waits.
     async fn look(&self) -> Result<(), NotRecorded> {
         let outbox = self.outbox.clone();
-        let (waiting, unreadable) = blocking(move || outbox.waiting()).await??;
-        for path in unreadable {
+        let found = blocking(move || outbox.waiting()).await??;
+        for path in found.unreadable {
             let kept = path.with_extension("unreadable");
             tracing::error!(path = %kept.display(), "a settlement cannot be read; it is kept and not recorded");
             blocking(move || fs::rename(path, kept)).await??;
         }
-        for (settled, age) in waiting {
+        for (settled, age) in found.settled {
             self.record(settled, age).await?;
         }
         Ok(())

@@ -83,7 +83,7 @@ impl Settle {
         let (settlement, status) = self.verdict.settlement();
         let told = Settled::new(&before, status, &self.by, &self.note, SystemClock.now());
         let told = match &log {
-            Some(log) => told.from_here(log.health().size),
+            Some(log) => told.beginning_at(log.health().size),
             None => told,
         };
         // It waits there until it is recorded, so that whatever happens from here on the next look finds it.

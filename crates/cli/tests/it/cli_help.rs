@@ -64,7 +64,7 @@ async fn serve_explains_itself() {
 
     Nothing need be set up: keys, state, a sample database, a folder for files and a default policy are made in the data folder, and it listens on loopback alone. Settings come from fastmcp.yaml, then .env, then the environment, then flags; `--print-config` shows each one with its source.
 
-    SIGTERM or ctrl-c lets running calls finish, SIGHUP loads policy and limits anew (as does a change of their files).
+    SIGTERM or ctrl-c lets running calls finish, SIGHUP loads policy, limits, API keys and certificates anew (as does a change of their files).
 
     Usage: fastmcp serve [OPTIONS]
 
@@ -152,7 +152,7 @@ async fn operations_settle_explains_itself() {
     insta::assert_snapshot!(help(&["operations", "settle"]).await, @r"
     Say how an operation of unknown outcome ended, once you have found out
 
-    Nothing is done or undone: a repeated call with its key is answered accordingly from here on. Name and note are kept with the operation, and callers who repeat it may be told them. They also become a record of the audit log, unless a running gateway holds it.
+    Nothing is done or undone: a repeated call with its key is answered accordingly from here on. Name and note are kept with the operation, and callers who repeat it may be told them. They also become a record of the audit log: where a running gateway holds that, within seconds, else at once.
 
     Usage: fastmcp operations settle [OPTIONS] --note <TEXT> <--completed|--failed> <ID>
 

@@ -83,7 +83,7 @@ impl Beside {
     }
 
     fn waiting(&self) -> usize {
-        self.outbox.waiting().unwrap().0.len()
+        self.outbox.waiting().unwrap().settled.len()
     }
 }
 
@@ -140,10 +140,16 @@ async fn killed_at_any_point_there_is_one_record() {
     let recorder = beside.recorder();
     let size = recorder.audit.health().size;
     for settled in [&before, &after] {
-        beside.outbox.put(&settled.clone().from_here(size)).unwrap();
+        beside
+            .outbox
+            .put(&settled.clone().beginning_at(size))
+            .unwrap();
         beside.settle(settled).await;
     }
-    beside.outbox.put(&never.clone().from_here(size)).unwrap();
+    beside
+        .outbox
+        .put(&never.clone().beginning_at(size))
+        .unwrap();
     recorder.audit.append(&after.draft()).await.unwrap();
     recorder.audit.close_log().unwrap();
     drop(recorder);

@@ -1,6 +1,9 @@
 //! Every limit of a door, and what is said when it is met. Those of HTTP/2 are beside its tests.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use fastmcp_transport::{Limits, http::HttpConfig, stdio::Stdio};
 use serde_json::json;
@@ -184,6 +187,25 @@ async fn keep_alive() {
     running.frames.send("one".to_owned()).await.unwrap();
     stream.write_all(whole("stream").as_bytes()).await.unwrap();
     read_until(&mut stream, ": keep-alive").await;
+}
+
+#[tokio::test]
+async fn recheck() {
+    let running = with(|limits| limits.recheck = Duration::from_millis(10)).await;
+    let mut stream = running.connect().await;
+    running.frames.send("one".to_owned()).await.unwrap();
+    stream.write_all(whole("stream").as_bytes()).await.unwrap();
+    read_until(&mut stream, "data: one").await;
+    running.frames.send("two".to_owned()).await.unwrap();
+    read_until(&mut stream, "data: two").await;
+    running.led.shut_out.store(true, Ordering::Relaxed);
+    let rest = read_to_end(&mut stream).await;
+    assert!(
+        !rest.contains("result"),
+        "the stream ends, not its call: {rest}"
+    );
+    running.frames.send(String::new()).await.unwrap();
+    running.ended().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,14 @@
 //! A server whose calls the test leads, and clients that write what they like.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fastmcp_protocol::Message;
@@ -37,6 +45,8 @@ pub(crate) struct Led {
     told: mpsc::Sender<&'static str>,
     /// Lets calls of `stubborn` end.
     pub(crate) end: Arc<Notify>,
+    /// Whether nobody is let in any more who was.
+    pub(crate) shut_out: AtomicBool,
     frames: Arc<Mutex<mpsc::Receiver<String>>>,
 }
 
@@ -55,6 +65,10 @@ impl Door for Led {
             }),
             _ => Ok(()),
         }
+    }
+
+    async fn still_admits(&self, _: &Peer, (): &()) -> bool {
+        !self.shut_out.load(Ordering::Relaxed)
     }
 
     fn call(self: &Arc<Self>, (): (), inbound: Inbound) -> Call {
@@ -119,6 +133,7 @@ impl Running {
         let led = Arc::new(Led {
             told,
             end: Arc::default(),
+            shut_out: AtomicBool::default(),
             frames: Arc::new(Mutex::new(sent)),
         });
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
