@@ -1,6 +1,6 @@
 //! A server that is built and started anew as it changes, from a package that cargo really builds.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -23,21 +23,22 @@ fn package(home: &Home, url: &str, extra: &str) {
 
 /// What cargo needs of the developer's environment.
 fn cargo() -> Vec<(String, String)> {
-    std::env::vars()
-        .filter(|(name, _)| {
-            matches!(
-                name.as_str(),
-                "PATH" | "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN"
-            )
-        })
-        .chain(std::env::var("HOME").ok().into_iter().flat_map(|home| {
-            let unset = |name: &str| std::env::var_os(name).is_none();
-            let cargo =
-                unset("CARGO_HOME").then(|| ("CARGO_HOME".to_owned(), format!("{home}/.cargo")));
-            let rustup =
-                unset("RUSTUP_HOME").then(|| ("RUSTUP_HOME".to_owned(), format!("{home}/.rustup")));
-            cargo.into_iter().chain(rustup)
-        }))
+    let all: BTreeMap<String, String> = std::env::vars().collect();
+    let home = all.get("HOME").cloned().unwrap_or_default();
+    let folder = |name: &str, otherwise: &str| {
+        let own = all.get(name).cloned();
+        (
+            name.to_owned(),
+            own.unwrap_or_else(|| format!("{home}/{otherwise}")),
+        )
+    };
+    let as_they_are = ["PATH", "RUSTUP_TOOLCHAIN"].into_iter();
+    as_they_are
+        .filter_map(|name| Some((name.to_owned(), all.get(name)?.clone())))
+        .chain([
+            folder("CARGO_HOME", ".cargo"),
+            folder("RUSTUP_HOME", ".rustup"),
+        ])
         .collect()
 }
 

@@ -110,16 +110,8 @@ impl Mux {
                     tracing::debug!(%id, "nobody waits for this response");
                 }
             }
-            Some(Peek::Progress(id)) => {
-                if let Some(message) = self.report(&id, message) {
-                    self.push(message).await;
-                }
-            }
-            Some(Peek::Subscribed(id)) => {
-                if let Some(message) = self.tell(&id, message) {
-                    self.push(message).await;
-                }
-            }
+            Some(Peek::Progress(id)) => self.push_left(self.report(&id, message)).await,
+            Some(Peek::Subscribed(id)) => self.push_left(self.tell(&id, message)).await,
             Some(Peek::Response(None) | Peek::Other) => self.push(message).await,
             None => {
                 let beginning: String = message.chars().take(200).collect();
@@ -210,6 +202,13 @@ impl Mux {
             }
         });
         Ok(incoming(messages.boxed()))
+    }
+
+    /// Keeps what nobody took for whoever listens.
+    async fn push_left(&self, message: Option<ByteString>) {
+        if let Some(message) = message {
+            self.push(message).await;
+        }
     }
 
     async fn push(&self, message: ByteString) {
