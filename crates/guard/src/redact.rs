@@ -129,9 +129,15 @@ impl Redactor {
         ends_in(&self.secret) && !ends_in(&self.harmless)
     }
 
-    /// Replaces every secret in `value` by [`REDACTED`], and what lies too deep to be looked at.
-    pub fn redact(&self, value: &mut Value) {
-        self.visit(value, self.max_depth);
+    /// Tells whether a string's form alone shows a secret.
+    #[must_use]
+    pub fn is_secret_text(text: &str) -> bool {
+        is_secret_text(text)
+    }
+
+    /// Replaces every secret in `value` by [`REDACTED`], and what lies too deep to be looked at. Tells whether there was any.
+    pub fn redact(&self, value: &mut Value) -> bool {
+        self.visit(value, self.max_depth)
     }
 
     /// Returns a copy of `value` without its secrets.
@@ -142,26 +148,34 @@ impl Redactor {
         copy
     }
 
-    fn visit(&self, value: &mut Value, levels_left: usize) {
-        match value {
-            Value::Array(_) | Value::Object(_) if levels_left == 0 => {
-                *value = Value::from(REDACTED)
+    fn visit(&self, value: &mut Value, levels_left: usize) -> bool {
+        let found = match value {
+            Value::Array(_) | Value::Object(_) if levels_left == 0 => true,
+            Value::Array(items) => {
+                return items.iter_mut().fold(false, |found, item| {
+                    self.visit(item, levels_left - 1) || found
+                });
             }
-            Value::Array(items) => items
-                .iter_mut()
-                .for_each(|item| self.visit(item, levels_left - 1)),
             Value::Object(members) => {
-                for (name, member) in members.iter_mut() {
-                    if !member.is_null() && self.is_secret_name(name) {
-                        *member = Value::from(REDACTED);
-                    } else {
-                        self.visit(member, levels_left - 1);
-                    }
-                }
+                return members.iter_mut().fold(false, |found, (name, member)| {
+                    self.member(name, member, levels_left - 1) || found
+                });
             }
-            Value::String(text) if is_secret_text(text) => *value = Value::from(REDACTED),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            Value::String(text) => is_secret_text(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        };
+        if found {
+            *value = Value::from(REDACTED);
         }
+        found
+    }
+
+    fn member(&self, name: &str, value: &mut Value, levels_left: usize) -> bool {
+        if value.is_null() || !self.is_secret_name(name) {
+            return self.visit(value, levels_left);
+        }
+        *value = Value::from(REDACTED);
+        true
     }
 }
 

@@ -95,6 +95,14 @@ impl<'a> ResultEnvelope<'a> {
         }
     }
 
+    /// Whether `result` begins by saying that it is complete, as those of modern servers do: nothing else need be read
+    /// to know its kind.
+    #[must_use]
+    pub fn begins_complete(result: &Raw) -> bool {
+        let rest = result.as_str().strip_prefix(r#"{"resultType":"complete""#);
+        rest.is_some_and(|rest| rest.starts_with([',', '}']))
+    }
+
     /// The kind of the result.
     #[must_use]
     pub fn kind(&self) -> ResultKind<'_> {

@@ -85,6 +85,25 @@ pub enum Mirror<'a> {
 /// The [`Refusal`] of the first check that fails, in the order that the specification and the
 /// official SDKs give.
 pub fn route(mirror: Mirror<'_>, message: &Message) -> Result<Route, Refusal> {
+    let peek = match message {
+        Message::Request(request) => {
+            meta::read(request).map_err(|error| refuse(request, 400, error))?
+        }
+        _ => Peek::default(),
+    };
+    route_read(mirror, message, Arc::new(peek))
+}
+
+/// As [`route`], of a message that was read already: `peek` is what [`meta::read`] finds in it.
+///
+/// # Errors
+///
+/// As [`route`].
+pub fn route_read(
+    mirror: Mirror<'_>,
+    message: &Message,
+    peek: Arc<Peek>,
+) -> Result<Route, Refusal> {
     let headers = match mirror {
         Mirror::Headers(headers) => headers,
         Mirror::None => Headers::default(),
@@ -92,8 +111,6 @@ pub fn route(mirror: Mirror<'_>, message: &Message) -> Result<Route, Refusal> {
     let Message::Request(request) = message else {
         return route_other(headers);
     };
-    let peek = meta::read(request).map_err(|error| refuse(request, 400, error))?;
-    let peek = Arc::new(peek);
     let header_era = headers.version.map(|v| ProtocolVersion::era_of(v.trim()));
     let claims = peek.meta.protocol_version.is_some();
     if request.method == "initialize" && !claims && header_era == Some(Era::Modern) {

@@ -168,6 +168,30 @@ impl Message {
         };
         envelope.classify(text)
     }
+
+    /// A request, or a notification where `id` is none, that needs no reading: nobody wrote it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`] of its text.
+    pub fn call(
+        id: Option<RequestId>,
+        method: ByteString,
+        params: Option<Raw>,
+        depth: usize,
+    ) -> Result<Self, Malformed> {
+        if let Some(params) = &params {
+            // The message around them is a level of its own.
+            check_depth(params.as_str(), depth.saturating_sub(1))?;
+            if !params.is_object() {
+                return Err(Malformed::invalid("`params` must be an object", id));
+            }
+        }
+        Ok(match id {
+            Some(id) => Self::Request(Request { id, method, params }),
+            None => Self::Notification(Notification { method, params }),
+        })
+    }
 }
 
 #[derive(Default)]
@@ -370,13 +394,28 @@ fn check_depth(text: &str, depth: usize) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// The result in `text`, where it is the response to `id` as it is written here; without reading it, so only for what was
+/// written in this process.
+#[must_use]
+pub fn written_result(text: &ByteString, id: &RequestId) -> Option<Raw> {
+    let mut head = String::with_capacity(64);
+    push_response(&mut head, id);
+    let result = text.strip_prefix(&*head)?.strip_suffix('}')?;
+    Some(Raw::written(text.slice_ref(result)))
+}
+
+/// The beginning of a response to `id`, up to its result.
+pub(crate) fn push_response(out: &mut String, id: &RequestId) {
+    out.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    push_id(out, id);
+    out.push_str(r#","result":"#);
+}
+
 /// Writes a response that carries `result`, a JSON object.
 #[must_use]
 pub fn encode_result(id: &RequestId, result: &str) -> String {
     let mut out = String::with_capacity(result.len() + 48);
-    out.push_str(r#"{"jsonrpc":"2.0","id":"#);
-    push_id(&mut out, id);
-    out.push_str(r#","result":"#);
+    push_response(&mut out, id);
     out.push_str(result);
     out.push('}');
     out

@@ -1,5 +1,7 @@
 //! What a request says about itself in `params._meta`.
 
+mod written;
+
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize, de::Deserializer};
 use serde_json::value::RawValue;
@@ -10,6 +12,8 @@ use crate::{
     jsonrpc::{Request, Text, slice_str},
     raw::Raw,
 };
+
+pub use self::written::{OwnMeta, ParamsWriter};
 
 /// The revision of a modern request. Source: MCP 2026-07-28, basic, "`_meta`".
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -143,9 +147,9 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
     };
     let text = params.clone().into_inner();
     let peek: PeekParams<'_> = Raw::decode_params(Some(params))?;
-    let target = match request.method.as_ref() {
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => peek.uri,
-        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => peek.task_id,
+    let target = match written::target_of(&request.method) {
+        "uri" => peek.uri,
+        "taskId" => peek.task_id,
         _ => peek.name,
     };
     let target = target

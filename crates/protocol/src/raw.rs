@@ -41,6 +41,22 @@ impl Raw {
         Ok(Self(serde_json::to_string(value)?.into()))
     }
 
+    /// Keeps `text`, which was written by this crate and is JSON.
+    pub(crate) const fn written(text: ByteString) -> Self {
+        Self(text)
+    }
+
+    /// Keeps `bytes`, JSON that this process wrote piece by piece. What is no JSON after all fails where it is read.
+    ///
+    /// # Errors
+    ///
+    /// When they are not UTF-8.
+    pub(crate) fn of_written(bytes: Vec<u8>) -> Result<Self, serde_json::Error> {
+        ByteString::try_from(bytes)
+            .map(Self)
+            .map_err(de::Error::custom)
+    }
+
     /// The part of `whole` that `part` borrows from.
     ///
     /// Falls back to a copy when `part` does not borrow from `whole`.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use bytestring::ByteString;
 use serde::{Serialize, ser::Error as _};
 
-use crate::jsonrpc::{RequestId, push_id, push_str};
+use crate::jsonrpc::{RequestId, push_response, push_str};
 
 /// How long and for whom a result may be kept.
 ///
@@ -58,9 +58,7 @@ impl ResultWriter {
     #[must_use]
     pub fn new(id: &RequestId, capacity: usize) -> Self {
         let mut out = String::with_capacity(capacity.saturating_add(256));
-        out.push_str(r#"{"jsonrpc":"2.0","id":"#);
-        push_id(&mut out, id);
-        out.push_str(r#","result":"#);
+        push_response(&mut out, id);
         Self { out, begun: false }
     }
 

@@ -26,6 +26,6 @@ pub use outlet::{Frame, Outlet};
 pub use peer::{ClientCertificate, Peer, PeerKind};
 pub use replay::{Replay, ReplayLimits};
 pub use wire::{
-    Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, SseWire, StdioWire,
+    Body, Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, SseWire, StdioWire,
     StdioWireConfig, Wire, WireError, WireKind,
 };

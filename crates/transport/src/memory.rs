@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use fastmcp_protocol::{
     Message,
-    http::{Mirror, route},
-    jsonrpc::encode_error,
+    http::{Mirror, route, route_read},
+    jsonrpc::{Malformed, encode_error},
+    meta::Peek,
 };
 use http::HeaderMap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,6 +20,7 @@ use crate::{
     limits::Limits,
     outlet::Outlet,
     peer::{Peer, PeerKind},
+    wire::{Body, Outgoing},
 };
 
 /// A connection to a door of this process.
@@ -67,12 +69,34 @@ impl<D: Door> Memory<D> {
     /// Sends one message. Dropping the exchange cancels the call.
     #[must_use]
     pub fn send(&self, text: &ByteString) -> Exchange {
+        self.begin(Message::parse(text, self.limits.json_depth), None)
+    }
+
+    /// As [`Self::send`]; a call is never written, and never read.
+    fn carry(&self, outgoing: Outgoing) -> Exchange {
+        match outgoing.body {
+            Body::Text(text) => self.send(&text),
+            Body::Call { params, peek } => {
+                let depth = self.limits.json_depth;
+                let message = Message::call(outgoing.id, outgoing.method, params, depth);
+                self.begin(message, peek)
+            }
+        }
+    }
+
+    fn begin(&self, message: Result<Message, Malformed>, peek: Option<Arc<Peek>>) -> Exchange {
         let cancel = CancellationToken::new();
-        let checked = Message::parse(text, self.limits.json_depth)
+        let checked = message
             .map_err(|e| encode_error(e.id.as_ref(), &e.error))
-            .and_then(|message| match route(Mirror::None, &message) {
-                Ok(route) => Ok(What::Message(message, route)),
-                Err(refusal) => Err(encode_error(refusal.id.as_ref(), &refusal.error)),
+            .and_then(|message| {
+                let route = match peek {
+                    Some(peek) => route_read(Mirror::None, &message, peek),
+                    None => route(Mirror::None, &message),
+                };
+                match route {
+                    Ok(route) => Ok(What::Message(message, route)),
+                    Err(refusal) => Err(encode_error(refusal.id.as_ref(), &refusal.error)),
+                }
             });
         match checked {
             Ok(what) => self.exchange(what, cancel),

@@ -11,11 +11,11 @@ mod peek;
 pub mod sse;
 pub mod stdio;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, HeaderValue};
 use bytestring::ByteString;
-use fastmcp_protocol::RequestId;
+use fastmcp_protocol::{Raw, RequestId, jsonrpc::encode_call, meta::Peek};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 pub use self::{
@@ -32,12 +32,46 @@ pub struct Outgoing {
     /// Its method, where it has one: what credentials are asked for, and what logs call it.
     pub method: ByteString,
     /// The JSON-RPC message.
-    pub body: ByteString,
+    pub body: Body,
     /// Headers that mirror it or name the session; wires without headers pass them over.
     pub headers: HeaderMap,
     /// Whether a stream that breaks is taken up where it broke (`Last-Event-ID`), as 2025-11-25 has
     /// it. Otherwise a broken stream is an error.
     pub resumable: bool,
+}
+
+/// A message before it is carried.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// The call that its id and method say: text only where a wire needs text.
+    Call {
+        /// The parameters.
+        params: Option<Raw>,
+        /// What a reader would find in them, where who wrote them knows.
+        peek: Option<Arc<Peek>>,
+    },
+    /// As it stands, such as the answer to a question.
+    Text(ByteString),
+}
+
+impl<T: Into<ByteString>> From<T> for Body {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl Outgoing {
+    /// The message as it goes over a wire of bytes.
+    #[must_use]
+    pub fn text(&self) -> ByteString {
+        match &self.body {
+            Body::Text(text) => text.clone(),
+            Body::Call { params, .. } => {
+                let params = params.as_ref().map(Raw::as_str);
+                encode_call(self.id.as_ref(), &self.method, params).into()
+            }
+        }
+    }
 }
 
 /// What a server sends back.

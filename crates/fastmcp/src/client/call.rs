@@ -4,10 +4,12 @@ use std::{fmt, future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Message, Raw, RequestId, RpcError, capability::ClientCapabilities, jsonrpc::DEFAULT_DEPTH,
+    Message, Raw, RequestId, RpcError,
+    capability::ClientCapabilities,
+    jsonrpc::{DEFAULT_DEPTH, written_result},
     logging::LogMessageParams,
 };
-use fastmcp_transport::{Outgoing, WireError};
+use fastmcp_transport::{Outgoing, WireError, WireKind};
 use futures_util::{StreamExt as _, poll};
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -196,7 +198,18 @@ impl Link {
                 let why = "it ended before the answer".to_owned();
                 return Err(WireError::Broken(why));
             };
-            match Message::parse(&text?, DEFAULT_DEPTH) {
+            let text = text?;
+            if let (WireKind::Memory, Some(id)) = (self.wire.kind(), &id)
+                && let Some(result) = written_result(&text, id)
+            {
+                let outcome = Ok(result);
+                return Ok(Answered {
+                    status,
+                    headers,
+                    outcome,
+                });
+            }
+            match Message::parse(&text, DEFAULT_DEPTH) {
                 Ok(Message::Response(response)) if response.id.is_none() || response.id == id => {
                     return Ok(Answered {
                         status,

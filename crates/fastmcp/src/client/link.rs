@@ -87,6 +87,8 @@ pub(super) struct Config {
 /// The connection to one server.
 pub(super) struct Link {
     pub(super) wire: Arc<dyn Wire>,
+    /// Who this client is, as JSON: every request of a stateless revision says so.
+    pub(super) info: String,
     pub(super) config: Config,
     pub(super) agreed: ArcSwap<Agreed>,
     /// Held by whoever agrees anew.
@@ -141,6 +143,7 @@ impl Link {
     ) -> Arc<Self> {
         Arc::new(Self {
             wire,
+            info: serde_json::json!(config.info).to_string(),
             agreed: ArcSwap::from_pointee(Agreed::proposed(ProtocolVersion::LATEST)),
             negotiating: tokio::sync::Mutex::default(),
             listening: AtomicBool::new(false),

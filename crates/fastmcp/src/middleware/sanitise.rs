@@ -1,6 +1,6 @@
 //! Secrets, taken out of what clients get.
 
-use fastmcp_guard::redact::Redactor;
+use fastmcp_guard::redact::{REDACTED, Redactor};
 use fastmcp_protocol::{
     Raw,
     content::{ContentBlock, ResourceContents},
@@ -60,29 +60,22 @@ impl SanitiseMiddleware {
         Ok(self)
     }
 
-    /// The value without secrets, where it has any.
-    fn value(&self, value: &Value) -> Option<Value> {
-        let clean = self.redactor.redacted(value);
-        (clean != *value).then_some(clean)
-    }
-
     fn raw(&self, raw: &mut Raw) -> Result<()> {
-        if let Some(clean) = self.value(&raw.decode()?) {
-            *raw = Raw::of(&clean)?;
+        let mut value: Value = raw.decode()?;
+        if self.redactor.redact(&mut value) {
+            *raw = Raw::of(&value)?;
         }
         Ok(())
     }
 
     fn text(&self, text: &mut String) {
         let is_json = text.trim_start().starts_with(['{', '[']);
-        let value = match serde_json::from_str::<Value>(text) {
-            Ok(value) if is_json => value,
-            _ => Value::String(text.clone()),
-        };
-        match self.value(&value) {
-            Some(Value::String(clean)) => *text = clean,
-            Some(clean) => *text = clean.to_string(),
-            None => {}
+        if is_json && let Ok(mut value) = serde_json::from_str::<Value>(text) {
+            if self.redactor.redact(&mut value) {
+                *text = value.to_string();
+            }
+        } else if Redactor::is_secret_text(text) {
+            REDACTED.clone_into(text);
         }
     }
 

@@ -24,7 +24,7 @@ impl<D: Door> Wire for Memory<D> {
     fn request(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Incoming, WireError>> {
         Box::pin(async move {
             self.open()?;
-            let mut exchange = self.send(&outgoing.body);
+            let mut exchange = self.carry(outgoing);
             let first = self.next(&mut exchange).await?;
             incoming(Some(first), exchange, &self.closed)
         })
@@ -33,7 +33,7 @@ impl<D: Door> Wire for Memory<D> {
     fn notify(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), WireError>> {
         Box::pin(async move {
             self.open()?;
-            let mut exchange = self.send(&outgoing.body);
+            let mut exchange = self.carry(outgoing);
             loop {
                 return match self.next(&mut exchange).await? {
                     Step::Frame(_) => continue,

@@ -151,15 +151,16 @@ impl Wire for StdioWire {
 
     fn request(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Incoming, WireError>> {
         async move {
+            let text = outgoing.text();
             let answer = self.mux.expect(outgoing.id)?;
-            self.send(outgoing.body).await?;
+            self.send(text).await?;
             Ok(answer.incoming())
         }
         .boxed()
     }
 
     fn notify(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), WireError>> {
-        self.send(outgoing.body).boxed()
+        self.send(outgoing.text()).boxed()
     }
 
     fn listen(&self, _: HeaderMap) -> BoxFuture<'_, Result<Incoming, WireError>> {

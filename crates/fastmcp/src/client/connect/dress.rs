@@ -1,17 +1,18 @@
 //! Messages as the agreed revision wants them.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    ProtocolVersion, RequestId,
+    ProtocolVersion, Raw, RequestId,
     capability::ClientCapabilities,
     header::{self, encode},
-    jsonrpc::encode_call,
     logging::LoggingLevel,
-    meta::Implementation,
+    meta::{OwnMeta, ParamsWriter, Peek},
 };
-use fastmcp_transport::{Outgoing, WireKind};
+use fastmcp_transport::{Body, Outgoing, WireKind};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Agreed;
@@ -28,12 +29,8 @@ use crate::{
 /// When a parameter cannot be written.
 pub(in crate::client) fn dress(link: &Link, agreed: &Agreed, call: Call<'_>) -> Result<Outgoing> {
     let id = link.next_id();
-    let params = serde_json::to_string(&Dressed {
-        params: call.params,
-        meta: meta_of(link, agreed, call, id)?,
-    })?;
+    let body = body_of(link, agreed, call, id)?;
     let id = RequestId::Number(id);
-    let body = encode_call(Some(&id), call.method, Some(&params));
     let headers = match link.wire.kind() {
         // It passes them over, and a map of them costs as much as half of the message.
         WireKind::Memory => HeaderMap::new(),
@@ -47,7 +44,7 @@ pub(in crate::client) fn dress(link: &Link, agreed: &Agreed, call: Call<'_>) -> 
     Ok(Outgoing {
         id: Some(id),
         method: call.method.into(),
-        body: body.into(),
+        body,
         headers,
         resumable: !agreed.is_stateless(),
     })
@@ -57,9 +54,8 @@ pub(in crate::client) fn dress(link: &Link, agreed: &Agreed, call: Call<'_>) -> 
 pub(in crate::client) fn notification(
     agreed: &Agreed,
     method: &'static str,
-    params: Option<&Value>,
+    params: Option<Raw>,
 ) -> Outgoing {
-    let params = params.map(Value::to_string);
     let mut headers = headers(agreed);
     if agreed.is_stateless() {
         headers.insert(header::METHOD, HeaderValue::from_static(method));
@@ -67,7 +63,7 @@ pub(in crate::client) fn notification(
     Outgoing {
         id: None,
         method: ByteString::from_static(method),
-        body: encode_call(None, method, params.as_deref()).into(),
+        body: Body::Call { params, peek: None },
         headers,
         resumable: false,
     }
@@ -90,11 +86,8 @@ pub(in crate::client) fn cancellation(
         return None;
     }
     let params = json!({"requestId": id, "reason": "the answer is not waited for any more"});
-    Some(notification(
-        &agreed,
-        "notifications/cancelled",
-        Some(&params),
-    ))
+    let params = Raw::of(&params).ok();
+    Some(notification(&agreed, "notifications/cancelled", params))
 }
 
 /// The headers of every message: the revision, since 2025-06-18, and the session where there is one.
@@ -112,104 +105,74 @@ pub(super) fn headers(agreed: &Agreed) -> HeaderMap {
     headers
 }
 
-/// The parameters of a request as they are written: those of its call, with another `_meta`.
-struct Dressed<'a> {
-    params: &'a Map<String, Value>,
-    meta: Meta<'a>,
-}
-
-impl Serialize for Dressed<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match &self.meta {
-            Meta::Own(own) if own.is_empty() => {}
-            Meta::Own(own) => map.serialize_entry("_meta", own)?,
-            Meta::Merged(all) if all.is_empty() => {}
-            Meta::Merged(all) => map.serialize_entry("_meta", all)?,
-        }
-        for (name, value) in self.params.iter().filter(|(name, _)| *name != "_meta") {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-/// A request's `_meta`.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are the large one, and none is kept"
-)]
-enum Meta<'a> {
-    /// Nothing but what the protocol itself says, as of nearly every request: written as it is.
-    Own(Own<'a>),
-    /// That, over what the caller gave.
-    Merged(Map<String, Value>),
-}
-
-/// What the protocol itself says in `_meta`.
-#[derive(Default, Serialize)]
-struct Own<'a> {
-    #[serde(
-        rename = "io.modelcontextprotocol/clientCapabilities",
-        skip_serializing_if = "Option::is_none"
-    )]
-    capabilities: Option<ClientCapabilities>,
-    #[serde(
-        rename = "io.modelcontextprotocol/clientInfo",
-        skip_serializing_if = "Option::is_none"
-    )]
-    info: Option<&'a Implementation>,
-    #[serde(
-        rename = "io.modelcontextprotocol/logLevel",
-        skip_serializing_if = "Option::is_none"
-    )]
-    level: Option<&'static str>,
-    #[serde(
-        rename = "io.modelcontextprotocol/protocolVersion",
-        skip_serializing_if = "Option::is_none"
-    )]
-    version: Option<&'static str>,
-    #[serde(rename = "progressToken", skip_serializing_if = "Option::is_none")]
-    progress_token: Option<i64>,
-}
-
-impl Own<'_> {
-    const fn is_empty(&self) -> bool {
-        self.progress_token.is_none() && self.version.is_none()
-    }
-}
-
-/// The request's `_meta`, over what the caller gave.
-fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Result<Meta<'a>> {
+/// The call with its `_meta`: what the protocol itself says there, over what the caller gave.
+fn body_of(link: &Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Result<Body> {
     let follows = call.options.on_progress.is_some()
         || link.config.progress
         || link.notices.follows_progress();
-    let mut own = Own {
+    let mut own = OwnMeta {
         progress_token: follows.then_some(id),
-        ..Own::default()
+        ..OwnMeta::default()
     };
+    let declared;
     if agreed.is_stateless() {
-        let declared = call.options.capabilities.clone();
+        declared = serde_json::to_string(&declared_by(link, call))?;
+        own.capabilities = Some(&declared);
+        own.info = Some(&link.info);
+        own.log_level = link.level().map(LoggingLevel::as_str);
         own.version = Some(agreed.version.as_str());
-        own.capabilities = Some(declared.unwrap_or_else(|| {
-            if call.method.starts_with("tasks/") {
-                link.capabilities_with_tasks()
-            } else {
-                link.capabilities()
-            }
-        }));
-        own.info = Some(&link.config.info);
-        own.level = link.level().map(LoggingLevel::as_str);
     }
+    match given(link, call)? {
+        None => {
+            let (params, peek) = written(call, own)?;
+            let (params, peek) = (Some(params), Some(Arc::new(peek)));
+            Ok(Body::Call { params, peek })
+        }
+        Some(mut meta) => {
+            let (ours, _) = ParamsWriter::new(call.method, own).finish()?;
+            let ours: Ours = ours.decode()?;
+            meta.extend(ours.meta);
+            let mut params = call.params.clone();
+            params.insert("_meta".to_owned(), Value::Object(meta));
+            let params = Some(Raw::of(&params)?);
+            Ok(Body::Call { params, peek: None })
+        }
+    }
+}
+
+/// The members that are ours among those of `_meta`.
+#[derive(Deserialize)]
+struct Ours {
+    #[serde(rename = "_meta", default)]
+    meta: Map<String, Value>,
+}
+
+fn written(call: Call<'_>, own: OwnMeta<'_>) -> Result<(Raw, Peek)> {
+    let mut writer = ParamsWriter::new(call.method, own);
+    for (name, value) in call.params.iter().filter(|(name, _)| *name != "_meta") {
+        writer.member(name, value)?;
+    }
+    Ok(writer.finish()?)
+}
+
+/// What this client can do, as far as it says so on this call.
+fn declared_by(link: &Link, call: Call<'_>) -> ClientCapabilities {
+    match &call.options.capabilities {
+        Some(declared) => declared.clone(),
+        None if call.method.starts_with("tasks/") => link.capabilities_with_tasks(),
+        None => link.capabilities(),
+    }
+}
+
+/// The `_meta` that the caller gave, and the trace that goes on; nothing for nearly every call.
+fn given(link: &Link, call: Call<'_>) -> Result<Option<Map<String, Value>>> {
     // Called for a request that is handled here: its trace goes on.
     let mut trace: Vec<_> = match &link.config.trace {
         Some(write) => carried(write.current()).collect(),
         None => inherited().collect(),
     };
     let given = match call.params.get("_meta") {
-        None if call.options.meta.is_empty() && trace.is_empty() => {
-            return Ok(Meta::Own(own));
-        }
+        None if call.options.meta.is_empty() && trace.is_empty() => return Ok(None),
         None => Map::new(),
         Some(Value::Object(given)) => given.clone(),
         Some(_) => return Err(Error::validation("`_meta` must be an object")),
@@ -220,10 +183,7 @@ fn meta_of<'a>(link: &'a Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Resu
         let members = trace.drain(..);
         all.extend(members.map(|(key, value)| (key.to_owned(), (&*value).into())));
     }
-    if let Value::Object(own) = serde_json::to_value(own)? {
-        all.extend(own);
-    }
-    Ok(Meta::Merged(all))
+    Ok(Some(all))
 }
 
 /// Adds the headers that mirror `call`.

@@ -177,7 +177,7 @@ impl Fake {
 
     fn take(&self, outgoing: &Outgoing) -> Sent {
         let sent = Sent {
-            message: serde_json::from_str(&outgoing.body).unwrap(),
+            message: serde_json::from_str(&outgoing.text()).unwrap(),
             headers: outgoing.headers.clone(),
         };
         self.sent.lock().unwrap().push(sent.clone());

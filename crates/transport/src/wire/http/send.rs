@@ -32,8 +32,8 @@ impl Ask {
         Self {
             method: Method::POST,
             accept: "application/json, text/event-stream",
+            body: outgoing.text(),
             headers: outgoing.headers,
-            body: outgoing.body,
             rpc_method: outgoing.method,
         }
     }
