@@ -140,7 +140,7 @@ proptest! {
         for question in questions.into_iter().filter(|question| question.action.has_resource()) {
             let own = |tenant: &Option<String>| tenant.clone().filter(|tenant| !tenant.is_empty());
             let (caller, tool) = (own(&question.subject.tenant), own(&question.tool.tenant));
-            let shared = question.action == Action::ToolsInvoke && tool.as_deref() == Some("public");
+            let shared = question.action != Action::ManifestsRegister && tool.as_deref() == Some("public");
             let is_own = caller.is_some() && (caller == tool || shared);
             prop_assert!(is_own || !question.ask(&set).is_allowed(), "{:#?}", question);
         }
