@@ -83,7 +83,7 @@ pub struct Announcer {
 #[derive(Debug)]
 struct Waiting {
     notice: Notice,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 /// The notices for which there was no place and that no record names yet.
@@ -120,10 +120,7 @@ impl Announcer {
             );
             return self.left.add(notice.operation_id);
         };
-        let waiting = Waiting {
-            notice,
-            _place: place,
-        };
+        let waiting = Waiting { notice, place };
         // There is a slot in the channel for each place; what is closed is a gateway that ends.
         if let Err(error) = self.sender.try_send(waiting) {
             tracing::warn!(%error, "approval not announced");
@@ -212,8 +209,10 @@ impl Webhook {
             let (this, book, token) = (Arc::clone(&self), book.clone(), shutdown.clone());
             // As many as there are places.
             tracker.spawn(async move {
-                let sent = this.send(&waiting.notice, &token).await;
-                book.close(&waiting.notice, sent);
+                let Waiting { notice, place } = waiting;
+                let sent = this.send(&notice, &token).await;
+                book.close(&notice, sent);
+                drop(place);
             });
         }
         notices.close();

@@ -28,13 +28,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::support::{Gateway, Home, until};
 
-/// The names of all files that tenants have.
+/// The names of all files that tenants have; what was being written has none yet.
 fn files(home: &Home) -> BTreeSet<String> {
     let tenants = fs::read_dir(home.data().join("files")).unwrap().flatten();
     tenants
         .filter_map(|tenant| fs::read_dir(tenant.path()).ok())
         .flat_map(|entries| entries.flatten())
         .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with(".fastmcp-tmp-"))
         .collect()
 }
 
