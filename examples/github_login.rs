@@ -1,7 +1,9 @@
 //! Logging people in with GitHub, which registers no MCP clients: this server is an authorization server towards them.
 //!
-//! Enter an OAuth app at GitHub with the callback URL `http://127.0.0.1:8080/auth/callback`. Then run with:
-//! `GITHUB_CLIENT_ID=... GITHUB_CLIENT_SECRET=... cargo run -p fastmcp-examples --bin github_login`
+//! Enter an OAuth app at GitHub with the callback URL `http://127.0.0.1:8080/auth/callback`, and put its id and secret into
+//! `GITHUB_CLIENT_ID` and `GITHUB_CLIENT_SECRET`.
+//!
+//! Run with: `cargo run -p fastmcp-examples --bin github_login`
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use fastmcp_auth::{Authenticator, Caller, Connection};
 use fastmcp_guard::clock::Clock;
+use fastmcp_guard::seal::KeyRing;
 use fastmcp_protocol::{
     ErrorCode, Method, ProtocolVersion, RpcError, app,
     capability::{ListCapability, ResourcesCapability, ServerCapabilities},
@@ -40,7 +41,6 @@ use crate::{
     registry::{Registry, Sight, Snapshot},
     respond::Identity,
     route::Routes,
-    seal::KeyRing,
 };
 
 /// How long and for whom clients may keep what the server says of itself, list by list.

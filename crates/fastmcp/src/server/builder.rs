@@ -11,6 +11,7 @@ use std::{collections::HashSet, fmt, path::Path, sync::Arc, time::Duration};
 
 use fastmcp_auth::{Caller, ResourceMetadata, caller::LocalIdentity};
 use fastmcp_guard::clock::{Clock, SystemClock};
+use fastmcp_guard::seal::KeyRing;
 use fastmcp_protocol::{content::Icon, meta::Implementation, wire::CacheHint};
 use fastmcp_store::{KeyValueStore, MemoryLimits, MemoryStore};
 use fastmcp_transport::ReplayLimits;
@@ -37,7 +38,6 @@ use crate::{
     registry::Registry,
     respond::Identity,
     route::{Route, Routes},
-    seal::KeyRing,
     skill::Skill,
 };
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use fastmcp_auth::Caller;
 use fastmcp_guard::clock::{Clock, Timestamp};
+use fastmcp_guard::seal::KeyRing;
 use fastmcp_protocol::{
     ErrorCode, Method, RpcError,
     args::{Args, ArgsLimits},
@@ -23,7 +24,6 @@ use crate::{
     engine::session::random_id,
     error::{Error, Result},
     gate::{Input, Target},
-    seal::KeyRing,
 };
 
 /// How often one call may ask.
