@@ -5,6 +5,7 @@
 
 pub mod export;
 pub mod peers;
+mod result;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +29,6 @@ use serde_json::{Map, Value, json};
 
 use self::export::Exports;
 use crate::{
-    broker::Brokered,
     call::{Call, CorrId, Done, hex},
     catalog::Target,
     error::{Code, Error},
@@ -481,12 +481,6 @@ impl Record {
         details.insert("obligations".to_owned(), json!(decision.obligations));
     }
 
-    /// Names the labels that whoever is given the result carries from here on.
-    pub fn labels(&mut self, labels: &BTreeSet<String>) {
-        let details = self.draft.details.get_or_insert_default();
-        details.insert("result_labels".to_owned(), json!(labels));
-    }
-
     /// Names the permit: its decision, and the digest of the exact arguments.
     pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
         self.decision(audit, permit.decided());
@@ -501,16 +495,6 @@ impl Record {
         self.draft.request_hash = Some(audit.digest(b"", &args.digest_input()));
         self.draft.policy_version = Some(report.binding.policy_version.clone());
         self.draft.details = Some(audit.redacted(object(details)));
-    }
-
-    /// Names the limit: how the call stands with the nearest, or which one refused it.
-    pub fn rate_limit(&mut self, standing: &Map<String, Value>) {
-        self.draft.rate_limit = (!standing.is_empty()).then(|| standing.clone());
-    }
-
-    /// Names the credential, without its value.
-    pub fn grant(&mut self, audit: &Audit, grant: &Brokered) {
-        self.draft.provider_call_meta = Some(audit.redacted(grant.meta()));
     }
 
     /// Sets the resource of actions that are not calls of a tool.

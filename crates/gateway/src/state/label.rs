@@ -1,6 +1,9 @@
 //! Where it is kept what callers have read.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fastmcp_guard::clock::Timestamp;
@@ -8,7 +11,6 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::StateError;
-use crate::call::hex;
 
 /// The most labels that one question answers.
 pub(crate) const MOST: u32 = 2_048;
@@ -24,7 +26,14 @@ impl Holder {
     /// The caller `subject` of `tenant`, in the session of the id `session` if it has one.
     #[must_use]
     pub fn new(tenant: &str, subject: &str, session: Option<&str>) -> Self {
-        let hash = |text: String| hex(digest(&SHA256, text.as_bytes()).as_ref());
+        let hash = |text: String| {
+            let digest = digest(&SHA256, text.as_bytes());
+            let bytes = digest.as_ref().iter();
+            bytes.fold(String::with_capacity(64), |mut out, byte| {
+                let _infallible = write!(out, "{byte:02x}");
+                out
+            })
+        };
         Self {
             caller: hash(json!(["fastmcp/labels/v1", tenant, subject]).to_string()),
             session: session.map(|id| hash(json!(["fastmcp/labels/session/v1", id]).to_string())),

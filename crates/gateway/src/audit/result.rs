@@ -1,0 +1,26 @@
+//! What a record says of the way to a result: the limit, the credential, and what the result is about.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{Audit, Record};
+use crate::broker::Brokered;
+
+impl Record {
+    /// Names the labels that whoever is given the result carries from here on.
+    pub fn labels(&mut self, labels: &BTreeSet<String>) {
+        let details = self.draft.details.get_or_insert_default();
+        details.insert("result_labels".to_owned(), json!(labels));
+    }
+
+    /// Names the limit: how the call stands with the nearest, or which one refused it.
+    pub fn rate_limit(&mut self, standing: &Map<String, Value>) {
+        self.draft.rate_limit = (!standing.is_empty()).then(|| standing.clone());
+    }
+
+    /// Names the credential, without its value.
+    pub fn grant(&mut self, audit: &Audit, grant: &Brokered) {
+        self.draft.provider_call_meta = Some(audit.redacted(grant.meta()));
+    }
+}
