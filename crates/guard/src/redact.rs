@@ -152,14 +152,18 @@ impl Redactor {
         let found = match value {
             Value::Array(_) | Value::Object(_) if levels_left == 0 => true,
             Value::Array(items) => {
-                return items.iter_mut().fold(false, |found, item| {
-                    self.visit(item, levels_left - 1) || found
-                });
+                let mut found = false;
+                for item in items {
+                    found |= self.visit(item, levels_left - 1);
+                }
+                return found;
             }
             Value::Object(members) => {
-                return members.iter_mut().fold(false, |found, (name, member)| {
-                    self.member(name, member, levels_left - 1) || found
-                });
+                let mut found = false;
+                for (name, member) in members {
+                    found |= self.member(name, member, levels_left - 1);
+                }
+                return found;
             }
             Value::String(text) => is_secret_text(text),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,

@@ -1,5 +1,7 @@
 //! The compiled policy: loaded once, immutable, asked by many at the same time.
 
+mod contents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,30 +120,6 @@ impl PolicySet {
         }
     }
 
-    /// Every policy.
-    #[cfg(feature = "prove")]
-    pub(crate) fn units(&self) -> &[Arc<Unit>] {
-        self.index.units()
-    }
-
-    /// Whether a rule says who may approve.
-    #[cfg(feature = "prove")]
-    pub(crate) const fn names_approvers(&self) -> bool {
-        self.names_approvers
-    }
-
-    /// The scopes that each role gives.
-    #[cfg(feature = "prove")]
-    pub(crate) const fn role_scopes(&self) -> &BTreeMap<String, ScopeSet> {
-        &self.roles
-    }
-
-    /// What all policies read together.
-    #[cfg(feature = "prove")]
-    pub(crate) const fn reads(&self) -> &Reads {
-        &self.reads
-    }
-
     /// Decides a request. Default deny; a deny rule always wins; the order of rules never matters.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>) -> Decision {
@@ -228,34 +206,10 @@ impl PolicySet {
         looked().unwrap_or_else(|_| Outlook::denied(BTreeSet::new()))
     }
 
-    /// Returns the paths of the claims that some rule reads, sorted.
-    pub fn claims_read(&self) -> impl Iterator<Item = &str> {
-        self.reads.claims.iter().map(String::as_str)
-    }
-
     /// Returns the claims of this caller that some rule reads, each as rules see it: a set of texts, or nothing.
     #[must_use]
     pub fn claims_seen(&self, subject: &Subject) -> Vec<(String, Option<BTreeSet<String>>)> {
         claims(subject, &self.reads.claims)
-    }
-
-    /// Says whether any rule reads what the caller has read (`context.labels`), so that it has to be known.
-    #[must_use]
-    pub fn reads_labels(&self) -> bool {
-        self.reads.reads_labels()
-    }
-
-    /// Says whether some rule may read this very label.
-    #[must_use]
-    pub fn reads_label(&self, label: &str) -> bool {
-        self.reads.any_label || self.reads.labels.contains(label)
-    }
-
-    /// Says whether some rule is about who approves. Where none is, whoever holds the scope `approvals.decide` may.
-    #[must_use]
-    pub fn judges_approvals(&self) -> bool {
-        let mut units = self.index.units().iter();
-        units.any(|unit| unit.reach.actions.contains(&Action::ApprovalsDecide))
     }
 
     /// Returns what the caller's roles give, as far as its token leaves it, wildcards as they are written.
@@ -268,35 +222,6 @@ impl PolicySet {
     #[must_use]
     pub fn holds_scope(&self, subject: &Subject, scope: &str) -> bool {
         self.held(subject).covers(scope)
-    }
-
-    /// Returns which policy this is.
-    #[must_use]
-    pub const fn version(&self) -> &PolicyVersion {
-        &self.version
-    }
-
-    /// Returns what loaded and yet deserves a look.
-    #[must_use]
-    pub fn notes(&self) -> &[Note] {
-        &self.notes
-    }
-
-    /// Returns the names of the defined roles, sorted.
-    pub fn roles(&self) -> impl Iterator<Item = &str> {
-        self.roles.keys().map(String::as_str)
-    }
-
-    /// Returns the ids of all rules, in the order of loading. A rule that grants and obliges stands once.
-    #[must_use]
-    pub fn rule_ids(&self) -> Vec<&str> {
-        let mut seen = BTreeSet::new();
-        self.index
-            .units()
-            .iter()
-            .map(|unit| &*unit.id)
-            .filter(|id| seen.insert(*id))
-            .collect()
     }
 
     /// Returns everything as Cedar, obligations after the grants, for those who want to read what was made of their rules.
