@@ -188,17 +188,8 @@ impl Pipeline {
             }
             (Held::Resumed(hold), _) => {
                 slot.end().await;
-                let resumed = match self.confirmed(way, permit, &hold, standing).await {
-                    Ok(()) => self.limit.resume(permit, way.call).await,
-                    Err(error) => Err(error),
-                };
-                match resumed {
-                    Ok(slot) => Ok(Ok(Place::Taken(hold, slot))),
-                    Err(error) => {
-                        hold.release().await;
-                        Err(error)
-                    }
-                }
+                let resumed = self.resume(way, permit, hold, standing).await?;
+                Ok(Ok(resumed))
             }
             (Held::Pending(pending), Some(refused)) if !pending.again => Err(refused),
             (Held::Pending(pending), _) => {
@@ -216,6 +207,27 @@ impl Pipeline {
             (Held::Busy(busy), _) => {
                 slot.end().await;
                 Ok(Err(busy))
+            }
+        }
+    }
+
+    /// Goes on where an earlier call waited, once that is allowed still.
+    async fn resume(
+        &self,
+        way: &mut Way<'_>,
+        permit: &Permit,
+        hold: Hold,
+        standing: &Standing,
+    ) -> Result<Place, Error> {
+        let resumed = match self.confirmed(way, permit, &hold, standing).await {
+            Ok(()) => self.limit.resume(permit, way.call).await,
+            Err(error) => Err(error),
+        };
+        match resumed {
+            Ok(slot) => Ok(Place::Taken(hold, slot)),
+            Err(error) => {
+                hold.release().await;
+                Err(error)
             }
         }
     }

@@ -20,7 +20,8 @@ const BUILT: &str = "ci";
 /// The cargo-deny that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 /// What is off by default and checked all the same; the stage `build` builds without it.
-const FEATURES: &str = "--features=fastmcp/compression,fastmcp/testing,fastmcp/redis,fastmcp/disk";
+const FEATURES: &str =
+    "--features=fastmcp/compression,fastmcp/testing,fastmcp/redis,fastmcp/disk,fastmcp/oauth-proxy";
 /// A stage that takes this many times its budget hangs.
 const PATIENCE: u32 = 3;
 /// A full run takes hours, by intent.
