@@ -152,9 +152,12 @@ impl Redactor {
         let found = match value {
             Value::Array(_) | Value::Object(_) if levels_left == 0 => true,
             Value::Array(items) => {
-                return items.iter_mut().fold(false, |found, item| {
-                    self.visit(item, levels_left - 1) || found
-                });
+                // Each of them, whatever the others held.
+                let mut found = false;
+                for item in items {
+                    found |= self.visit(item, levels_left - 1);
+                }
+                return found;
             }
             Value::Object(members) => {
                 return members.iter_mut().fold(false, |found, (name, member)| {
