@@ -152,6 +152,7 @@ impl Redactor {
         let found = match value {
             Value::Array(_) | Value::Object(_) if levels_left == 0 => true,
             Value::Array(items) => {
+                // Each of them, whatever the others held.
                 let mut found = false;
                 for item in items {
                     found |= self.visit(item, levels_left - 1);
@@ -159,11 +160,9 @@ impl Redactor {
                 return found;
             }
             Value::Object(members) => {
-                let mut found = false;
-                for (name, member) in members {
-                    found |= self.member(name, member, levels_left - 1);
-                }
-                return found;
+                return members.iter_mut().fold(false, |found, (name, member)| {
+                    self.member(name, member, levels_left - 1) || found
+                });
             }
             Value::String(text) => is_secret_text(text),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
