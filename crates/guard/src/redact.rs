@@ -160,9 +160,11 @@ impl Redactor {
                 return found;
             }
             Value::Object(members) => {
-                return members.iter_mut().fold(false, |found, (name, member)| {
-                    self.member(name, member, levels_left - 1) || found
-                });
+                let mut found = false;
+                for (name, member) in members {
+                    found |= self.member(name, member, levels_left - 1);
+                }
+                return found;
             }
             Value::String(text) => is_secret_text(text),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
