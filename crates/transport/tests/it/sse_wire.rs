@@ -146,7 +146,7 @@ async fn posts_are_answered_on_the_stream() {
     {
         let posts = server.posts.lock().unwrap();
         assert_eq!(posts.len(), 4);
-        assert_eq!(*posts[3].0, *note.body);
+        assert_eq!(*posts[3].0, *note.text());
         assert!(posts.iter().all(|(_, headers)| headers["x-key"] == "k"));
     }
     wire.close(HeaderMap::new()).await;
