@@ -149,7 +149,7 @@ async fn agree(url: &str) -> String {
 async fn people_log_in_with_github() {
     let local = tokio::task::LocalSet::new();
     local
-        .run_until(async {
+        .run_until(Box::pin(async {
             let hub = hub().await;
             let (_child, url) = start(&hub).await;
             let mut config = OAuthConfig::new(url.as_str(), Grant::Person(Arc::new(Person)));
@@ -166,6 +166,6 @@ async fn people_log_in_with_github() {
                 user,
                 json!({"number": "1", "login": "octocat", "scopes": ["read:user"]})
             );
-        })
+        }))
         .await;
 }

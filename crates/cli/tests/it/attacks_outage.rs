@@ -23,7 +23,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use crate::support::{Gateway, Home, until};
@@ -165,23 +165,28 @@ impl Issuer {
             answer: Mutex::new(answer),
             asked: AtomicUsize::new(0),
         });
-        let (this, tasks) = (Arc::clone(&issuer), TaskTracker::new());
+        Arc::clone(&issuer).serve(listener);
+        issuer
+    }
+
+    /// Answers until the runtime of its test ends.
+    fn serve(self: Arc<Self>, listener: TcpListener) {
+        let tasks = TaskTracker::new();
         let connections = tasks.clone();
         tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let issuer = Arc::clone(&this);
-                let service = service_fn(move |_: Request<Incoming>| {
-                    let issuer = Arc::clone(&issuer);
-                    async move { Ok::<_, Infallible>(issuer.answered().await) }
-                });
-                connections.spawn(async move {
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
+                connections.spawn(Arc::clone(&self).connected(stream));
             }
         });
-        issuer
+    }
+
+    async fn connected(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(move |_: Request<Incoming>| {
+            let issuer = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(issuer.answered().await) }
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let _ = connection.await;
     }
 
     async fn answered(&self) -> Response<Full<Bytes>> {
