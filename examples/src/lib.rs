@@ -24,6 +24,7 @@ pages! {
     from_python_testing: "from-python/testing.md",
     first_server: "guide/src/first-server.md",
     apps: "guide/src/apps.md",
+    command: "guide/src/command.md",
     configuration: "guide/src/configuration.md",
     deployment: "guide/src/deployment.md",
     errors: "guide/src/errors.md",

@@ -326,8 +326,9 @@ fn replace(file: &Path, before: &str, after: &str) -> anyhow::Result<Option<Path
             let mut name = file.file_name().unwrap_or_default().to_owned();
             name.push(".bak");
             let kept = file.with_file_name(name);
-            // Copied with its rights: the file may hold secrets.
-            fs::copy(&file, &kept)
+            // With its rights, since it may hold secrets, and in place of whatever has that name: a link there must not lead
+            // elsewhere.
+            keep(&file, folder, &kept, &metadata)
                 .with_context(|| format!("`{}` cannot be kept", file.display()))?;
             fresh
                 .as_file()
@@ -352,6 +353,14 @@ fn replace(file: &Path, before: &str, after: &str) -> anyhow::Result<Option<Path
     }
     fresh.persist(&file).with_context(|| cannot("replaced"))?;
     Ok(kept)
+}
+
+fn keep(file: &Path, folder: &Path, kept: &Path, metadata: &fs::Metadata) -> std::io::Result<()> {
+    let mut copy = NamedTempFile::new_in(folder)?;
+    copy.write_all(&fs::read(file)?)?;
+    copy.as_file().set_permissions(metadata.permissions())?;
+    copy.persist(kept)?;
+    Ok(())
 }
 
 /// The lines that differ.
@@ -379,7 +388,12 @@ fn difference(before: &str, after: &str) -> String {
             .collect()
     };
     let mut lines = vec![format!("@@ line {} @@", head + 1)];
-    lines.extend(part(&old, "-"));
+    // Not shown: they may hold secrets of what is there.
+    match part(&old, "-").len() {
+        0 => {}
+        1 => lines.push("- (1 line that is there now)".to_owned()),
+        count => lines.push(format!("- ({count} lines that are there now)")),
+    }
     lines.extend(part(&new, "+"));
     lines.join("\n")
 }
@@ -401,7 +415,10 @@ mod tests {
             difference("a\nsecret\nc\n", "a\nsecret\nb\nc\n"),
             "@@ line 3 @@\n+ b"
         );
-        assert_eq!(difference("a\nb\nc", "a\nx\nc"), "@@ line 2 @@\n- b\n+ x");
+        assert_eq!(
+            difference("a\nb\nc", "a\nx\nc"),
+            "@@ line 2 @@\n- (1 line that is there now)\n+ x"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fastmcp::{
     provider::ProviderState,
     transport::{HttpWireConfig, StdioWireConfig},
 };
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::EnvFilter;
 use url::{Host, Url};
@@ -139,9 +139,8 @@ fn address(remote: Remote) -> anyhow::Result<Ready> {
         value.set_sensitive(true);
         http.headers.insert(name, value);
     }
-    if http.headers.contains_key(header::AUTHORIZATION) && url.scheme() == "http" && !is_here(&url)
-    {
-        bail!("the token would go over the network unencrypted; use https");
+    if !http.headers.is_empty() && url.scheme() == "http" && !is_here(&url) {
+        bail!("the token or header would go over the network unencrypted; use https");
     }
     let oauth = remote.oauth.then(|| {
         let login = BrowserLogin::new()

@@ -295,15 +295,17 @@ impl Reach {
                 .insert(name.trim().to_owned(), value.trim().to_owned());
         }
         if let Some(variable) = &self.bearer_env {
-            let token = around.variable(variable).with_context(|| {
+            let unset = || {
                 format!(
                     "--bearer-env: the variable `{}` is not set; put the token into it",
                     printable(variable)
                 )
-            })?;
+            };
+            around.variable(variable).with_context(unset)?;
+            // By its name until the server is reached: a file that is shared must not hold the token.
             remote.headers.insert(
                 "Authorization".to_owned(),
-                format!("Bearer {}", token.trim()),
+                format!("Bearer ${{{variable}}}"),
             );
         }
         Ok(())
@@ -319,13 +321,13 @@ impl Reach {
             let (name, value) = match given.split_once('=') {
                 Some((name, value)) => (name, value.to_owned()),
                 None => {
-                    let value = around.variable(given).with_context(|| {
+                    around.variable(given).with_context(|| {
                         format!(
                             "--env: the variable `{}` is not set; give `NAME=VALUE`",
                             printable(given)
                         )
                     })?;
-                    (given.as_str(), value.to_owned())
+                    (given.as_str(), format!("${{{given}}}"))
                 }
             };
             if !declared::is_variable(name) {

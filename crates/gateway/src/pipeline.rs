@@ -112,7 +112,7 @@ impl Pipeline {
             .map_err(|denial| self.denied(record, denial))?;
         record.permit(&self.audit, &permit);
         watch.lap("policy");
-        let (hold, mut slot) = match self.place(way, &permit, standing).await? {
+        let (hold, mut slot) = match self.place(way, &permit, &standing).await? {
             Place::Taken(hold, slot) => (hold, slot),
             Place::Answered(done) => return Ok(done),
         };
@@ -128,10 +128,10 @@ impl Pipeline {
         &self,
         way: &mut Way<'_>,
         permit: &Permit,
-        standing: Standing,
+        standing: &Standing,
     ) -> Result<Place, Error> {
         let busy = match self
-            .placed(way, permit, &standing, OnDuplicate::Wait)
+            .placed(way, permit, standing, OnDuplicate::Wait)
             .await?
         {
             Ok(place) => return Ok(place),
@@ -139,7 +139,7 @@ impl Pipeline {
         };
         self.consents.wait(way.call, &busy).await?;
         way.watch.lap("consent");
-        let standing = self.standing_still(way, permit, standing).await?;
+        let standing = self.decided_again(way, permit).await?;
         let placed = self
             .placed(way, permit, &standing, OnDuplicate::Tell)
             .await?;

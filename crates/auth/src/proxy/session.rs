@@ -139,6 +139,13 @@ impl OAuthProxy {
     }
 }
 
+/// Whether a refresh that failed so will never work again.
+///
+/// Source: RFC 6749, section 5.2; GitHub's name for the same is the second.
+fn ends_a_session(error: &str) -> bool {
+    matches!(error, "invalid_grant" | "bad_refresh_token")
+}
+
 impl Inner {
     pub(super) async fn held(&self, id: &str) -> Result<Held<Session>, VerifyError> {
         let held = self.vault.get::<Session>(Kind::Session, id).await?;
@@ -187,7 +194,8 @@ impl Inner {
         };
         let renewed = match self.asking().renew(refresh).await {
             Ok(renewed) => renewed,
-            Err(UpstreamError::Refused(error)) => {
+            // Anything else is about this server or the moment, and may pass.
+            Err(UpstreamError::Refused(error)) if ends_a_session(&error) => {
                 let subject = &session.person.subject;
                 tracing::info!(error, subject, "the identity provider ended a session");
                 self.vault.forget(Kind::Session, id).await?;
@@ -204,12 +212,16 @@ impl Inner {
         let mut claims = None;
         if let (Some(verifier), Some(token)) = (self.verification.id_token(), &renewed.id_token) {
             // Source: OpenID Connect Core 1.0, section 12.2: it must be about the same person.
-            let (subject, said) = verifier.verify(token, None).await?;
-            if subject != session.person.subject {
-                self.vault.forget(Kind::Session, id).await?;
-                return Err(VerifyError::UnknownToken);
+            match verifier.verify(token, None).await {
+                Ok((subject, said)) if subject == session.person.subject => claims = Some(said),
+                Ok(_) => {
+                    self.vault.forget(Kind::Session, id).await?;
+                    return Err(VerifyError::UnknownToken);
+                }
+                // The keys are away, but the old tokens are spent: the new ones must not be lost.
+                Err(error) if error.is_unavailable() => {}
+                Err(error) => return Err(error),
             }
-            claims = Some(said);
         }
         for _ in 0..TRIES {
             let Held { record, version } = self.held(id).await?;

@@ -175,6 +175,36 @@ async fn files_of_a_project_keep_variables_open() {
 }
 
 #[tokio::test]
+async fn a_shared_file_names_variables_and_a_backup_leads_nowhere_else() {
+    let home = Home::new();
+    home.write(".mcp.json", "{}");
+    home.write("elsewhere", "mine");
+    let kept = home.folder().join(".mcp.json.bak");
+    std::os::unix::fs::symlink(home.folder().join("elsewhere"), &kept).unwrap();
+    let said = home
+        .say(&[
+            "install",
+            "claude-code",
+            "--workspace",
+            ".",
+            "--name",
+            "w",
+            "--env",
+            "HOME",
+            "--",
+            "npx",
+            "w",
+        ])
+        .await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let entry = read(&home, ".mcp.json")["mcpServers"]["w"].clone();
+    assert_eq!(entry["env"]["HOME"], "${HOME}");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "{}");
+    let elsewhere = fs::read_to_string(home.folder().join("elsewhere"));
+    assert_eq!(elsewhere.unwrap(), "mine");
+}
+
+#[tokio::test]
 async fn other_clients_get_it_on_standard_output() {
     let home = Home::new();
     let said = home

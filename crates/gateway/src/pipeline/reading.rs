@@ -61,16 +61,12 @@ impl Pipeline {
         carried.err().unwrap_or(refusal)
     }
 
-    /// Decides again about a call that waited: its caller may have read something meanwhile.
-    pub(super) async fn standing_still(
+    /// Decides again about a call that waited: there may be other rules by now, and its caller may have read something.
+    pub(super) async fn decided_again(
         &self,
         way: &mut Way<'_>,
         permit: &Permit,
-        standing: Standing,
     ) -> Result<Standing, Error> {
-        if !standing.reads_labels() {
-            return Ok(standing);
-        }
         let standing = self.standing(way.call).await?;
         self.policy
             .confirm(way.call, permit, &standing)

@@ -1,6 +1,13 @@
 //! A real server, its outages among them.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use fastmcp::seal::KeyRing;
 use fastmcp_guard::clock::{ManualClock, SystemClock, Timestamp};
@@ -472,10 +479,17 @@ async fn an_outage_refuses_and_is_over_by_itself() {
 
     server.stop();
     until(async || matches!(state.ready().await, Err(StateError::Unreachable(_)))).await;
+    let rounds = AtomicUsize::new(0);
+    let many = async || {
+        let round = rounds.fetch_add(1, Ordering::Relaxed);
+        let names: Vec<_> = (0..64).map(|name| format!("away-{round}-{name}")).collect();
+        join_all(names.iter().map(|name| begin(name))).await
+    };
+    // Its processes see a moment later than others that the server is gone.
+    until(async || many().await.iter().all(Result::is_err)).await;
     // Who comes now is told soon, and all of them at once: nobody queues before a closed door.
     let asked = tokio::time::Instant::now();
-    let names: Vec<_> = (0..64).map(|name| format!("away-{name}")).collect();
-    for refused in join_all(names.iter().map(|name| begin(name))).await {
+    for refused in many().await {
         let refused = refused.unwrap_err();
         assert!(
             matches!(refused, StateError::Unreachable(_) | StateError::Busy),
