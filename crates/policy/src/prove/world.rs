@@ -188,14 +188,12 @@ impl World<'_> {
     }
 
     fn context(&self, lines: &mut Vec<String>) {
-        // Every call carries arguments, if only none of them; those of a call that is approved may be forgotten by then.
-        match self.action {
-            Action::ToolsInvoke => lines.push("context has arguments".to_owned()),
-            Action::ManifestsRegister | Action::CatalogList => {
-                lines.push("!(context has arguments)".to_owned());
-            }
-            Action::ApprovalsDecide => {}
-        }
+        // Every call carries arguments, if only none of them, and who approves it is shown them; nothing else does.
+        lines.push(if self.action.is_of_a_call() {
+            "context has arguments".to_owned()
+        } else {
+            "!(context has arguments)".to_owned()
+        });
         let reads = |name: &str| self.reads.context.contains(name);
         if reads("hour") {
             lines.push("context.hour >= 0 && context.hour <= 23".to_owned());

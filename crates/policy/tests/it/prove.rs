@@ -430,11 +430,11 @@ fn and_deny(policy: &Value, when: &Value) -> PolicySet {
     load(&numbered(rules).to_string())
 }
 
-/// Requests as the gateway makes them: a call carries arguments, and nothing else does.
+/// Requests as the gateway makes them: a call and its approval carry arguments, and nothing else does.
 fn requests() -> impl Strategy<Value = Vec<crate::generate::Question>> {
     vec(request(), 300).prop_map(|mut all| {
         for one in &mut all {
-            one.arguments = if one.action == fastmcp_policy::Action::ToolsInvoke {
+            one.arguments = if one.action.is_of_a_call() {
                 Some(one.arguments.take().unwrap_or_else(|| json!({})))
             } else {
                 None
