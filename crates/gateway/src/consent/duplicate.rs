@@ -48,7 +48,7 @@ impl Consents {
     ///
     /// # Errors
     ///
-    /// [`Code::Unavailable`] when the state cannot be read.
+    /// [`Code::Unavailable`](crate::error::Code::Unavailable) when the state cannot be read.
     ///
     /// # Cancel safety
     ///
