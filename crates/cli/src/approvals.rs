@@ -7,6 +7,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fastmcp_gateway::state::operation::OperationId;
+use fastmcp_guard::display::unmistakable;
 use serde_json::{Map, Value, json};
 
 use crate::{Outcome, output};
@@ -227,7 +228,7 @@ fn told(answer: &gateway::Answer) -> anyhow::Result<String> {
         .map(|(name, value)| vec![output::printable(name), text(value)])
         .collect();
     let arguments = match answer.arguments()? {
-        Some(arguments) => output::unmistakable(arguments),
+        Some(arguments) => unmistakable(arguments),
         None => "(no longer kept)".to_owned(),
     };
     Ok(format!(
@@ -238,8 +239,8 @@ fn told(answer: &gateway::Answer) -> anyhow::Result<String> {
 
 fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => output::unmistakable(text),
+        Value::String(text) => unmistakable(text),
         Value::Null => "-".to_owned(),
-        other => output::unmistakable(&other.to_string()),
+        other => unmistakable(&other.to_string()),
     }
 }

@@ -154,23 +154,6 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Text that somebody decides on: as [`printable`], and what turns the direction of text or shows nothing is written as its
-/// number, since it could make the text look like another one.
-pub(crate) fn unmistakable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hides = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}');
-        if hides || c.is_control() {
-            // Writing to a string cannot fail.
-            let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,9 +176,5 @@ mod tests {
     #[test]
     fn a_terminal_is_not_steered_by_what_is_shown() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
-        assert_eq!(
-            unmistakable("to \u{202e}ecila\n"),
-            "to \\u{202e}ecila\\u{a}"
-        );
     }
 }

@@ -204,6 +204,11 @@ impl Target {
                 label.as_str()
             )));
         }
+        if ours.classification < brought.classification {
+            return Err(Error::invalid(
+                "`classification` must not be lower than in the provider's own manifest",
+            ));
+        }
         match (scope, tag) {
             (Some(scope), _) => Err(Error::invalid(format!(
                 "`required_scopes` must name `{scope}`, as the provider's own manifest does"

@@ -312,10 +312,14 @@ impl Recorder {
             tracing::error!(path = %kept.display(), "a settlement cannot be read; it is kept and not recorded");
             blocking(move || fs::rename(path, kept)).await??;
         }
+        // One that cannot be recorded now holds up none behind it.
+        let mut outcome = Ok(());
         for (settled, age) in found.settled {
-            self.record(settled, age).await?;
+            if let Err(error) = self.record(settled, age).await {
+                outcome = Err(error);
+            }
         }
-        Ok(())
+        outcome
     }
 
     async fn record(&self, mut settled: Settled, age: Duration) -> Result<(), NotRecorded> {

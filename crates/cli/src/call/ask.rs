@@ -9,11 +9,12 @@ use fastmcp::{
     protocol::elicit::{ElicitForm, ElicitParams, ElicitResult, ElicitUrl, PrimitiveSchema},
     transport::browser,
 };
+use fastmcp_guard::display::unmistakable;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex as Turn;
 
 use super::arguments;
-use crate::{list, output::unmistakable};
+use crate::list;
 
 /// The longest line that is read.
 const MAX_LINE: u64 = 64 * 1024;

@@ -306,7 +306,11 @@ async fn a_manifest_cannot_demand_less_than_its_provider_does() {
         manifest[field] = value;
         manifest
     };
-    for (field, value) in [("read_only", json!(true)), ("required_scopes", json!([]))] {
+    for (field, value) in [
+        ("read_only", json!(true)),
+        ("required_scopes", json!([])),
+        ("classification", json!("public")),
+    ] {
         let reply = register(&gateway, &admin, &query(field, value)).await;
         let error = reply.error(422, "VALIDATION_ERROR");
         assert!(

@@ -421,6 +421,8 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
         .await
         .map_err(|refused| refused.error)
         .and_then(|caller| {
+            // Each leaves a record, so that nobody may come without a bound.
+            rest.pipeline.limit.admit_request(&caller)?;
             let permitted = rest.pipeline.policy.permit_approval(&caller, &[]);
             let begun = permitted.and_then(|_| rest.desk.begin(token, &caller));
             let outcome = begun.as_ref().map(drop);

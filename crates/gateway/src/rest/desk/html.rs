@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use axum::{body::Body, response::Response};
 use fastmcp_auth::Caller;
+use fastmcp_guard::display::html as text;
 use fastmcp_protocol::Raw;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, value::RawValue};
@@ -17,37 +18,6 @@ pub(super) const STYLE: &str = include_str!("desk.css");
 
 /// Nothing is run, framed or fetched; forms go back to where they came from.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// Text as it may stand in a page, in an attribute too. What turns the direction of text or shows nothing is written as
-/// its number, since it could make the text look like another one to whoever decides on it.
-pub(super) fn text(raw: &str) -> String {
-    let mut shown = String::with_capacity(raw.len());
-    for c in raw.chars() {
-        match c {
-            '&' => shown.push_str("&amp;"),
-            '<' => shown.push_str("&lt;"),
-            '>' => shown.push_str("&gt;"),
-            '"' => shown.push_str("&quot;"),
-            '\'' => shown.push_str("&#39;"),
-            c if hides(c) => {
-                // Writing to a string cannot fail.
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => shown.push(c),
-        }
-    }
-    shown
-}
-
-fn hides(c: char) -> bool {
-    c.is_control()
-        // Every space but the plain one: two names must not look the same.
-        || (c.is_whitespace() && c != ' ')
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-}
 
 /// A whole page.
 pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
