@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use fastmcp_guard::random::{Random, RandomError, array};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
@@ -57,8 +58,8 @@ impl ApiKey {
     /// # Errors
     /// If there is no randomness.
     pub fn generate(random: &dyn Random) -> Result<Self, RandomError> {
-        let id = hex(&array::<ID_BYTES>(random)?);
-        let secret = hex(&array::<SECRET_BYTES>(random)?);
+        let id = HEXLOWER.encode(&array::<ID_BYTES>(random)?);
+        let secret = HEXLOWER.encode(&array::<SECRET_BYTES>(random)?);
         let body = format!("{PREFIX}{id}_{secret}");
         let text = format!("{body}{}", checksum(&body));
         Ok(Self {
@@ -117,7 +118,7 @@ impl ApiKeyHash {
 
 impl fmt::Display for ApiKeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", hex(&self.0))
+        write!(f, "sha256:{}", HEXLOWER.encode(&self.0))
     }
 }
 
@@ -221,7 +222,7 @@ fn id_of(token: &str) -> Option<&str> {
 }
 
 fn checksum(body: &str) -> String {
-    let mut digits = hex(&sha256(body.as_bytes()));
+    let mut digits = HEXLOWER.encode(&sha256(body.as_bytes()));
     digits.truncate(2 * CHECKSUM_BYTES);
     digits
 }
@@ -236,15 +237,6 @@ const fn digit(byte: u8) -> Option<u8> {
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use fastmcp_protocol::{
     content::{JsonObject, ResourceContents},
     resource::{ReadResourceResult, Resource},
@@ -247,11 +248,8 @@ fn size(content: &Bytes) -> u64 {
 
 /// The digest of a file, as lists of files have it.
 pub(crate) fn sha256(content: &[u8]) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in digest(&SHA256, content).as_ref() {
-        let _infallible = write!(text, "{byte:02x}");
-    }
-    text
+    let digest = digest(&SHA256, content);
+    format!("sha256:{}", HEXLOWER.encode(digest.as_ref()))
 }
 
 /// Refuses paths that lead elsewhere or that no address can hold.

@@ -17,6 +17,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use fastmcp_audit::Status;
 use fastmcp_guard::{
     clock::Clock,
@@ -29,7 +30,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
-use crate::{audit::Audit, call::hex, telemetry::Telemetry};
+use crate::{audit::Audit, telemetry::Telemetry};
 
 /// The header with the seconds since 1970 at which the message was signed.
 pub const TIMESTAMP: &str = "fastmcp-timestamp";
@@ -303,7 +304,7 @@ impl Webhook {
         context.update(time.to_string().as_bytes());
         context.update(b".");
         context.update(body.as_bytes());
-        format!("v1={}", hex(context.sign().as_ref()))
+        format!("v1={}", HEXLOWER.encode(context.sign().as_ref()))
     }
 }
 

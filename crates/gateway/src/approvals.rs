@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
 use fastmcp_policy::{ConsentLevel, Obligation, Resource};
 use fastmcp_protocol::{
     Raw,
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     audit::{Record, rfc3339},
-    call::{Call, Completed, Done, hex},
+    call::{Call, Completed, Done},
     confirm::{Consent, Refusal, approval::Approval},
     error::{Code, Error},
     pipeline::Pipeline,
@@ -84,7 +85,10 @@ impl Waiting {
     /// The digest of the exact arguments: SHA-256 of their canonical form under its domain.
     #[must_use]
     pub fn digest(&self) -> String {
-        format!("sha256:{}", hex(&self.report.binding.args_digest))
+        format!(
+            "sha256:{}",
+            HEXLOWER.encode(&self.report.binding.args_digest)
+        )
     }
 
     /// Whether it still awaits its decision.

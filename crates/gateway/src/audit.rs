@@ -16,6 +16,7 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
 use fastmcp_audit::{
     Archive, AuditError, Checkpoint, Draft, Health, Log, Phase, Receipt, Retention, Status,
 };
@@ -29,7 +30,7 @@ use serde_json::{Map, Value, json};
 
 use self::export::Exports;
 use crate::{
-    call::{Call, CorrId, Done, hex},
+    call::{Call, CorrId, Done},
     catalog::Target,
     error::{Code, Error},
     policy::{Decided, Permit},
@@ -405,7 +406,7 @@ impl Audit {
         let mut context = hmac::Context::with_key(&self.inner.salt);
         context.update(domain);
         context.update(bytes);
-        format!("hmac-sha256:{}", hex(context.sign().as_ref()))
+        format!("hmac-sha256:{}", HEXLOWER.encode(context.sign().as_ref()))
     }
 
     /// How the log is.

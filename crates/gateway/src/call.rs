@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use data_encoding::HEXLOWER;
 use fastmcp_auth::Caller;
 use fastmcp_guard::random::Random;
 use fastmcp_policy::ConsentLevel;
@@ -31,7 +32,7 @@ impl CorrId {
         if random.fill(&mut bytes).is_err() {
             tracing::warn!("no randomness for a correlation id");
         }
-        Self(hex(&bytes).into())
+        Self(HEXLOWER.encode(&bytes).into())
     }
 
     /// The id.
@@ -45,18 +46,6 @@ impl fmt::Display for CorrId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _infallible = write!(out, "{byte:02x}");
-            out
-        })
 }
 
 /// What a caller presents to confirm an earlier call.

@@ -74,7 +74,8 @@ impl Pipeline {
             record: self.audit.open(call, action),
             watch: Watch::start(&self.telemetry),
         };
-        let outcome = self.run(&mut way).await;
+        // On the heap once, rather than copied into the future of each caller's caller.
+        let outcome = Box::pin(self.run(&mut way)).await;
         self.note(call, &outcome, begun.elapsed());
         let closing = Instant::now();
         self.audit.close(way.record, &outcome).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 
 use crate::attribute::Attribute;
 use crate::condition::{Condition, Literal, Test};
@@ -92,12 +93,7 @@ impl Sources {
             context.update(&(text.len() as u64).to_be_bytes());
             context.update(text.as_bytes());
         }
-        context
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        HEXLOWER.encode(context.finish().as_ref())
     }
 
     /// Lists the texts that are beyond bounds.

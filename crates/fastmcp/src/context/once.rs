@@ -3,9 +3,10 @@
 //! A note is written to the store before the deed and its result after it. Whoever finds the note of
 //! an operation does not do the deed again: it is given the result, or told that none is recorded.
 
-use std::{fmt::Write as _, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use fastmcp_protocol::{
     Raw,
     args::{Args, ArgsLimits},
@@ -62,7 +63,7 @@ impl Deed<'_> {
         let args = Args::parse(self.args, &ArgsLimits::default())
             .map_err(|e| Error::validation(e.to_string()))?;
         let mut note = Note {
-            args: hex(digest(&SHA256, &args.canonical()).as_ref()),
+            args: HEXLOWER.encode(digest(&SHA256, &args.canonical()).as_ref()),
             end: None,
         };
         let begun = serde_json::to_vec(&note)?;
@@ -133,19 +134,9 @@ impl Deed<'_> {
         let parts = serde_json::to_vec(&[self.principal, self.target, self.operation, self.key])?;
         Ok((
             Collection::new(COLLECTION)?,
-            Key::new(&hex(digest(&SHA256, &parts).as_ref()))?,
+            Key::new(&HEXLOWER.encode(digest(&SHA256, &parts).as_ref()))?,
         ))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// What stands in the store for `note`.

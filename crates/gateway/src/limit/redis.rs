@@ -19,6 +19,7 @@ use ::redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use fastmcp_guard::random::{self, Random};
 use smallvec::SmallVec;
 use tokio::sync::{Notify, OnceCell};
@@ -28,7 +29,7 @@ use super::{
     meter::{Reading, Take, leaves, pace},
     rule::{Kind, Period, grain, millis},
 };
-use crate::{call::hex, telemetry::Telemetry};
+use crate::telemetry::Telemetry;
 
 use debt::{Debts, Doubt};
 
@@ -234,7 +235,11 @@ impl Redis {
             context.update(text.as_bytes());
         });
         let digest = context.finish();
-        format!("{PREFIX}{}:{}", ask.active.identity, hex(digest.as_ref()))
+        format!(
+            "{PREFIX}{}:{}",
+            ask.active.identity,
+            HEXLOWER.encode(digest.as_ref())
+        )
     }
 
     fn now(&self) -> String {
@@ -253,7 +258,7 @@ impl Redis {
             tracing::error!(%error, "no randomness for a lease");
             Away
         })?;
-        Ok(Some(hex(&bytes)))
+        Ok(Some(HEXLOWER.encode(&bytes)))
     }
 
     fn arguments(&self, ask: &Ask<'_>, lease: Option<&str>) -> [String; 4] {

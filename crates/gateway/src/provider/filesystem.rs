@@ -10,7 +10,6 @@ mod manifests;
 mod tests;
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +18,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use data_encoding::HEXLOWER;
 use fastmcp_guard::{
     files::{FileError, FileOperations, Limits},
     random::Random,
@@ -306,12 +306,8 @@ fn folder_name(tenant: &str) -> String {
     if first && rest && tenant.len() <= 64 {
         return tenant.to_owned();
     }
-    let mut name = "_".to_owned();
-    for byte in digest(&SHA256, tenant.as_bytes()).as_ref() {
-        // Writing to a string does not fail.
-        let _infallible = write!(name, "{byte:02x}");
-    }
-    name
+    let digest = digest(&SHA256, tenant.as_bytes());
+    format!("_{}", HEXLOWER.encode(digest.as_ref()))
 }
 
 fn list(files: &FileOperations, input: &ListInput) -> Result<String, ProviderError> {

@@ -1,11 +1,9 @@
 //! Where it is kept what callers have read.
 
-use std::{
-    collections::BTreeSet,
-    fmt::{self, Write as _},
-};
+use std::{collections::BTreeSet, fmt};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use fastmcp_guard::clock::Timestamp;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -26,14 +24,7 @@ impl Holder {
     /// The caller `subject` of `tenant`, in the session of the id `session` if it has one.
     #[must_use]
     pub fn new(tenant: &str, subject: &str, session: Option<&str>) -> Self {
-        let hash = |text: String| {
-            let digest = digest(&SHA256, text.as_bytes());
-            let bytes = digest.as_ref().iter();
-            bytes.fold(String::with_capacity(64), |mut out, byte| {
-                let _infallible = write!(out, "{byte:02x}");
-                out
-            })
-        };
+        let hash = |text: String| HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref());
         Self {
             caller: hash(json!(["fastmcp/labels/v1", tenant, subject]).to_string()),
             session: session.map(|id| hash(json!(["fastmcp/labels/session/v1", id]).to_string())),
