@@ -4,6 +4,10 @@
 //! they are shown to whoever may decide, and the decision is taken for exactly what was shown: an approval names the
 //! digest of the arguments. Deciding takes the scope [`APPROVE`](crate::policy::APPROVE), every role that a rule's
 //! `approver` names, and the consent of the rules about `approvals.decide`, where there are any; where policy demands another person, the one who asked cannot approve.
+//!
+//! Those rules are asked about the tool as it was when the call was asked for, which is kept with the operation: it may have
+//! been registered anew since, or be one that this replica does not know. Where it is another one by now, they are asked
+//! about that as well, and both have to be allowed.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +22,11 @@ use serde_json::{Map, Value, json};
 use crate::{
     audit::{Record, rfc3339},
     call::{Call, Completed, Done},
+    catalog::PastTool,
     confirm::{Consent, Refusal, approval::Approval},
     error::{Code, Error},
     pipeline::Pipeline,
-    policy::{Decided, Denial},
+    policy::Decided,
     state::{
         machine::Status,
         operation::{OperationId, Report},
@@ -170,7 +175,10 @@ impl Pipeline {
             return permitted.is_ok();
         }
         let args = self.args(call, waiting).await;
-        args.is_ok_and(|args| self.judge(call, waiting, args.as_ref()).is_ok())
+        args.is_ok_and(|args| {
+            let judged = self.judge(call, waiting, args.as_ref(), |_| {});
+            judged.is_ok()
+        })
     }
 
     /// The exact arguments, as long as they are kept.
@@ -181,31 +189,70 @@ impl Pipeline {
         bytes.map(|bytes| exactly(&bytes, waiting)).transpose()
     }
 
-    /// Asks the rules that are about approving, with the tool as it is now and what these arguments demand.
+    /// Asks the rules that are about approving. `note` is told of the decision that refused.
     fn judge(
         &self,
         call: &Call,
         waiting: &Waiting,
         args: Option<&Args>,
-    ) -> Result<Option<Decided>, Denial> {
-        let tool_id = &waiting.report.binding.tool_id;
-        let target = self.catalog.resolve(&call.caller, tool_id.as_str()).ok();
-        let provider = tool_id.as_str().split(':').next().unwrap_or_default();
-        let mut resource = target.as_ref().map_or_else(
-            // Of a tool that is gone nothing is known, which no rule takes for a reason to allow.
-            || Resource::new(tool_id.as_str(), provider).tenant(tenant(call)),
-            |target| target.entry().resource().clone(),
-        );
-        let demands = target
-            .zip(args)
-            .and_then(|(target, args)| target.demands(args).ok());
-        if let Some(demands) = demands {
-            resource.safety_tags.extend(demands.safety_tags);
-            resource.required_scopes.extend(demands.scopes);
-            resource.read_only &= !demands.writes;
+        note: impl FnOnce(&Decided),
+    ) -> Result<Option<Decided>, Error> {
+        if !self.policy.current().judges_approvals() {
+            return Ok(None);
         }
-        self.policy
-            .judge_approval(call, resource, args, waiting.labels())
+        let mut judged = Ok(None);
+        for resource in self.tools_of(call, waiting, args)?.into_iter().rev() {
+            judged = self
+                .policy
+                .judge_approval(call, resource, args, waiting.labels());
+            if judged.is_err() {
+                break;
+            }
+        }
+        judged.map_err(|denial| {
+            note(&denial.decided);
+            denial.error
+        })
+    }
+
+    /// The tool of a call that waits, as rules have to judge it: as it was when the call was asked for and, where it is
+    /// another one by now, as it is.
+    fn tools_of(
+        &self,
+        call: &Call,
+        waiting: &Waiting,
+        args: Option<&Args>,
+    ) -> Result<Vec<Resource>, Error> {
+        let binding = &waiting.report.binding;
+        let known = self
+            .catalog
+            .resolve(&call.caller, binding.tool_id.as_str())
+            .ok();
+        let unchanged = known
+            .as_ref()
+            .filter(|target| target.definition_hash() == binding.definition_hash);
+        let then = match (PastTool::read(&binding.tool), unchanged, args) {
+            (Some(past), ..) => past.resource().clone(),
+            // Of a call from before it was kept, the definition says what it was, and the arguments what they demanded.
+            (None, Some(target), Some(args)) => {
+                let demands = target.demands(args)?;
+                let mut resource = target.entry().resource().clone();
+                resource.safety_tags.extend(demands.safety_tags);
+                resource.required_scopes.extend(demands.scopes);
+                resource.read_only &= !demands.writes;
+                return Ok(vec![resource]);
+            }
+            _ => return Err(unjudged(&waiting.report)),
+        };
+        let mut tools = vec![then.clone()];
+        if let (Some(target), None) = (&known, unchanged) {
+            let mut now = target.entry().resource().clone();
+            now.safety_tags.extend(then.safety_tags);
+            now.required_scopes.extend(then.required_scopes);
+            now.read_only &= then.read_only;
+            tools.push(now);
+        }
+        Ok(tools)
     }
 
     /// One such call with its exact arguments, for somebody who may decide on it.
@@ -263,12 +310,9 @@ impl Pipeline {
             .ok_or_else(|| Error::new(Code::NotFound, "Approval not found"))?;
         self.policy.permit_approval(&call.caller, &waiting.roles)?;
         let args = self.args(call, &waiting).await?;
-        let decided = self
-            .judge(call, &waiting, args.as_ref())
-            .map_err(|denial| {
-                record.decision(&self.audit, &denial.decided);
-                denial.error
-            })?;
+        let decided = self.judge(call, &waiting, args.as_ref(), |decided| {
+            record.decision(&self.audit, decided);
+        })?;
         Ok((waiting, args, decided))
     }
 
@@ -405,6 +449,17 @@ fn closed(report: &Report) -> Error {
         .with_detail("operation_id", report.operation_id.as_str())
         .with_detail("status", report.status.as_str())
         .with_detail("decided_by", json!(report.confirmed_by))
+}
+
+/// Nothing is known of the tool by which a rule could refuse, so nobody decides.
+fn unjudged(report: &Report) -> Error {
+    Error::new(
+        Code::Conflict,
+        "No rule can judge this call: its tool is not known here as it was when the call was asked for. Look again in a \
+         moment or at another replica, or have the call asked for again",
+    )
+    .with_detail("operation_id", report.operation_id.as_str())
+    .with_detail("reason", "tool_unknown")
 }
 
 fn away(error: crate::state::StateError) -> Error {

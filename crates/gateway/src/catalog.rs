@@ -20,10 +20,14 @@ use serde_json::Value;
 use crate::{
     call::Call,
     error::{Code, Error},
-    manifest::{Classification, Manifest, PUBLIC_TENANT},
+    manifest::{Classification, Label, Manifest, PUBLIC_TENANT},
     provider::{Adapters, Demands, ProviderAdapter, ProviderError},
     state::{State, manifest::After},
 };
+
+mod past;
+
+pub use past::PastTool;
 
 /// Problems of arguments that are told at once.
 const MAX_PROBLEMS: usize = 10;
@@ -89,18 +93,10 @@ impl Entry {
     }
 
     /// The labels of its results, as far as they are kept: those that it names, and its classification where that is at least
-    /// confidential or some rule reads it. What nearly every result is is not kept for nothing.
+    /// confidential or some rule reads it.
     #[must_use]
     pub fn labels(&self, policy: &PolicySet) -> BTreeSet<String> {
-        let classification = self.manifest.classification;
-        let kept = classification >= Classification::Confidential
-            || policy.reads_label(classification.as_str());
-        let classified = kept.then(|| classification.as_str().to_owned());
-        let named = self.manifest.labels.iter();
-        named
-            .map(|label| label.as_str().to_owned())
-            .chain(classified)
-            .collect()
+        labels(&self.manifest.labels, self.manifest.classification, policy)
     }
 
     /// Whether the caller may know of it: its own tenant's, or everybody's.
@@ -108,6 +104,22 @@ impl Entry {
     pub fn belongs_to(&self, tenant: &str) -> bool {
         self.manifest.tenant == tenant || self.manifest.tenant == PUBLIC_TENANT
     }
+}
+
+/// The labels that results carry under `policy`. What nearly every result is is not kept for nothing.
+fn labels(
+    named: &BTreeSet<Label>,
+    classification: Classification,
+    policy: &PolicySet,
+) -> BTreeSet<String> {
+    let kept = classification >= Classification::Confidential
+        || policy.reads_label(classification.as_str());
+    let classified = kept.then(|| classification.as_str().to_owned());
+    named
+        .iter()
+        .map(|label| label.as_str().to_owned())
+        .chain(classified)
+        .collect()
 }
 
 /// A manifest as policy sees it.

@@ -12,6 +12,7 @@ use crate::{
     announce::{Announcer, Notice},
     audit::{Intended, rfc3339},
     call::{Call, Completed, Pending, Presented},
+    catalog::PastTool,
     confirm::{Config, Confirm, Consent, Issued, Redemption, Refusal},
     error::{Code, Error},
     once::{Begin, Once},
@@ -130,7 +131,9 @@ impl Consents {
         if !matches!(call.presented, Presented::Nothing) {
             return false;
         }
-        let binding = binding(permit, call);
+        let Ok(binding) = binding(permit, call) else {
+            return false;
+        };
         if let Some(key) = &call.idempotency_key {
             self.ledger.knows(&binding, key).await.unwrap_or(false)
         } else if approval(permit).is_some() {
@@ -160,7 +163,7 @@ impl Consents {
         if !asks && matches!(call.presented, Presented::Nothing) && call.idempotency_key.is_none() {
             return Ok(Held::Go(Hold::None));
         }
-        let binding = binding(permit, call);
+        let binding = binding(permit, call)?;
         match (&call.presented, asks) {
             (Presented::Nothing, true) => self.reserve(permit, call, &binding, duplicate).await,
             (Presented::Nothing, false) => self.begin(call, &binding, duplicate).await,
@@ -529,12 +532,18 @@ fn summary(permit: &Permit) -> String {
     format!("{} ({}) with {arguments}", manifest.name, manifest.tool_id)
 }
 
-fn binding(permit: &Permit, call: &Call) -> Binding {
+fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
+    let target = permit.target();
+    let resource = permit.decided().resource.as_ref();
+    let tool = PastTool::of(
+        target,
+        resource.unwrap_or_else(|| target.entry().resource()),
+    );
     let mut args_digest = [0; 32];
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &permit.args().digest_input());
     args_digest.copy_from_slice(digest.as_ref());
-    Binding {
+    Ok(Binding {
         tenant: permit.tenant().to_owned(),
         subject: permit.caller().subject().to_owned(),
         client: permit
@@ -544,13 +553,14 @@ fn binding(permit: &Permit, call: &Call) -> Binding {
             .or_else(|| call.client.clone())
             // PostgreSQL keeps no text with this character, and a client names itself.
             .map(|client| client.replace('\0', "\u{fffd}")),
-        tool_id: permit.target().manifest().tool_id.clone(),
-        definition_hash: permit.target().definition_hash(),
+        tool_id: target.manifest().tool_id.clone(),
+        definition_hash: target.definition_hash(),
         args_digest,
         obligations: permit.obligations(),
         policy_version: permit.decision().version.to_string(),
         labels: permit.labels(),
-    }
+        tool: tool.to_text().map_err(Error::internal)?,
+    })
 }
 
 fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pending {

@@ -36,6 +36,7 @@ fn options(home: &Home) -> Options {
 fn binding(tenant: &str) -> Binding {
     Binding {
         labels: String::new(),
+        tool: String::new(),
         tenant: tenant.to_owned(),
         subject: "agent-1".to_owned(),
         client: None,

@@ -1,10 +1,22 @@
 //! Rules that say who may approve what.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use fastmcp_gateway::{
+    confirm::{Config, Confirm},
+    keys::Keys,
+    manifest::ToolId,
+    state::{Location, Options, State, operation::Binding},
+};
+use fastmcp_guard::clock::{Clock as _, SystemClock};
+use fastmcp_protocol::args::{Args, ArgsLimits};
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Home, Reply};
+use crate::{
+    gateway_labels::register,
+    support::{Gateway, Home, Reply},
+};
 
 const CREATE: &str = "ads:createCampaign";
 const WRITE: &str = "filesystem:writeFile";
@@ -250,4 +262,103 @@ async fn a_rule_that_only_denies_leaves_the_others_to_the_scope() {
         .await
         .error(403, "FORBIDDEN");
     desk.decide(&lead, &money, "approve").await.ok();
+}
+
+/// Leads approve whatever nobody forbids.
+const PAYROLL: &str = r#"
+version: 1
+roles:
+  buyer: ["tools.invoke:write", "filesystem.read", "filesystem.write"]
+  admin: ["manifests.register", "tools.invoke:write", "filesystem.write"]
+  lead: ["approvals.decide"]
+  finance: ["approvals.decide"]
+rules:
+  - {id: call, effect: allow, when: {action: tools.invoke, subject.roles: [buyer, admin]}}
+  - {id: register, effect: allow, when: {action: manifests.register, subject.roles: admin}}
+  - {id: list, effect: allow, when: {action: "catalog:list"}}
+  - {id: four-eyes, effect: allow, when: {resource.toolId: "filesystem:writeFile"}, require_confirmation: other_person}
+  - id: not-the-payroll
+    effect: deny
+    description: the payroll is not approved here
+    when: {action: approvals.decide, resource.safety_tags: payroll}
+"#;
+
+/// The state of a gateway that is not running.
+async fn state(home: &Home) -> State {
+    let keys = Keys::open(&home.data()).unwrap();
+    let location = Location::File(home.data().join("state.db"));
+    let options = Options::new(location, Arc::new(keys.seal().unwrap()), "gw-1").unwrap();
+    State::open(options).await.unwrap()
+}
+
+#[track_caller]
+fn is_payroll(reply: &Reply) {
+    let refused = reply.error(403, "FORBIDDEN");
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("the payroll is not approved here"), "{said}");
+}
+
+#[tokio::test]
+async fn a_call_is_judged_as_the_tool_that_was_asked_for() {
+    let mut desk = Desk::open(PAYROLL).await;
+    let admin = desk.home.role("boss", "admin").await;
+    let lead = desk.home.role("leo", "lead").await;
+    let tag = async |gateway: &Gateway, tags: Value| {
+        let more = json!({"safety_tags": tags});
+        let registered = register(gateway, &admin, WRITE, &more).await;
+        assert_eq!(registered.status, 201, "{}", registered.text());
+    };
+    let plain = desk.asks(WRITE, &file()).await;
+    assert_eq!(desk.listed(&lead).await, [WRITE]);
+    tag(&desk.gateway, json!(["payroll"])).await;
+    let other = json!({"path": "b.txt", "content": "x"});
+    let payroll = desk.asks(WRITE, &other).await;
+    let shown = async |desk: &Desk, id: &str| desk.get(&lead, &format!("/approvals/{id}")).await;
+    // Asked for before it was said to be payroll, it is payroll now.
+    is_payroll(&shown(&desk, &plain).await);
+    is_payroll(&shown(&desk, &payroll).await);
+    assert!(desk.listed(&lead).await.is_empty());
+
+    // Asked for as payroll, it stays payroll, whatever the tool is by now.
+    tag(&desk.gateway, json!([])).await;
+    is_payroll(&shown(&desk, &payroll).await);
+    is_payroll(&desk.decide(&lead, &payroll, "approve").await);
+    assert_eq!(shown(&desk, &plain).await.status, 200);
+
+    // So it does where nobody knows the tool any more.
+    desk.gateway.stop().await;
+    let state = state(&desk.home).await;
+    let id = ToolId::parse(WRITE).unwrap();
+    let found = state.manifests().get("public", &id).await.unwrap();
+    let mut manifest = found.expect("registered").manifest;
+    manifest.inputs = json!({"type": "string"});
+    let now = SystemClock.now();
+    state.manifests().put(&manifest, now).await.unwrap();
+    // One from before it was kept what a tool was.
+    let args = Args::parse_str(&file().to_string(), &ArgsLimits::default()).unwrap();
+    let mut binding = Binding {
+        tenant: "public".to_owned(),
+        subject: "alice".to_owned(),
+        client: None,
+        tool_id: id,
+        definition_hash: [1; 32],
+        args_digest: [0; 32],
+        obligations: "confirm:other_person".to_owned(),
+        policy_version: "v1".to_owned(),
+        labels: String::new(),
+        tool: String::new(),
+    };
+    let digest = digest(&SHA256, &args.digest_input());
+    binding.args_digest.copy_from_slice(digest.as_ref());
+    let confirm = Confirm::new(state.ledger().clone(), Config::default()).unwrap();
+    let waits = confirm.submit(&binding, &args.canonical(), None).await;
+    let old = waits.unwrap().operation_id;
+    state.close().await;
+    desk.gateway = desk.home.start().await;
+    is_payroll(&shown(&desk, &payroll).await);
+    let unknown = shown(&desk, old.as_str()).await.error(409, "CONFLICT");
+    assert_eq!(unknown["details"]["reason"], "tool_unknown", "{unknown}");
+    assert_eq!(desk.listed(&lead).await, [WRITE]);
+    let approved = desk.decide(&lead, &plain, "approve").await.ok();
+    assert_eq!(approved["status"], "confirmed");
 }

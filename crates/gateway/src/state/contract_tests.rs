@@ -76,6 +76,7 @@ pub(crate) fn binding() -> Binding {
         obligations: r#"["confirm"]"#.to_owned(),
         policy_version: "v1".to_owned(),
         labels: String::new(),
+        tool: String::new(),
     }
 }
 

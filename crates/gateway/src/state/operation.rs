@@ -149,6 +149,9 @@ pub struct Binding {
     /// What the caller had read when it asked: labels in order, separated by spaces; at most 64 KiB. Recorded, not compared:
     /// they are decided about again when the operation is redeemed.
     pub labels: String,
+    /// The tool as it was then, in JSON; at most 256 KiB, empty for operations from before it was kept. Recorded, not
+    /// compared: `definition_hash` tells whether it is another one by now.
+    pub tool: String,
 }
 
 impl Binding {
@@ -166,6 +169,7 @@ impl Binding {
             ("obligations", self.obligations.len(), 16 * 1_024),
             ("policy_version", self.policy_version.len(), 256),
             ("labels", self.labels.len(), 64 * 1_024),
+            ("tool", self.tool.len(), 256 * 1_024),
         ];
         match sizes.into_iter().find(|(_, size, limit)| size > limit) {
             Some((field, _, limit)) => Err(StateError::TooLarge { field, limit }),

@@ -40,6 +40,10 @@ const MIGRATIONS: &Migrations = &[
         "labels",
         include_str!("../../migrations/sqlite/0003_labels.sql"),
     ),
+    (
+        "tools",
+        include_str!("../../migrations/sqlite/0004_tools.sql"),
+    ),
 ];
 /// Says that a file is ours: "FMCP" in ASCII. Source: sqlite.org, "PRAGMA application_id".
 const APPLICATION_ID: i64 = 0x464d_4350;

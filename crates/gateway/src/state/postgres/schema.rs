@@ -28,6 +28,10 @@ const MIGRATIONS: &Migrations = &[
         "labels",
         include_str!("../../../migrations/postgres/0003_labels.sql"),
     ),
+    (
+        "tools",
+        include_str!("../../../migrations/postgres/0004_tools.sql"),
+    ),
 ];
 /// Which of them were applied: a table of our own, since a database may be shared with others.
 const APPLIED: &str = "fastmcp_migrations";

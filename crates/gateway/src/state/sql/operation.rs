@@ -179,6 +179,7 @@ async fn insert(row: &Row, session: &mut dyn Session) -> Result<(), StateError> 
         row.machine.expires_at.into(),
         row.retain_until.into(),
         row.binding.labels.as_str().into(),
+        row.binding.tool.as_str().into(),
     ];
     let inserted = session.execute(INSERT, &values).await;
     inserted.map(drop).map_err(writing)

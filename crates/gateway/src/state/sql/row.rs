@@ -85,6 +85,7 @@ pub(super) fn operation(row: &Fields) -> Result<Row, StateError> {
             obligations: row.column("obligations")?,
             policy_version: row.column("policy_version")?,
             labels: row.column("labels")?,
+            tool: row.column("tool")?,
         },
         machine: machine(row)?,
         redeemed_policy_version: row.column("redeemed_policy_version")?,
