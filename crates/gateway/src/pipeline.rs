@@ -202,7 +202,12 @@ impl Pipeline {
             }
             (Held::Done(done), _) => {
                 slot.end().await;
-                self.carry(call, record, permit.target()).await?;
+                self.carry_again(
+                    call,
+                    record,
+                    (Some(permit.target()), done.operation_id.as_ref()),
+                )
+                .await?;
                 Ok(Ok(Place::Answered(Done::Complete(done))))
             }
             (Held::Busy(busy), _) => {

@@ -41,6 +41,12 @@ impl Standing {
         self.set.reads_labels()
     }
 
+    /// What the caller carries; `None` where no rule asks.
+    #[must_use]
+    pub const fn labels(&self) -> Option<&BTreeSet<String>> {
+        self.labels.as_ref()
+    }
+
     /// With what the caller carries.
     #[must_use]
     pub fn carrying(self, labels: BTreeSet<String>) -> Self {

@@ -373,6 +373,43 @@ async fn a_stored_result_is_read_again_when_it_is_replayed() {
 }
 
 #[tokio::test]
+async fn a_stored_result_keeps_the_labels_that_it_had() {
+    let labelled = Labelled::start().await;
+    let call = || {
+        labelled
+            .gateway
+            .invoke(&labelled.agent, TABLES, &json!({}))
+            .header("idempotency-key", "k-1")
+    };
+    call().send().await.ok();
+    // The tool loses its label, and the caller what it carried.
+    let admin = labelled
+        .home
+        .mint("boss", &["--role", "admin", "--role", "agent"])
+        .await;
+    let washed = register(&labelled.gateway, &admin, TABLES, &json!({"labels": []})).await;
+    assert_eq!(washed.status, 201, "{}", washed.text());
+    let cleared = labelled
+        .home
+        .run(
+            &["labels", "clear", "--tenant", "public", "--sub", "agent-1"],
+            &[],
+        )
+        .await;
+    assert!(cleared.status.success(), "{cleared:?}");
+    labelled
+        .invoke(&labelled.agent, TABLES, &json!({}))
+        .await
+        .ok();
+    let free = labelled.invoke(&labelled.agent, CREATE, &campaign()).await;
+    assert_eq!(free.status, 200, "{}", free.text());
+    // What was read then is what it was then.
+    let replayed = call().send().await;
+    assert_eq!(replayed.header("x-idempotent-replay"), Some("true"));
+    is_refused(&labelled.invoke(&labelled.agent, CREATE, &campaign()).await);
+}
+
+#[tokio::test]
 async fn labels_are_forgotten_in_time_and_no_sooner() {
     let labelled = Labelled::start().await;
     labelled.read(&labelled.agent).await;

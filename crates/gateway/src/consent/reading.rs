@@ -1,4 +1,4 @@
-//! What the caller of an operation had read when it asked for it.
+//! What the caller of an operation had read when it asked for it, and of what it asked.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,7 @@ use crate::{
     call::{Call, Presented},
     confirm::token,
     error::Error,
+    state::operation::{Binding, OperationId},
 };
 
 impl Consents {
@@ -51,5 +52,19 @@ impl Consents {
         };
         let row = self.ledger.row(id).await.map_err(away)?;
         Ok(row.map_or_else(BTreeSet::new, |row| row.binding.labels()))
+    }
+
+    /// What an operation is bound to, while it is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`](crate::error::Code::Unavailable) when the state cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn binding_of(&self, id: &OperationId) -> Result<Option<Binding>, Error> {
+        let row = self.ledger.row(id).await.map_err(away)?;
+        Ok(row.map(|row| row.binding))
     }
 }

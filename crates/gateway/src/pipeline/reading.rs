@@ -1,13 +1,18 @@
 //! What callers have read, on the way of a call: known before it is decided, added before its result is given.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use super::{Pipeline, Way};
 use crate::{
     audit::Record,
     call::Call,
-    catalog::Target,
+    catalog::{PastTool, Target},
     consent::Hold,
-    error::Error,
+    error::{Code, Error},
     policy::{Denial, Permit, Standing},
+    state::operation::OperationId,
 };
 
 impl Pipeline {
@@ -40,6 +45,15 @@ impl Pipeline {
         }
         let labels = target.entry().labels(&policy);
         drop(policy);
+        self.add(call, record, labels).await
+    }
+
+    async fn add(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        labels: BTreeSet<String>,
+    ) -> Result<(), Error> {
         if labels.is_empty() {
             return Ok(());
         }
@@ -47,17 +61,58 @@ impl Pipeline {
         self.labels.carry(call, labels).await
     }
 
+    /// Lets the caller carry the labels of a stored result of `operation`: those that it had when it came about, and those
+    /// that results of its tool have by now. A manifest that names fewer washes nothing that was read before, one that names
+    /// more says what was not known then.
+    pub(super) async fn carry_again(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        (target, operation): (Option<&Target>, Option<&OperationId>),
+    ) -> Result<(), Error> {
+        if !self.policy.current().reads_labels() {
+            return Ok(());
+        }
+        let binding = match operation {
+            Some(id) => self.consents.binding_of(id).await?,
+            None => None,
+        };
+        let unlabelled = || {
+            let refused = Error::new(
+                Code::Conflict,
+                "What the result of this earlier call is about is not known any more, so it is not told; call the tool anew",
+            );
+            match operation {
+                Some(id) => refused.with_detail("operation_id", id.as_str()),
+                None => refused,
+            }
+        };
+        let binding = binding.ok_or_else(unlabelled)?;
+        let policy = self.policy.current();
+        let then = PastTool::read(&binding.tool).map(|tool| tool.labels(&policy));
+        let now = target.map(|target| target.entry().labels(&policy));
+        drop(policy);
+        // Of operations from before this was kept, only the definition tells.
+        let unchanged = target.is_some_and(|t| t.definition_hash() == binding.definition_hash);
+        if then.is_none() && !unchanged {
+            return Err(unlabelled());
+        }
+        let labels = then.into_iter().chain(now).flatten().collect();
+        self.add(call, record, labels).await
+    }
+
     /// A refusal, once its caller carries the labels of the earlier result that it tells, if it tells one.
     pub(super) async fn refuse(&self, call: &Call, record: &mut Record, refusal: Error) -> Error {
         if !tells_a_result(&refusal) {
             return refusal;
         }
-        let carried = match self.catalog.resolve(&call.caller, &call.tool_id) {
-            Ok(target) => self.carry(call, record, &target).await,
-            // What it was about is not known any more.
-            Err(error) if self.policy.current().reads_labels() => Err(error),
-            Err(_) => Ok(()),
-        };
+        let target = self.catalog.resolve(&call.caller, &call.tool_id).ok();
+        let told = refusal.details().get("operation_id");
+        let operation = told
+            .and_then(Value::as_str)
+            .and_then(|id| OperationId::parse(id).ok());
+        let earlier = (target.as_ref(), operation.as_ref());
+        let carried = self.carry_again(call, record, earlier).await;
         carried.err().unwrap_or(refusal)
     }
 
@@ -74,7 +129,8 @@ impl Pipeline {
         Ok(standing)
     }
 
-    /// Decides again about a call that goes on where an earlier one waited, with what that one's caller had read.
+    /// Decides again about a call that goes on where an earlier one waited, with what that one's caller had read and what
+    /// the caller has read by now.
     pub(super) async fn confirmed(
         &self,
         way: &mut Way<'_>,
@@ -86,17 +142,24 @@ impl Pipeline {
             return Ok(());
         }
         let then = self.consents.labels_of(hold).await?;
-        let now = permit.decided().labels.clone().unwrap_or_default();
-        if then.is_subset(&now) {
+        let Some(standing) = joined(standing, then) else {
             return Ok(());
-        }
-        let standing = standing
-            .clone()
-            .carrying(now.union(&then).cloned().collect());
+        };
         self.policy
             .confirm(way.call, permit, &standing)
             .map_err(|denial| self.denied(&mut way.record, denial))
     }
+}
+
+/// By what a call is decided whose caller carries what `standing` says, and which goes on where a caller waited who had
+/// read `then`. `None` where that is what it was decided by a moment ago.
+fn joined(standing: &Standing, mut then: BTreeSet<String>) -> Option<Standing> {
+    let now = standing.labels().cloned().unwrap_or_default();
+    if then.is_subset(&now) {
+        return None;
+    }
+    then.extend(now);
+    Some(standing.clone().carrying(then))
 }
 
 /// Whether a refusal tells what came of an earlier call of the tool: its result, or what its provider said.
@@ -108,4 +171,32 @@ fn tells_a_result(error: &Error) -> bool {
             .is_some_and(|told| !told.is_null())
     };
     told("result") || told("detail")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fastmcp_guard::clock::SystemClock;
+    use fastmcp_policy::Sources;
+
+    use super::*;
+    use crate::policy::Policy;
+
+    fn labels(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn who_goes_on_is_judged_by_what_both_had_read() {
+        let policy = Policy::load(&Sources::built_in(), Arc::new(SystemClock)).unwrap();
+        // What was carried when the call came does not matter any more: only what is carried now.
+        let fresh = policy.standing().carrying(labels(&["secret"]));
+        let both = joined(&fresh, labels(&["pii"])).expect("there is more to judge by");
+        assert_eq!(both.labels(), Some(&labels(&["pii", "secret"])));
+        assert!(joined(&fresh, labels(&["secret"])).is_none());
+        assert!(joined(&fresh, labels(&[])).is_none());
+        let none = joined(&policy.standing(), labels(&["pii"])).expect("there is more");
+        assert_eq!(none.labels(), Some(&labels(&["pii"])));
+    }
 }
