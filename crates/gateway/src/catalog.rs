@@ -242,15 +242,28 @@ impl Target {
     /// [`Code::ValidationError`] when the adapter cannot understand them.
     pub fn demands(&self, args: &Args) -> Result<Demands, Error> {
         let endpoint = self.manifest().tool_id.endpoint();
-        self.adapter().demands(endpoint, args).map_err(|e| match e {
+        let failed =
+            |log| Error::new(Code::FailedDependency, "Provider invocation failed").with_log(log);
+        let demands = self.adapter().demands(endpoint, args);
+        let demands = demands.map_err(|e| match e {
             ProviderError {
                 invalid_argument: true,
                 message,
                 ..
             } => Error::invalid(message),
-            other => Error::new(Code::FailedDependency, "Provider invocation failed")
-                .with_log(other.detail.unwrap_or(other.message)),
-        })
+            other => failed(other.detail.unwrap_or(other.message)),
+        })?;
+        if demands == Demands::default() {
+            return Ok(demands);
+        }
+        // What is proved of all calls holds for this one.
+        match self.adapter().may_demand(endpoint) {
+            Some(most) if !demands.is_within(&most) => Err(failed(format!(
+                "the adapter of `{}` demands more than it says that it may: {demands:?}",
+                self.manifest().tool_id
+            ))),
+            _ => Ok(demands),
+        }
     }
 }
 
@@ -507,4 +520,77 @@ fn version(text: &str) -> Vec<u64> {
 
 fn away(error: crate::state::StateError) -> Error {
     Error::unavailable("State is unavailable", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use fastmcp_protocol::Raw;
+    use futures_util::future::BoxFuture;
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::{self, Exchange, Grant};
+
+    /// Demands more for one of its tools than it says that it may, and says nothing of another.
+    #[derive(Debug)]
+    struct Greedy;
+
+    impl ProviderAdapter for Greedy {
+        fn provider_id(&self) -> &str {
+            "greedy"
+        }
+
+        fn demands(&self, _endpoint: &str, _args: &Args) -> Result<Demands, ProviderError> {
+            Ok(Demands {
+                safety_tags: vec!["destructive".to_owned()],
+                writes: true,
+                ..Demands::default()
+            })
+        }
+
+        fn may_demand(&self, endpoint: &str) -> Option<Demands> {
+            (endpoint == "bounded").then(|| Demands {
+                writes: true,
+                ..Demands::default()
+            })
+        }
+
+        fn exchange<'a>(
+            &'a self,
+            _request: &'a Exchange<'a>,
+        ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
+            Box::pin(async { Err(ProviderError::invalid("nobody is let in")) })
+        }
+
+        fn call<'a>(
+            &'a self,
+            _endpoint: &'a str,
+            _payload: &'a Args,
+            _call: &'a provider::Call<'a>,
+        ) -> BoxFuture<'a, Result<Raw, ProviderError>> {
+            Box::pin(async { Err(ProviderError::invalid("nothing is done")) })
+        }
+    }
+
+    #[test]
+    fn no_call_demands_more_than_its_adapter_says() {
+        let mut adapters = Adapters::default();
+        adapters.register_adapter(Arc::new(Greedy));
+        let target = |tool: &str| {
+            let manifest = json!({
+                "toolId": tool, "name": "x", "description": "x", "provider_id": "greedy",
+                "inputs": {"type": "object"},
+            });
+            let manifest = serde_json::from_value(manifest).unwrap();
+            Target {
+                entry: Arc::new(Entry::new(manifest, &adapters).unwrap()),
+            }
+        };
+        let args = Args::parse_str("{}", &ArgsLimits::default()).unwrap();
+        let refused = target("greedy:bounded").demands(&args).unwrap_err();
+        assert_eq!(refused.code(), Code::FailedDependency);
+        // Of whom nothing is known, nothing is proved either.
+        let open = target("greedy:open").demands(&args).unwrap();
+        assert_eq!(open.safety_tags, ["destructive"]);
+    }
 }

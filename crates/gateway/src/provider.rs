@@ -41,11 +41,12 @@ pub trait ProviderAdapter: fmt::Debug + Send + Sync + 'static {
         Ok(Demands::default())
     }
 
-    /// The most that [`demands`](Self::demands) may add to a call, whatever its arguments: what is proved of all calls
-    /// (`fastmcp policy prove`) rests on it.
-    fn may_demand(&self, endpoint: &str) -> Demands {
+    /// The most that [`demands`](Self::demands) may add to a call, whatever its arguments; `None` where that is not known.
+    /// What is proved of all calls (`fastmcp policy prove`) rests on it, so it is held to: a call that demands more is
+    /// refused.
+    fn may_demand(&self, endpoint: &str) -> Option<Demands> {
         let _ = endpoint;
-        Demands::default()
+        None
     }
 
     /// Obtains the credential for one caller and purpose.
@@ -81,6 +82,19 @@ pub struct Demands {
     pub safety_tags: Vec<String>,
     /// Whether this call changes something, whatever the manifest says of the tool.
     pub writes: bool,
+}
+
+impl Demands {
+    /// Whether `most` has all of it.
+    #[must_use]
+    pub fn is_within(&self, most: &Self) -> bool {
+        self.scopes.iter().all(|scope| most.scopes.contains(scope))
+            && self
+                .safety_tags
+                .iter()
+                .all(|tag| most.safety_tags.contains(tag))
+            && (most.writes || !self.writes)
+    }
 }
 
 /// For whom and for what a credential is wanted.

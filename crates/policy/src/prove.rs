@@ -35,7 +35,7 @@ use crate::reads::Reads;
 use crate::schema::{COMPARED, action_uid};
 use crate::set::PolicySet;
 
-pub use self::answer::{Answer, Example, Refutation, Tool};
+pub use self::answer::{Answer, Demands, Example, Refutation, Tool};
 pub use self::question::Question;
 
 /// Asks questions of one solver.
@@ -70,7 +70,7 @@ impl<S: Solver> Prover<S> {
     }
 
     /// Answers a question about a policy. `other` is the policy that [`Question::compares_with`] names. `tools` are the tools that there are;
-    /// without any, the question is about all that could ever be registered.
+    /// without any, the question is about all that could ever be registered. Approving and registering are about any tool in either case.
     ///
     /// # Cancel safety
     ///
@@ -356,11 +356,15 @@ impl Asked<'_> {
         if let Some(area) = self.area {
             named.add_unit(&area.unit)?;
         }
+        let nothing = BTreeSet::new();
         let world = World {
             action,
             sides: &sides,
             named: &named,
             reads: &self.reads(),
+            asked: self
+                .area
+                .map_or(&nothing, |area| &area.unit.reads.arguments),
             tools: self.tools,
         };
         let lines = world.lines();
@@ -413,17 +417,17 @@ impl Asked<'_> {
             vec![asked],
         );
         let decision = example.with(|request| probe.decide(request));
-        match decision.reason {
-            Reason::RuleDenies { rules, .. } | Reason::Allowed { rules } => rules == [ID],
-            // The conditions of a permit hold, and only scopes are missing.
-            Reason::MissingScope { .. } => true,
+        match &decision.reason {
+            Reason::RuleDenies { rules, .. } | Reason::Allowed { rules } => *rules == [ID],
+            // The conditions of a permit hold, and only scopes are missing. Approving takes no permit, so that they may be missing without.
+            Reason::MissingScope { .. } => decision.policy_ids == [ID],
             _ => false,
         }
     }
 
-    /// Says whether there is such a tool.
+    /// Says whether there is such a tool, where it has to be one of today's.
     fn is_listed(&self, example: &Example) -> bool {
-        if self.tools.is_empty() || !example.action.is_of_a_call() {
+        if self.tools.is_empty() || example.action != Action::ToolsInvoke {
             return true;
         }
         let called = example.resource.as_ref();

@@ -88,7 +88,8 @@ pub(crate) static PARSED: LazyLock<Schema> = LazyLock::new(|| {
         .expect("the schema is valid")
 });
 
-/// The same for a solver, whose callers have a second set of scopes: under the policy that is compared with.
+/// The same for a solver, whose callers have a second set of scopes: under the policy that is compared with. And an argument may stand in
+/// several places, which every policy that reads it refuses to judge before Cedar is asked.
 #[cfg(feature = "prove")]
 #[expect(
     clippy::expect_used,
@@ -101,6 +102,9 @@ pub(crate) static COMPARED: LazyLock<Schema> = LazyLock::new(|| {
         &format!("{scopes}  scopes_elsewhere: Set<String>,\n"),
         1,
     );
+    let list = "    list: ArgumentList,\n";
+    let text = text.replacen(list, &format!("{list}    several: ArgumentSeveral,\n"), 1);
+    let text = format!("entity ArgumentSeveral tags Bool;\n{text}");
     Schema::from_cedarschema_str(&text)
         .map(|(schema, _)| schema)
         .expect("the schema is valid")

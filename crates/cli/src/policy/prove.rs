@@ -183,14 +183,9 @@ impl Prove {
         if manifests.is_empty() {
             bail!("there are no tools, so every question about them is empty");
         }
-        let tools = manifests.iter().map(|manifest| {
-            let most = sandbox.may_demand(manifest);
-            Tool {
-                resource: catalog::resource(manifest),
-                added_tags: most.safety_tags.into_iter().collect(),
-                added_scopes: most.scopes.into_iter().collect(),
-                may_write: most.writes,
-            }
+        let tools = manifests.iter().map(|manifest| Tool {
+            resource: catalog::resource(manifest),
+            demands: sandbox.may_demand(manifest),
         });
         Ok(tools.collect())
     }

@@ -18,6 +18,8 @@ use fastmcp_gateway::{
 };
 use fastmcp_guard::random::OsRandom;
 use fastmcp_policy::Resource;
+#[cfg(feature = "prove")]
+use fastmcp_policy::prove;
 use fastmcp_protocol::args::Args;
 use tempfile::TempDir;
 
@@ -59,12 +61,16 @@ impl Sandbox {
         all
     }
 
-    /// The most that the arguments of a call can demand of this tool beyond its manifest.
+    /// The most that the arguments of a call can demand of this tool beyond its manifest. Of an adapter that is not built in
+    /// nothing is known.
     #[cfg(feature = "prove")]
-    pub(super) fn may_demand(&self, manifest: &Manifest) -> Demands {
+    pub(super) fn may_demand(&self, manifest: &Manifest) -> prove::Demands {
         let adapter = self.adapters.get(&manifest.provider_id);
-        adapter.map_or_else(Demands::default, |adapter| {
-            adapter.may_demand(manifest.tool_id.endpoint())
+        let most = adapter.and_then(|adapter| adapter.may_demand(manifest.tool_id.endpoint()));
+        most.map_or(prove::Demands::Anything, |most| prove::Demands::AtMost {
+            tags: most.safety_tags.into_iter().collect(),
+            scopes: most.scopes.into_iter().collect(),
+            writes: most.writes,
         })
     }
 

@@ -28,7 +28,7 @@ use self::{
     sandbox::{Campaign, Sandbox},
 };
 use super::{
-    Call, Effect, Exchange, Grant, ProviderAdapter, ProviderError, grant,
+    Call, Demands, Effect, Exchange, Grant, ProviderAdapter, ProviderError, grant,
     input::{decode, raw, unknown_endpoint},
     work::Workers,
 };
@@ -167,6 +167,10 @@ impl ProviderAdapter for AdsProvider {
 
     fn manifests(&self) -> Vec<Manifest> {
         manifests::all()
+    }
+
+    fn may_demand(&self, _endpoint: &str) -> Option<Demands> {
+        Some(Demands::default())
     }
 
     fn exchange<'a>(

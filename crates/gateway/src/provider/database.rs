@@ -306,15 +306,15 @@ impl ProviderAdapter for DatabaseProvider {
         manifests::all()
     }
 
-    fn may_demand(&self, endpoint: &str) -> Demands {
+    fn may_demand(&self, endpoint: &str) -> Option<Demands> {
         if endpoint != EXECUTE_QUERY {
-            return Demands::default();
+            return Some(Demands::default());
         }
-        Demands {
+        Some(Demands {
             scopes: vec![SCOPE_WRITE.to_owned()],
             safety_tags: vec![DESTRUCTIVE.to_owned()],
             writes: true,
-        }
+        })
     }
 
     fn demands(&self, endpoint: &str, args: &Args) -> Result<Demands, ProviderError> {

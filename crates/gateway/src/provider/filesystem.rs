@@ -411,7 +411,7 @@ impl ProviderAdapter for FilesystemProvider {
         manifests::all()
     }
 
-    fn may_demand(&self, endpoint: &str) -> Demands {
+    fn may_demand(&self, endpoint: &str) -> Option<Demands> {
         let mut most = Demands {
             writes: endpoint == WRITE_FILE,
             ..Demands::default()
@@ -419,7 +419,7 @@ impl ProviderAdapter for FilesystemProvider {
         if most.writes {
             most.safety_tags.push(DESTRUCTIVE.to_owned());
         }
-        most
+        Some(most)
     }
 
     fn demands(&self, endpoint: &str, args: &Args) -> Result<Demands, ProviderError> {

@@ -16,42 +16,92 @@ use crate::request::{Context, Request, Resource, Subject};
 pub struct Tool {
     /// As its manifest describes it.
     pub resource: Resource,
-    /// Safety tags that the arguments of a call can add.
-    pub added_tags: BTreeSet<String>,
-    /// Scopes that a call can need on top, by its arguments.
-    pub added_scopes: BTreeSet<String>,
-    /// Arguments can make a call write, although the tool as such only reads.
-    pub may_write: bool,
+    /// What the arguments of a call can demand on top.
+    pub demands: Demands,
+}
+
+/// What the arguments of a call can demand beyond the manifest of its tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Demands {
+    /// Nobody knows: any tags, any scopes, and that the call writes.
+    #[default]
+    Anything,
+    /// No more than this. It has to be certain: what is proved rests on it.
+    AtMost {
+        /// Safety tags that arguments can add.
+        tags: BTreeSet<String>,
+        /// Scopes that a call can need on top.
+        scopes: BTreeSet<String>,
+        /// Arguments can make a call write, although the tool as such only reads.
+        writes: bool,
+    },
+}
+
+impl Demands {
+    /// Arguments demand nothing.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self::AtMost {
+            tags: BTreeSet::new(),
+            scopes: BTreeSet::new(),
+            writes: false,
+        }
+    }
+
+    /// The tags that can be added; `None` for any.
+    pub(super) const fn tags(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Anything => None,
+            Self::AtMost { tags, .. } => Some(tags),
+        }
+    }
+
+    /// The scopes that can be added; `None` for any.
+    pub(super) const fn scopes(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Anything => None,
+            Self::AtMost { scopes, .. } => Some(scopes),
+        }
+    }
+
+    /// Whether arguments can make a call write.
+    pub(super) const fn may_write(&self) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::AtMost { writes, .. } => *writes,
+        }
+    }
 }
 
 impl Tool {
     /// Says whether this may be a call of the tool.
     pub(super) fn admits(&self, called: &Resource) -> bool {
-        let tool = &self.resource;
-        let between = |found: &BTreeSet<String>, least: &BTreeSet<String>, more| {
-            found.is_superset(least)
-                && found
-                    .difference(least)
-                    .all(|one| BTreeSet::contains(more, one))
+        let (tool, demands) = (&self.resource, &self.demands);
+        let between = |found: &BTreeSet<String>,
+                       least: &BTreeSet<String>,
+                       more: Option<&BTreeSet<String>>| {
+            let mut added = found.difference(least);
+            found.is_superset(least) && more.is_none_or(|more| added.all(|one| more.contains(one)))
         };
         called.tool_id == tool.tool_id
             && called.provider_id == tool.provider_id
             && called.tenant == tool.tenant
             && called.classification == tool.classification
-            && between(&called.safety_tags, &tool.safety_tags, &self.added_tags)
+            && between(&called.safety_tags, &tool.safety_tags, demands.tags())
             && between(
                 &called.required_scopes,
                 &tool.required_scopes,
-                &self.added_scopes,
+                demands.scopes(),
             )
-            && (called.read_only == tool.read_only || (self.may_write && !called.read_only))
+            && (called.read_only == tool.read_only || (demands.may_write() && !called.read_only))
     }
 }
 
 /// What is known of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// What is claimed holds for every request.
+    /// What is claimed holds for every request within the bounds of what policy judges: names of 1,024 bytes, sets of 512 names. Beyond
+    /// them every policy refuses, whatever it says.
     Proved,
     /// It does not: here is a request.
     Refuted(Box<Refutation>),

@@ -1,6 +1,6 @@
 //! A policy as the solver is given it: its grants, and whatever else refuses in this product, as Cedar policies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use cedar_policy::{Policy, PolicyId};
@@ -63,6 +63,10 @@ impl Side<'_> {
             for (nth, unfit) in unfit_arguments(unit).iter().enumerate() {
                 policies.push(unless(&format!("form {at} {nth}"), &format!("!({unfit})"))?);
             }
+        }
+        let units: Vec<&Unit> = units().map(AsRef::as_ref).collect();
+        for (nth, refused) in ambiguous_arguments(&units).iter().enumerate() {
+            policies.push(unless(&format!("places {nth}"), &format!("!({refused})"))?);
         }
         Ok(policies)
     }
@@ -162,6 +166,51 @@ fn unfit_arguments(unit: &Unit) -> Vec<String> {
         )
     };
     narrowed.map(one).collect()
+}
+
+/// Under which circumstances the whole call is refused because an argument that these policies read stands in several places: see
+/// `entity::find`. Whether a policy is at hand counts, not whether it applies.
+fn ambiguous_arguments(units: &[&Unit]) -> Vec<String> {
+    let at_hand = |unit: &Unit| format!("{}true", reached(&unit.reach));
+    // Who reads claims alone names paths that are looked up among the arguments too, where another policy reads arguments.
+    let readers = units.iter().filter(|unit| unit.reads.reads_arguments());
+    let readers = any(readers.map(|unit| format!("({})", at_hand(unit))).collect());
+    let mut refused: BTreeMap<&String, BTreeSet<String>> = BTreeMap::new();
+    for unit in units {
+        let when = match (unit.reads.reads_arguments(), readers.is_empty()) {
+            (true, _) => format!("({})", at_hand(unit)),
+            (false, false) => format!("({} && {readers})", at_hand(unit)),
+            (false, true) => continue,
+        };
+        let dotted = unit
+            .reads
+            .arguments
+            .iter()
+            .filter(|path| path.contains('.'));
+        for path in dotted {
+            refused.entry(path).or_default().insert(when.clone());
+        }
+    }
+    let told = refused.into_iter().map(|(path, when)| {
+        format!(
+            "context has arguments && context.arguments.several.hasTag({}) && {}",
+            quoted(path),
+            any(when.into_iter().collect())
+        )
+    });
+    told.collect()
+}
+
+/// Joins by `||` as a balanced tree, so that many parts make no deep expression.
+pub(super) fn any(mut all: Vec<String>) -> String {
+    while all.len() > 1 {
+        let pairs = all.chunks(2).map(|pair| match pair {
+            [left, right] => format!("({left} || {right})"),
+            rest => rest.concat(),
+        });
+        all = pairs.collect();
+    }
+    all.concat()
 }
 
 /// When a policy is part of the slice that decides a request.

@@ -140,7 +140,9 @@ impl Model<'_> {
             return Ok(Value::Object(Map::new()));
         };
         let mut kinds: BTreeMap<String, Attributes> = BTreeMap::new();
-        for kind in ["kind", "text", "flag", "number", "decimal", "list"] {
+        for kind in [
+            "kind", "text", "flag", "number", "decimal", "list", "several",
+        ] {
             let found = match record.get(kind) {
                 Some(EvalResult::EntityUid(uid)) => self.env.entities.get(uid),
                 _ => None,
@@ -176,6 +178,13 @@ impl Model<'_> {
                 .ok_or_else(|| format!("no argument `{path}` is what the solver wants it to be"))?;
             arguments.insert(path.clone(), value);
         }
+        let several = |path: &&String| {
+            let tags = kinds.get("several");
+            tags.is_some_and(|tags| tags.contains_key(*path))
+        };
+        for path in self.reads.arguments.iter().filter(several) {
+            put_twice(&mut arguments, path);
+        }
         Ok(Value::Object(arguments))
     }
 
@@ -194,6 +203,20 @@ impl Model<'_> {
             }
             _ => Ok(Value::from(1e300)),
         }
+    }
+}
+
+/// An argument in two places: under the name that has the dot in it, and where the dot separates.
+fn put_twice(arguments: &mut Map<String, Value>, path: &str) {
+    let Some((head, tail)) = path.split_once('.') else {
+        return;
+    };
+    arguments.insert(path.to_owned(), Value::from(true));
+    let nested = arguments
+        .entry(head)
+        .or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(nested) = nested {
+        nested.insert(tail.to_owned(), Value::from(true));
     }
 }
 
@@ -324,7 +347,7 @@ const PLAINER: &[Change] = &[
     },
 ];
 
-/// Leaves out each role, tag and scope that makes no difference.
+/// Leaves out each role, argument, tag and scope that makes no difference.
 fn thinned(mut example: Example, holds: &impl Fn(&Example) -> bool) -> Example {
     let attempt = |example: &mut Example, change: &dyn Fn(&mut Example)| {
         let mut plainer = example.clone();
@@ -343,6 +366,17 @@ fn thinned(mut example: Example, holds: &impl Fn(&Example) -> bool) -> Example {
             it.subject.scopes.iter_mut().for_each(|held| {
                 held.remove(&scope);
             });
+        });
+    }
+    let names: Vec<String> = match &example.arguments {
+        Value::Object(arguments) => arguments.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    for name in names {
+        attempt(&mut example, &|it| {
+            if let Value::Object(arguments) = &mut it.arguments {
+                arguments.remove(&name);
+            }
         });
     }
     let tool = example.resource.clone().unwrap_or_default();

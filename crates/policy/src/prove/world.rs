@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Tool;
-use super::formula::{Named, Side};
+use super::formula::{Named, Side, any};
 use crate::action::Action;
 use crate::attribute::WEEKDAYS;
 use crate::reads::Reads;
@@ -23,6 +23,8 @@ pub(super) struct World<'a> {
     pub(super) named: &'a Named,
     /// What the policies and the question read.
     pub(super) reads: &'a Reads,
+    /// The arguments that the question itself reads.
+    pub(super) asked: &'a BTreeSet<String>,
     /// The tools that there are; empty for all that could be.
     pub(super) tools: &'a [Tool],
 }
@@ -36,9 +38,13 @@ impl World<'_> {
         self.scopes(&mut lines);
         self.context(&mut lines);
         for path in &self.reads.arguments {
-            argument(&quoted(path), &mut lines);
+            // Only where a dot separates and belongs to a name at once. Whether the conditions of the question hold of such an argument,
+            // nobody can say.
+            let one_place = !path.contains('.') || self.asked.contains(path);
+            argument(&quoted(path), one_place, &mut lines);
         }
-        if self.action.is_of_a_call() && !self.tools.is_empty() {
+        // An approval is about the tool as it was when the call was asked for, which may be in no list of today.
+        if self.action == Action::ToolsInvoke && !self.tools.is_empty() {
             lines.push(any(self.tools.iter().map(is_tool).collect()));
         }
         lines
@@ -160,7 +166,8 @@ impl World<'_> {
         known.extend([APPROVE, INVOKE_READ, INVOKE_WRITE, REGISTER].map(str::to_owned));
         for tool in self.tools {
             let needed = tool.resource.required_scopes.iter();
-            known.extend(needed.chain(&tool.added_scopes).cloned());
+            let added = tool.demands.scopes().into_iter().flatten();
+            known.extend(needed.chain(added).cloned());
         }
         let all = sides
             .iter()
@@ -229,8 +236,8 @@ fn covered(side: &Side<'_>, scope: &str) -> String {
     format!("principal.roles.containsAny([{}])", roles.join(", "))
 }
 
-/// An argument has one type. `path` is quoted.
-fn argument(path: &str, lines: &mut Vec<String>) {
+/// An argument has one type, or it stands in several places and none is seen of it. `path` is quoted.
+fn argument(path: &str, one_place: bool, lines: &mut Vec<String>) {
     let has = |kind: &str| format!("context.arguments.{kind}.hasTag({path})");
     let is = |name: &str| {
         format!(
@@ -247,6 +254,11 @@ fn argument(path: &str, lines: &mut Vec<String>) {
     line(format!("!{} || {}", has("number"), is("number")));
     line(format!("!{} || {}", has("decimal"), is("number")));
     line(format!("!{} || {}", has("list"), is("list")));
+    line(if one_place {
+        format!("!{}", has("several"))
+    } else {
+        format!("!({} && {})", has("several"), has("kind"))
+    });
 }
 
 /// A call of this very tool, with whatever its arguments may demand on top.
@@ -258,18 +270,19 @@ fn is_tool(tool: &Tool) -> String {
         format!("resource.public == {}", resource.is_public()),
     ];
     let open = [
-        ("safety_tags", &resource.safety_tags, &tool.added_tags),
+        ("safety_tags", &resource.safety_tags, tool.demands.tags()),
         (
             "required_scopes",
             &resource.required_scopes,
-            &tool.added_scopes,
+            tool.demands.scopes(),
         ),
     ];
     for (name, least, added) in open {
-        let most: BTreeSet<String> = least.union(added).cloned().collect();
         if !least.is_empty() {
             parts.push(format!("resource.{name}.containsAll({})", list(least)));
         }
+        let Some(added) = added else { continue };
+        let most: BTreeSet<String> = least.union(added).cloned().collect();
         parts.push(if most.is_empty() {
             format!("resource.{name}.isEmpty()")
         } else {
@@ -278,7 +291,7 @@ fn is_tool(tool: &Tool) -> String {
     }
     if !resource.read_only {
         parts.push("!resource.read_only".to_owned());
-    } else if !tool.may_write {
+    } else if !tool.demands.may_write() {
         parts.push("resource.read_only".to_owned());
     }
     let exactly = |name: &str, value: Option<&str>| match value {
@@ -303,16 +316,4 @@ fn is_tool(tool: &Tool) -> String {
 fn list(names: &BTreeSet<String>) -> String {
     let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
     format!("[{}]", names.join(", "))
-}
-
-/// Joins by `||` as a balanced tree, so that many tools make no deep expression.
-fn any(mut all: Vec<String>) -> String {
-    while all.len() > 1 {
-        let pairs = all.chunks(2).map(|pair| match pair {
-            [left, right] => format!("({left} || {right})"),
-            rest => rest.concat(),
-        });
-        all = pairs.collect();
-    }
-    all.concat()
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use fastmcp_policy::prove::{Answer, LocalSolver, Prover, Question, Refutation, Tool};
-use fastmcp_policy::{Effect, PolicySet, Resource, Sources};
+use fastmcp_policy::prove::{Answer, Demands, LocalSolver, Prover, Question, Refutation, Tool};
+use fastmcp_policy::{Effect, PolicySet, Reason, Resource, Sources};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::generate::{numbered, policy, question as request, rule};
@@ -87,8 +88,11 @@ async fn who_reaches_money_depends_on_which_tools_there_are() {
         .required_scopes(["database.execute"]);
     let mut tools = [ads, query].map(|resource| Tool {
         resource,
-        added_tags: ["destructive".to_owned()].into(),
-        ..Tool::default()
+        demands: Demands::AtMost {
+            tags: ["destructive".to_owned()].into(),
+            scopes: [].into(),
+            writes: false,
+        },
     });
     let parts = [("never", MONEY)];
     assert_eq!(ask(&parts, &set, None, &tools).await, Answer::Proved);
@@ -100,13 +104,20 @@ async fn who_reaches_money_depends_on_which_tools_there_are() {
     let found = refuted(ask(&parts, &set, None, &tools).await, &set);
     assert_eq!(found.sentence, "this is allowed without `confirm:person`");
     // What arguments cannot add is not assumed.
-    tools.iter_mut().for_each(|tool| tool.added_tags.clear());
+    for tool in &mut tools {
+        tool.demands = Demands::nothing();
+    }
     let reads =
         "{action: tools.invoke, resource.safety_tags: destructive, resource.provider_id: database}";
-    assert_eq!(
-        ask(&[("never", reads)], &set, None, &tools).await,
-        Answer::Proved
-    );
+    let parts = [("never", reads)];
+    assert_eq!(ask(&parts, &set, None, &tools).await, Answer::Proved);
+    // Of whom it is not known what it adds, everything is assumed.
+    let query = tools.last_mut().expect("a tool");
+    query.demands = Demands::Anything;
+    let found = refuted(ask(&parts, &set, None, &tools).await, &set);
+    let tool = found.example.resource.expect("a tool");
+    assert_eq!(tool.tool_id, "database:executeQuery");
+    assert_eq!(tool.safety_tags, ["destructive".to_owned()].into());
 }
 
 #[tokio::test]
@@ -149,7 +160,7 @@ async fn what_is_always_allowed_is_proved_with_its_scopes() {
             .tenant("public")
             .required_scopes(["filesystem.read"])
             .read_only(true),
-        ..Tool::default()
+        demands: Demands::nothing(),
     };
     // The caller may be without a tenant, or bring a token that says less.
     let found = refuted(
@@ -328,6 +339,74 @@ async fn circumstances_and_claims_are_found_again_in_the_example() {
 }
 
 #[tokio::test]
+async fn an_approval_is_about_the_tool_that_was_asked_for() {
+    let set = rules(
+        "{a: [\"tools.invoke:write\", approvals.decide]}",
+        &["{id: r, effect: allow, when: {action: tools.invoke, subject.roles: a}}"],
+    );
+    let tools = [Tool {
+        resource: Resource::new("p:plain", "p").tenant("public"),
+        demands: Demands::nothing(),
+    }];
+    let payroll = |action: &str| format!("{{action: {action}, resource.safety_tags: payroll}}");
+    let calls = payroll("tools.invoke");
+    let answer = ask(&[("never", calls.as_str())], &set, None, &tools).await;
+    assert_eq!(answer, Answer::Proved);
+    // It may have had the tag when the call was asked for.
+    let approvals = payroll("approvals.decide");
+    let answer = ask(&[("never", approvals.as_str())], &set, None, &tools).await;
+    let found = refuted(answer, &set);
+    let tool = found.example.resource.expect("a tool");
+    assert!(tool.safety_tags.contains("payroll"), "{tool:?}");
+}
+
+#[tokio::test]
+async fn what_policy_refuses_to_judge_is_refused() {
+    let roles = "{a: [\"tools.invoke:write\"], b: [\"tools.invoke:write\"]}";
+    let anybody = "{id: r, effect: allow, when: {action: tools.invoke, subject.roles: [a, b]}}";
+    let looking = "{id: d, effect: deny, when: {action: tools.invoke, subject.roles: a, context.arguments.o.x: 1, \"context.arguments.o.x !=\": 1}}";
+    let (plain, looks) = (rules(roles, &[anybody]), rules(roles, &[anybody, looking]));
+    // The rule never denies, but who reads an argument refuses what has two of it.
+    let no_more = [("no_more_than", "old")];
+    let found = refuted(ask(&no_more, &plain, Some(&looks), &[]).await, &plain);
+    assert_eq!(
+        found.example.arguments,
+        json!({"o.x": true, "o": {"x": true}})
+    );
+    let compared = found.compared.expect("the other").reason.to_string();
+    assert!(compared.contains("stands in several places"), "{compared}");
+    assert_eq!(
+        ask(&no_more, &looks, Some(&plain), &[]).await,
+        Answer::Proved
+    );
+    // It reads it of some callers alone.
+    let always = "{action: tools.invoke, subject.roles: ROLE, \"subject.roles !=\": OTHER, subject.scopes: \"tools.invoke:write\", resource.public: true, resource.required_scopes: \"tools.invoke:write\"}";
+    for (role, other, proved) in [("a", "b", false), ("b", "a", true)] {
+        let conditions = always.replace("ROLE", role).replace("OTHER", other);
+        let tools = [Tool {
+            resource: Resource::new("p:plain", "p")
+                .tenant("public")
+                .required_scopes(["tools.invoke:write"]),
+            demands: Demands::nothing(),
+        }];
+        let answer = ask(&[("always", conditions.as_str())], &looks, None, &tools).await;
+        if proved {
+            assert_eq!(answer, Answer::Proved);
+        } else {
+            let found = refuted(answer, &looks);
+            let reason = found.decision.reason.to_string();
+            assert!(reason.contains("stands in several places"), "{reason}");
+        }
+    }
+    // A question that reads it is about those of whom it has one.
+    let one = "{action: tools.invoke, subject.roles: a, context.arguments.o.x: 2, \"context.arguments.o.x !=\": 2}";
+    assert_eq!(never(one, &plain).await, Answer::Proved);
+    let other = "{action: tools.invoke, \"context.arguments.o.x !=\": 2}";
+    let found = refuted(never(other, &plain).await, &plain);
+    assert_eq!(found.example.arguments, json!({}));
+}
+
+#[tokio::test]
 async fn a_solver_that_is_none_proves_nothing() {
     let set = built_in();
     let question = Question::from_parts("q", &[("never", MONEY)]).expect("a question");
@@ -430,18 +509,59 @@ fn and_deny(policy: &Value, when: &Value) -> PolicySet {
     load(&numbered(rules).to_string())
 }
 
-/// Requests as the gateway makes them: a call and its approval carry arguments, and nothing else does.
+/// Requests as the gateway makes them: a call and its approval carry arguments, and nothing else does. Some have one in two places.
 fn requests() -> impl Strategy<Value = Vec<crate::generate::Question>> {
-    vec(request(), 300).prop_map(|mut all| {
-        for one in &mut all {
-            one.arguments = if one.action.is_of_a_call() {
-                Some(one.arguments.take().unwrap_or_else(|| json!({})))
-            } else {
-                None
-            };
+    let one = (request(), proptest::bool::weighted(0.2));
+    let one = one.prop_map(|(mut one, twice)| {
+        let arguments = one.arguments.take().unwrap_or_else(|| json!({}));
+        one.arguments = one.action.is_of_a_call().then_some(arguments);
+        if let (Some(arguments), true) = (&mut one.arguments, twice) {
+            arguments["o"] = json!({"check_in": true});
+            arguments["o.check_in"] = json!(false);
         }
-        all
-    })
+        one
+    });
+    vec(one, 300)
+}
+
+/// Whether a request meets the conditions of a question whose rule allows.
+fn is_asked(rule: &PolicySet, request: &crate::generate::Question) -> bool {
+    let decision = request.ask(rule);
+    let held = matches!(
+        decision.reason,
+        Reason::Allowed { .. } | Reason::MissingScope { .. }
+    );
+    // Approving takes no rule, so that it may be allowed without this one.
+    held && !decision.policy_ids.is_empty()
+}
+
+/// Holds requests against what else may be proved: a policy that allows no more than one that has nothing to do with it, and what is
+/// always allowed.
+fn hold(
+    runtime: &Runtime,
+    (policy, question, other): (&Value, &Value, &Value),
+    requests: &[crate::generate::Question],
+) -> Result<[Answer; 2], TestCaseError> {
+    let (set, other) = (load(&policy.to_string()), load(&other.to_string()));
+    let no_more = runtime.block_on(ask(&[("no_more_than", "x")], &set, Some(&other), &[]));
+    if no_more == Answer::Proved {
+        let more = requests
+            .iter()
+            .find(|request| request.ask(&set).is_allowed() && !request.ask(&other).is_allowed());
+        prop_assert!(more.is_none(), "{policy}\n{more:?}");
+    }
+    let conditions = question["when"].to_string();
+    let rule = json!({"effect": "allow", "when": question["when"]});
+    let asked = load(&numbered(vec![rule]).to_string());
+    let parts = [("always", conditions.as_str())];
+    let always = runtime.block_on(ask(&parts, &set, None, &[]));
+    if always == Answer::Proved {
+        let refused = requests
+            .iter()
+            .find(|request| is_asked(&asked, request) && !request.ask(&set).is_allowed());
+        prop_assert!(refused.is_none(), "{policy}\n{conditions}\n{refused:?}");
+    }
+    Ok([no_more, always])
 }
 
 #[test]
@@ -456,7 +576,7 @@ fn what_is_proved_no_request_refutes() {
         ..Config::default()
     });
     let mut words = std::collections::BTreeMap::<&str, u32>::new();
-    let cases = (policy(1..7), rule(Just(false)), requests());
+    let cases = (policy(1..7), rule(Just(false)), policy(1..4), requests());
     let mut told = |answer: &Answer| {
         let word = match answer {
             Answer::Proved => "proved",
@@ -469,15 +589,18 @@ fn what_is_proved_no_request_refutes() {
     // The runner wants a closure that changes nothing.
     let told = std::cell::RefCell::new(&mut told);
     runner
-        .run(&cases, |(policy, question, requests)| {
+        .run(&cases, |(policy, question, other, requests)| {
             let (set, stricter) = (
                 load(&policy.to_string()),
                 and_deny(&policy, &question["when"]),
             );
             let conditions = question["when"].to_string();
             let answer = runtime.block_on(never(&conditions, &set));
+            // Of an argument in two places nobody can say whether it meets a condition: adding a rule that reads it is no test there.
             let lost = requests.iter().find(|request| {
-                request.ask(&set).is_allowed() && !request.ask(&stricter).is_allowed()
+                let decided = request.ask(&stricter);
+                let judged = !matches!(decided.reason, Reason::Undecidable { .. });
+                request.ask(&set).is_allowed() && !decided.is_allowed() && judged
             });
             let word = told.borrow_mut()(&answer);
             match answer {
@@ -498,10 +621,16 @@ fn what_is_proved_no_request_refutes() {
             );
             let answer = runtime.block_on(ask(&change, &set, Some(&stricter), &[]));
             let again = told.borrow_mut()(&answer);
+            // Who reads an argument refuses what has two of it, which is more than the question asks.
+            let by_places = matches!(&answer, Answer::Refuted(found)
+                if found.compared.as_ref().is_some_and(|it| matches!(it.reason, Reason::Undecidable { .. })));
             prop_assert!(
-                word == again || word == "open" || again == "open",
+                word == again || word == "open" || again == "open" || by_places,
                 "{policy}\n{conditions}\n{word} {answer:?}"
             );
+            for answer in hold(&runtime, (&policy, &question, &other), &requests)? {
+                told.borrow_mut()(&answer);
+            }
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));
