@@ -25,7 +25,9 @@
 //! - A code is good once, for a minute, for its client, redirect URI and verifier. Used again, it ends the session that came
 //!   of it. So does a refresh token that was replaced.
 //! - Answers name who answers (RFC 9207), and the identity provider's are checked for it.
-//! - Everything from outside is bounded; a registration costs no memory, and neither does a page that asks.
+//! - Everything from outside is bounded; a registration costs no memory, neither does a page that asks, and a login under way
+//!   is kept by its browser, sealed. So however much one client begins, there is room for the others. A document that is slow
+//!   to come keeps nobody else's waiting, and a person has a bounded number of sessions.
 
 mod answer;
 mod authorize;
@@ -34,21 +36,23 @@ mod client;
 mod config;
 mod consent;
 mod keys;
+mod login;
+mod lookup;
 mod oidc;
 mod page;
+mod person;
 mod record;
 mod redirect;
 mod session;
 mod token;
 mod upstream;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastmcp_guard::clock::{Clock, Timestamp};
+use fastmcp_guard::clock::Clock;
 use fastmcp_guard::random::Random;
 use futures_core::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
@@ -56,7 +60,9 @@ use serde_json::json;
 
 use self::answer::{Answer, Refused};
 use self::client::Clients;
+use self::login::Spent;
 use self::record::Vault;
+use self::session::Line;
 use self::upstream::Asking;
 use crate::algorithm::Algorithm;
 use crate::authenticator::Authenticator;
@@ -173,9 +179,12 @@ struct Inner {
     own: JwtVerifier,
     /// Checks the tokens of the identity provider.
     verification: Verification,
-    logins: Ledger,
-    /// Who renews the tokens of a session waits here; held while the identity provider is asked.
-    lines: Vec<tokio::sync::Mutex<()>>,
+    /// Whether browsers reach it by `https`.
+    secure: bool,
+    /// The logins that were used lately.
+    spent: Spent,
+    /// Who renews the tokens of a session waits here.
+    lines: Vec<Line>,
 }
 
 impl OAuthProxy {
@@ -221,7 +230,8 @@ impl OAuthProxy {
             challenger,
             own: JwtVerifier::new(own, backing.keys.verifying(), Arc::clone(&backing.clock))?,
             clients: Clients::new(Arc::clone(&backing.keys), &config),
-            logins: Ledger::new(config.max_logins, config.lifetimes.login),
+            secure: config.base_url.starts_with("https://"),
+            spent: Spent::default(),
             keys: backing.keys,
             vault,
             network,
@@ -229,9 +239,7 @@ impl OAuthProxy {
             clock: backing.clock,
             random: backing.random,
             verification,
-            lines: std::iter::repeat_with(tokio::sync::Mutex::default)
-                .take(LINES)
-                .collect(),
+            lines: std::iter::repeat_with(Line::default).take(LINES).collect(),
             resource,
             config,
         };
@@ -285,7 +293,7 @@ impl OAuthProxy {
             Endpoint::Token => self.token(request).await,
             Endpoint::Revoke => self.revoke(request).await,
             Endpoint::Authorize => return self.inner.authorize(request).await,
-            Endpoint::Consent => return self.inner.consent(request).await,
+            Endpoint::Consent => return self.inner.consent(request),
             Endpoint::Callback => return self.inner.callback(request).await,
         };
         answered.unwrap_or_else(|refused| answer::refusal(&refused))
@@ -381,39 +389,6 @@ fn cached(of: &Verification, clock: &Arc<dyn Clock>) -> Result<Verification, Con
             Verification::Both(Arc::new(cache(token)?), Arc::clone(id_token))
         }
     })
-}
-
-/// Counts what is begun, so that what is remembered of it has a bound.
-struct Ledger {
-    begun: Mutex<VecDeque<Timestamp>>,
-    most: usize,
-    within: Duration,
-}
-
-impl Ledger {
-    fn new(most: usize, within: Duration) -> Self {
-        Self {
-            begun: Mutex::default(),
-            most,
-            within,
-        }
-    }
-
-    /// Whether one more may be begun.
-    fn begin(&self, now: Timestamp) -> bool {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        while begun
-            .front()
-            .is_some_and(|at| at.saturating_add(self.within) <= now)
-        {
-            begun.pop_front();
-        }
-        if begun.len() >= self.most {
-            return false;
-        }
-        begun.push_back(now);
-        true
-    }
 }
 
 impl fmt::Debug for OAuthProxy {

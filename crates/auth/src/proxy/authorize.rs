@@ -2,15 +2,13 @@
 //!
 //! Source: RFC 6749, section 4.1.1; RFC 7636, section 4.3; RFC 8707, section 2; RFC 9700, section 2.1.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::Request as HttpRequest;
+use http::{HeaderMap, Request as HttpRequest};
 
 use super::answer::{self, Answer, Parameters, Refused};
 use super::client::Client;
 use super::consent::Browser;
-use super::record::{Kind, Login, Request};
+use super::record::{Login, Request};
 use super::upstream::Sent;
 use super::{Consent, Inner, page, redirect};
 use crate::oauth::pkce::{Pkce, unguessable};
@@ -41,7 +39,7 @@ impl Inner {
             return Err(Refused::new("invalid_request", why));
         }
         match self.wanted(&client, uri, &parameters) {
-            Ok(wanted) => self.ask_or_log_in(request, &client, &wanted).await,
+            Ok(wanted) => self.ask_or_log_in(request, &client, &wanted),
             Err(refused) if redirect::takes_errors(uri) => {
                 let request = bare(&client, uri, &parameters);
                 let error = [("error", refused.error), ("error_description", refused.why)];
@@ -123,7 +121,7 @@ impl Inner {
         Ok(scopes)
     }
 
-    async fn ask_or_log_in(
+    fn ask_or_log_in(
         &self,
         request: &HttpRequest<Bytes>,
         client: &Client,
@@ -135,33 +133,27 @@ impl Inner {
         };
         let remembers = matches!(self.config.consent, Consent::Remember(_));
         if remembers && browser.has_approved(wanted, self.clock.now()) {
-            return self.log_in(wanted, &browser).await;
+            return self.log_in(request.headers(), wanted, &browser);
         }
         self.ask(wanted, client.vouched.as_deref(), &browser)
     }
 
-    /// Sends a person who agreed to the identity provider. Only here a login begins to be remembered.
-    pub(super) async fn log_in(
+    /// Sends a person who agreed to the identity provider. Its browser keeps what is needed when they come back.
+    pub(super) fn log_in(
         &self,
+        headers: &HeaderMap,
         request: &Request,
         browser: &Browser,
     ) -> Result<Answer, Refused> {
-        let now = self.clock.now();
-        if !self.logins.begin(now) {
-            tracing::warn!("too many logins are under way");
-            return Err(Refused::unavailable());
-        }
         let pkce = Pkce::generate(&*self.random)?;
         let state = unguessable(&*self.random)?;
-        let within: Duration = self.config.lifetimes.login;
         let login = Login {
             request: request.clone(),
             browser: browser.id.clone(),
             verifier: pkce.verifier().to_owned(),
             nonce: unguessable(&*self.random)?,
-            until: now.saturating_add(within),
+            until: self.clock.now().saturating_add(self.config.lifetimes.login),
         };
-        self.vault.put(Kind::Login, &state, &login, within).await?;
         let url = self.config.upstream.login(
             &self.config.callback(),
             &state,
@@ -171,7 +163,9 @@ impl Inner {
                 scopes: &request.scopes,
             },
         );
-        Ok(answer::redirect(&url))
+        let mut answer = answer::redirect(&url);
+        self.begin_login(headers, (&state, &login), &mut answer)?;
+        Ok(answer)
     }
 }
 

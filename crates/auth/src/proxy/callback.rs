@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 6749, sections 4.1.2 and 4.1.3; RFC 9207, section 2.4; OpenID Connect Core 1.0, section 3.1.3.3.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request as HttpRequest, StatusCode};
 use subtle::ConstantTimeEq as _;
@@ -76,25 +78,36 @@ impl Inner {
             .get("state")
             .filter(|state| state.len() <= MAX_STATE);
         let state = state.ok_or_else(stranger)?;
-        let held = self.vault.get::<Login>(Kind::Login, state).await?;
-        let held = held.ok_or_else(stranger)?;
-        let login = held.record;
+        let headers = request.headers();
+        let login = self.login(headers, state).ok_or_else(stranger)?;
         // First, so that a stranger who knows the state cannot use it up.
-        let browser = self.browser(request.headers()).ok_or_else(stranger)?;
+        let browser = self.browser(headers).ok_or_else(stranger)?;
         let same = browser.id.as_bytes().ct_eq(login.browser.as_bytes());
-        if !bool::from(same) || self.clock.now() >= login.until {
+        let now = self.clock.now();
+        if !bool::from(same) || now >= login.until {
             return Err(stranger());
         }
-        if !self.vault.take(Kind::Login, state, held.version).await? {
+        // Used elsewhere, or here.
+        let used = self.vault.get::<()>(Kind::Login, state).await?;
+        if used.is_some() || !self.spent.take(state) {
             return Err(stranger());
         }
-        match self.logged_in(&login, &parameters).await {
-            Ok((person, tokens)) => self.issue(login, person, tokens).await,
+        let mut answer = match self.logged_in(&login, &parameters).await {
+            Ok((person, tokens)) => {
+                let left = login.until.since(now).max(Duration::from_secs(1));
+                if !self.vault.put_new(Kind::Login, state, &(), left).await? {
+                    self.asking().revoke(&tokens.tokens).await;
+                    return Err(stranger());
+                }
+                self.issue(login, person, tokens).await?
+            }
             Err(failed) => {
                 let error = [("error", failed.error), ("error_description", failed.why)];
-                Ok(answer::to_client(&login.request, self.issuer(), &error))
+                answer::to_client(&login.request, self.issuer(), &error)
             }
-        }
+        };
+        self.end_login(headers, state, &mut answer)?;
+        Ok(answer)
     }
 
     /// Redeems the code, and finds out who logged in.

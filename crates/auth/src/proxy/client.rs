@@ -13,11 +13,11 @@ use fastmcp_guard::clock::Timestamp;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::answer::{self, Answer, Refused};
 use super::keys::ProxyKeys;
+use super::lookup::{self, Lookups};
 use super::redirect::{self, RedirectRules};
 use crate::claims::parse_object;
 use crate::oauth::identifier::{self, split_origin};
@@ -33,11 +33,10 @@ const MAX_NAME: usize = 100;
 /// Longest client id, in bytes.
 const MAX_ID_BYTES: usize = 4_096;
 
-/// Most bytes of a metadata document, how long it is kept, how many are, and how many are fetched at a time.
+/// Most bytes of a metadata document, how long it is kept, and how many are.
 const MAX_DOCUMENT: usize = 32 * 1024;
 const KEEP: Duration = Duration::from_secs(600);
 const MAX_KEPT: usize = 1_000;
-const MAX_FETCHES: usize = 8;
 
 /// A client.
 #[derive(Clone, Debug)]
@@ -134,7 +133,7 @@ pub(super) struct Clients {
     documents: bool,
     lifetime: Duration,
     kept: Mutex<HashMap<String, (Client, Timestamp)>>,
-    fetches: Semaphore,
+    lookups: Lookups,
 }
 
 impl Clients {
@@ -147,7 +146,7 @@ impl Clients {
             documents: config.metadata_documents,
             lifetime: config.lifetimes.registration,
             kept: Mutex::default(),
-            fetches: Semaphore::new(MAX_FETCHES),
+            lookups: Lookups::default(),
         }
     }
 
@@ -240,10 +239,12 @@ impl Clients {
         if network.check(&url).is_err() {
             return Ok(None);
         }
-        let Ok(_turn) = self.fetches.try_acquire() else {
+        let document = network.document("the client's metadata document", id);
+        let host = url.host_str().unwrap_or_default();
+        let Some(document) = self.lookups.run(host, document).await else {
+            tracing::info!(host, "a client's metadata document did not come in time");
             return Err(Refused::unavailable());
         };
-        let document = network.document("the client's metadata document", id).await;
         let document = match document {
             Ok(document) => document.filter(|document| document.len() <= MAX_DOCUMENT),
             Err(error) => {
@@ -283,11 +284,27 @@ impl Clients {
         if kept.len() >= MAX_KEPT {
             kept.retain(|_, (_, until)| now < *until);
         }
-        if kept.len() < MAX_KEPT {
-            let until = now.saturating_add(KEEP);
-            kept.insert(client.id.clone(), (client.clone(), until));
+        if kept.len() >= MAX_KEPT
+            && let Some(id) = oldest_of_greediest(&kept)
+        {
+            kept.remove(&id);
         }
+        let until = now.saturating_add(KEEP);
+        kept.insert(client.id.clone(), (client.clone(), until));
     }
+}
+
+/// Which document makes room: of the site that has the most, the one that came first.
+fn oldest_of_greediest(kept: &HashMap<String, (Client, Timestamp)>) -> Option<String> {
+    let of = |client: &Client| {
+        let host = client.vouched.as_deref().unwrap_or_default();
+        lookup::site(host).to_owned()
+    };
+    let sites: Vec<String> = kept.values().map(|(client, _)| of(client)).collect();
+    let greedy = lookup::greediest(sites.iter().map(String::as_str))?;
+    let of_site = kept.iter().filter(|(_, (client, _))| of(client) == greedy);
+    let oldest = of_site.min_by_key(|(_, (_, until))| *until);
+    oldest.map(|(id, _)| id.clone())
 }
 
 /// The URL of a document, if it can be a client id (section 3 of the draft).

@@ -20,7 +20,7 @@ use crate::oauth::network::NetworkConfig;
 
 /// What a proxy lives on: its keys, where it keeps what it must remember, and the ends of the machine.
 ///
-/// The store is shared by all replicas, and everything in it is sealed: logins that are under way, codes, and the tokens
+/// The store is shared by all replicas, and everything in it is sealed: logins that were used, codes, sessions and the tokens
 /// of the identity provider. With a store that forgets, everybody has to log in again when the process starts anew.
 #[derive(Clone, Debug)]
 pub struct Backing {
@@ -92,6 +92,9 @@ pub struct Lifetimes {
     pub access_token: Duration,
     /// A refresh token that is not used, and what is kept of the login. Default 30 days; 1 hour to 1 year.
     pub refresh_token: Duration,
+    /// A session whose tokens of the identity provider have no end that it told, from the login and however often it is
+    /// refreshed: its person has to log in again then. Default 90 days; 1 hour to 1 year.
+    pub session: Duration,
     /// How long the refresh token before the last one is answered with the last one again, for clients that lost an answer
     /// or asked twice at once. Default 10 seconds; 0 to 60 seconds. Beyond that its use ends the session.
     pub refresh_leeway: Duration,
@@ -108,6 +111,7 @@ impl Default for Lifetimes {
         Self {
             access_token: Duration::from_secs(3_600),
             refresh_token: Duration::from_secs(30 * 86_400),
+            session: Duration::from_secs(90 * 86_400),
             refresh_leeway: Duration::from_secs(10),
             code: Duration::from_secs(60),
             login: Duration::from_secs(600),
@@ -126,6 +130,7 @@ impl Lifetimes {
                 self.refresh_token,
                 3_600..=366 * DAY,
             ),
+            ("session (seconds)", self.session, 3_600..=366 * DAY),
             ("refresh_leeway (seconds)", self.refresh_leeway, 0..=60),
             ("code (seconds)", self.code, 10..=600),
             ("login (seconds)", self.login, 60..=3_600),
@@ -175,8 +180,9 @@ pub struct OAuthProxyConfig {
     pub registration: bool,
     /// Whether the URL of a metadata document may be a client id. Default yes.
     pub metadata_documents: bool,
-    /// How many logins may be begun within the time that one is good, in this process. Default 10,000; 10 to 1,000,000.
-    pub max_logins: usize,
+    /// How many sessions a person may have, over all clients. Default 32; 1 to 1,000. Who logs in once more ends the one that
+    /// was not refreshed for the longest time.
+    pub max_sessions: usize,
     /// How the identity provider and metadata documents are reached. The hosts of the identity provider's endpoints are
     /// allowed wherever they are.
     pub network: NetworkConfig,
@@ -200,7 +206,7 @@ impl OAuthProxyConfig {
             admit: None,
             registration: true,
             metadata_documents: true,
-            max_logins: 10_000,
+            max_sessions: 32,
             network: NetworkConfig::default(),
         }
     }
@@ -257,8 +263,8 @@ impl OAuthProxyConfig {
         let mut scopes = self.known_scopes();
         scopes.retain(|scope| scope != OFFLINE_ACCESS);
         checked_scopes("scopes", scopes)?;
-        let logins = u64::try_from(self.max_logins).unwrap_or(u64::MAX);
-        ConfigError::unless_outside("max_logins", logins, 10..=1_000_000)?;
+        let sessions = u64::try_from(self.max_sessions).unwrap_or(u64::MAX);
+        ConfigError::unless_outside("max_sessions", sessions, 1..=1_000)?;
         if let Consent::Remember(long) = self.consent {
             ConfigError::unless_outside("consent (seconds)", long.as_secs(), 1..=366 * 86_400)?;
         }

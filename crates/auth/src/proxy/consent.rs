@@ -90,11 +90,24 @@ impl Browser {
     }
 }
 
-impl Inner {
-    fn is_secure(&self) -> bool {
-        self.config.base_url.starts_with("https://")
-    }
+/// The cookies that a browser sent, by name.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    let cookies = lines.flat_map(|line| line.split(';'));
+    cookies.filter_map(|cookie| cookie.trim().split_once('='))
+}
 
+/// The cookie of that name. Where there are two, another host set one, and nobody can tell which.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut ours = cookies(headers).filter(|(known, _)| *known == name);
+    match (ours.next(), ours.next()) {
+        (Some((_, value)), None) if !value.is_empty() => Some(value),
+        _ => None,
+    }
+}
+
+impl Inner {
     fn cookie_bound(&self) -> String {
         format!("browser|{}", self.issuer())
     }
@@ -105,22 +118,8 @@ impl Inner {
 
     /// The browser that sends `headers`, if it was here before.
     pub(super) fn browser(&self, headers: &HeaderMap) -> Option<Browser> {
-        let name = if self.is_secure() {
-            SECURE_COOKIE
-        } else {
-            COOKIE
-        };
-        let lines = headers.get_all(header::COOKIE).iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let mut cookies = lines.flat_map(|line| line.split(';'));
-        // Where there are two, another host set one, and nobody can tell which.
-        let mut ours = cookies.by_ref().filter_map(|cookie| {
-            let (known, value) = cookie.trim().split_once('=')?;
-            (known == name).then_some(value)
-        });
-        let (Some(value), None) = (ours.next(), ours.next()) else {
-            return None;
-        };
+        let name = if self.secure { SECURE_COOKIE } else { COOKIE };
+        let value = cookie(headers, name)?;
         let opened = self
             .keys
             .ring()
@@ -144,7 +143,7 @@ impl Inner {
             .ring()
             .seal_text(self.cookie_bound().as_bytes(), &plain);
         let sealed = sealed.map_err(|_| Refused::unavailable())?;
-        let (name, secure) = if self.is_secure() {
+        let (name, secure) = if self.secure {
             (SECURE_COOKIE, "; Secure")
         } else {
             (COOKIE, "")
@@ -153,7 +152,7 @@ impl Inner {
             format!("{name}={sealed}; Path=/; Max-Age={KEEP}; HttpOnly; SameSite=Lax{secure}");
         let mut cookie = HeaderValue::try_from(cookie).map_err(|_| Refused::unavailable())?;
         cookie.set_sensitive(true);
-        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
         Ok(())
     }
 
@@ -190,14 +189,14 @@ impl Inner {
     }
 
     /// Takes the answer of a person.
-    pub(super) async fn consent(&self, request: &HttpRequest<Bytes>) -> Answer {
-        match self.decided(request).await {
+    pub(super) fn consent(&self, request: &HttpRequest<Bytes>) -> Answer {
+        match self.decided(request) {
             Ok(answer) => answer,
             Err(refused) => page::failure(refused.status, refused.why),
         }
     }
 
-    async fn decided(&self, request: &HttpRequest<Bytes>) -> Result<Answer, Refused> {
+    fn decided(&self, request: &HttpRequest<Bytes>) -> Result<Answer, Refused> {
         self.check_same_site(request.headers())?;
         let form = Parameters::of_form(request.headers(), request.body())?;
         let forged = || Refused {
@@ -228,7 +227,7 @@ impl Inner {
             }
             _ => return Err(Refused::new("invalid_request", "nothing was decided")),
         }
-        let mut answer = self.log_in(&asked.request, &browser).await?;
+        let mut answer = self.log_in(request.headers(), &asked.request, &browser)?;
         if let Consent::Remember(long) = self.config.consent {
             browser.approve(&asked.request, now, now.saturating_add(long));
         }

@@ -26,7 +26,7 @@ pub(super) struct Request {
     pub(super) scopes: Vec<String>,
 }
 
-/// A login that a person agreed to and that is under way at the identity provider.
+/// A login that a person agreed to and that is under way at the identity provider. Its browser keeps it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Login {
     pub(super) request: Request,
@@ -86,20 +86,43 @@ pub(super) struct Session {
     /// When the last one came about.
     pub(super) rotated_at: Timestamp,
     pub(super) until: Timestamp,
+    /// When it ends however often it is refreshed, where the identity provider does not say how long its tokens are good.
+    #[serde(default)]
+    pub(super) ends_at: Option<Timestamp>,
+}
+
+impl Session {
+    /// Gives it an end where its tokens have none, so that no session is for ever; keeps it until then at most.
+    pub(super) fn bounded(mut self, now: Timestamp, longest: Duration) -> Self {
+        if self.tokens.expires_at.is_none() {
+            self.ends_at.get_or_insert(now.saturating_add(longest));
+        }
+        self.until = self.ends_at.map_or(self.until, |end| end.min(self.until));
+        self
+    }
 }
 
 /// What there is to remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// A login that was used.
     Login,
     Code,
     Session,
     /// Whose turn it is to renew the tokens of a session.
     Turn,
+    /// The sessions of a person.
+    Person,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Login, Self::Code, Self::Session, Self::Turn];
+    const ALL: [Self; 5] = [
+        Self::Login,
+        Self::Code,
+        Self::Session,
+        Self::Turn,
+        Self::Person,
+    ];
 
     const fn collection(self) -> &'static str {
         match self {
@@ -107,6 +130,7 @@ impl Kind {
             Self::Code => "oauth-proxy.codes",
             Self::Session => "oauth-proxy.sessions",
             Self::Turn => "oauth-proxy.turns",
+            Self::Person => "oauth-proxy.people",
         }
     }
 }
@@ -126,7 +150,7 @@ pub(super) struct Vault {
     keys: Arc<ProxyKeys>,
     /// Of whom: two proxies may share a store and even keys, but not what they remember.
     owner: String,
-    collections: [Collection; 4],
+    collections: [Collection; 5],
 }
 
 /// A record and which write it is of.
@@ -141,22 +165,24 @@ impl Vault {
         keys: Arc<ProxyKeys>,
         owner: String,
     ) -> Result<Self, StoreError> {
-        let [login, code, session, turn] = Kind::ALL.map(|kind| Collection::new(kind.collection()));
+        let [login, code, session, turn, person] =
+            Kind::ALL.map(|kind| Collection::new(kind.collection()));
         Ok(Self {
             store,
             keys,
             owner,
-            collections: [login?, code?, session?, turn?],
+            collections: [login?, code?, session?, turn?, person?],
         })
     }
 
     fn place(&self, kind: Kind, id: &str) -> Result<(&Collection, Key), StoreError> {
-        let [login, code, session, turn] = &self.collections;
+        let [login, code, session, turn, person] = &self.collections;
         let collection = match kind {
             Kind::Login => login,
             Kind::Code => code,
             Kind::Session => session,
             Kind::Turn => turn,
+            Kind::Person => person,
         };
         let named = sha256(format!("{}\n{id}", self.owner).as_bytes());
         Ok((collection, Key::new(&URL_SAFE_NO_PAD.encode(named))?))
@@ -233,17 +259,6 @@ impl Vault {
         };
         let swap = self.store.compare_and_swap(collection, &key, version, new);
         Ok(matches!(swap.await?, Swap::Stored(_)))
-    }
-
-    /// Takes a record away that is still the one that was read; whether it was.
-    pub(super) async fn take(
-        &self,
-        kind: Kind,
-        id: &str,
-        version: Version,
-    ) -> Result<bool, VaultError> {
-        let (collection, key) = self.place(kind, id)?;
-        Ok(self.store.delete_if(collection, &key, version).await?)
     }
 
     /// Takes a record away.

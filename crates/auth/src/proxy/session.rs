@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use secrecy::SecretString;
-use tokio::time::sleep;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::time::{sleep, timeout};
 
 use super::record::{Held, Kind, Session, VaultError};
 use super::token::{SESSION, digest_of};
@@ -25,12 +26,46 @@ const TURN: Duration = Duration::from_secs(30);
 const LOOKS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
+/// How long whoever needs tokens renewed waits for those before it, and how many wait in one line: an identity provider that
+/// hangs must not gather everybody who calls.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MOST_WAITING: usize = 64;
+
 /// How often a session is read again because somebody else changed it at the same time.
 const TRIES: usize = 5;
 
 impl From<VaultError> for VerifyError {
     fn from(error: VaultError) -> Self {
         Self::Unavailable(Box::new(error))
+    }
+}
+
+/// Where those wait who renew the tokens of some sessions.
+pub(super) struct Line {
+    /// Held while the identity provider is asked.
+    turn: Mutex<()>,
+    places: Semaphore,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            turn: Mutex::default(),
+            places: Semaphore::new(MOST_WAITING),
+        }
+    }
+}
+
+impl Line {
+    /// Waits for the turn, not for ever and not among too many.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, VerifyError> {
+        let busy = || {
+            let why = "too many wait for the identity provider to renew tokens";
+            VerifyError::Unavailable(why.into())
+        };
+        let _place = self.places.try_acquire().map_err(|_| busy())?;
+        let turn = timeout(PATIENCE, self.turn.lock()).await;
+        turn.map_err(|_| busy())
     }
 }
 
@@ -135,7 +170,14 @@ impl OAuthProxy {
             .tasks()
             .spawn(async move { Box::pin(inner.renew(&id)).await });
         let ended = |_| VerifyError::Unavailable("the server ends".into());
-        renewing.await.map_err(ended)?
+        match renewing.await.map_err(ended)? {
+            // What cannot be renewed now is good as long as it is.
+            Err(error) if error.is_unavailable() && self.inner.clock.now() < end => {
+                tracing::warn!(%error, "the tokens of a session are not renewed yet");
+                Ok(session)
+            }
+            renewed => renewed,
+        }
     }
 }
 
@@ -163,7 +205,7 @@ impl Inner {
         let at = sha256(id.as_bytes()).first().copied().unwrap_or_default();
         let line = self.lines.get(usize::from(at) % self.lines.len().max(1));
         let line = line.ok_or(VerifyError::UnknownToken)?;
-        let _turn = line.lock().await;
+        let _turn = line.turn().await?;
         for _ in 0..LOOKS {
             let session = self.held(id).await?.record;
             if !self.is_due(&session) {
@@ -225,8 +267,11 @@ impl Inner {
         }
         for _ in 0..TRIES {
             let Held { record, version } = self.held(id).await?;
-            let mut next = record;
-            next.tokens = renewed.tokens.clone();
+            let mut next = Session {
+                tokens: renewed.tokens.clone(),
+                ..record
+            }
+            .bounded(self.clock.now(), self.config.lifetimes.session);
             if let Some(claims) = &claims {
                 next.person.claims.clone_from(claims);
             }
@@ -275,5 +320,33 @@ impl Inner {
             claims: Arc::new(claims),
             ..Identity::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_before_an_identity_provider_that_hangs_is_bounded() {
+        let line = Line::default();
+        let hanging = line.turn().await.unwrap();
+        let begun = Instant::now();
+        let waiting = join_all((0..MOST_WAITING).map(|_| line.turn()));
+        let more = async {
+            tokio::task::yield_now().await;
+            let refused = line.turn().await.map(drop);
+            (refused, begun.elapsed())
+        };
+        let (waited, (refused, at)) = tokio::join!(waiting, more);
+        assert!(refused.unwrap_err().is_unavailable());
+        assert_eq!(at, Duration::ZERO, "who finds a long line does not wait");
+        assert!(waited.into_iter().all(|turn| turn.is_err()));
+        assert_eq!(begun.elapsed(), PATIENCE);
+        drop(hanging);
+        assert!(line.turn().await.is_ok());
     }
 }

@@ -3,6 +3,8 @@
 //! Source: RFC 6749, sections 4.1.3, 5 and 6; RFC 7636, section 4.6; RFC 7009; RFC 8707, section 2.2; RFC 9068, section 2;
 //! RFC 9700, sections 2.1.1, 4.5 and 4.14.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request as HttpRequest, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -94,10 +96,12 @@ impl OAuthProxy {
                 rotated_at: now,
                 until: now.saturating_add(inner.config.lifetimes.refresh_token),
                 ..fresh
-            };
+            }
+            .bounded(now, inner.config.lifetimes.session);
             let place = (Kind::Session, refresh.session.as_str());
-            let ttl = inner.config.lifetimes.refresh_token;
+            let ttl = next.until.since(now).max(Duration::from_secs(1));
             if inner.vault.replace(place, version, &next, ttl).await? {
+                inner.enlist(&refresh.session, &next).await?;
                 return inner.tokens(&refresh.session, &next, &scopes);
             }
         }
@@ -158,7 +162,10 @@ impl Inner {
             generation: 0,
             rotated_at: now,
             until: now.saturating_add(ttl),
-        };
+            ends_at: None,
+        }
+        .bounded(now, self.config.lifetimes.session);
+        let ttl = session.until.since(now).max(Duration::from_secs(1));
         // Before the code is spent, so that who uses it again finds a session to end.
         self.vault.put(Kind::Session, &id, &session, ttl).await?;
         let spent = Code::Spent {
@@ -176,6 +183,10 @@ impl Inner {
                 self.end_named(session).await?;
             }
             return Err(invalid_grant());
+        }
+        if let Err(refused) = self.enlist(&id, &session).await {
+            self.end(&id, &session).await?;
+            return Err(refused);
         }
         let scopes = session.person.scopes.clone();
         self.tokens(&id, &session, &scopes)
@@ -268,7 +279,9 @@ impl Inner {
         let tokens = &session.tokens;
         // What cannot be renewed ends with what it stands for.
         let ends = tokens.expires_at.filter(|_| tokens.refresh.is_none());
-        until = ends.map_or(until, |ends| ends.min(until));
+        until = ends
+            .map_or(until, |ends| ends.min(until))
+            .min(session.until);
         let scope = scopes.join(" ");
         let claims = json!({
             "iss": self.issuer(),

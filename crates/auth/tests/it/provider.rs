@@ -349,7 +349,7 @@ async fn settings_are_checked_when_a_proxy_is_made() {
     }
     let good = "https://tools.example";
     assert!(make(good, |c| c.lifetimes.code = Duration::from_secs(3_600)).is_err());
-    assert!(make(good, |c| c.max_logins = 0).is_err());
+    assert!(make(good, |c| c.max_sessions = 0).is_err());
     assert!(make(good, |c| c.callback_path = "x".to_owned()).is_err());
     assert!(make(good, |c| c.scopes = vec!["a b".to_owned()]).is_err());
     assert!(

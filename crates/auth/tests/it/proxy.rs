@@ -11,7 +11,8 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::browser::{
-    Browser, CHALLENGE, Client, Ground, Served, github, post, query, register, send, tokens,
+    Browser, CHALLENGE, Client, Ground, Served, github, network, post, query, register, send,
+    tokens,
 };
 use crate::host::{Answer, Host};
 use crate::identity_provider::IdentityProvider;
@@ -680,6 +681,7 @@ async fn what_the_store_holds_shows_nothing() {
         "oauth-proxy.logins",
         "oauth-proxy.codes",
         "oauth-proxy.sessions",
+        "oauth-proxy.people",
     ] {
         let collection = Collection::new(name).unwrap();
         let page = Page {
@@ -693,7 +695,10 @@ async fn what_the_store_holds_shows_nothing() {
             found += 1;
         }
     }
-    assert_eq!(found, 2, "a spent code and a session");
+    assert_eq!(
+        found, 4,
+        "a used login, a spent code, a session and the list of a person's"
+    );
 }
 
 #[tokio::test]
@@ -812,23 +817,165 @@ async fn who_is_not_admitted_is_not_let_in() {
     assert_eq!(answer["error"], "access_denied");
 }
 
-#[tokio::test]
-async fn logins_under_way_have_a_bound() {
-    let ground = Ground::new();
-    let (_, served) = github(&ground, |config| config.max_logins = 10).await;
-    let client = Client::register(&served, REDIRECT).await;
-    let browser = Browser::default();
-    for _ in 0..10 {
-        let page = browser.get(&client.asks(&served, &[])).await;
-        assert_eq!(browser.decide(&served, &page, "allow").await.status, 303);
+/// Agrees, and logs in at the identity provider; what is left is to follow the link back.
+async fn on_the_way_back(served: &Served, client: &Client, browser: &Browser) -> String {
+    let page = browser.get(&client.asks(served, &[])).await;
+    let sent = browser.decide(served, &page, "allow").await;
+    assert_eq!(sent.status, 303, "{sent:?}");
+    let back = send(Request::get(sent.location()).body(Bytes::new()).unwrap()).await;
+    back.location().to_owned()
+}
+
+/// A browser with the cookies of another.
+fn copy(browser: &Browser) -> Browser {
+    let cookies = browser.cookies.lock().unwrap().clone();
+    Browser {
+        cookies: cookies.into(),
     }
-    let page = browser.get(&client.asks(&served, &[])).await;
-    assert_eq!(browser.decide(&served, &page, "allow").await.status, 503);
-    // Pages that ask are nothing that is remembered.
-    assert_eq!(ground.store.usage().entries, 10);
-    served.clock.advance(Duration::from_secs(601));
-    let page = browser.get(&client.asks(&served, &[])).await;
-    assert_eq!(browser.decide(&served, &page, "allow").await.status, 303);
+}
+
+#[tokio::test]
+async fn logins_under_way_leave_room_for_everybody() {
+    let (ground, _, served, client) = world().await;
+    for _ in 0..50 {
+        on_the_way_back(&served, &client, &Browser::default()).await;
+    }
+    assert_eq!(ground.store.usage().entries, 0, "nothing is kept of them");
+    logged_in(&served, &client).await;
+    // One browser keeps the last few, and finishes them in any order.
+    let browser = Browser::default();
+    let mut back = Vec::new();
+    for _ in 0..6 {
+        back.push(on_the_way_back(&served, &client, &browser).await);
+    }
+    let logins = || {
+        let jar = browser.cookies.lock().unwrap();
+        let logins = jar.iter().filter(|(name, _)| name.contains("-login-"));
+        logins.filter(|(_, value)| !value.is_empty()).count()
+    };
+    assert!((1..=4).contains(&logins()), "{}", logins());
+    assert_eq!(browser.get(&back[5]).await.status, 303);
+    let before = logins();
+    assert_eq!(browser.get(&back[5]).await.status, 403);
+    assert_eq!(logins(), before);
+    // As long as they may be.
+    let long = "s".repeat(2_048);
+    let asked = client.asks(&served, &[("state", &long)]);
+    let answer = browser.log_in(&served, &asked).await;
+    assert_eq!(answer["state"], long);
+    for _ in 0..6 {
+        let page = browser.get(&asked).await;
+        if page.status == 200 {
+            assert_eq!(browser.decide(&served, &page, "allow").await.status, 303);
+        }
+        let jar = browser.cookies.lock().unwrap();
+        let logins = jar.iter().filter(|(name, _)| name.contains("-login-"));
+        let bytes: usize = logins.map(|(_, value)| value.len()).sum();
+        assert!(bytes <= 13_000, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_was_used_is_over_whoever_holds_its_cookie() {
+    let ground = Ground::new();
+    let (provider, served) = github(&ground, |_| {}).await;
+    let client = Client::register(&served, REDIRECT).await;
+    let (url, idp) = (served.url.clone(), provider.url());
+    let replica = ground
+        .serve(async |_, backing| {
+            let client = (
+                crate::identity_provider::CLIENT,
+                crate::identity_provider::SECRET.into(),
+            );
+            let github = fastmcp_auth::provider::GitHubProvider::new(client, &url);
+            let github = github.enterprise(idp).required_scopes(["read:user"]);
+            github.network(network()).config(&backing).unwrap()
+        })
+        .await;
+    let browser = Browser::default();
+    let back = on_the_way_back(&served, &client, &browser).await;
+    let thief = copy(&browser);
+    assert_eq!(browser.get(&back).await.status, 303);
+    let redeemed = provider.host.asked("/login/oauth/access_token").len();
+    assert_eq!(thief.get(&back).await.status, 403);
+    let elsewhere = back.replacen(&served.url, &replica.url, 1);
+    assert_eq!(thief.get(&elsewhere).await.status, 403);
+    // A login that came to nothing is over too: no code is tried after another.
+    let back = on_the_way_back(&served, &client, &browser).await;
+    let thief = copy(&browser);
+    let (before, _) = back.split_once("code=").unwrap();
+    let (_, state) = back.split_once("state=").unwrap();
+    let state = state.split('&').next().unwrap();
+    let callback = before.split('?').next().unwrap();
+    let junk = format!("{callback}?code=junk&state={state}");
+    let failed = browser.get(&junk).await;
+    assert_eq!(query(failed.location())["error"], "server_error");
+    assert_eq!(thief.get(&back).await.status, 403);
+    let asked = provider.host.asked("/login/oauth/access_token").len();
+    assert_eq!(asked, redeemed + 1);
+    // The cookie of one login is nothing to another.
+    let first = on_the_way_back(&served, &client, &browser).await;
+    let other = Browser::default();
+    on_the_way_back(&served, &client, &other).await;
+    let mixed = copy(&other);
+    let logins = browser.cookies.lock().unwrap().clone();
+    let logins = logins
+        .into_iter()
+        .filter(|(name, _)| name.contains("-login-"));
+    mixed.cookies.lock().unwrap().extend(logins);
+    assert_eq!(mixed.get(&first).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_person_has_a_bounded_number_of_sessions() {
+    let ground = Ground::new();
+    let (provider, served) = github(&ground, |config| config.max_sessions = 2).await;
+    let client = Client::register(&served, REDIRECT).await;
+    let (first_access, first) = logged_in(&served, &client).await;
+    served.clock.advance(Duration::from_secs(20));
+    let (second_access, _) = logged_in(&served, &client).await;
+    served.clock.advance(Duration::from_secs(20));
+    // The one that was not refreshed for the longest time goes, not the one that began first.
+    let (_, first) = tokens(&client.refresh(&served, &first).await);
+    let (third_access, _) = logged_in(&served, &client).await;
+    assert_eq!(
+        reason(served.proxy.verify(&second_access).await),
+        "unknown_token"
+    );
+    for alive in [&first_access, &third_access] {
+        assert!(served.proxy.verify(alive).await.is_ok());
+    }
+    // Somebody else's are not counted.
+    provider.now_it(|it| it.user = "4711");
+    let (other, _) = logged_in(&served, &client).await;
+    assert!(served.proxy.verify(&other).await.is_ok());
+    // One that was taken back makes room.
+    provider.now_it(|it| it.user = "583231");
+    let revoked = [("token", first.as_str()), ("client_id", client.id.as_str())];
+    post(&format!("{}/revoke", served.url), &revoked).await;
+    let (fourth_access, _) = logged_in(&served, &client).await;
+    for alive in [&third_access, &fourth_access] {
+        assert!(served.proxy.verify(alive).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_tokens_have_no_end_has_one() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (_, _, served, client) = world().await;
+    let (_, mut refresh) = logged_in(&served, &client).await;
+    for _ in 0..4 {
+        served.clock.advance(20 * DAY);
+        (_, refresh) = tokens(&client.refresh(&served, &refresh).await);
+    }
+    served.clock.advance(10 * DAY - Duration::from_secs(60));
+    let last = client.refresh(&served, &refresh).await;
+    assert_eq!(last.json()["expires_in"], 60);
+    let (access, refresh) = tokens(&last);
+    assert!(served.proxy.verify(&access).await.is_ok());
+    served.clock.advance(Duration::from_secs(61));
+    assert!(served.proxy.verify(&access).await.is_err());
+    assert_eq!(client.refresh(&served, &refresh).await.status, 400);
 }
 
 #[tokio::test]
@@ -910,6 +1057,38 @@ async fn a_client_can_be_described_by_a_document() {
             .await;
         assert_eq!(seen.status, 400, "{path}");
     }
+}
+
+#[tokio::test]
+async fn documents_that_do_not_come_keep_nobody_waiting() {
+    let (_, _, served, _) = world().await;
+    let (listener, _) = Host::bind().await;
+    let silent = Host::serve(listener, Box::new(|_| Box::pin(std::future::pending())));
+    let host = documents(|_, _| {}).await;
+    let client = |host: &Host, at: usize| Client {
+        id: format!("{}/client-{at}.json", host.url),
+        redirect_uri: REDIRECT.to_owned(),
+    };
+    let slow = (0..20).map(|at| {
+        let asks = client(&silent, at).asks(&served, &[]);
+        async move { Browser::default().get(&asks).await.status }
+    });
+    let slow = futures_util::future::join_all(slow);
+    let honest = async {
+        let all_there = async {
+            while silent.paths().len() < 8 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), all_there).await;
+        waited.expect("they were asked");
+        Browser::default()
+            .get(&client(&host, 1).asks(&served, &[]))
+            .await
+    };
+    let (slow, page) = tokio::join!(slow, honest);
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(slow.into_iter().all(|status| status == 503));
 }
 
 #[tokio::test]
