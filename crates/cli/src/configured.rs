@@ -47,6 +47,8 @@ pub(crate) struct Configured {
     /// Whose file it is, as people name it.
     pub(crate) source: &'static str,
     pub(crate) file: PathBuf,
+    /// Whether the file came with the folder, so that anybody may have written it.
+    pub(crate) of_project: bool,
     /// What it is, or why that cannot be told.
     pub(crate) definition: Result<Definition, String>,
     pub(crate) is_disabled: bool,
@@ -125,10 +127,12 @@ impl Client {
 pub(crate) fn places(around: &Surroundings) -> Vec<Place> {
     let mut places = Vec::new();
     for client in Client::ALL {
-        let project = client.project_file(&around.folder).map(|file| (file, true));
-        let own = client.own_file(around).map(|file| (file, false));
-        for (file, of_project) in project.into_iter().chain(own) {
-            // In the person's folder, the project's file may be the person's.
+        let own = client.own_file(around);
+        // In the person's folder, the project's file may be the person's.
+        let project = client.project_file(&around.folder);
+        let project = project.filter(|file| Some(file) != own.as_ref());
+        let project = project.map(|file| (file, true));
+        for (file, of_project) in project.into_iter().chain(own.map(|file| (file, false))) {
             if !places.iter().any(|place: &Place| place.file == file) {
                 places.push(Place {
                     client,
@@ -145,14 +149,15 @@ pub(crate) fn places(around: &Surroundings) -> Vec<Place> {
 pub(crate) fn everything(around: &Surroundings) -> Everything {
     let mut all = Everything::default();
     let own = around.folder.join("mcp.json");
-    collect(&mut all, "mcp.json", &own, |value| {
+    collect(&mut all, "mcp.json", (&own, true), |value| {
         servers(value, "mcpServers")
     });
     let mut places = places(around);
     places.sort_by_key(|place| !place.of_project);
     for place in places {
         let client = place.client;
-        collect(&mut all, client.name(), &place.file, |value| {
+        let file = (place.file.as_path(), place.of_project);
+        collect(&mut all, client.name(), file, |value| {
             of_client(client, value, around)
         });
     }
@@ -162,7 +167,7 @@ pub(crate) fn everything(around: &Surroundings) -> Everything {
 fn collect(
     all: &mut Everything,
     source: &'static str,
-    file: &Path,
+    (file, of_project): (&Path, bool),
     read: impl FnOnce(&Value) -> Map<String, Value>,
 ) {
     let value = match read_file(file) {
@@ -179,6 +184,7 @@ fn collect(
             name,
             source,
             file: file.to_owned(),
+            of_project,
             definition,
             is_disabled,
         });

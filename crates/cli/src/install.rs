@@ -270,17 +270,19 @@ impl Change {
     }
 
     fn show(&self) -> anyhow::Result<Outcome> {
-        let (before, edited) = self.edited(&entry::without_values(&self.entry))?;
-        match edited {
-            Edited::Same => output::say("nothing would change")?,
-            Edited::Text(after) => {
-                output::say(&format!(
-                    "{}\n{}",
-                    self.file.display(),
-                    difference(&before, &after)
-                ))?;
-            }
+        let (before, edited) = self.edited(&self.entry)?;
+        if edited == Edited::Same {
+            output::say("nothing would change")?;
+            return Ok(Outcome::Passed);
         }
+        let member = self.client.member();
+        let mut told = format!("{}\n@@ {member} @@", self.file.display());
+        if edit::has(&before, self.client == Client::Goose, (member, &self.name)) {
+            told.push_str("\n- (the server of that name that is there now)");
+        }
+        told.push('\n');
+        told.push_str(&added(&self.name, &entry::without_values(&self.entry))?);
+        output::say(&told)?;
         Ok(Outcome::Passed)
     }
 
@@ -363,39 +365,12 @@ fn keep(file: &Path, folder: &Path, kept: &Path, metadata: &fs::Metadata) -> std
     Ok(())
 }
 
-/// The lines that differ.
-fn difference(before: &str, after: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    let head = old
-        .iter()
-        .zip(&new)
-        .take_while(|(old, new)| old == new)
-        .count();
-    let tail = old
-        .iter()
-        .skip(head)
-        .rev()
-        .zip(new.iter().skip(head).rev())
-        .take_while(|(old, new)| old == new)
-        .count();
-    let part = |lines: &[&str], mark: &str| -> Vec<String> {
-        let count = lines.len().saturating_sub(head + tail);
-        lines
-            .iter()
-            .skip(head)
-            .take(count)
-            .map(|line| format!("{mark} {}", printable(line)))
-            .collect()
-    };
-    let mut lines = vec![format!("@@ line {} @@", head + 1)];
-    // Not shown: they may hold secrets of what is there.
-    match part(&old, "-").len() {
-        0 => {}
-        1 => lines.push("- (1 line that is there now)".to_owned()),
-        count => lines.push(format!("- ({count} lines that are there now)")),
-    }
-    lines.extend(part(&new, "+"));
-    lines.join("\n")
+/// What a file gets, and nothing of what is there: it may hold secrets, on whichever lines.
+fn added(name: &str, entry: &Map<String, Value>) -> anyhow::Result<String> {
+    let entry = serde_json::to_string_pretty(entry)?;
+    let text = format!("{}: {entry}", Value::from(name));
+    let lines = text.lines().map(|line| format!("+ {}", printable(line)));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]
@@ -410,15 +385,12 @@ mod tests {
     }
 
     #[test]
-    fn only_lines_that_differ_are_shown() {
-        assert_eq!(
-            difference("a\nsecret\nc\n", "a\nsecret\nb\nc\n"),
-            "@@ line 3 @@\n+ b"
-        );
-        assert_eq!(
-            difference("a\nb\nc", "a\nx\nc"),
-            "@@ line 2 @@\n- (1 line that is there now)\n+ x"
-        );
+    fn only_what_is_added_is_shown() {
+        let entry = json!({"command": "x\u{1b}[2J"});
+        let shown = added("new", entry.as_object().unwrap()).unwrap();
+        assert_eq!(shown.lines().next(), Some("+ \"new\": {"));
+        assert!(shown.contains("+   \"command\": "), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use fastmcp::protocol::ProtocolVersion;
 
+mod doubt;
+
+use self::doubt::Doubt;
 use crate::{
     configured::{self, Everything},
     declared::{self, Deployment},
@@ -27,6 +30,7 @@ A target is one of
   .  path/to/folder          a folder with fastmcp.json or Cargo.toml; the package is built
   fastmcp.json  mcp.json     a file that declares a server, or several by `mcpServers`
   NAME  CLIENT:NAME          a server that a client on this machine has; see `fastmcp discover`
+                             (one that a file of this folder names needs a yes, or --trust)
   --config FILE NAME         a server of that file
   -- COMMAND ARGS...         a command that speaks MCP on its standard input and output
 Without one it is the working folder.";
@@ -61,6 +65,9 @@ pub(crate) struct Reach {
     /// A file of variables of the server's process
     #[arg(long, value_name = "FILE", help_heading = "Target")]
     env_file: Option<PathBuf>,
+    /// Use a server that a file of this folder names without asking: it may start any program
+    #[arg(long, help_heading = "Target")]
+    trust: bool,
     /// How long the server may be silent
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Target")]
     timeout: u64,
@@ -206,7 +213,11 @@ impl Reach {
         if path.is_file() {
             return self.file(&path, around);
         }
-        by_name(target, around)
+        let (found, doubt) = by_name(target, around)?;
+        match doubt {
+            Some(doubt) if !self.trust => doubt.settled().map(|()| found),
+            _ => Ok(found),
+        }
     }
 
     fn folder(&self, folder: &Path, around: &Surroundings) -> anyhow::Result<Found> {
@@ -380,8 +391,8 @@ fn of_file(path: &Path, name: Option<&str>) -> anyhow::Result<Found> {
     }
 }
 
-/// A server that some client has.
-fn by_name(target: &str, around: &Surroundings) -> anyhow::Result<Found> {
+/// A server that some client has, and what is to be asked before it is used.
+fn by_name(target: &str, around: &Surroundings) -> anyhow::Result<(Found, Option<Doubt>)> {
     let (source, name) = match target.split_once(':') {
         Some((source, name)) => (Some(source), name),
         None => (None, target),
@@ -398,7 +409,10 @@ fn by_name(target: &str, around: &Surroundings) -> anyhow::Result<Found> {
         .collect();
     known.dedup();
     match (known.as_slice(), fitting.as_slice()) {
-        ([only], _) => Ok(Found::one(Some(name.to_owned()), (*only).clone())),
+        ([only], _) => {
+            let doubt = Doubt::of(name, only, &fitting);
+            Ok((Found::one(Some(name.to_owned()), (*only).clone()), doubt))
+        }
         ([], [first, ..]) => {
             let why = first
                 .definition

@@ -60,10 +60,7 @@ pub(super) fn yaml(
     let Some(wanted) = with_entry(&value, member, name, entry, force)? else {
         return Ok(Edited::Same);
     };
-    if value
-        .get(member)
-        .is_some_and(|servers| servers.get(name).is_some())
-    {
+    if has(before, true, (member, name)) {
         return Err(format!(
             "it has another server `{name}`, which is not replaced in YAML; take it out first"
         ));
@@ -105,6 +102,15 @@ pub(super) fn yaml(
         );
     }
     Ok(Edited::Text(text))
+}
+
+/// Whether a text has a server of that name under that member. What cannot be read has none.
+pub(super) fn has(before: &str, is_yaml: bool, (member, name): (&str, &str)) -> bool {
+    let parse = if is_yaml { parse_yaml } else { parse_json };
+    let value = parse(before).unwrap_or_default();
+    value
+        .get(member)
+        .is_some_and(|servers| servers.get(name).is_some())
 }
 
 /// `value` as it shall be; `None` where it is so already.

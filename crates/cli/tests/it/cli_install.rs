@@ -81,6 +81,79 @@ async fn a_client_keeps_what_it_has_and_can_use_what_it_got() {
 }
 
 #[tokio::test]
+async fn what_would_change_is_shown_without_what_is_there() {
+    let home = Home::new();
+    // One line, as programs write it.
+    let before = "{\"mcpServers\":{\"old\":{\"command\":\"old\",\"env\":{\"KEY\":\"hunter2\"}},\"new\":{\"command\":\"hunter3\"}}}";
+    home.write(".cursor/mcp.json", before);
+    let install = |name: &'static str| {
+        [
+            "install",
+            "cursor",
+            "--dry-run",
+            "--force",
+            "--name",
+            name,
+            "--env",
+            "A=hunter4",
+            "--",
+            "npx",
+            "fresh",
+        ]
+    };
+    for name in ["new", "other"] {
+        let shown = home.say(&install(name)).await;
+        assert_eq!(shown.code, 0, "{shown:?}");
+        assert!(shown.stdout.contains("\"fresh\""), "{shown:?}");
+        assert!(!shown.stdout.contains("hunter"), "{shown:?}");
+        let replaces = shown.stdout.contains("that is there now");
+        assert_eq!(replaces, name == "new", "{shown:?}");
+    }
+    let after = fs::read_to_string(home.folder().join(".cursor/mcp.json"));
+    assert_eq!(after.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_folder_runs_nothing_by_a_name_alone() {
+    let home = Home::new();
+    let mark = home.folder().join("ran");
+    let server = json!({"command": "touch", "args": [mark]});
+    let file = json!({"mcpServers": {"evil": server}}).to_string();
+    for (place, name) in [
+        (".mcp.json", "evil"),
+        (".mcp.json", "claude-code:evil"),
+        ("mcp.json", "evil"),
+        (".vscode/mcp.json", "vscode:evil"),
+    ] {
+        let text = if place == ".vscode/mcp.json" {
+            file.replace("mcpServers", "servers")
+        } else {
+            file.clone()
+        };
+        home.write(place, &text);
+        for command in [&["list", name][..], &["call", name, "tool"]] {
+            let refused = home.say(command).await;
+            assert_eq!(refused.code, 2, "{refused:?}");
+            assert!(
+                refused.stderr.contains("--trust") && refused.stderr.contains("start `touch"),
+                "{refused:?}"
+            );
+            assert!(!mark.exists(), "{place} {name}");
+        }
+        // It is no server, but it is started.
+        let trusted = home.say(&["list", name, "--trust"]).await;
+        assert_eq!(trusted.code, 1, "{trusted:?}");
+        assert!(mark.exists(), "{place} {name}");
+        fs::remove_file(&mark).unwrap();
+        fs::remove_file(home.folder().join(place)).unwrap();
+    }
+    // What the person has set up is the person's.
+    home.write(".cursor/mcp.json", &file);
+    home.say(&["list", "evil"]).await;
+    assert!(mark.exists());
+}
+
+#[tokio::test]
 async fn a_client_of_processes_reaches_an_address_by_the_command() {
     let (home, sample) = (Home::new(), Sample::start().await);
     let missing = home.say(&["install", "claude-desktop", &sample.url]).await;
