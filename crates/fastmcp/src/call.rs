@@ -2,12 +2,15 @@
 
 mod changes;
 
+use std::sync::LazyLock;
+
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    Method, Raw, completion::CompleteResult, mrtr::InputRequests, prompt::GetPromptResult,
-    resource::ReadResourceResult, tool::CallToolResult,
+    Method, Raw, completion::CompleteResult, content::Meta, mrtr::InputRequests,
+    prompt::GetPromptResult, resource::ReadResourceResult, tool::CallToolResult,
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 pub(crate) use changes::{Changes, Follow, Moved, Told};
 
@@ -94,6 +97,39 @@ pub enum Payload {
     Completion(CompleteResult),
     /// Already encoded: a JSON object in the canonical form of its method.
     Raw(Raw),
+}
+
+/// The `_meta` that tells a client that a value stands under `result`, because it is no object.
+pub(crate) const WRAPPED: &str = r#"{"fastmcp":{"wrap_result":true}}"#;
+
+static MARK: LazyLock<Meta> =
+    LazyLock::new(|| Meta::parse(ByteString::from_static(WRAPPED)).unwrap_or_default());
+
+/// `meta`, saying that a value stands under `result`.
+pub(crate) fn marked(meta: Option<Meta>) -> Meta {
+    match meta {
+        Some(meta) => meta.with("fastmcp", json!({"wrap_result": true})),
+        None => MARK.clone(),
+    }
+}
+
+/// Whether `meta` says this, and nothing else.
+pub(crate) fn is_mark(meta: &Meta) -> bool {
+    *meta == *MARK
+}
+
+/// Whether `meta` says that a value stands under `result`.
+pub(crate) fn is_wrapped(meta: &Meta) -> bool {
+    #[derive(Deserialize)]
+    struct Told {
+        fastmcp: Own,
+    }
+    #[derive(Deserialize)]
+    struct Own {
+        wrap_result: bool,
+    }
+    meta.decode::<Told>()
+        .is_ok_and(|told| told.fastmcp.wrap_result)
 }
 
 /// What the client must answer before a call goes on.

@@ -157,9 +157,11 @@ impl Client {
     where
         F: Fn(&str, &InputRequest) -> ElicitResult + Send + Sync + 'static,
     {
-        self.link.handlers().set_elicit(move |asked| {
-            let answer = handler(&asked.key, &InputRequest::Elicit(asked.params));
-            std::future::ready(Ok(answer))
+        self.link.change_handlers(|handlers| {
+            handlers.set_elicit(move |asked| {
+                let answer = handler(&asked.key, &InputRequest::Elicit(asked.params));
+                std::future::ready(Ok(answer))
+            });
         });
         self
     }
@@ -171,9 +173,11 @@ impl Client {
     where
         F: Fn(&str, &CreateMessageParams) -> CreateMessageResult + Send + Sync + 'static,
     {
-        self.link.handlers().set_sample(move |asked| {
-            let answer = handler(&asked.key, &asked.params);
-            std::future::ready(Ok(answer))
+        self.link.change_handlers(|handlers| {
+            handlers.set_sample(move |asked| {
+                let answer = handler(&asked.key, &asked.params);
+                std::future::ready(Ok(answer))
+            });
         });
         self
     }
@@ -182,7 +186,7 @@ impl Client {
     /// told; see [`ClientBuilder::roots`].
     #[must_use]
     pub fn with_roots(self, roots: Vec<Root>) -> Self {
-        self.link.handlers().set_roots(roots);
+        self.link.change_handlers(|handlers| handlers.set_roots(roots));
         self
     }
 
@@ -201,7 +205,7 @@ impl Client {
                 "a client that named no roots at first cannot name others; see `ClientBuilder::roots`",
             ));
         }
-        self.link.handlers().set_roots(roots);
+        self.link.change_handlers(|handlers| handlers.set_roots(roots));
         connect::announces_roots(&self.link).await
     }
 
@@ -556,8 +560,10 @@ impl fmt::Debug for Client {
 }
 
 fn named(name: &str, arguments: Value) -> Map<String, Value> {
-    let name = ("name".to_owned(), Value::from(name));
-    Map::from_iter([name, ("arguments".to_owned(), arguments)])
+    let mut params = Map::new();
+    params.insert("arguments".to_owned(), arguments);
+    params.insert("name".to_owned(), Value::from(name));
+    params
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -275,13 +275,11 @@ impl Component {
             Definition::Template(definition) => &mut definition.meta,
             Definition::Prompt(definition) => &mut definition.meta,
         };
-        let told = meta
-            .get_or_insert_default()
-            .0
-            .entry("fastmcp")
-            .or_insert_with(|| json!({}));
-        if let Some(told) = told.as_object_mut() {
-            told.insert(name.to_owned(), value);
+        let meta = meta.get_or_insert_default();
+        let mut told = meta.get("fastmcp").cloned().unwrap_or_else(|| json!({}));
+        if let Some(members) = told.as_object_mut() {
+            members.insert(name.to_owned(), value);
+            meta.set("fastmcp", told);
         }
         self.hash = OnceLock::new();
     }

@@ -47,7 +47,7 @@ use crate::{
 pub use ask::Elicited;
 pub(crate) use ask::{Asker, Asking, Earlier, Replay, fits, require};
 pub use current::get_context;
-pub(crate) use current::with;
+pub(crate) use current::{current, with};
 pub(crate) use home::Home;
 pub use inject::{Depends, FromContext, State};
 use rare::Rare;

@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    call::Payload,
+    call::{Payload, WRAPPED, marked},
     error::{Error, ErrorKind, Result},
     telemetry,
 };
@@ -37,8 +37,6 @@ pub(crate) struct Identity {
     meta: String,
     meta_wrapped: String,
 }
-
-const WRAPPED: &str = r#"{"fastmcp":{"wrap_result":true}}"#;
 
 /// Bytes that a result is expected to have, so that most are written without growing the buffer.
 const EXPECTED: usize = 512;
@@ -186,16 +184,17 @@ impl Answer<'_> {
             Era::Modern => Cow::Borrowed(&result),
             Era::Legacy => legacy::call_tool_result(&result, self.version),
         };
-        if meta.is_some() {
-            return self.typed(&*result, meta, None);
-        }
-        let writer = ResultWriter::new(self.id, EXPECTED);
         let writer = match (self.version.era(), older) {
-            (Era::Modern, _) => writer.complete(None).meta(plain),
-            (Era::Legacy, Some(meta)) => writer.meta(meta),
-            (Era::Legacy, None) => writer,
+            _ if meta.is_some() => self.begun(meta, None)?,
+            (Era::Modern, _) => self.writer().complete(None).meta(plain),
+            (Era::Legacy, Some(meta)) => self.writer().meta(meta),
+            (Era::Legacy, None) => self.writer(),
         };
-        Ok(writer.body(&*result)?)
+        Ok(writer.tool(&result)?)
+    }
+
+    fn writer(&self) -> ResultWriter {
+        ResultWriter::new(self.id, EXPECTED)
     }
 
     /// Encodes `result`, whose own `_meta` was taken out.
@@ -205,31 +204,36 @@ impl Answer<'_> {
         meta: Option<Meta>,
         cache: Option<CacheHint>,
     ) -> Result<ByteString> {
-        let writer = ResultWriter::new(self.id, EXPECTED);
-        let writer = match (self.version.era(), meta) {
+        Ok(self.begun(meta, cache)?.body(result)?)
+    }
+
+    /// Begins a result whose own `_meta` is `meta`.
+    fn begun(&self, meta: Option<Meta>, cache: Option<CacheHint>) -> Result<ResultWriter> {
+        let writer = self.writer();
+        Ok(match (self.version.era(), meta) {
             (Era::Modern, None) => writer.complete(cache).meta(&self.identity.meta),
             (Era::Modern, Some(mut meta)) => {
-                meta.0
-                    .entry(SERVER_INFO)
-                    .or_insert_with(|| json!(self.identity.info));
+                if meta.get(SERVER_INFO).is_none() {
+                    meta.set(SERVER_INFO, json!(self.identity.info));
+                }
                 writer.complete(cache).meta(&serde_json::to_string(&meta)?)
             }
             (Era::Legacy, None) => writer,
             (Era::Legacy, Some(meta)) => writer.meta(&serde_json::to_string(&meta)?),
-        };
-        Ok(writer.body(result)?)
+        })
     }
 
     /// A task in place of a result.
     pub(crate) fn task(&self, task: &Task) -> Result<Reply> {
         let body = match self.version.era() {
-            Era::Modern => ResultWriter::new(self.id, EXPECTED)
+            Era::Modern => self
+                .writer()
                 .of_kind(TASK)
                 .meta(&self.identity.meta)
                 .body(task)?,
             Era::Legacy => {
                 let task = legacy::Task::from(task.clone());
-                ResultWriter::new(self.id, EXPECTED).body(&legacy::CreateTaskResult { task })?
+                self.writer().body(&legacy::CreateTaskResult { task })?
             }
         };
         Ok(Reply::ok(body))
@@ -340,8 +344,7 @@ pub(crate) fn settle(outcome: Result<Payload>, mask: bool) -> std::result::Resul
     let kept = match outcome {
         Ok(Payload::Tool(result)) => Raw::of(&result),
         Ok(Payload::Wrapped(mut result)) => {
-            let meta = result.meta.take().unwrap_or_default();
-            result.meta = Some(meta.with("fastmcp", json!({"wrap_result": true})));
+            result.meta = Some(marked(result.meta.take()));
             Raw::of(&result)
         }
         Ok(Payload::Raw(raw)) if raw.is_object() => Ok(raw),

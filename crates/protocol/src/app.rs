@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_tool_says_what_it_shows_and_to_whom() {
-        let meta = |value| Meta(serde_json::from_value(value).unwrap());
+        let meta = |value| serde_json::from_value::<Meta>(value).unwrap();
         let shows = meta(json!({"ui": {"resourceUri": "ui://a/b", "csp": "ignored"}, "other": 1}));
         assert_eq!(ToolUi::of(Some(&shows)), Some(ToolUi::new("ui://a/b")));
         assert!(!ToolUi::new("ui://a/b").is_app_only());

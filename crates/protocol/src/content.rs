@@ -13,35 +13,15 @@ use serde_json::{Map, Value};
 
 use crate::raw::Raw;
 
+mod meta;
 mod tagged;
+
+pub use meta::Meta;
 
 pub(crate) use tagged::{Tagged, read as read_tagged, read_map as read_tagged_map};
 
 /// A JSON object whose members are not interpreted here.
 pub type JsonObject = Map<String, Value>;
-
-/// The `_meta` of a definition, a content block, a result or a notification.
-///
-/// Integers beyond 64 bits become floating-point numbers here; traffic that must not change is
-/// handed on as [`Raw`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(transparent)]
-pub struct Meta(pub JsonObject);
-
-impl Meta {
-    /// The member named `key`.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key)
-    }
-
-    /// Sets the member named `key`.
-    #[must_use]
-    pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.0.insert(key.into(), value.into());
-        self
-    }
-}
 
 /// Who speaks, or whom content is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]

@@ -398,17 +398,24 @@ fn check_depth(text: &str, depth: usize) -> Result<(), Malformed> {
 /// written in this process.
 #[must_use]
 pub fn written_result(text: &ByteString, id: &RequestId) -> Option<Raw> {
-    let mut head = String::with_capacity(64);
-    push_response(&mut head, id);
-    let result = text.strip_prefix(&*head)?.strip_suffix('}')?;
+    let answers = text.strip_prefix(ANSWERS)?;
+    let answer = match id {
+        RequestId::Number(n) => answers.strip_prefix(itoa::Buffer::new().format(*n)),
+        RequestId::String(_) => answers.strip_prefix(&*id.to_json()),
+    };
+    let result = answer?.strip_prefix(WITH)?.strip_suffix('}')?;
     Some(Raw::written(text.slice_ref(result)))
 }
 
+/// What a response begins with, before its id and after it.
+const ANSWERS: &str = r#"{"jsonrpc":"2.0","id":"#;
+const WITH: &str = r#","result":"#;
+
 /// The beginning of a response to `id`, up to its result.
 pub(crate) fn push_response(out: &mut String, id: &RequestId) {
-    out.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    out.push_str(ANSWERS);
     push_id(out, id);
-    out.push_str(r#","result":"#);
+    out.push_str(WITH);
 }
 
 /// Writes a response that carries `result`, a JSON object.
@@ -459,23 +466,27 @@ pub fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -
 
 pub(crate) fn push_id(out: &mut String, id: &RequestId) {
     match id {
-        RequestId::Number(n) => {
-            use fmt::Write as _;
-            let _infallible = write!(out, "{n}");
-        }
+        RequestId::Number(n) => push_number(out, *n),
         RequestId::String(s) => push_str(out, s),
     }
 }
 
+pub(crate) fn push_number(out: &mut String, number: i64) {
+    out.push_str(itoa::Buffer::new().format(number));
+}
+
 /// Writes `text` as a JSON string.
 pub(crate) fn push_str(out: &mut String, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
+    let is_plain = |b: &u8| (*b >= 0x20) & (*b != b'"') & (*b != b'\\');
+    // Piece by piece without a way out, so that the compiler takes many steps at once.
+    let plain = |piece: &[u8]| piece.iter().fold(true, |plain, b| plain & is_plain(b));
+    if text.as_bytes().chunks(64).all(plain) {
         out.push('"');
         out.push_str(text);
         out.push('"');
-    } else {
-        out.push_str(&serde_json::Value::String(text.to_owned()).to_string());
+    } else if let Ok(escaped) = serde_json::to_string(text) {
+        // There is no text that cannot be written.
+        out.push_str(&escaped);
     }
 }
 

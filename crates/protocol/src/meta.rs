@@ -13,7 +13,7 @@ use crate::{
     raw::Raw,
 };
 
-pub use self::written::{OwnMeta, ParamsWriter};
+pub use self::written::{OwnMeta, ParamsWriter, Said};
 
 /// The revision of a modern request. Source: MCP 2026-07-28, basic, "`_meta`".
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";

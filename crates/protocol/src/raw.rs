@@ -46,17 +46,6 @@ impl Raw {
         Self(text)
     }
 
-    /// Keeps `bytes`, JSON that this process wrote piece by piece. What is no JSON after all fails where it is read.
-    ///
-    /// # Errors
-    ///
-    /// When they are not UTF-8.
-    pub(crate) fn of_written(bytes: Vec<u8>) -> Result<Self, serde_json::Error> {
-        ByteString::try_from(bytes)
-            .map(Self)
-            .map_err(de::Error::custom)
-    }
-
     /// The part of `whole` that `part` borrows from.
     ///
     /// Falls back to a copy when `part` does not borrow from `whole`.
@@ -199,11 +188,15 @@ pub(crate) fn optional_object<'de: 'a, 'a, D: Deserializer<'de>>(
 
 /// Reads an object and keeps its text.
 pub(crate) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Raw, D::Error> {
-    let value = Raw::deserialize(deserializer)?;
+    Raw::deserialize(deserializer).and_then(require_object)
+}
+
+/// `value`, where it is an object.
+pub(crate) fn require_object<E: de::Error>(value: Raw) -> Result<Raw, E> {
     if value.is_object() {
         Ok(value)
     } else {
-        Err(de::Error::custom("expected an object"))
+        Err(E::custom("expected an object"))
     }
 }
 

@@ -8,7 +8,11 @@ use std::fmt::Write as _;
 use bytestring::ByteString;
 use serde::{Serialize, ser::Error as _};
 
-use crate::jsonrpc::{RequestId, push_response, push_str};
+use crate::{
+    content::{ContentBlock, TextContent},
+    jsonrpc::{RequestId, push_response, push_str},
+    tool::CallToolResult,
+};
 
 /// How long and for whom a result may be kept.
 ///
@@ -114,6 +118,32 @@ impl ResultWriter {
         ByteString::try_from(out).map_err(serde_json::Error::custom)
     }
 
+    /// Ends with the members of what a tool returned, other than `_meta`: as [`Self::body`], for what most answers are.
+    ///
+    /// # Errors
+    ///
+    /// When a block cannot be written.
+    pub fn tool(mut self, result: &CallToolResult) -> Result<ByteString, serde_json::Error> {
+        self.out.push(if self.begun { ',' } else { '{' });
+        self.out.push_str(r#""content":["#);
+        for (place, block) in result.content.iter().enumerate() {
+            if place > 0 {
+                self.out.push(',');
+            }
+            push_block(&mut self.out, block)?;
+        }
+        self.out.push(']');
+        if let Some(structured) = &result.structured_content {
+            self.out.push_str(r#","structuredContent":"#);
+            self.out.push_str(structured.as_str());
+        }
+        if result.is_error {
+            self.out.push_str(r#","isError":true"#);
+        }
+        self.out.push_str("}}");
+        Ok(self.out.into())
+    }
+
     /// Ends with the members of `body`, the JSON text of an object.
     #[must_use]
     pub fn text(mut self, body: &str) -> ByteString {
@@ -125,6 +155,23 @@ impl ResultWriter {
         self.out.push('}');
         self.out.into()
     }
+}
+
+/// Writes a block of content. Nearly all are plain text.
+fn push_block(out: &mut String, block: &ContentBlock) -> Result<(), serde_json::Error> {
+    match block {
+        ContentBlock::Text(TextContent {
+            text,
+            annotations: None,
+            meta: None,
+        }) => {
+            out.push_str(r#"{"type":"text","text":"#);
+            push_str(out, text);
+            out.push('}');
+        }
+        other => out.push_str(&serde_json::to_string(other)?),
+    }
+    Ok(())
 }
 
 /// Puts the modern members in front of `body`, the JSON object of a complete result.
@@ -219,6 +266,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{content::Annotations, raw::Raw};
 
     #[test]
     fn modern_members_stand_in_front() {
@@ -264,6 +312,51 @@ mod tests {
             format!(r#"{head}{{"_meta":{{}}}}}}"#)
         );
         assert!(writer().body(&[1]).is_err());
+    }
+
+    #[test]
+    fn what_a_tool_returned_is_written_as_any_other_body() {
+        let id = RequestId::Number(-1);
+        let said = "plain, \"quoted\"\n\u{1}\\ \u{7f}ä\u{2028}";
+        let long = format!("{}\"", "a".repeat(200));
+        let mut marked = TextContent::new("x");
+        marked.annotations = Some(Annotations::default());
+        let all = [
+            ContentBlock::text(said),
+            ContentBlock::text(long),
+            ContentBlock::Text(marked),
+            ContentBlock::link("u", "n"),
+            ContentBlock::Unknown(Raw::parse(r#"{"type": "new"}"#).unwrap()),
+        ];
+        for count in [0, 1, all.len()] {
+            for structured in [None, Some("null"), Some(r#"{ "n":1.10}"#)] {
+                for is_error in [false, true] {
+                    let result = CallToolResult {
+                        content: all.iter().take(count).cloned().collect(),
+                        structured_content: structured.map(|text| Raw::parse(text).unwrap()),
+                        is_error,
+                        meta: None,
+                    };
+                    for writer in [
+                        || ResultWriter::new(&RequestId::Number(-1), 0),
+                        || ResultWriter::new(&RequestId::String("a\"".into()), 0).complete(None),
+                    ] {
+                        assert_eq!(
+                            writer().tool(&result).unwrap(),
+                            writer().body(&result).unwrap()
+                        );
+                    }
+                }
+            }
+        }
+        let text = ResultWriter::new(&id, 0)
+            .tool(&CallToolResult::text(said))
+            .unwrap();
+        let read = crate::jsonrpc::written_result(&text, &id).unwrap();
+        assert_eq!(
+            read.decode::<CallToolResult>().unwrap(),
+            CallToolResult::text(said)
+        );
     }
 
     #[test]

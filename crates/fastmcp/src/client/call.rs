@@ -1,6 +1,13 @@
 //! One request and what comes before its answer.
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    future::{Future, pending},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
@@ -189,7 +196,8 @@ impl Link {
     ) -> Result<Answered, WireError> {
         let id = outgoing.id.clone();
         let following = self.follow(id.as_ref(), attending.progress);
-        let mut deadline = Deadline::new(self, &following.under_way.news, patience);
+        let news = following.as_ref().map(|following| &following.under_way.news);
+        let mut deadline = Deadline::new(self, news, patience);
         let incoming = deadline.wait(self.wire.request(outgoing)).await??;
         let (status, headers, mut messages) =
             (incoming.status, incoming.headers, incoming.messages);
@@ -235,15 +243,15 @@ impl Link {
 /// When an answer is waited for no longer.
 struct Deadline<'a> {
     link: &'a Link,
-    /// Progress that was heard elsewhere.
-    news: &'a Notify,
+    /// Progress that was heard elsewhere, where any can be.
+    news: Option<&'a Notify>,
     patience: Patience,
     idle: Instant,
     last: Instant,
 }
 
 impl<'a> Deadline<'a> {
-    fn new(link: &'a Link, news: &'a Notify, patience: Patience) -> Self {
+    fn new(link: &'a Link, news: Option<&'a Notify>, patience: Patience) -> Self {
         let now = Instant::now();
         Self {
             link,
@@ -271,7 +279,7 @@ impl<'a> Deadline<'a> {
                 outcome = timeout_at(until, &mut future) => if let Ok(output) = outcome {
                     return Ok(output);
                 },
-                () = self.news.notified() => {
+                () = heard(self.news) => {
                     self.extend();
                     continue;
                 }
@@ -284,6 +292,13 @@ impl<'a> Deadline<'a> {
             }
             self.extend();
         }
+    }
+}
+
+async fn heard(news: Option<&Notify>) {
+    match news {
+        Some(news) => news.notified().await,
+        None => pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -16,10 +17,10 @@ use fastmcp_protocol::{
     ProtocolVersion, Raw, RequestId,
     capability::ClientCapabilities,
     logging::{CancelledParams, LoggingLevel},
-    meta::Implementation,
+    meta::{Implementation, OwnMeta},
     task::EXTENSION,
 };
-use fastmcp_transport::Wire;
+use fastmcp_transport::{Wire, WireKind};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,6 +34,7 @@ use super::{
     mirror::Tools,
     notice::{Change, Notices, OnProgress, progress_of},
 };
+use crate::error::Result;
 
 /// Questions of a server that are answered at once.
 const MAX_QUESTIONS: usize = 64;
@@ -105,6 +107,8 @@ pub(super) struct Link {
     pub(super) watched: Mutex<HashMap<String, usize>>,
     handlers: Mutex<Handlers>,
     level: Mutex<Option<LoggingLevel>>,
+    /// What every request says of this client, in the revision that it was written for.
+    said: Mutex<Option<(ProtocolVersion, Arc<OwnMeta>)>>,
     questions: Mutex<HashMap<RequestId, CancellationToken>>,
     /// Requests without an answer yet: on some wires their progress comes by another way.
     under_way: Mutex<HashMap<RequestId, Arc<UnderWay>>>,
@@ -121,15 +125,13 @@ pub(super) struct UnderWay {
 /// Forgets a request when it is dropped.
 pub(super) struct Following {
     link: Arc<Link>,
-    id: Option<RequestId>,
+    id: RequestId,
     pub(super) under_way: Arc<UnderWay>,
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
-        if let Some(id) = &self.id {
-            lock(&self.link.under_way).remove(id);
-        }
+        lock(&self.link.under_way).remove(&self.id);
     }
 }
 
@@ -156,6 +158,7 @@ impl Link {
             watched: Mutex::default(),
             handlers: Mutex::new(handlers),
             level: Mutex::new(config.level),
+            said: Mutex::default(),
             questions: Mutex::default(),
             under_way: Mutex::default(),
             next_id: AtomicI64::new(1),
@@ -167,12 +170,40 @@ impl Link {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn handlers(&self) -> MutexGuard<'_, Handlers> {
+    pub(super) fn handlers(&self) -> impl Deref<Target = Handlers> {
         lock(&self.handlers)
     }
 
-    pub(super) fn level(&self) -> MutexGuard<'_, Option<LoggingLevel>> {
-        lock(&self.level)
+    pub(super) fn change_handlers(&self, change: impl FnOnce(&mut Handlers)) {
+        change(&mut lock(&self.handlers));
+        *lock(&self.said) = None;
+    }
+
+    pub(super) fn level(&self) -> Option<LoggingLevel> {
+        *lock(&self.level)
+    }
+
+    pub(super) fn set_level(&self, level: LoggingLevel) {
+        *lock(&self.level) = Some(level);
+        *lock(&self.said) = None;
+    }
+
+    /// What every request of `version` says of this client: by `write`, who is asked again when that changes.
+    pub(super) fn said(
+        &self,
+        version: ProtocolVersion,
+        write: impl FnOnce() -> Result<OwnMeta>,
+    ) -> Result<Arc<OwnMeta>> {
+        // Held until it is written: what changes meanwhile is forgotten after that, and not before.
+        let mut said = lock(&self.said);
+        if let Some((of, own)) = &*said
+            && *of == version
+        {
+            return Ok(Arc::clone(own));
+        }
+        let own = Arc::new(write()?);
+        *said = Some((version, Arc::clone(&own)));
+        Ok(own)
     }
 
     pub(super) fn watched(&self) -> MutexGuard<'_, HashMap<String, usize>> {
@@ -241,24 +272,27 @@ impl Link {
         lock(&self.under_way).get(token).cloned()
     }
 
-    /// Brings the progress of the request `id` to it, wherever it is heard, until that is dropped.
+    /// Brings the progress of the request `id` to it, wherever it is heard, until that is dropped. None where it is
+    /// heard with the answer alone: a server of the same process says it nowhere else.
     pub(super) fn follow(
         self: &Arc<Self>,
         id: Option<&RequestId>,
         on_progress: Option<&OnProgress>,
-    ) -> Following {
+    ) -> Option<Following> {
+        if self.wire.kind() == WireKind::Memory {
+            return None;
+        }
+        let id = id?.clone();
         let under_way = Arc::new(UnderWay {
             on_progress: on_progress.cloned(),
             news: Notify::new(),
         });
-        if let Some(id) = id {
-            lock(&self.under_way).insert(id.clone(), Arc::clone(&under_way));
-        }
-        Following {
+        lock(&self.under_way).insert(id.clone(), Arc::clone(&under_way));
+        Some(Following {
             link: Arc::clone(self),
-            id: id.cloned(),
+            id,
             under_way,
-        }
+        })
     }
 
     /// Whether a question of the server waits for its answer, or a login for its person: the time of people does not

@@ -7,7 +7,10 @@ use fastmcp_protocol::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::{
+    call::is_wrapped,
+    error::{Error, Result},
+};
 
 /// A value that is no object.
 #[derive(Deserialize)]
@@ -36,16 +39,9 @@ impl CallResult {
     ///
     /// When there is none, or it has another shape.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
-        let wrapped = self
-            .0
-            .meta
-            .as_ref()
-            .and_then(|m| m.get("fastmcp"))
-            .and_then(|f| f.get("wrap_result"))
-            == Some(&Value::Bool(true));
         let content = self.0.structured_content.as_ref();
         let content = content.ok_or_else(|| Error::internal("result has no structured content"))?;
-        if wrapped {
+        if self.0.meta.as_ref().is_some_and(is_wrapped) {
             return Ok(content.decode::<Wrapped<T>>()?.result);
         }
         Ok(content.decode()?)

@@ -209,7 +209,9 @@ fn marked(mut outcome: Outcome, (key, value): &(&'static str, Value)) -> Outcome
     if let Outcome::Complete(Payload::Resource(result)) = &mut outcome {
         for contents in &mut result.contents {
             let meta = contents.meta_mut().get_or_insert_default();
-            meta.0.entry(*key).or_insert_with(|| value.clone());
+            if meta.get(key).is_none() {
+                meta.set(*key, value.clone());
+            }
         }
     }
     outcome

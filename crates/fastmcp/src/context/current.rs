@@ -31,6 +31,13 @@ pub(crate) fn with<R>(slot: &mut Option<Context>, work: impl FnOnce() -> R) -> R
     work()
 }
 
+/// The context of the request that is handled here, where one is.
+pub(crate) fn current() -> Option<Context> {
+    let context = CURRENT.take();
+    CURRENT.set(context.clone());
+    context
+}
+
 /// The context of the request that is handled here, for code that was not handed one.
 ///
 /// It is there in handlers, in middleware, and in what they call and await. It is not in tasks that they
@@ -40,9 +47,7 @@ pub(crate) fn with<R>(slot: &mut Option<Context>, work: impl FnOnce() -> R) -> R
 ///
 /// When no request is handled here.
 pub fn get_context() -> Result<Context> {
-    let context = CURRENT.take();
-    CURRENT.set(context.clone());
-    context.ok_or_else(|| {
+    current().ok_or_else(|| {
         Error::internal(
             "no request is handled here; a task that was spawned is wrapped in `Context::scope`",
         )

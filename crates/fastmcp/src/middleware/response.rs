@@ -8,7 +8,6 @@ use std::{
 
 use fastmcp_protocol::{
     Raw,
-    content::Meta,
     discover::DiscoverResult,
     initialize::InitializeResult,
     prompt::{GetPromptResult, Prompt},
@@ -16,14 +15,13 @@ use fastmcp_protocol::{
     tool::{CallToolResult, Tool},
 };
 use fastmcp_transport::Reply;
-use serde_json::{Value, json};
 
 use super::message::{
     CallTool, Discover, GetPrompt, Initialize, ListPrompts, ListResourceTemplates, ListResources,
     ListTools, Message, MiddlewareContext, Notification, ReadResource,
 };
 use crate::{
-    call::{Kind, Outcome, Payload},
+    call::{Kind, Outcome, Payload, is_mark, marked},
     component::{Component, Definition},
     error::{Error, Result},
     registry::Entry,
@@ -303,16 +301,12 @@ fn write_call<T>(outcome: Outcome<T>, put: impl FnOnce(T) -> Payload) -> Respons
     })
 }
 
-/// What says that a value stands under `result` because it is no object.
-const WRAPPED: &str = "fastmcp";
-
 fn tool(payload: Payload) -> Result<CallToolResult> {
     match payload {
         Payload::Tool(result) => Ok(result),
         Payload::Wrapped(mut result) => {
             // The layers see, and may keep, what clients are told.
-            let meta = result.meta.take().unwrap_or_default();
-            result.meta = Some(meta.with(WRAPPED, json!({"wrap_result": true})));
+            result.meta = Some(marked(result.meta.take()));
             Ok(result)
         }
         Payload::Raw(raw) => Ok(raw.decode()?),
@@ -322,13 +316,7 @@ fn tool(payload: Payload) -> Result<CallToolResult> {
 
 /// The opposite of [`tool`], where nothing but the mark was added: such results are written faster.
 fn settled(mut result: CallToolResult) -> Payload {
-    let only_marked = result.meta.as_ref().is_some_and(|Meta(meta)| {
-        let mark = meta.get(WRAPPED).and_then(Value::as_object);
-        meta.len() == 1
-            && mark
-                .is_some_and(|m| m.len() == 1 && m.get("wrap_result") == Some(&Value::Bool(true)))
-    });
-    if only_marked {
+    if result.meta.as_ref().is_some_and(is_mark) {
         result.meta = None;
         return Payload::Wrapped(result);
     }

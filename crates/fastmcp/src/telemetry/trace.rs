@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use bytestring::ByteString;
 use fastmcp_protocol::meta::RequestMeta;
 
-use crate::context::get_context;
+use crate::context::current;
 
 /// The most bytes of a state. Source: W3C Trace Context, section 3.3.1.5.
 const MAX_STATE: usize = 512;
@@ -65,7 +65,7 @@ impl Trace {
 
 /// The members of `_meta` that carry on the trace of the request that is handled here.
 pub(crate) fn inherited() -> impl Iterator<Item = (&'static str, ByteString)> {
-    let trace = get_context().map(|context| Trace::of(context.meta()));
+    let trace = current().map(|context| Trace::of(context.meta()));
     trace.unwrap_or_default().members()
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn carried(
         baggage: take("baggage"),
         ..RequestMeta::default()
     });
-    let before = get_context().map(|context| Trace::of(context.meta()));
+    let before = current().map(|context| Trace::of(context.meta()));
     let before = before.unwrap_or_default();
     let (parent, state) = match own.parent {
         Some(parent) => (Some(parent), own.state),

@@ -122,12 +122,11 @@ impl Namespace {
 
     /// The document that a tool shows has its address in the tool's `_meta`.
     fn dress_document(&self, meta: &mut Meta) {
-        let shown = meta
-            .0
-            .get_mut("ui")
-            .and_then(|ui| ui.get_mut("resourceUri"));
+        let mut ui = meta.get("ui").cloned();
+        let shown = ui.as_mut().and_then(|ui| ui.get_mut("resourceUri"));
         if let Some(Value::String(uri)) = shown {
             *uri = self.outward(uri).into_owned();
+            meta.set("ui", ui);
         }
     }
 

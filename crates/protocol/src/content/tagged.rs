@@ -50,18 +50,18 @@ pub(crate) fn read<'de, D: Deserializer<'de>, T: Tagged>(deserializer: D) -> Res
 /// Reads a tagged object of which nothing has been read yet.
 pub(crate) fn read_map<'de, A: MapAccess<'de>, T: Tagged>(mut map: A) -> Result<T, A::Error> {
     let mut kept = Kept::default();
-    while let Some(key) = map.next_key::<String>()? {
+    while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
         if key != "type" {
             kept.push(&key, &map.next_value::<Box<RawValue>>()?);
             continue;
         }
-        let tag = map.next_value::<String>()?;
+        let Text(tag) = map.next_value::<Text<'de>>()?;
         let known = T::TAGS.contains(&&*tag);
         if known && kept.text.is_empty() {
             return T::decode(&tag, MapAccessDeserializer::new(Rest(map)));
         }
         kept.push_tag(&tag);
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             if key == "type" {
                 return Err(A::Error::duplicate_field("type"));
             }

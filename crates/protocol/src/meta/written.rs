@@ -10,11 +10,14 @@ use serde_json::Value;
 use super::{
     CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION, Peek, ProgressToken, RequestMeta,
 };
-use crate::raw::Raw;
+use crate::{
+    jsonrpc::{push_number, push_str},
+    raw::Raw,
+};
 
-/// What the protocol itself says in the `_meta` of a request. Absent members are not written.
+/// What a client says of itself in the `_meta` of each request. Absent members are not written.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct OwnMeta<'a> {
+pub struct Said<'a> {
     /// The declared capabilities, the JSON text of an object.
     pub capabilities: Option<&'a str>,
     /// The client's name and version, the JSON text of an object.
@@ -23,82 +26,93 @@ pub struct OwnMeta<'a> {
     pub log_level: Option<&'static str>,
     /// The revision.
     pub version: Option<&'static str>,
-    /// Where progress shall go.
-    pub progress_token: Option<i64>,
+}
+
+/// The part of `_meta` that is the same in request after request: written once, and copied into each.
+#[derive(Clone, Debug, Default)]
+pub struct OwnMeta {
+    /// Members as they stand in an object, without its braces.
+    text: ByteString,
+    /// What a reader would find there.
+    found: RequestMeta,
+}
+
+impl OwnMeta {
+    /// Writes what is said.
+    #[must_use]
+    pub fn new(said: Said<'_>) -> Self {
+        let mut text = String::with_capacity(256);
+        let mut add = |name: &str, json: &str, quote: &str| {
+            let comma = if text.is_empty() { "" } else { "," };
+            text.extend([comma, "\"", name, "\":", quote]);
+            let begin = text.len();
+            text.extend([json, quote]);
+            begin..begin + json.len()
+        };
+        let capabilities = said
+            .capabilities
+            .map(|json| add(CLIENT_CAPABILITIES, json, ""));
+        let info = said.info.map(|json| add(CLIENT_INFO, json, ""));
+        // Words of the protocol have nothing that is escaped.
+        let log_level = said.log_level.map(|word| add(LOG_LEVEL, word, "\""));
+        let version = said.version.map(|word| add(PROTOCOL_VERSION, word, "\""));
+        let text = ByteString::from(text);
+        let found = RequestMeta {
+            client_capabilities: part(&text, capabilities).map(Raw::written),
+            client_info: part(&text, info).map(Raw::written),
+            log_level: part(&text, log_level),
+            protocol_version: part(&text, version),
+            ..RequestMeta::default()
+        };
+        Self { text, found }
+    }
+}
+
+fn part(whole: &ByteString, range: Option<Range<usize>>) -> Option<ByteString> {
+    let part = whole.get(range?)?;
+    Some(whole.slice_ref(part))
 }
 
 /// Writes the parameters of one request, and takes note of what [`read`](super::read) would find.
 #[derive(Debug)]
 pub struct ParamsWriter<'a> {
     method: &'a str,
-    out: Vec<u8>,
-    own: OwnMeta<'a>,
-    capabilities: Option<Range<usize>>,
-    info: Option<Range<usize>>,
-    target: Option<&'a str>,
+    out: String,
+    meta: RequestMeta,
+    target: Option<(&'a str, Range<usize>)>,
     arguments: Option<Range<usize>>,
     task: Option<Range<usize>>,
     continues: bool,
 }
 
 impl<'a> ParamsWriter<'a> {
-    /// Begins with `_meta`, where `own` says anything.
+    /// Begins with `_meta`: what `own` says, and where progress shall go.
     #[must_use]
-    pub fn new(method: &'a str, own: OwnMeta<'a>) -> Self {
-        let mut writer = Self {
+    pub fn new(method: &'a str, own: &OwnMeta, progress_token: Option<i64>) -> Self {
+        let mut out = String::with_capacity(own.text.len() + 256);
+        out.push('{');
+        if !own.text.is_empty() || progress_token.is_some() {
+            out.push_str(r#""_meta":{"#);
+            out.push_str(&own.text);
+            if let Some(token) = progress_token {
+                let comma = if own.text.is_empty() { "" } else { "," };
+                out.extend([comma, r#""progressToken":"#]);
+                push_number(&mut out, token);
+            }
+            out.push('}');
+        }
+        Self {
             method,
-            out: Vec::with_capacity(512),
-            own,
-            capabilities: None,
-            info: None,
+            out,
+            meta: RequestMeta {
+                progress_token: progress_token.map(ProgressToken::Number),
+                ..own.found.clone()
+            },
             target: None,
             arguments: None,
             task: None,
             continues: false,
-        };
-        writer.out.push(b'{');
-        writer.meta(own);
-        writer
-    }
-
-    fn meta(&mut self, own: OwnMeta<'a>) {
-        let begin = self.out.len();
-        self.capabilities = own
-            .capabilities
-            .map(|json| self.own_member(begin, CLIENT_CAPABILITIES, json));
-        self.info = own
-            .info
-            .map(|json| self.own_member(begin, CLIENT_INFO, json));
-        for (name, word) in [(LOG_LEVEL, own.log_level), (PROTOCOL_VERSION, own.version)] {
-            if let Some(word) = word {
-                // Words of the protocol have nothing that is escaped.
-                let range = self.own_member(begin, name, "\"");
-                self.out.extend_from_slice(word.as_bytes());
-                self.out.push(b'"');
-                debug_assert!(range.end < self.out.len());
-            }
         }
-        if let Some(token) = own.progress_token {
-            self.own_member(begin, "progressToken", &token.to_string());
-        }
-        if self.out.len() > begin {
-            self.out.push(b'}');
-        }
-    }
-
-    /// Writes one member of `_meta`, which starts at `begin`. Returns where its value stands.
-    fn own_member(&mut self, begin: usize, name: &str, json: &str) -> Range<usize> {
-        let opening: &[u8] = if self.out.len() == begin {
-            br#""_meta":{""#
-        } else {
-            br#",""#
-        };
-        self.out.extend_from_slice(opening);
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(br#"":"#);
-        let at = self.out.len();
-        self.out.extend_from_slice(json.as_bytes());
-        at..self.out.len()
     }
 
     /// Writes a member of the parameters other than `_meta`; each name once.
@@ -108,51 +122,48 @@ impl<'a> ParamsWriter<'a> {
     /// When `value` cannot be written.
     pub fn member(&mut self, name: &str, value: &'a Value) -> Result<(), serde_json::Error> {
         if self.out.len() > 1 {
-            self.out.push(b',');
+            self.out.push(',');
         }
-        serde_json::to_writer(&mut self.out, name)?;
-        self.out.push(b':');
-        let at = self.out.len();
-        serde_json::to_writer(&mut self.out, value)?;
-        let range = at..self.out.len();
+        push_str(&mut self.out, name);
+        self.out.push(':');
+        let begin = self.out.len();
+        match value {
+            Value::String(text) => push_str(&mut self.out, text),
+            other => self.out.push_str(&serde_json::to_string(other)?),
+        }
+        let range = begin..self.out.len();
         match name {
             "arguments" if !value.is_null() => self.arguments = Some(range),
             "task" if !value.is_null() => self.task = Some(range),
             "inputResponses" | "requestState" => self.continues = true,
-            _ if name == target_of(self.method) => self.target = value.as_str(),
+            _ if name == target_of(self.method) => {
+                self.target = value.as_str().map(|text| (text, range));
+            }
             _ => {}
         }
         Ok(())
     }
 
     /// Ends the parameters.
-    ///
-    /// # Errors
-    ///
-    /// When what was given as JSON is not even text.
-    pub fn finish(mut self) -> Result<(Raw, Peek), serde_json::Error> {
-        self.out.push(b'}');
-        let raw = Raw::of_written(self.out)?;
-        let text = raw.clone().into_inner();
-        let part = |range: Option<Range<usize>>| {
-            let text = range.and_then(|range| text.get(range).map(|part| text.slice_ref(part)));
-            text.map(Raw::written)
-        };
+    #[must_use]
+    pub fn finish(mut self) -> (Raw, Peek) {
+        self.out.push('}');
+        let text = ByteString::from(self.out);
+        let target = self.target.map(|(target, written)| {
+            let between_quotes = written.start + 1..written.end - 1;
+            // Unless something in it is escaped.
+            part(&text, Some(between_quotes))
+                .filter(|same| same == target)
+                .unwrap_or_else(|| target.into())
+        });
         let peek = Peek {
-            meta: RequestMeta {
-                protocol_version: self.own.version.map(ByteString::from_static),
-                client_capabilities: part(self.capabilities),
-                client_info: part(self.info),
-                log_level: self.own.log_level.map(ByteString::from_static),
-                progress_token: self.own.progress_token.map(ProgressToken::Number),
-                ..RequestMeta::default()
-            },
-            target: self.target.map(ByteString::from),
-            arguments: part(self.arguments),
+            meta: self.meta,
+            target,
+            arguments: part(&text, self.arguments).map(Raw::written),
             continues: self.continues,
-            task: part(self.task),
+            task: part(&text, self.task).map(Raw::written),
         };
-        Ok((raw, peek))
+        (Raw::written(text), peek)
     }
 }
 
@@ -199,19 +210,18 @@ mod tests {
             members in proptest::collection::btree_map(named(), value(), 0..5),
             own in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<Option<i64>>()),
         ) {
-            let own = OwnMeta {
+            let said = Said {
                 capabilities: own.0.then_some(r#"{"roots":{}}"#),
                 info: own.1.then_some(r#"{"name":"n","version":"1"}"#),
                 log_level: own.2.then_some("info"),
                 version: own.3.then_some("2026-07-28"),
-                progress_token: own.4,
             };
             let members: Map<String, Value> = members.into_iter().collect();
-            let mut writer = ParamsWriter::new(&method, own);
+            let mut writer = ParamsWriter::new(&method, &OwnMeta::new(said), own.4);
             for (name, value) in &members {
                 writer.member(name, value).unwrap();
             }
-            let (params, noted) = writer.finish().unwrap();
+            let (params, noted) = writer.finish();
             let id = RequestId::Number(1);
             let text = encode_call(Some(&id), &method, Some(params.as_str()));
             let Ok(Message::Request(request)) = Message::parse(&text.into(), DEFAULT_DEPTH) else {

@@ -93,20 +93,26 @@ fn incoming(
     exchange: Exchange,
     closed: &CancellationToken,
 ) -> Result<Incoming, WireError> {
-    let status = match &first {
-        Some(Step::Done(Reply::Status(status))) if *status >= 300 => {
-            return Err(refused(*status, ""));
+    let (status, messages) = match first {
+        Some(Step::Done(Reply::Status(status))) if status >= 300 => {
+            return Err(refused(status, ""));
         }
-        Some(Step::Done(Reply::Status(status) | Reply::Message { status, .. })) => *status,
-        Some(Step::Done(Reply::Denied { .. })) => 403,
-        Some(Step::Done(Reply::Accepted)) => 202,
-        Some(Step::Frame(_)) | None => 200,
+        // Nearly every answer is all that is said.
+        Some(Step::Done(Reply::Message { status, body, .. })) => (status, only(body)),
+        Some(Step::Done(Reply::Denied { body, .. })) => (403, only(body)),
+        Some(Step::Done(Reply::Status(status))) => (status, stream::empty().boxed()),
+        Some(Step::Done(Reply::Accepted)) => (202, stream::empty().boxed()),
+        first @ (Some(Step::Frame(_)) | None) => (200, messages(first, exchange, closed.clone())),
     };
     Ok(Incoming {
         status,
         headers: HeaderMap::new(),
-        messages: messages(first, exchange, closed.clone()),
+        messages,
     })
+}
+
+fn only(body: ByteString) -> BoxStream<'static, Result<ByteString, WireError>> {
+    stream::iter([Ok(body)]).boxed()
 }
 
 /// What an exchange has to say, as messages; priming events say nothing.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use fastmcp_protocol::{
-    ProtocolVersion, Raw, RequestId,
+    Method, ProtocolVersion, Raw, RequestId,
     capability::ClientCapabilities,
     header::{self, encode},
     logging::LoggingLevel,
-    meta::{OwnMeta, ParamsWriter, Peek},
+    meta::{OwnMeta, ParamsWriter, Peek, Said},
 };
 use fastmcp_transport::{Body, Outgoing, WireKind};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -43,11 +43,19 @@ pub(in crate::client) fn dress(link: &Link, agreed: &Agreed, call: Call<'_>) -> 
     };
     Ok(Outgoing {
         id: Some(id),
-        method: call.method.into(),
+        method: word(call.method),
         body,
         headers,
         resumable: !agreed.is_stateless(),
     })
+}
+
+/// A method as a message has it: the word of the protocol, where it is one.
+fn word(method: &str) -> ByteString {
+    Method::parse(method).map_or_else(
+        || method.into(),
+        |known| ByteString::from_static(known.as_str()),
+    )
 }
 
 /// A notification.
@@ -110,26 +118,16 @@ fn body_of(link: &Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Result<Body
     let follows = call.options.on_progress.is_some()
         || link.config.progress
         || link.notices.follows_progress();
-    let mut own = OwnMeta {
-        progress_token: follows.then_some(id),
-        ..OwnMeta::default()
-    };
-    let declared;
-    if agreed.is_stateless() {
-        declared = serde_json::to_string(&declared_by(link, call))?;
-        own.capabilities = Some(&declared);
-        own.info = Some(&link.info);
-        own.log_level = link.level().map(LoggingLevel::as_str);
-        own.version = Some(agreed.version.as_str());
-    }
+    let token = follows.then_some(id);
+    let own = own_meta(link, agreed, call)?;
     match given(link, call)? {
         None => {
-            let (params, peek) = written(call, own)?;
+            let (params, peek) = written(call, &own, token)?;
             let (params, peek) = (Some(params), Some(Arc::new(peek)));
             Ok(Body::Call { params, peek })
         }
         Some(mut meta) => {
-            let (ours, _) = ParamsWriter::new(call.method, own).finish()?;
+            let (ours, _) = ParamsWriter::new(call.method, &own, token).finish();
             let ours: Ours = ours.decode()?;
             meta.extend(ours.meta);
             let mut params = call.params.clone();
@@ -140,6 +138,29 @@ fn body_of(link: &Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Result<Body
     }
 }
 
+/// What this client says of itself on the call: the same on nearly all.
+fn own_meta(link: &Link, agreed: &Agreed, call: Call<'_>) -> Result<Arc<OwnMeta>> {
+    let write = |declared: &ClientCapabilities| {
+        if !agreed.is_stateless() {
+            return Ok(OwnMeta::default());
+        }
+        let declared = serde_json::to_string(declared)?;
+        Ok(OwnMeta::new(Said {
+            capabilities: Some(&declared),
+            info: Some(&link.info),
+            log_level: link.level().map(LoggingLevel::as_str),
+            version: Some(agreed.version.as_str()),
+        }))
+    };
+    match &call.options.capabilities {
+        Some(declared) => write(declared).map(Arc::new),
+        None if call.method.starts_with("tasks/") => {
+            write(&link.capabilities_with_tasks()).map(Arc::new)
+        }
+        None => link.said(agreed.version, || write(&link.capabilities())),
+    }
+}
+
 /// The members that are ours among those of `_meta`.
 #[derive(Deserialize)]
 struct Ours {
@@ -147,21 +168,12 @@ struct Ours {
     meta: Map<String, Value>,
 }
 
-fn written(call: Call<'_>, own: OwnMeta<'_>) -> Result<(Raw, Peek)> {
-    let mut writer = ParamsWriter::new(call.method, own);
+fn written(call: Call<'_>, own: &OwnMeta, token: Option<i64>) -> Result<(Raw, Peek)> {
+    let mut writer = ParamsWriter::new(call.method, own, token);
     for (name, value) in call.params.iter().filter(|(name, _)| *name != "_meta") {
         writer.member(name, value)?;
     }
-    Ok(writer.finish()?)
-}
-
-/// What this client can do, as far as it says so on this call.
-fn declared_by(link: &Link, call: Call<'_>) -> ClientCapabilities {
-    match &call.options.capabilities {
-        Some(declared) => declared.clone(),
-        None if call.method.starts_with("tasks/") => link.capabilities_with_tasks(),
-        None => link.capabilities(),
-    }
+    Ok(writer.finish())
 }
 
 /// The `_meta` that the caller gave, and the trace that goes on; nothing for nearly every call.

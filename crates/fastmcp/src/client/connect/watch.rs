@@ -41,7 +41,7 @@ pub(in crate::client) async fn ping(link: &Arc<Link>) -> Result<()> {
 
 /// Says which log messages are wanted: with every request, or once.
 pub(in crate::client) async fn set_level(link: &Arc<Link>, level: LoggingLevel) -> Result<()> {
-    *link.level() = Some(level);
+    link.set_level(level);
     if link.agreed.load().is_stateless() {
         return Ok(());
     }
@@ -52,7 +52,7 @@ pub(in crate::client) async fn set_level(link: &Arc<Link>, level: LoggingLevel) 
 
 /// Says to a new session which log messages are wanted, where the server has any.
 pub(super) async fn restore_level(link: &Arc<Link>) {
-    let level = *link.level();
+    let level = link.level();
     let agreed = link.agreed.load_full();
     if let (Some(level), true) = (level, agreed.described.capabilities.logging.is_some()) {
         // The session stands without it.

@@ -240,8 +240,8 @@ fn done(record: &Record, answer: Answer<'_>) -> Result<Reply> {
         .ok_or_else(|| Error::internal("a completed task has no result"))?;
     let mut result: fastmcp_protocol::tool::CallToolResult = result.decode()?;
     let mut meta = result.meta.take().unwrap_or_default();
-    for (name, value) in task::related(&record.id).0 {
-        meta.0.insert(name, value);
+    for (name, value) in task::related(&record.id).members() {
+        meta.set(name, value.clone());
     }
     result.meta = Some(meta);
     Ok(answer.payload(crate::call::Payload::Tool(result), None))

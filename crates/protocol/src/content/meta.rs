@@ -1,0 +1,210 @@
+//! `_meta`, which most readers pass over.
+
+use std::{fmt, mem, sync::OnceLock};
+
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize, de::Deserializer, ser::Serializer};
+use serde_json::Value;
+
+use super::JsonObject;
+use crate::raw::{self, Raw};
+
+/// The `_meta` of a definition, a content block, a result or a notification.
+///
+/// It stays as it came until a member is asked for: most are handed on, or dropped, and never looked at. Integers beyond
+/// 64 bits are read as floating-point numbers; an object with a number beyond those reads as an empty one.
+///
+/// ```
+/// use fastmcp_protocol::content::Meta;
+///
+/// let meta: Meta = serde_json::from_str(r#"{"a": 1}"#)?;
+/// assert_eq!(meta.get("a"), Some(&1.into()));
+/// assert_eq!(meta, Meta::default().with("a", 1));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+// In a box: few have any, and what they belong to is moved often.
+#[derive(Default)]
+pub struct Meta(Box<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// As it came, an object; none where it was put together here.
+    text: Option<Raw>,
+    members: OnceLock<JsonObject>,
+}
+
+impl Meta {
+    /// Keeps `text` as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it is no JSON object.
+    pub fn parse(text: impl Into<ByteString>) -> Result<Self, serde_json::Error> {
+        Raw::parse(text).and_then(raw::require_object).map(Self::of)
+    }
+
+    fn of(text: Raw) -> Self {
+        Self(Box::new(Kept {
+            text: Some(text),
+            members: OnceLock::new(),
+        }))
+    }
+
+    fn read(&self) -> &JsonObject {
+        let Kept { text, members } = &*self.0;
+        let read = |text: &Raw| text.decode().unwrap_or_default();
+        members.get_or_init(|| text.as_ref().map(read).unwrap_or_default())
+    }
+
+    /// The member named `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.read().get(key)
+    }
+
+    /// Every member.
+    pub fn members(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.read().iter()
+    }
+
+    /// Sets the member named `key`.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) {
+        let mut members = JsonObject::from(mem::take(self));
+        members.insert(key.into(), value.into());
+        *self = members.into();
+    }
+
+    /// As [`Self::set`].
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// Decodes it into `T`; members that `T` has no word for are passed over.
+    ///
+    /// # Errors
+    ///
+    /// When it does not have the shape of `T`.
+    pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        match &self.0.text {
+            Some(text) => text.decode(),
+            None => T::deserialize(self.read()),
+        }
+    }
+}
+
+impl From<JsonObject> for Meta {
+    fn from(members: JsonObject) -> Self {
+        Self(Box::new(Kept {
+            text: None,
+            members: members.into(),
+        }))
+    }
+}
+
+impl From<Meta> for JsonObject {
+    fn from(meta: Meta) -> Self {
+        meta.read();
+        meta.0.members.into_inner().unwrap_or_default()
+    }
+}
+
+impl Clone for Meta {
+    fn clone(&self) -> Self {
+        match &self.0.text {
+            // What was read of it is read again by who asks.
+            Some(text) => Self::of(text.clone()),
+            None => self.read().clone().into(),
+        }
+    }
+}
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.text.is_some() && self.0.text == other.0.text) || self.read() == other.read()
+    }
+}
+
+impl Eq for Meta {}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meta").field(self.read()).finish()
+    }
+}
+
+impl Serialize for Meta {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0.text {
+            Some(text) => text.serialize(serializer),
+            None => self.read().serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Meta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        raw::object(deserializer).map(Self::of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TEXT: &str = r#"{"b":{"n":1.10},"a":[12345678901234567890123]}"#;
+
+    #[test]
+    fn what_is_not_changed_stays_as_it_came() {
+        let meta: Meta = serde_json::from_str(TEXT).unwrap();
+        assert_eq!(meta.get("b"), Some(&json!({"n": 1.1})));
+        assert_eq!(meta.members().count(), 2);
+        assert_eq!(serde_json::to_string(&meta).unwrap(), TEXT);
+        assert_eq!(serde_json::to_string(&meta.clone()).unwrap(), TEXT);
+        let changed = meta.with("a", 1);
+        assert_eq!(
+            serde_json::to_value(&changed).unwrap(),
+            json!({"a": 1, "b": {"n": 1.1}})
+        );
+    }
+
+    #[test]
+    fn it_is_what_its_members_are() {
+        let came = Meta::parse(r#"{"b":2, "a":1}"#).unwrap();
+        let made = Meta::default().with("a", 1).with("b", 2);
+        assert_eq!(came, made);
+        assert_eq!(format!("{came:?}"), format!("{made:?}"));
+        assert_ne!(came, made.clone().with("c", 3));
+        assert_ne!(Meta::parse("{}").unwrap(), came);
+        assert_eq!(Meta::parse("{}").unwrap(), Meta::default());
+        assert_eq!(JsonObject::from(came), JsonObject::from(made));
+    }
+
+    #[test]
+    fn a_part_is_decoded_wherever_it_came_from() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Part {
+            a: i64,
+        }
+        let made = Meta::default().with("a", 1).with("b", 2);
+        assert_eq!(made.decode::<Part>().unwrap(), Part { a: 1 });
+        let came = Meta::parse(r#"{"b":2,"a":1}"#).unwrap();
+        assert_eq!(came.decode::<Part>().unwrap(), Part { a: 1 });
+        assert!(Meta::default().decode::<Part>().is_err());
+    }
+
+    #[test]
+    fn it_is_an_object() {
+        for wrong in ["[]", "1", r#""{}""#, "{", "{}{}"] {
+            assert!(Meta::parse(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_str::<Meta>(wrong).is_err(), "{wrong}");
+        }
+        assert!(serde_json::from_value::<Meta>(json!([])).is_err());
+        let beyond = Meta::parse(r#"{"n":1e999}"#).unwrap();
+        assert_eq!(beyond.get("n"), None);
+        assert_eq!(serde_json::to_string(&beyond).unwrap(), r#"{"n":1e999}"#);
+    }
+}
