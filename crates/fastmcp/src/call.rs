@@ -120,6 +120,15 @@ pub(crate) fn is_mark(meta: &Meta) -> bool {
 
 /// Whether `meta` says that a value stands under `result`.
 pub(crate) fn is_wrapped(meta: &Meta) -> bool {
+    // As our own servers write it, in front of what else they say.
+    let begins = |text: &str| {
+        WRAPPED
+            .strip_suffix('}')
+            .is_some_and(|mark| text.starts_with(mark))
+    };
+    if meta.as_text().is_some_and(begins) {
+        return true;
+    }
     #[derive(Deserialize)]
     struct Told {
         fastmcp: Own,

@@ -186,7 +186,8 @@ impl Client {
     /// told; see [`ClientBuilder::roots`].
     #[must_use]
     pub fn with_roots(self, roots: Vec<Root>) -> Self {
-        self.link.change_handlers(|handlers| handlers.set_roots(roots));
+        self.link
+            .change_handlers(|handlers| handlers.set_roots(roots));
         self
     }
 
@@ -205,7 +206,8 @@ impl Client {
                 "a client that named no roots at first cannot name others; see `ClientBuilder::roots`",
             ));
         }
-        self.link.change_handlers(|handlers| handlers.set_roots(roots));
+        self.link
+            .change_handlers(|handlers| handlers.set_roots(roots));
         connect::announces_roots(&self.link).await
     }
 

@@ -16,8 +16,8 @@ use fastmcp_protocol::{
     jsonrpc::{DEFAULT_DEPTH, written_result},
     logging::LogMessageParams,
 };
-use fastmcp_transport::{Outgoing, WireError, WireKind};
-use futures_util::{StreamExt as _, poll};
+use fastmcp_transport::{Incoming, Outgoing, WireError, WireKind};
+use futures_util::{StreamExt as _, future::BoxFuture, poll};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use tokio::{
@@ -173,32 +173,39 @@ impl Link {
     /// # Cancel safety
     ///
     /// Dropped, the request is cancelled.
-    pub(super) async fn exchange(
-        self: &Arc<Self>,
+    // No `async fn`: the future would carry the message besides what the wire makes of it.
+    pub(super) fn exchange<'a>(
+        self: &'a Arc<Self>,
         outgoing: Outgoing,
         patience: Patience,
-        attending: Attending<'_>,
-    ) -> Result<Answered, WireError> {
+        attending: Attending<'a>,
+    ) -> impl Future<Output = Result<Answered, WireError>> + Send + 'a {
         let mut cancel = Cancel::armed(self, &outgoing);
-        let answered = self.read_answer(outgoing, patience, attending).await;
-        // Whoever gave up says so; whoever was refused need not.
-        if !matches!(answered, Err(WireError::Timeout(_) | WireError::Broken(_))) {
-            cancel.disarm();
+        let id = outgoing.id.clone();
+        let incoming = self.wire.request(outgoing);
+        async move {
+            let answered = self.read_answer(id, incoming, patience, attending).await;
+            // Whoever gave up says so; whoever was refused need not.
+            if !matches!(answered, Err(WireError::Timeout(_) | WireError::Broken(_))) {
+                cancel.disarm();
+            }
+            answered
         }
-        answered
     }
 
     async fn read_answer(
         self: &Arc<Self>,
-        outgoing: Outgoing,
+        id: Option<RequestId>,
+        incoming: BoxFuture<'_, Result<Incoming, WireError>>,
         patience: Patience,
         attending: Attending<'_>,
     ) -> Result<Answered, WireError> {
-        let id = outgoing.id.clone();
         let following = self.follow(id.as_ref(), attending.progress);
-        let news = following.as_ref().map(|following| &following.under_way.news);
+        let news = following
+            .as_ref()
+            .map(|following| &following.under_way.news);
         let mut deadline = Deadline::new(self, news, patience);
-        let incoming = deadline.wait(self.wire.request(outgoing)).await??;
+        let incoming = deadline.wait(incoming).await??;
         let (status, headers, mut messages) =
             (incoming.status, incoming.headers, incoming.messages);
         loop {

@@ -88,7 +88,8 @@ impl Link {
                 Ok(result) => result,
                 Err(error) => match connect::addresses(&error) {
                     Some(addresses) => {
-                        self.open(addresses).await?;
+                        // What few calls come to stands in a box, here and below, lest every call carries it.
+                        Box::pin(self.open(addresses)).await?;
                         continue;
                     }
                     None => return Err(error),
@@ -117,7 +118,7 @@ impl Link {
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
-            let answers = self.answer(&asked).await?;
+            let answers = Box::pin(self.answer(&asked)).await?;
             continue_with(&mut params, &answers, asked.request_state)?;
         }
         Err(Error::internal(format!(

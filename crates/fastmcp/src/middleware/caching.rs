@@ -1,5 +1,6 @@
 //! Answers that are kept for a while.
 
+mod recent;
 mod settings;
 
 use std::{
@@ -11,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{Context as Hasher, SHA256};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use fastmcp_auth::{Caller, CallerKind};
 use fastmcp_guard::clock::SystemClock;
@@ -22,7 +21,7 @@ use fastmcp_protocol::{
     resource::{ReadResourceResult, Resource, ResourceTemplate},
     tool::{CallToolResult, TaskSupport, Tool},
 };
-use fastmcp_store::{Collection, Key, KeyValueStore, MemoryLimits, MemoryStore, WhenFull};
+use fastmcp_store::{Collection, KeyValueStore, MemoryLimits, MemoryStore, WhenFull};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::broadcast;
 
@@ -32,6 +31,7 @@ use super::{
 };
 use crate::{call::Change, component::Component, context::Context, error::Result};
 
+use recent::{Place, Recent};
 pub use settings::{
     CacheStatistics, CallToolSettings, Counts, GetPromptSettings, ListPromptsSettings,
     ListResourceTemplatesSettings, ListResourcesSettings, ListToolsSettings, ReadResourceSettings,
@@ -100,6 +100,7 @@ struct Shared {
     /// How often lists changed, and contents of resources.
     lists: AtomicU64,
     resources: AtomicU64,
+    recent: Recent,
 }
 
 impl Default for ResponseCachingMiddleware {
@@ -252,34 +253,34 @@ impl ResponseCachingMiddleware {
         }
     }
 
-    fn place(&self, context: &Context, kind: &'static str) -> Digest {
-        let mut digest = Digest::new(kind);
-        digest.caller(context.caller(), context);
+    fn material(&self, context: &Context, kind: &'static str) -> Material {
+        let mut material = Material::new(kind);
+        material.caller(context.caller(), context);
         let partition = self.partition.as_ref().map(|partition| partition(context));
-        digest.part(partition.unwrap_or_default().as_bytes());
-        digest
+        material.part(partition.unwrap_or_default().as_bytes());
+        material
     }
 
-    /// The key of a list, by what the caller sees now.
-    fn list_key(&self, context: &Context, kind: &'static str, shown: &Shown) -> Option<Key> {
+    /// The place of a list, by what the caller sees now.
+    fn list_place(&self, context: &Context, kind: &'static str, shown: &Shown) -> Option<Place> {
         self.catch_up(context);
-        let mut digest = self.place(context, kind);
-        digest.number(self.shared.lists.load(Ordering::Relaxed));
-        digest.number(u64::from(shown.apps));
+        let mut material = self.material(context, kind);
+        material.number(self.shared.lists.load(Ordering::Relaxed));
+        material.number(u64::from(shown.apps));
         for component in shown.components.iter() {
-            digest.part(&component.definition_hash());
+            material.part(&component.definition_hash());
         }
-        digest.key()
+        self.shared.recent.place(material.0)
     }
 
-    /// The key of a call, where its answer may be kept.
-    fn call_key(
+    /// The place of a call, where its answer may be kept.
+    fn call_place(
         &self,
         context: &Context,
         kind: &'static str,
         component: Option<&Component>,
         what: (&str, Option<&Raw>),
-    ) -> Option<Key> {
+    ) -> Option<Place> {
         let component = component?;
         let is_task = component.task_support() != TaskSupport::Forbidden;
         if is_task || context.input_responses().iter().len() > 0 || context.gate_state().is_some() {
@@ -287,29 +288,32 @@ impl ResponseCachingMiddleware {
         }
         self.catch_up(context);
         let (name, arguments) = what;
-        let mut digest = self.place(context, kind);
-        digest.number(self.shared.resources.load(Ordering::Relaxed));
-        digest.part(&component.definition_hash());
-        digest.part(name.as_bytes());
-        digest.part(arguments.map_or("{}", Raw::as_str).as_bytes());
-        digest.key()
+        let mut material = self.material(context, kind);
+        material.number(self.shared.resources.load(Ordering::Relaxed));
+        material.part(&component.definition_hash());
+        material.part(name.as_bytes());
+        material.part(arguments.map_or("{}", Raw::as_str).as_bytes());
+        self.shared.recent.place(material.0)
     }
 
-    async fn find<T: DeserializeOwned>(&self, key: &Key, counter: &Counter) -> Option<T> {
+    async fn find<T>(&self, place: &Place, counter: &Counter) -> Option<T>
+    where
+        T: DeserializeOwned + Clone + Send + Sync + 'static,
+    {
         let (store, collection) = (self.store.as_ref()?, self.collection.as_ref()?);
-        let found = match store.get(collection, key).await {
+        let found = match store.get(collection, &place.key).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "kept answers cannot be read");
                 None
             }
         };
-        let value = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let value = found.and_then(|bytes| self.shared.recent.read(place, bytes));
         counter.count(value.is_some());
         value
     }
 
-    async fn keep<T: Serialize>(&self, key: &Key, value: &T, ttl: Duration) {
+    async fn keep<T: Serialize>(&self, place: &Place, value: &T, ttl: Duration) {
         let (Some(store), Some(collection)) = (&self.store, &self.collection) else {
             return;
         };
@@ -320,7 +324,7 @@ impl ResponseCachingMiddleware {
             return;
         }
         if let Err(error) = store
-            .put(collection, key, Bytes::from(bytes), Some(ttl))
+            .put(collection, &place.key, Bytes::from(bytes), Some(ttl))
             .await
         {
             tracing::warn!(%error, "an answer cannot be kept");
@@ -339,23 +343,23 @@ impl fmt::Debug for ResponseCachingMiddleware {
 }
 
 /// What an answer is found by.
-struct Digest(Hasher);
+struct Material(Vec<u8>);
 
-impl Digest {
+impl Material {
     fn new(kind: &str) -> Self {
-        let mut digest = Self(Hasher::new(&SHA256));
-        digest.part(b"fastmcp/responses/v1");
-        digest.part(kind.as_bytes());
-        digest
+        let mut material = Self(Vec::with_capacity(512));
+        material.part(b"fastmcp/responses/v1");
+        material.part(kind.as_bytes());
+        material
     }
 
     fn part(&mut self, bytes: &[u8]) {
         self.number(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
     }
 
     fn list(&mut self, list: Option<&[String]>) {
@@ -384,10 +388,6 @@ impl Digest {
                 }
             }
         }
-    }
-
-    fn key(self) -> Option<Key> {
-        Key::new(&URL_SAFE_NO_PAD.encode(self.0.finish())).ok()
     }
 }
 
@@ -419,19 +419,19 @@ macro_rules! cached {
             ) -> Result<Vec<Listed<$entry>>> {
                 let settings = &self.$list_settings;
                 let shown = context.message.shown.clone();
-                let key = settings.enabled.then(|| {
-                    self.list_key(context.fastmcp_context(), stringify!($list), &shown)
+                let place = settings.enabled.then(|| {
+                    self.list_place(context.fastmcp_context(), stringify!($list), &shown)
                 });
-                let Some(key) = key.flatten() else {
+                let Some(place) = place.flatten() else {
                     return next.run(context).await;
                 };
                 let counter = &self.shared.counters.$list_settings;
-                if let Some(kept) = self.find::<Vec<$entry>>(&key, counter).await {
+                if let Some(kept) = self.find::<Vec<$entry>>(&place, counter).await {
                     return Ok(revived(kept, &shown, |entry| &entry.$name));
                 }
                 let list = next.run(context).await?;
                 let plain: Vec<&$entry> = list.iter().map(|entry| &entry.definition).collect();
-                self.keep(&key, &plain, settings.ttl).await;
+                self.keep(&place, &plain, settings.ttl).await;
                 Ok(list)
             })*
 
@@ -441,16 +441,16 @@ macro_rules! cached {
                 next: Next<'_, $call_message>,
             ) -> Result<Outcome<$result>> {
                 let (settings, message) = (&self.$settings, &context.message);
-                let key = settings.$may(message.component()).then(|| {
+                let place = settings.$may(message.component()).then(|| {
                     let what: fn(&$call_message) -> (&str, Option<&Raw>) = $what;
                     let own = context.fastmcp_context();
-                    self.call_key(own, stringify!($call), message.component(), what(message))
+                    self.call_place(own, stringify!($call), message.component(), what(message))
                 });
-                let Some(key) = key.flatten() else {
+                let Some(place) = place.flatten() else {
                     return next.run(context).await;
                 };
                 let counter = &self.shared.counters.$settings;
-                if let Some(kept) = self.find::<$result>(&key, counter).await {
+                if let Some(kept) = self.find::<$result>(&place, counter).await {
                     return Ok(Outcome::Complete(kept));
                 }
                 let outcome = next.run(context).await?;
@@ -458,7 +458,7 @@ macro_rules! cached {
                 if let Outcome::Complete(result) = &outcome
                     && is_whole(result)
                 {
-                    self.keep(&key, result, settings.ttl).await;
+                    self.keep(&place, result, settings.ttl).await;
                 }
                 Ok(outcome)
             })*

@@ -186,9 +186,7 @@ async fn invoke(
     request: &Request,
     answer: Answer<'_>,
 ) -> Result<Reply> {
-    let sight = engine.sight(&exchange.caller, None);
-    let found = router::resolve(engine, &sight, method, request, &exchange.peek);
-    let mut resolved = match found {
+    let resolved = match resolve(engine, &exchange, method, request) {
         Ok(resolved) => resolved,
         Err(error) => {
             let origin = origin(engine, exchange, Some(&request.id))?;
@@ -196,28 +194,13 @@ async fn invoke(
             return Ok(answer.payload(Box::pin(way).await?, None));
         }
     };
-    mirrored(&exchange, &resolved)?;
-    let plan = plan(&exchange, method, &resolved)?;
-    let call = Bound {
-        method,
-        target: resolved.target.clone(),
-        input: resolved.input.clone(),
-    };
-    // Few calls bring something from an earlier round; the others never pay for it.
-    let earlier = match resolved.continued.take() {
-        Some(continued) => Some(Box::new(call.open(engine, &exchange.caller, *continued)?)),
-        None => None,
-    };
-    let mut origin = origin(engine, exchange, Some(&request.id))?;
-    let replay = match &earlier {
-        Some(earlier) => {
-            origin.operation.clone_from(&earlier.operation);
-            Replay::new(earlier.known())
-        }
-        None => Replay::default(),
-    };
-    let promotion = plan.as_ref().map(Plan::promotion);
-    let context = Context::new(origin, Asking::Replay(replay), promotion);
+    let Begun {
+        context,
+        resolved,
+        plan,
+        call,
+        earlier,
+    } = begin(engine, exchange, method, request, resolved)?;
     let round = match plan {
         // What few calls need stands in a box of its own, lest every call carries it.
         Some(plan) => Box::pin(task::invoke(engine, context.clone(), resolved, plan)).await?,
@@ -243,6 +226,63 @@ async fn invoke(
             input_required(answer.id, asks.requests, sealed)
         }
     }
+}
+
+fn resolve(
+    engine: &Engine,
+    exchange: &Exchange,
+    method: Method,
+    request: &Request,
+) -> Result<Resolved> {
+    let sight = engine.sight(&exchange.caller, None);
+    router::resolve(engine, &sight, method, request, &exchange.peek)
+}
+
+/// A call that is about to run.
+struct Begun {
+    context: Context,
+    resolved: Resolved,
+    plan: Option<Plan>,
+    call: Bound,
+    earlier: Option<Box<state::State>>,
+}
+
+/// Makes ready what a call runs with. Nothing here waits: what an `async fn` borrows once, it carries to its end.
+fn begin(
+    engine: &Arc<Engine>,
+    exchange: Exchange,
+    method: Method,
+    request: &Request,
+    mut resolved: Resolved,
+) -> Result<Begun> {
+    mirrored(&exchange, &resolved)?;
+    let plan = plan(&exchange, method, &resolved)?;
+    let call = Bound {
+        method,
+        target: resolved.target.clone(),
+        input: resolved.input.clone(),
+    };
+    // Few calls bring something from an earlier round; the others never pay for it.
+    let earlier = match resolved.continued.take() {
+        Some(continued) => Some(Box::new(call.open(engine, &exchange.caller, *continued)?)),
+        None => None,
+    };
+    let mut origin = origin(engine, exchange, Some(&request.id))?;
+    let replay = match &earlier {
+        Some(earlier) => {
+            origin.operation.clone_from(&earlier.operation);
+            Replay::new(earlier.known())
+        }
+        None => Replay::default(),
+    };
+    let promotion = plan.as_ref().map(Plan::promotion);
+    Ok(Begun {
+        context: Context::new(origin, Asking::Replay(replay), promotion),
+        resolved,
+        plan,
+        call,
+        earlier,
+    })
 }
 
 /// A call as the state between its rounds is bound to it.

@@ -50,6 +50,12 @@ impl Meta {
         }))
     }
 
+    /// The JSON text, where it stands as it came.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        self.0.text.as_ref().map(Raw::as_str)
+    }
+
     fn read(&self) -> &JsonObject {
         let Kept { text, members } = &*self.0;
         let read = |text: &Raw| text.decode().unwrap_or_default();
@@ -160,11 +166,13 @@ mod tests {
     #[test]
     fn what_is_not_changed_stays_as_it_came() {
         let meta: Meta = serde_json::from_str(TEXT).unwrap();
+        assert_eq!(meta.as_text(), Some(TEXT));
         assert_eq!(meta.get("b"), Some(&json!({"n": 1.1})));
         assert_eq!(meta.members().count(), 2);
         assert_eq!(serde_json::to_string(&meta).unwrap(), TEXT);
         assert_eq!(serde_json::to_string(&meta.clone()).unwrap(), TEXT);
         let changed = meta.with("a", 1);
+        assert_eq!(changed.as_text(), None);
         assert_eq!(
             serde_json::to_value(&changed).unwrap(),
             json!({"a": 1, "b": {"n": 1.1}})

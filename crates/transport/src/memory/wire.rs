@@ -22,9 +22,10 @@ impl<D: Door> Wire for Memory<D> {
     }
 
     fn request(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Incoming, WireError>> {
+        // Begun here, so that the future does not carry the message as well.
+        let begun = self.open().map(|()| self.carry(outgoing));
         Box::pin(async move {
-            self.open()?;
-            let mut exchange = self.carry(outgoing);
+            let mut exchange = begun?;
             let first = self.next(&mut exchange).await?;
             incoming(Some(first), exchange, &self.closed)
         })
