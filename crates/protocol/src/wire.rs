@@ -314,6 +314,18 @@ mod tests {
         assert!(writer().body(&[1]).is_err());
     }
 
+    fn is_written_the_same(result: &CallToolResult) {
+        for writer in [
+            || ResultWriter::new(&RequestId::Number(-1), 0),
+            || ResultWriter::new(&RequestId::String("a\"".into()), 0).complete(None),
+        ] {
+            assert_eq!(
+                writer().tool(result).unwrap(),
+                writer().body(result).unwrap()
+            );
+        }
+    }
+
     #[test]
     fn what_a_tool_returned_is_written_as_any_other_body() {
         let id = RequestId::Number(-1);
@@ -331,21 +343,12 @@ mod tests {
         for count in [0, 1, all.len()] {
             for structured in [None, Some("null"), Some(r#"{ "n":1.10}"#)] {
                 for is_error in [false, true] {
-                    let result = CallToolResult {
+                    is_written_the_same(&CallToolResult {
                         content: all.iter().take(count).cloned().collect(),
                         structured_content: structured.map(|text| Raw::parse(text).unwrap()),
                         is_error,
                         meta: None,
-                    };
-                    for writer in [
-                        || ResultWriter::new(&RequestId::Number(-1), 0),
-                        || ResultWriter::new(&RequestId::String("a\"".into()), 0).complete(None),
-                    ] {
-                        assert_eq!(
-                            writer().tool(&result).unwrap(),
-                            writer().body(&result).unwrap()
-                        );
-                    }
+                    });
                 }
             }
         }
