@@ -119,6 +119,7 @@ impl Keys {
 
     fn open_with(data_dir: &Path, random: &dyn Random) -> Result<Self, KeyError> {
         let folder = Folder::open(data_dir)?;
+        folder.remove_unfinished();
         Ok(Self {
             data_dir: data_dir.to_owned(),
             seal: secret(&folder, SEAL, random)?,

@@ -11,6 +11,7 @@
 mod error;
 mod folder;
 mod path;
+mod unfinished;
 mod write;
 
 use std::fmt;
@@ -257,6 +258,16 @@ impl FileOperations {
             bytes: size,
             created,
         })
+    }
+
+    /// Removes what writers left behind that were killed in the middle, here and in all folders beneath; says how many files
+    /// that were. What another process still writes stays. Meant for the start of whoever owns the root.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] if a folder cannot be read or changed.
+    pub fn remove_unfinished(&self) -> Result<usize, FileError> {
+        unfinished::remove(&self.root).map_err(|source| FileError::from_io(".", source))
     }
 
     /// Tells whether a regular file or a folder is there; a link or a device is none.

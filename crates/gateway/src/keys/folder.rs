@@ -53,6 +53,13 @@ impl Folder {
         exists.then(|| Self::open(data_dir)).transpose()
     }
 
+    /// Removes what a process left behind that was killed while it wrote here.
+    pub(super) fn remove_unfinished(&self) {
+        if let Err(error) = self.files.remove_unfinished() {
+            tracing::warn!(%error, "unfinished files cannot be looked for among the keys");
+        }
+    }
+
     /// Where the file `name` lies.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)

@@ -206,7 +206,12 @@ impl FilesystemProvider {
             path: root.to_owned(),
             source,
         };
-        FileOperations::open(root, options.limits).map_err(unusable)?;
+        let files = FileOperations::open(root, options.limits).map_err(unusable)?;
+        match files.remove_unfinished() {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "unfinished files of an earlier run removed"),
+            Err(error) => tracing::warn!(%error, "unfinished files cannot be looked for"),
+        }
         let root = root
             .canonicalize()
             .map_err(|source| unusable(FileError::Root { source }))?;

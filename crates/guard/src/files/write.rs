@@ -1,8 +1,11 @@
 //! Writing a file so that others see all of it or nothing, and that a crash leaves the old one or the new one.
 
-use std::io::{self, Write as _};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+};
 
-use cap_std::fs::{Dir, File, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions};
 #[cfg(unix)]
 use cap_std::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
@@ -147,7 +150,9 @@ impl<'a> Temporary<'a> {
     fn create(directory: &'a Dir) -> io::Result<Self> {
         let random = u128::from_le_bytes(array(&OsRandom).map_err(io::Error::other)?);
         let name = format!("{TEMPORARY_PREFIX}{random:032x}");
-        let file = directory.open_with(&name, &new_file_options())?;
+        let file = directory.open_with(&name, &new_file_options())?.into_std();
+        // Says that it is being written. Where files cannot be locked, what a kill leaves stays.
+        let _ = file.try_lock();
         Ok(Self {
             directory,
             name,
