@@ -4,9 +4,12 @@
 //! beside the state: it is put there before the state is changed, and whoever has the log records it once the state says
 //! that it happened. What was begun to be recorded says from where on the log has it, if it has it: killed at any point,
 //! the next look finishes it, and there is one record of each.
+//!
+//! Whoever puts a settlement there holds a lock on it while it may still happen. So one that never will is told from one
+//! that takes long: no age says that.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -22,7 +25,7 @@ use crate::{
     audit::{Audit, rfc3339},
     state::{
         StateError,
-        ledger::Ledger,
+        ledger::{DETAIL_GONE, Ledger},
         machine::Status,
         operation::{OperationId, Report},
     },
@@ -34,8 +37,6 @@ const FOLDER: &str = "settlements";
 const ACTION: &str = "operations.settled";
 /// How often a gateway looks into the folder.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long a settlement may wait for its state to change: whoever put it there has long ended.
-const ABANDONED: Duration = Duration::from_secs(120);
 /// The largest file that is read.
 const MAX_BYTES: u64 = 64 * 1024;
 /// How many settlements are looked at together.
@@ -131,28 +132,52 @@ impl Outbox {
         }
     }
 
-    /// Puts a settlement there, durably. Blocks on the disk.
+    /// Puts a settlement there, durably. Keep what is returned until the state is changed, or will not be. Blocks on the
+    /// disk.
     ///
     /// # Errors
     ///
     /// When it cannot be written; [`io::ErrorKind::AlreadyExists`] when one of the same operation waits there.
-    pub fn put(&self, settled: &Settled) -> io::Result<()> {
+    pub fn put(&self, settled: &Settled) -> io::Result<Held> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.folder)?;
-        let draft = self.write_aside(settled)?;
+        let (draft, file) = self.write_aside(settled)?;
+        // Before anybody else sees it.
+        let locked = file.lock();
         let path = self.path(&settled.operation_id);
-        // One that never became true must not stand in the way for ever.
-        if read(&path).is_ok_and(|found| found.is_some_and(|(_, age)| age >= ABANDONED)) {
-            fs::remove_file(&path)?;
-        }
         // Fails where there is one, and is seen whole or not at all.
-        let linked = fs::hard_link(&draft, path);
+        let linked = locked.and_then(|()| fs::hard_link(&draft, path));
         fs::remove_file(&draft)?;
         linked?;
-        self.sync()
+        self.sync()?;
+        Ok(Held { _file: file })
+    }
+
+    /// What waits there of an operation, if whoever put it there has ended. Nobody else gets it until what is returned is
+    /// dropped. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn left(&self, operation_id: &OperationId) -> io::Result<Option<Left>> {
+        let path = self.path(operation_id.as_str());
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Another one may have taken it away, and put one there that is not this file.
+        if !is_at(&file, &path)? {
+            return Ok(None);
+        }
+        Ok(Some(Left { path, _file: file }))
     }
 
     /// Takes a settlement away: it is recorded, or did not happen. Blocks on the disk.
@@ -169,12 +194,12 @@ impl Outbox {
 
     /// Puts `settled` in the place of what waits there of the same operation.
     fn replace(&self, settled: &Settled) -> io::Result<()> {
-        let draft = self.write_aside(settled)?;
+        let (draft, _) = self.write_aside(settled)?;
         fs::rename(draft, self.path(&settled.operation_id))?;
         self.sync()
     }
 
-    fn write_aside(&self, settled: &Settled) -> io::Result<PathBuf> {
+    fn write_aside(&self, settled: &Settled) -> io::Result<(PathBuf, File)> {
         let name = format!("{}.{}.new", settled.operation_id, std::process::id());
         let path = self.folder.join(name);
         let mut options = OpenOptions::new();
@@ -184,10 +209,10 @@ impl Outbox {
         let mut file = options.open(&path)?;
         file.write_all(&serde_json::to_vec(settled)?)?;
         file.sync_all()?;
-        Ok(path)
+        Ok((path, file))
     }
 
-    /// What waits there, with how long it has, and what cannot be read.
+    /// What waits there, and what cannot be read.
     fn waiting(&self) -> io::Result<Waiting> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -222,17 +247,60 @@ impl Outbox {
     }
 }
 
+/// A settlement that may still happen: whoever settles has not ended.
+#[derive(Debug)]
+#[must_use = "dropped, it says that nobody settles any more"]
+pub struct Held {
+    /// Locked, until this process ends in whatever way.
+    _file: File,
+}
+
+/// A settlement of somebody who has ended.
+#[derive(Debug)]
+#[must_use = "it stands in the way until it is removed or recorded"]
+pub struct Left {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Left {
+    /// Takes it away. Right only where the state says, while this is held, that it did not happen.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+/// Whether `path` leads to `file`.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let opened = file.metadata()?;
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found.map(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino())),
+    }
+}
+
+/// Whether `path` leads to `file`: elsewhere than on Unix, a file that is open is not replaced.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
+}
+
 /// What waits in the folder.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// With how long each has been there.
-    settled: Vec<(Settled, Duration)>,
+    settled: Vec<Settled>,
     /// What is no settlement.
     unreadable: Vec<PathBuf>,
 }
 
 /// Reads one settlement; nothing where it is gone by now.
-fn read(path: &Path) -> io::Result<Option<(Settled, Duration)>> {
+fn read(path: &Path) -> io::Result<Option<Settled>> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         metadata => metadata?,
@@ -240,13 +308,12 @@ fn read(path: &Path) -> io::Result<Option<(Settled, Duration)>> {
     if metadata.len() > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let age = metadata.modified()?.elapsed().unwrap_or_default();
     let settled: Settled = serde_json::from_slice(&fs::read(path)?)?;
     let named = path.file_stem().and_then(|stem| stem.to_str());
     if named != Some(&settled.operation_id) || OperationId::parse(&settled.operation_id).is_err() {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(Some((settled, age)))
+    Ok(Some(settled))
 }
 
 /// Why settlements were not recorded.
@@ -314,28 +381,21 @@ impl Recorder {
         }
         // One that cannot be recorded now holds up none behind it.
         let mut outcome = Ok(());
-        for (settled, age) in found.settled {
-            if let Err(error) = self.record(settled, age).await {
+        for settled in found.settled {
+            if let Err(error) = self.record(settled).await {
                 outcome = Err(error);
             }
         }
         outcome
     }
 
-    async fn record(&self, mut settled: Settled, age: Duration) -> Result<(), NotRecorded> {
-        let happened = match OperationId::parse(&settled.operation_id) {
-            Ok(id) => self.ledger.report(&settled.tenant, &id).await?,
-            Err(_) => None,
+    async fn record(&self, mut settled: Settled) -> Result<(), NotRecorded> {
+        let unconfirmed = match self.state_of(&settled).await? {
+            Said::This => None,
+            Said::Unconfirmed(why) => Some(why),
+            Said::Other => return self.done(settled).await,
+            Said::NotYet => return self.drop_if_left(settled).await,
         };
-        match happened {
-            Some(report) if is_told_by(&settled, &report) => {}
-            // Whoever put it there is about to settle it.
-            Some(report) if report.status == Status::Unknown && age < ABANDONED => return Ok(()),
-            // The state has forgotten it since it was begun to be recorded.
-            None if settled.from_seq.is_some() => {}
-            // It never was: another one was faster, or whoever put it there ended before.
-            _ => return self.done(settled).await,
-        }
         if settled.from_seq.is_some() && self.is_recorded(&settled).await? {
             return self.done(settled).await;
         }
@@ -344,9 +404,50 @@ impl Recorder {
             let (outbox, begun) = (self.outbox.clone(), settled.clone());
             blocking(move || outbox.replace(&begun)).await??;
         }
-        self.audit.append(&settled.draft()).await?;
-        tracing::info!(operation = settled.operation_id, "settlement recorded");
+        let mut draft = settled.draft();
+        if let Some(why) = unconfirmed {
+            let details = draft.details.get_or_insert_default();
+            details.insert("unconfirmed".to_owned(), json!(why));
+        }
+        self.audit.append(&draft).await?;
+        tracing::info!(
+            operation = settled.operation_id,
+            unconfirmed,
+            "settlement recorded"
+        );
         self.done(settled).await
+    }
+
+    /// What the state says of a settlement.
+    async fn state_of(&self, settled: &Settled) -> Result<Said, NotRecorded> {
+        let report = match OperationId::parse(&settled.operation_id) {
+            Ok(id) => self.ledger.report(&settled.tenant, &id).await?,
+            Err(_) => return Ok(Said::Other),
+        };
+        Ok(match report {
+            Some(report) => said_of(settled, &report),
+            // It was begun to be recorded, so the state had said it.
+            None if settled.from_seq.is_some() => Said::This,
+            // Nothing but a settlement makes the state forget what is unknown.
+            None => Said::Unconfirmed("the state has forgotten the operation"),
+        })
+    }
+
+    /// Takes a settlement away that did not happen, once it cannot happen any more. However long it takes: whoever settles
+    /// may have been stopped, and go on.
+    async fn drop_if_left(&self, settled: Settled) -> Result<(), NotRecorded> {
+        let Ok(id) = OperationId::parse(&settled.operation_id) else {
+            return self.done(settled).await;
+        };
+        let outbox = self.outbox.clone();
+        let Some(left) = blocking(move || outbox.left(&id)).await?? else {
+            return Ok(());
+        };
+        // It may have happened just before whoever put it there ended. The next look records it.
+        if matches!(self.state_of(&settled).await?, Said::NotYet) {
+            blocking(move || left.remove()).await??;
+        }
+        Ok(())
     }
 
     async fn done(&self, settled: Settled) -> Result<(), NotRecorded> {
@@ -372,10 +473,34 @@ impl Recorder {
     }
 }
 
-/// Whether what the state says of an operation is this settlement.
-fn is_told_by(settled: &Settled, report: &Report) -> bool {
+/// What the state says of a settlement that waits.
+enum Said {
+    /// It happened.
+    This,
+    /// One like it happened, and whether it is this one cannot be told: why not.
+    Unconfirmed(&'static str),
+    /// Another one happened: it was faster.
+    Other,
+    /// None happened so far.
+    NotYet,
+}
+
+fn said_of(settled: &Settled, report: &Report) -> Said {
+    if report.status == Status::Unknown {
+        return Said::NotYet;
+    }
+    if report.status.as_str() != settled.settled_as {
+        return Said::Other;
+    }
     let detail = report.detail.as_deref().unwrap_or_default();
-    report.status.as_str() == settled.settled_as && detail.starts_with(&settled.said())
+    if detail.starts_with(&settled.said()) {
+        Said::This
+    } else if detail == DETAIL_GONE {
+        // At most one waits of an operation, so that it is another one is unlikely; but it is not proved.
+        Said::Unconfirmed("what the state keeps of it is sealed with a key that is gone")
+    } else {
+        Said::Other
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {

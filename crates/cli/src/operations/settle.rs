@@ -7,8 +7,9 @@ use clap::Args;
 use fastmcp_audit::{AuditError, Log, Options};
 use fastmcp_gateway::{
     audit::rfc3339,
-    settlement::{Outbox, Settled},
+    settlement::{Held, Outbox, Settled},
     state::{
+        ledger::NotSettled,
         machine::{Settlement, Status},
         operation::Report,
     },
@@ -88,15 +89,20 @@ impl Settle {
         };
         // It waits there until it is recorded, so that whatever happens from here on the next look finds it.
         let outbox = Outbox::of(&opened.config.data_dir);
-        put(&outbox, &told)?;
+        // Until the state has changed, or will not.
+        let held = put(&outbox, opened, &self.which, &told)?;
         let detail = detail(&told, &before);
         let settling = opened.ledger().settle(&self.which.id, settlement, &detail);
         if let Err(refused) = opened.wait(settling) {
             let closed = log.as_ref().map_or(Ok(()), Log::close);
-            outbox.remove(&told)?;
+            // Where the state did not answer it may have happened: whoever records looks at the state again.
+            if !matches!(refused, NotSettled::State(_)) {
+                outbox.remove(&told)?;
+            }
             closed?;
             return Err(refused.into());
         }
+        drop(held);
         output::say(&format!("operation `{}` is {status}", self.which.id))?;
         let Some(log) = log else {
             output::complain(
@@ -121,14 +127,25 @@ fn detail(told: &Settled, before: &Report) -> String {
     }
 }
 
-fn put(outbox: &Outbox, told: &Settled) -> anyhow::Result<()> {
+/// Puts the settlement down. One that somebody left there who has ended, without settling, is taken away first.
+fn put(outbox: &Outbox, opened: &Opened, which: &Which, told: &Settled) -> anyhow::Result<Held> {
+    const FAILED: &str = "nothing was settled: the settlement cannot be put down";
+    match outbox.put(told) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        put => return put.context(FAILED),
+    }
+    if let Some(left) = outbox.left(&which.id).context(FAILED)? {
+        // Looked at while nobody can settle it but us: it may have happened in the meantime.
+        refuse_known(&opened.find(which)?)?;
+        left.remove().context(FAILED)?;
+    }
     match outbox.put(told) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             bail!(
-                "nothing was settled: another settlement of this operation is under way; look again in two minutes"
+                "nothing was settled: another settlement of this operation is under way; wait until it has ended"
             )
         }
-        put => put.context("nothing was settled: the settlement cannot be put down"),
+        put => put.context(FAILED),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fastmcp::seal::KeyRing;
 use fastmcp_audit::{Log, Options, Record, Signer, generate_key};
 use fastmcp_guard::clock::SystemClock;
 use tempfile::TempDir;
@@ -10,6 +11,7 @@ use super::*;
 use crate::{
     once::{Begin, Once},
     state::{
+        Location,
         contract_tests::{Fixture, binding, key},
         machine::Settlement,
     },
@@ -17,6 +19,7 @@ use crate::{
 
 struct Beside {
     folder: TempDir,
+    location: Location,
     fixture: Fixture,
     secret: Vec<u8>,
     outbox: Outbox,
@@ -25,10 +28,13 @@ struct Beside {
 impl Beside {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let location = Location::File(folder.path().join("state.db"));
+        let keys = Arc::new(KeyRing::ephemeral().unwrap());
         Self {
             outbox: Outbox::of(folder.path()),
+            fixture: Fixture::open(location.clone(), keys).await,
             folder,
-            fixture: Fixture::memory().await,
+            location,
             secret: generate_key().unwrap().to_vec(),
         }
     }
@@ -44,6 +50,14 @@ impl Beside {
         let audit = Audit::new(log, b"salt", Arc::new(SystemClock));
         let ledger = self.fixture.state.ledger().clone();
         Recorder::new(self.outbox.clone(), audit, self.log(), ledger)
+    }
+
+    /// The same state, by a process whose ring has other keys.
+    async fn with_other_keys(mut self) -> Self {
+        let keys = Arc::new(KeyRing::ephemeral().unwrap());
+        self.fixture.state.close().await;
+        self.fixture = Fixture::open(self.location.clone(), keys).await;
+        self
     }
 
     /// An operation of which nobody knows whether it happened.
@@ -98,7 +112,7 @@ async fn what_waits_is_recorded_once_it_is_true_and_once() {
     let settled = said(&beside.unknown("k").await, Status::Completed);
     let recorder = beside.recorder();
     recorder.look().await.unwrap();
-    beside.outbox.put(&settled).unwrap();
+    let held = beside.outbox.put(&settled).unwrap();
     let rival = Settled {
         by: "bob".to_owned(),
         ..settled.clone()
@@ -108,6 +122,7 @@ async fn what_waits_is_recorded_once_it_is_true_and_once() {
     recorder.look().await.unwrap();
     assert_eq!((beside.records().len(), beside.waiting()), (0, 1));
     beside.settle(&settled).await;
+    drop(held);
     for _ in 0..2 {
         recorder.look().await.unwrap();
         assert_eq!((beside.records().len(), beside.waiting()), (1, 0));
@@ -122,7 +137,7 @@ async fn a_settlement_that_another_one_was_faster_than_leaves_no_record() {
     let beside = Beside::new().await;
     let report = beside.unknown("k").await;
     let settled = said(&report, Status::Completed);
-    beside.outbox.put(&settled).unwrap();
+    let _held = beside.outbox.put(&settled).unwrap();
     beside.settle(&said(&report, Status::Failed)).await;
     beside.recorder().look().await.unwrap();
     assert_eq!((beside.records().len(), beside.waiting()), (0, 0));
@@ -140,13 +155,13 @@ async fn killed_at_any_point_there_is_one_record() {
     let recorder = beside.recorder();
     let size = recorder.audit.health().size;
     for settled in [&before, &after] {
-        beside
+        let _held = beside
             .outbox
             .put(&settled.clone().beginning_at(size))
             .unwrap();
         beside.settle(settled).await;
     }
-    beside
+    let _held = beside
         .outbox
         .put(&never.clone().beginning_at(size))
         .unwrap();
@@ -177,7 +192,7 @@ async fn killed_at_any_point_there_is_one_record() {
 async fn what_cannot_be_read_is_kept_and_keeps_nobody_waiting() {
     let beside = Beside::new().await;
     let settled = said(&beside.unknown("k").await, Status::Completed);
-    beside.outbox.put(&settled).unwrap();
+    let _held = beside.outbox.put(&settled).unwrap();
     beside.settle(&settled).await;
     let folder = beside.folder.path().join(FOLDER);
     fs::write(folder.join("broken.json"), "{").unwrap();
@@ -191,4 +206,63 @@ async fn what_cannot_be_read_is_kept_and_keeps_nobody_waiting() {
     for kept in ["broken.unreadable", "other.unreadable"] {
         assert!(folder.join(kept).exists(), "{kept}");
     }
+}
+
+#[tokio::test]
+async fn what_the_state_keeps_under_a_key_that_is_gone_is_recorded_and_says_so() {
+    let beside = Beside::new().await;
+    let report = beside.unknown("k").await;
+    let settled = said(&report, Status::Completed);
+    drop(beside.outbox.put(&settled).unwrap());
+    beside.settle(&settled).await;
+    let beside = beside.with_other_keys().await;
+    let recorder = beside.recorder();
+    for _ in 0..2 {
+        recorder.look().await.unwrap();
+        assert_eq!((beside.records().len(), beside.waiting()), (1, 0));
+    }
+    let details = beside.records()[0].details.clone().unwrap();
+    assert_eq!(details["settled_as"], "completed");
+    let why = details["unconfirmed"].as_str().unwrap();
+    assert!(why.contains("sealed with a key that is gone"), "{why}");
+}
+
+#[tokio::test]
+async fn a_settlement_that_takes_long_is_recorded_when_it_happens() {
+    let beside = Beside::new().await;
+    let settled = said(&beside.unknown("k").await, Status::Completed);
+    let held = beside.outbox.put(&settled).unwrap();
+    // Whoever settles was stopped for an hour.
+    let path = beside.outbox.path(&settled.operation_id);
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    let recorder = beside.recorder();
+    recorder.look().await.unwrap();
+    // Nor does a rival take its place.
+    let refused = beside.outbox.put(&settled).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+    let id = OperationId::parse(&settled.operation_id).unwrap();
+    assert!(beside.outbox.left(&id).unwrap().is_none());
+    assert_eq!((beside.records().len(), beside.waiting()), (0, 1));
+    beside.settle(&settled).await;
+    drop(held);
+    recorder.look().await.unwrap();
+    assert_eq!((beside.records().len(), beside.waiting()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_settlement_of_somebody_who_ended_before_it_happened_is_taken_away() {
+    let beside = Beside::new().await;
+    let settled = said(&beside.unknown("k").await, Status::Completed);
+    drop(beside.outbox.put(&settled).unwrap());
+    beside.recorder().look().await.unwrap();
+    assert_eq!((beside.records().len(), beside.waiting()), (0, 0));
+    // Without a gateway, whoever comes next does so.
+    drop(beside.outbox.put(&settled).unwrap());
+    let id = OperationId::parse(&settled.operation_id).unwrap();
+    let left = beside.outbox.left(&id).unwrap().unwrap();
+    assert!(beside.outbox.left(&id).unwrap().is_none(), "one at a time");
+    left.remove().unwrap();
+    assert_eq!(beside.waiting(), 0);
 }
