@@ -25,7 +25,7 @@ use crate::{
     audit::{Audit, rfc3339},
     state::{
         StateError,
-        ledger::{DETAIL_GONE, Ledger},
+        ledger::Ledger,
         machine::Status,
         operation::{OperationId, Report},
     },
@@ -495,7 +495,7 @@ fn said_of(settled: &Settled, report: &Report) -> Said {
     let detail = report.detail.as_deref().unwrap_or_default();
     if detail.starts_with(&settled.said()) {
         Said::This
-    } else if detail == DETAIL_GONE {
+    } else if detail == Report::DETAIL_GONE {
         // At most one waits of an operation, so that it is another one is unlikely; but it is not proved.
         Said::Unconfirmed("what the state keeps of it is sealed with a key that is gone")
     } else {

@@ -24,8 +24,6 @@ use super::{
 pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 /// The largest arguments that are kept for an approver, in bytes.
 pub const MAX_ARGUMENT_BYTES: usize = 1024 * 1024;
-/// What stands for a reason or note that cannot be opened any more.
-pub(crate) const DETAIL_GONE: &str = "sealed with a key that is gone";
 /// The longest reason or note that is kept, in bytes; what is longer is cut.
 pub const MAX_DETAIL_BYTES: usize = 4 * 1024;
 /// How far back a client that repeats a call without its ticket is recognised.
@@ -504,7 +502,7 @@ impl Ledger {
         let detail = row.detail_sealed.as_deref().map(|sealed| {
             let opened = self.open(&row.id, Field::Detail, sealed);
             opened.map_or_else(
-                |_| DETAIL_GONE.to_owned(),
+                |_| Report::DETAIL_GONE.to_owned(),
                 |bytes| String::from_utf8_lossy(&bytes).into_owned(),
             )
         });

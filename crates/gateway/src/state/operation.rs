@@ -448,6 +448,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// What stands for a reason or note that cannot be opened any more.
+    pub(crate) const DETAIL_GONE: &str = "sealed with a key that is gone";
+}
+
+impl Report {
     /// How long to wait before asking again; 1 second to a minute.
     #[must_use]
     pub fn retry_after(&self, now: Timestamp) -> Duration {
