@@ -3,6 +3,7 @@
 mod api_keys;
 mod background;
 mod certificates;
+mod issuers;
 mod limits;
 mod open;
 mod policies;
@@ -31,9 +32,7 @@ use fastmcp::{
     },
 };
 use fastmcp_audit::Status;
-use fastmcp_auth::{
-    ApiKeyVerifier, Authenticator, Caller, Challenger, RemoteKeys, ResourceMetadata,
-};
+use fastmcp_auth::{ApiKeyVerifier, Authenticator, Caller, Challenger, ResourceMetadata};
 use fastmcp_guard::{
     clock::{Clock, SystemClock, Timestamp},
     random::{OsRandom, Random},
@@ -61,6 +60,7 @@ use crate::{
 
 use api_keys::WatchedKeys;
 use certificates::Certificates;
+use issuers::Issuers;
 use policies::PolicyFiles;
 use watch::Stamp;
 
@@ -124,13 +124,13 @@ pub struct App {
     loaded: policies::Fingerprint,
     limits_loaded: Option<Stamp>,
     reloading: Mutex<()>,
-    /// Says that keys and certificates are to be read now.
+    /// Says that keys, certificates and issuers are to be read now.
     asked: tokio::sync::watch::Sender<()>,
     state: State,
     api_keys: WatchedKeys,
     certificates: Option<Certificates>,
     webhook: Option<Arc<Webhook>>,
-    remote_keys: Vec<Arc<RemoteKeys>>,
+    issuers: Issuers,
     key_ring: Keys,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -174,9 +174,9 @@ impl App {
         let (webhook, announcer) = webhook::open(config, &clock)?.unzip();
         let consents = open::consents(config, &state, announcer)?;
         let limit = open::limit(config, &clock, &random, &telemetry)?;
-        let (others, remote_keys) = verifier::verifier(config, &clock).await?;
+        let issuers = Issuers::open(config, &clock).await?;
         let api_keys = WatchedKeys::open(config.api_keys_file.clone(), |keys| {
-            ApiKeyVerifier::new(keys, others, Arc::clone(&clock))
+            ApiKeyVerifier::new(keys, issuers.verifier(), Arc::clone(&clock))
         })
         .await?;
         let certificates = Certificates::open(config).await?;
@@ -203,7 +203,7 @@ impl App {
             api_keys,
             certificates,
             webhook,
-            remote_keys,
+            issuers,
             key_ring,
             started: clock.now(),
             clock,
@@ -366,8 +366,8 @@ impl App {
         loaded
     }
 
-    /// Has API keys and certificates read again soon, whether their files seem to have changed or not. What cannot be used
-    /// changes nothing; either is logged and recorded.
+    /// Has API keys, certificates and issuers with their keys read again soon, whether their files seem to have changed or
+    /// not. What cannot be used changes nothing; either is logged and recorded.
     pub fn reload_keys(&self) {
         self.asked.send_replace(());
     }

@@ -193,6 +193,19 @@ pub struct Jwt {
     pub keys: JwtKeys,
     /// `JWT_ISSUERS_FILE`: the issuers beside it.
     pub issuers: Vec<Issuer>,
+    /// Where that file is, which is read again when it changes.
+    pub issuers_file: Option<PathBuf>,
+}
+
+impl Jwt {
+    /// The same, with the issuers that the file names now. Blocks on the disk.
+    pub(crate) fn again(&self) -> Result<Self, String> {
+        let mut again = self.clone();
+        if let Some(file) = &self.issuers_file {
+            again.issuers = issuer::read(file)?;
+        }
+        Ok(again)
+    }
 }
 
 /// Where the keys come from that check signatures.

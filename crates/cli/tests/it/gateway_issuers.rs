@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::support::Home;
+use crate::support::{Gateway, Home, until};
 
 /// An authorization server on this machine: metadata, keys, and what it knows of opaque tokens.
 struct Issuer {
@@ -170,6 +170,92 @@ issuers:
     let vars = [("JWT_ISSUERS_FILE", "issuers.yml")];
     let minted = home.run(&["token", "mint", "--sub", "a"], &vars).await;
     assert_eq!(minted.status.code(), Some(1));
+    gateway.stop().await;
+}
+
+async fn status(gateway: &Gateway, token: &str) -> u16 {
+    let asked = gateway.invoke(token, "database:listTables", &json!({}));
+    asked.send().await.status
+}
+
+/// Writes a file in one step, as whoever keeps keys does.
+fn put(home: &Home, name: &str, text: &str) {
+    let (new, path) = (
+        home.folder().join(format!("{name}.new")),
+        home.folder().join(name),
+    );
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+fn reloads(home: &Home, status: &str) -> usize {
+    let records = home.audit().into_iter();
+    records
+        .filter(|record| record["action"] == "issuers.reloaded" && record["status"] == status)
+        .count()
+}
+
+#[tokio::test]
+async fn files_of_issuers_and_of_keys_take_effect_while_the_gateway_runs() {
+    const OWN: &str = "https://own.example";
+    const THEIRS: &str = "https://customer.example";
+    let home = Home::new();
+    let (old, new, theirs) = (
+        SigningKey::ec("old"),
+        SigningKey::ec("new"),
+        SigningKey::ec("theirs"),
+    );
+    let keys = |key: &SigningKey| json!({"keys": [key.jwk()]}).to_string();
+    put(&home, "own.json", &keys(&old));
+    put(&home, "customer.json", &keys(&theirs));
+    let issuers = |tenant: &str| {
+        format!("issuers: [{{issuer: {THEIRS}, tenants: {tenant}, jwks_file: customer.json}}]")
+    };
+    put(&home, "issuers.yml", &issuers("acme"));
+    let gateway = home
+        .start_with(&[
+            ("JWT_ISSUER", OWN),
+            ("JWT_ALG", "ES256"),
+            ("JWT_JWKS_FILE", "own.json"),
+            ("JWT_ISSUERS_FILE", "issuers.yml"),
+        ])
+        .await;
+    let by_old = token(&old, "old", OWN, ("tenant", "acme"));
+    let by_new = token(&new, "new", OWN, ("tenant", "acme"));
+    let acme = token(&theirs, "theirs", THEIRS, ("tenant", "acme"));
+    let globex = token(&theirs, "theirs", THEIRS, ("tenant", "globex"));
+    assert_eq!(status(&gateway, &by_old).await, 200);
+    assert_eq!(status(&gateway, &by_new).await, 401);
+    assert_eq!(status(&gateway, &acme).await, 200);
+    assert_eq!(status(&gateway, &globex).await, 401);
+
+    put(&home, "own.json", &keys(&new));
+    until("the new key", async || {
+        (status(&gateway, &by_new).await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status(&gateway, &by_old).await, 401, "the old one is gone");
+    put(&home, "issuers.yml", &issuers("globex"));
+    until("the new tenant", async || {
+        (status(&gateway, &globex).await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status(&gateway, &acme).await, 401, "the old one is gone");
+
+    // What cannot be used changes nothing, and says so.
+    put(&home, "issuers.yml", "issuers: [");
+    until("a refused file", async || {
+        (reloads(&home, "failed") > 0).then_some(())
+    })
+    .await;
+    assert_eq!(status(&gateway, &by_new).await, 200);
+    assert_eq!(status(&gateway, &globex).await, 200);
+    put(&home, "issuers.yml", &issuers("acme"));
+    until("the mended file", async || {
+        (status(&gateway, &acme).await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status(&gateway, &globex).await, 401);
     gateway.stop().await;
 }
 

@@ -83,10 +83,10 @@ impl App {
             &self.config.trail,
             shutdown,
         );
-        for keys in self.remote_keys.clone() {
-            let token = shutdown.clone();
-            self.tracker.spawn(async move { keys.run(token).await });
-        }
+        let (issuers, tracker) = (self.issuers.clone(), self.tracker.clone());
+        let asked = self.asked.subscribe();
+        self.tracker
+            .spawn(issuers.watch(audit.clone(), tracker, asked, shutdown.clone()));
     }
 
     /// Watches the files of policy and limits until `shutdown` fires, loading what changed.

@@ -17,14 +17,26 @@ use crate::{
 };
 
 /// What verifies tokens, and the key sets that are kept fresh for it.
-pub(super) type Verification = (Option<Arc<dyn TokenVerifier>>, Vec<Arc<RemoteKeys>>);
+pub(super) type Verification = (Option<Arc<dyn TokenVerifier>>, Vec<Fetched>);
 
-/// One verifier for each issuer, and a cache in front of them; `None` where API keys are all that there is.
+/// A key set that is fetched, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    settings: RemoteKeysConfig,
+    pub(super) keys: Arc<RemoteKeys>,
+}
+
+/// One verifier for each issuer, and a cache in front of them; `None` where API keys are all that there is. Key sets of
+/// `before` that are fetched alike are kept with what they hold.
 pub(super) async fn verifier(
     config: &Config,
     clock: &Arc<dyn Clock>,
+    before: Vec<Fetched>,
 ) -> Result<Verification, Error> {
-    let mut remote = Vec::new();
+    let mut remote = Remote {
+        before,
+        now: Vec::new(),
+    };
     let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
     if let Some(keys) = own_keys(config, &mut remote).await? {
         let jwt = JwtConfig {
@@ -47,19 +59,22 @@ pub(super) async fn verifier(
         });
     }
     if verifiers.is_empty() {
-        return Ok((None, remote));
+        return Ok((None, remote.now));
     }
     let chain = VerifierChain::new(verifiers).map_err(Error::part("JWT settings"))?;
     let cached = CachedVerifier::new(Arc::new(chain), Arc::clone(clock), &CacheConfig::default())
         .map_err(Error::part("JWT settings"))?;
-    Ok((Some(Arc::new(cached)), remote))
+    Ok((Some(Arc::new(cached)), remote.now))
+}
+
+/// The key sets that are fetched: those there were, and those there are from now on.
+struct Remote {
+    before: Vec<Fetched>,
+    now: Vec<Fetched>,
 }
 
 /// The keys of `JWT_ISSUER`.
-async fn own_keys(
-    config: &Config,
-    remote: &mut Vec<Arc<RemoteKeys>>,
-) -> Result<Option<KeySource>, Error> {
+async fn own_keys(config: &Config, remote: &mut Remote) -> Result<Option<KeySource>, Error> {
     Ok(Some(match &config.jwt.keys {
         JwtKeys::None => return Ok(None),
         JwtKeys::Development => {
@@ -80,7 +95,7 @@ fn issuer_verifier(
     config: &Config,
     issuer: &Issuer,
     clock: &Arc<dyn Clock>,
-    remote: &mut Vec<Arc<RemoteKeys>>,
+    remote: &mut Remote,
 ) -> Result<Arc<dyn TokenVerifier>, Error> {
     const PART: &str = "JWT_ISSUERS_FILE";
     let audience = issuer.audience.as_ref().unwrap_or(&config.jwt.audience);
@@ -161,12 +176,20 @@ fn remote_keys(
     settings: RemoteKeysConfig,
     url: &url::Url,
     part: &'static str,
-    remote: &mut Vec<Arc<RemoteKeys>>,
+    remote: &mut Remote,
 ) -> Result<KeySource, Error> {
-    let fetch = IssuerFetch::new(url).map_err(Error::part(part))?;
-    let keys = RemoteKeys::new(settings, Arc::new(fetch)).map_err(Error::part(part))?;
-    let keys = Arc::new(keys);
-    remote.push(Arc::clone(&keys));
+    let known = remote.before.iter().find(|one| one.settings == settings);
+    let fetched = match known {
+        Some(known) => known.clone(),
+        None => {
+            let fetch = IssuerFetch::new(url).map_err(Error::part(part))?;
+            let keys = RemoteKeys::new(settings.clone(), Arc::new(fetch));
+            let keys = Arc::new(keys.map_err(Error::part(part))?);
+            Fetched { settings, keys }
+        }
+    };
+    let keys = Arc::clone(&fetched.keys);
+    remote.now.push(fetched);
     Ok(KeySource::from(keys))
 }
 

@@ -218,23 +218,21 @@ fn jwt(reader: &mut Reader<'_>, host: Option<IpAddr>) -> Option<Jwt> {
         ttl: ttl?,
         leeway: leeway?,
         keys,
-        issuers: issuers?,
+        issuers: issuers.0?,
+        issuers_file: issuers.1,
     })
 }
 
-fn issuers(reader: &mut Reader<'_>) -> Option<Vec<Issuer>> {
+/// The issuers, and the file that names them.
+fn issuers(reader: &mut Reader<'_>) -> (Option<Vec<Issuer>>, Option<PathBuf>) {
     const NAME: &str = "JWT_ISSUERS_FILE";
-    let file = reader.read_if_set(NAME, |text| Ok(std::path::PathBuf::from(text)))?;
-    let Some(file) = file else {
-        return Some(Vec::new());
+    let file = match reader.read_if_set(NAME, |text| Ok(std::path::PathBuf::from(text))) {
+        None => return (None, None),
+        Some(None) => return (Some(Vec::new()), None),
+        Some(Some(file)) => reader.resolve(&file),
     };
-    match issuer::read(&reader.resolve(&file)) {
-        Ok(issuers) => Some(issuers),
-        Err(fault) => {
-            reader.problem(NAME, fault);
-            None
-        }
-    }
+    let read = issuer::read(&file).map_err(|fault| reader.problem(NAME, fault));
+    (read.ok(), Some(file))
 }
 
 struct Calls {
