@@ -11,7 +11,9 @@
 //! | [`AwsCognitoProvider`] | proxy, by discovery | ID token |
 //! | [`HuggingFaceProvider`] | proxy, by discovery | ID token |
 //! | [`WorkOsProvider`], [`ClerkProvider`] | proxy | the user that is shown for the token |
-//! | [`AuthKitProvider`], [`KeycloakProvider`] | [remote](RemoteAuthProvider): their own registration | access token (JWT) |
+//! | [`OciProvider`] | proxy | ID token |
+//! | [`AuthKitProvider`], [`KeycloakProvider`], [`DescopeProvider`], [`ScalekitProvider`] | [remote](RemoteAuthProvider): their own registration | access token (JWT) |
+//! | [`PropelAuthProvider`] | remote | what it says of the access token (RFC 7662) |
 //!
 //! Each is a thin constructor over [`OAuthProxy`](crate::proxy::OAuthProxy), [`OidcProxy`](crate::proxy::OidcProxy) or
 //! [`RemoteAuthProvider`]; what it does not set can be set on what its `config` returns. Other issuers of OpenID Connect need
@@ -24,7 +26,9 @@ mod discord;
 mod github;
 mod google;
 mod issuer;
+mod oci;
 mod probe;
+mod propelauth;
 mod remote;
 mod userinfo;
 
@@ -33,7 +37,11 @@ pub use discord::DiscordProvider;
 pub use github::GitHubProvider;
 pub use google::GoogleProvider;
 pub use issuer::{Auth0Provider, AwsCognitoProvider, HuggingFaceProvider};
-pub use remote::{AuthKitProvider, KeycloakProvider, RemoteAuthProvider};
+pub use oci::OciProvider;
+pub use propelauth::PropelAuthProvider;
+pub use remote::{
+    AuthKitProvider, DescopeProvider, KeycloakProvider, RemoteAuthProvider, ScalekitProvider,
+};
 pub use userinfo::{ClerkProvider, WorkOsProvider};
 
 use secrecy::SecretString;

@@ -35,6 +35,7 @@ mod callback;
 mod client;
 mod config;
 mod consent;
+mod document;
 mod keys;
 mod login;
 mod lookup;
@@ -75,6 +76,7 @@ use crate::oauth::network::{Network, NetworkConfig};
 use crate::verifier::{CacheConfig, CachedVerifier};
 
 pub use config::{Admit, Backing, Consent, Lifetimes, OAuthProxyConfig};
+pub use document::{ClientDocument, DocumentError, DocumentProblem, DocumentProof};
 pub use keys::ProxyKeys;
 pub(crate) use oidc::remote_keys;
 pub use oidc::{OidcError, OidcProxy};

@@ -253,6 +253,15 @@ fn without_secrets(args: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// The position of the first argument that looks like a secret and names no variable: it stands there for everybody to read.
+pub(crate) fn open_secret(args: &[String]) -> Option<usize> {
+    let shown = without_secrets(args);
+    let mut both = args.iter().zip(&shown);
+    both.position(|(arg, shown)| {
+        shown.contains(HIDDEN) && !arg.contains(HIDDEN) && !arg.contains("${")
+    })
+}
+
 /// The address without what may be a secret in it.
 pub(crate) fn told_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else {

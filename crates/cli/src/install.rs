@@ -21,6 +21,7 @@ use crate::{
     definition::{Definition, Process},
     output::{self, Usage, printable},
     reach,
+    shell::quoted,
     surroundings::Surroundings,
     target::{Reach, Servers, plain_name},
 };
@@ -234,15 +235,6 @@ fn print(receiver: Receiver, name: &str, definition: &Definition) -> anyhow::Res
     Ok(Outcome::Passed)
 }
 
-/// The word as a POSIX shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 /// A change of a client's file.
 struct Change {
     client: Client,
@@ -376,13 +368,6 @@ fn added(name: &str, entry: &Map<String, Value>) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("plain-1.0/x"), "plain-1.0/x");
-        assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
-        assert_eq!(quoted(""), "''");
-    }
 
     #[test]
     fn only_what_is_added_is_shown() {

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod audit;
+mod auth;
 mod call;
 mod configured;
 mod declared;
@@ -13,6 +14,7 @@ mod dev;
 mod discover;
 mod doctor;
 mod front;
+mod generate;
 mod inspect;
 mod install;
 mod labels;
@@ -26,6 +28,7 @@ mod project;
 mod reach;
 mod run;
 mod serve;
+mod shell;
 mod surroundings;
 mod target;
 mod token;
@@ -65,7 +68,9 @@ enum Command {
     Call(Box<call::Call>),
     Inspect(Box<inspect::Inspect>),
     Install(Box<install::Install>),
+    GenerateCli(Box<generate::GenerateCli>),
     Discover(discover::Discover),
+    Auth(auth::Auth),
     Serve(serve::Serve),
     Token(token::Token),
     Audit(audit::Audit),
@@ -98,7 +103,9 @@ fn main() -> ExitCode {
         Command::Call(call) => call.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Install(install) => install.run(),
+        Command::GenerateCli(generate) => generate.run(),
         Command::Discover(discover) => discover.run(),
+        Command::Auth(auth) => auth.run(),
         Command::Serve(serve) => serve.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),

@@ -1,5 +1,8 @@
 //! Which server a command is about: one grammar for all commands.
 
+mod doubt;
+mod written;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -11,9 +14,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use fastmcp::protocol::ProtocolVersion;
 
-mod doubt;
-
 use self::doubt::Doubt;
+pub(crate) use self::written::Written;
 use crate::{
     configured::{self, Everything},
     declared::{self, Deployment},
@@ -69,7 +71,7 @@ pub(crate) struct Reach {
     #[arg(long, help_heading = "Target")]
     trust: bool,
     /// How long the server may be silent
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Target")]
+    #[arg(long, value_name = "SECONDS", default_value_t = written::SILENCE, value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Target")]
     timeout: u64,
     /// Speak this revision of the protocol alone
     #[arg(long, value_name = "DATE", value_parser = revision, help_heading = "Target")]

@@ -52,6 +52,24 @@ pub(crate) fn resource(text: &str) -> Result<Url, Unfit> {
     Ok(url)
 }
 
+/// Parses a URL that is the id of a client, and of the document that describes it: a path, without `.` and `..`, and no fragment.
+///
+/// Source: OAuth Client ID Metadata Document (draft-ietf-oauth-client-id-metadata-document), section 3.
+pub(crate) fn document(text: &str) -> Result<Url, Unfit> {
+    let url = resource(text)?;
+    let (_, rest) = split_origin(text);
+    let path = rest.split('?').next().unwrap_or_default();
+    let is_dots = |segment: &str| {
+        // Readers of URLs take these for dots.
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    };
+    if path.len() < 2 || path.split('/').any(is_dots) {
+        return Err("must have a path, without `.` and `..`");
+    }
+    Ok(url)
+}
+
 /// Splits `https://host:port/path?query` before the path or the query.
 pub(crate) fn split_origin(text: &str) -> (&str, &str) {
     let host_at = text.find("://").map_or(0, |at| at + 3);

@@ -106,6 +106,10 @@ impl fmt::Debug for RemoteAuthProvider {
 #[derive(Clone, Debug)]
 struct Issuer {
     issuer: String,
+    /// Further names under which it issues tokens, signed with the same keys.
+    other_names: Vec<String>,
+    /// The authorization server that clients go to, where it is not the issuer itself.
+    server: Option<String>,
     keys_at: String,
     resource: String,
     audience: Option<String>,
@@ -119,6 +123,8 @@ impl Issuer {
         Self {
             keys_at: format!("{issuer}{keys}"),
             issuer,
+            other_names: Vec::new(),
+            server: None,
             resource: resource.into(),
             audience: None,
             required_scopes: Vec::new(),
@@ -138,15 +144,17 @@ impl Issuer {
         let network = Network::new(&self.network.clone().allow_host(host), None);
         let network = network.map_err(|_| unfit("cannot be reached"))?;
         let audience = self.audience.as_ref().unwrap_or(&self.resource);
-        let config = JwtConfig {
+        let mut config = JwtConfig {
             claims: self.names.clone(),
             required_scopes: self.required_scopes.clone(),
             ..JwtConfig::new(self.issuer.as_str(), audience.as_str())
         };
+        config.issuers.extend(self.other_names.iter().cloned());
         let keys = remote_keys(RemoteKeysConfig::new(&self.keys_at), network)?;
         let verifier = Arc::new(JwtVerifier::new(config, keys, Arc::clone(&clock))?);
         let verifier = CachedVerifier::new(verifier, clock, &CacheConfig::default())?;
-        RemoteAuthProvider::new(Arc::new(verifier), &self.resource, [self.issuer.as_str()])
+        let server = self.server.as_ref().unwrap_or(&self.issuer);
+        RemoteAuthProvider::new(Arc::new(verifier), &self.resource, [server.as_str()])
     }
 }
 
@@ -154,7 +162,7 @@ impl Issuer {
 macro_rules! remote {
     ($provider:ident) => {
         impl $provider {
-            /// Who tokens must be for. Default: the URL of MCP.
+            /// Who tokens must be for, in place of the default, which is the URL of MCP where nothing else is said.
             #[must_use]
             pub fn audience(mut self, audience: impl Into<String>) -> Self {
                 self.0.audience = Some(audience.into());
@@ -230,6 +238,84 @@ impl KeycloakProvider {
         let keys = "/protocol/openid-connect/certs";
         let mut issuer = Issuer::new(trimmed(realm_url), keys, resource);
         issuer.names.roles = vec![ClaimName::plain("/realm_access/roles")];
+        Self(issuer)
+    }
+}
+
+/// Descope: an MCP server of its console (an agentic resource) with dynamic client registration or client metadata documents; clients
+/// register and log in there, and bring its JWTs.
+///
+/// In the console, enter the URL of MCP as the "MCP Server URL" of that server, so that it is the audience of the tokens. Without one
+/// they are made out to the project, and would be good at every server of it: they are refused here.
+///
+/// Tokens may name the MCP server or its project as their issuer; Descope signs both with the keys of the project.
+///
+/// Source: docs.descope.com, "Discovery Endpoints" and "Managing Resources".
+#[derive(Clone, Debug)]
+pub struct DescopeProvider(Issuer);
+
+remote!(DescopeProvider);
+
+impl DescopeProvider {
+    /// The MCP server at `issuer` (such as `https://api.descope.com/v1/apps/agentic/P2abc/MS3xyz`, or the well-known URL beneath it that
+    /// the console shows), for MCP at the URL `resource`.
+    ///
+    /// # Errors
+    /// If the URL is not of that form.
+    pub fn new(
+        issuer: impl Into<String>,
+        resource: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        let given = trimmed(issuer);
+        let issuer = given
+            .strip_suffix("/.well-known/openid-configuration")
+            .or_else(|| given.strip_suffix("/.well-known/oauth-authorization-server"))
+            .unwrap_or(&given);
+        let parts = issuer
+            .split_once("/v1/apps/agentic/")
+            .and_then(|(base, ids)| Some((base, ids.split_once('/')?)))
+            .filter(|(_, (project, server))| {
+                let is_id =
+                    |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
+                is_id(project) && is_id(server)
+            });
+        let Some((base, (project, _))) = parts else {
+            return Err(ConfigError::Unfit {
+                field: "issuer",
+                value: given.chars().take(200).collect(),
+                problem: "must be that of an MCP server: `https://api.descope.com/v1/apps/agentic/PROJECT/SERVER`",
+            });
+        };
+        let mut provider = Issuer::new(issuer.to_owned(), "", resource);
+        provider.keys_at = format!("{base}/{project}/.well-known/jwks.json");
+        provider.other_names = vec![format!("{base}/v1/apps/{project}")];
+        Ok(Self(provider))
+    }
+}
+
+/// Scalekit: an MCP server of its dashboard; clients register (or name themselves by a document) and log in there, and bring its JWTs.
+///
+/// In the dashboard, enter the URL of MCP as the server's. Tokens are for the resource that the dashboard names (`res_...`), which is
+/// this server alone, and so the audience.
+///
+/// Source: docs.scalekit.com, "Secure your MCP servers".
+#[derive(Clone, Debug)]
+pub struct ScalekitProvider(Issuer);
+
+remote!(ScalekitProvider);
+
+impl ScalekitProvider {
+    /// The environment at `environment_url` (such as `https://your-app.scalekit.com`), in which MCP at the URL `resource` is the
+    /// resource `resource_id` (such as `res_123456`).
+    #[must_use]
+    pub fn new(
+        environment_url: impl Into<String>,
+        resource_id: &str,
+        resource: impl Into<String>,
+    ) -> Self {
+        let mut issuer = Issuer::new(trimmed(environment_url), "/keys", resource);
+        issuer.server = Some(format!("{}/resources/{resource_id}", issuer.issuer));
+        issuer.audience = Some(resource_id.to_owned());
         Self(issuer)
     }
 }

@@ -13,28 +13,20 @@ use fastmcp_guard::clock::Timestamp;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use url::Url;
 
 use super::answer::{self, Answer, Refused};
+use super::document::{ClientDocument, DocumentError, DocumentProof, Said};
 use super::keys::ProxyKeys;
 use super::lookup::{self, Lookups};
 use super::redirect::{self, RedirectRules};
 use crate::claims::parse_object;
-use crate::oauth::identifier::{self, split_origin};
+use crate::oauth::identifier;
 use crate::oauth::network::Network;
-
-/// Most redirect URIs of a client, and most bytes of all of them.
-const MAX_REDIRECTS: usize = 10;
-const MAX_REDIRECT_BYTES: usize = 1_536;
-
-/// Most characters of a name.
-const MAX_NAME: usize = 100;
 
 /// Longest client id, in bytes.
 const MAX_ID_BYTES: usize = 4_096;
 
-/// Most bytes of a metadata document, how long it is kept, and how many are.
-const MAX_DOCUMENT: usize = 32 * 1024;
+/// How long a metadata document is kept, and how many are.
 const KEEP: Duration = Duration::from_secs(600);
 const MAX_KEPT: usize = 1_000;
 
@@ -53,62 +45,6 @@ impl Client {
     pub(super) fn redirects_to(&self, uri: &str) -> bool {
         let mut registered = self.redirect_uris.iter();
         registered.any(|registered| redirect::is_same(registered, uri))
-    }
-}
-
-/// What a client says about itself (RFC 7591, section 2): the members that mean something here.
-#[derive(Deserialize)]
-struct Said {
-    client_id: Option<String>,
-    client_name: Option<String>,
-    #[serde(default)]
-    redirect_uris: Vec<String>,
-    grant_types: Option<Vec<String>>,
-    response_types: Option<Vec<String>>,
-    token_endpoint_auth_method: Option<String>,
-}
-
-impl Said {
-    fn check(&self, rules: &RedirectRules) -> Result<(), Refused> {
-        let has = |list: &Option<Vec<String>>, value: &str| {
-            list.as_ref()
-                .is_none_or(|list| list.iter().any(|one| one == value))
-        };
-        let metadata = |why| Err(Refused::new("invalid_client_metadata", why));
-        if !has(&self.grant_types, "authorization_code") {
-            return metadata("`grant_types` must have `authorization_code`");
-        }
-        if !has(&self.response_types, "code") {
-            return metadata("`response_types` must have `code`");
-        }
-        let name = self.client_name.as_deref().unwrap_or_default();
-        if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
-            return metadata(
-                "`client_name` must have at most 100 characters, no control characters",
-            );
-        }
-        let uris = |why| Err(Refused::new("invalid_redirect_uri", why));
-        let bytes: usize = self.redirect_uris.iter().map(String::len).sum();
-        if self.redirect_uris.is_empty() {
-            return uris("`redirect_uris` must name at least one");
-        }
-        if self.redirect_uris.len() > MAX_REDIRECTS || bytes > MAX_REDIRECT_BYTES {
-            return uris("`redirect_uris` may name 10, with 1536 bytes altogether");
-        }
-        if self
-            .redirect_uris
-            .iter()
-            .any(|uri| rules.check(uri).is_err())
-        {
-            return uris("`redirect_uris`: one of them is not allowed here");
-        }
-        Ok(())
-    }
-
-    fn name(&self) -> Option<String> {
-        self.client_name
-            .clone()
-            .filter(|name| !name.trim().is_empty())
     }
 }
 
@@ -167,12 +103,14 @@ impl Clients {
             "invalid_client_metadata",
             "the body is no client's metadata",
         );
-        let said = parse_object(body).ok();
-        let said = said.and_then(|said| serde_json::from_value::<Said>(said.into()).ok());
-        let said = said.ok_or(unfit)?;
-        said.check(&self.rules)?;
+        let said = parse_object(body).map_err(|_| unfit)?;
+        let mut problems = Vec::new();
+        let said = Said::read(&said, &self.rules, &mut problems);
+        if let Some(first) = problems.first() {
+            return Err(first.refused());
+        }
         let sealed = Sealed {
-            name: said.name(),
+            name: said.name,
             redirect_uris: said.redirect_uris,
             issued_at: now.unix_seconds(),
         };
@@ -229,7 +167,7 @@ impl Clients {
         id: &str,
         now: Timestamp,
     ) -> Result<Option<Client>, Refused> {
-        let Some(url) = document_url(id).filter(|_| self.documents) else {
+        let Some(url) = identifier::document(id).ok().filter(|_| self.documents) else {
             return Ok(None);
         };
         if let Some(kept) = self.kept(id, now) {
@@ -239,35 +177,34 @@ impl Clients {
         if network.check(&url).is_err() {
             return Ok(None);
         }
-        let document = network.document("the client's metadata document", id);
         let host = url.host_str().unwrap_or_default();
+        let document = ClientDocument::get(id, network, &self.rules);
         let Some(document) = self.lookups.run(host, document).await else {
             tracing::info!(host, "a client's metadata document did not come in time");
             return Err(Refused::unavailable());
         };
         let document = match document {
-            Ok(document) => document.filter(|document| document.len() <= MAX_DOCUMENT),
+            Ok(document) => document,
+            Err(DocumentError::Unfit(problems)) => {
+                // A document of another id says nothing about this one.
+                let is_of_another = problems.iter().any(|one| one.field() == "client_id");
+                let first = problems.first().filter(|_| !is_of_another);
+                return first.map_or(Ok(None), |first| Err(first.refused()));
+            }
             Err(error) => {
                 tracing::info!(%error, "a client's metadata document cannot be read");
-                None
+                return Ok(None);
             }
         };
-        let said = document.and_then(|document| parse_object(&document).ok());
-        let said = said.and_then(|said| serde_json::from_value::<Said>(said.into()).ok());
-        let Some(said) = said.filter(|said| said.client_id.as_deref() == Some(id)) else {
-            return Ok(None);
-        };
-        said.check(&self.rules)?;
-        let method = said.token_endpoint_auth_method.as_deref();
-        if !matches!(method, None | Some("none")) {
+        if document.proof() != DocumentProof::None {
             let why = "clients with keys or secrets are not served here; use `none` with PKCE";
             return Err(Refused::new("invalid_client_metadata", why));
         }
         let client = Client {
             id: id.to_owned(),
-            name: said.name(),
+            name: Some(document.name().to_owned()),
             vouched: url.host_str().map(str::to_owned),
-            redirect_uris: said.redirect_uris,
+            redirect_uris: document.redirect_uris().to_vec(),
         };
         self.keep(&client, now);
         Ok(Some(client))
@@ -305,12 +242,4 @@ fn oldest_of_greediest(kept: &HashMap<String, (Client, Timestamp)>) -> Option<St
     let of_site = kept.iter().filter(|(_, (client, _))| of(client) == greedy);
     let oldest = of_site.min_by_key(|(_, (_, until))| *until);
     oldest.map(|(id, _)| id.clone())
-}
-
-/// The URL of a document, if it can be a client id (section 3 of the draft).
-fn document_url(id: &str) -> Option<Url> {
-    let url = identifier::resource(id).ok()?;
-    let (_, path) = split_origin(id);
-    let dots = |segment: &str| segment == "." || segment == "..";
-    (path.len() > 1 && path.starts_with('/') && !path.split('/').any(dots)).then_some(url)
 }

@@ -41,6 +41,8 @@ pub(crate) struct Behaviour {
     pub(crate) application: &'static str,
     /// How it calls itself; default its URL.
     pub(crate) issuer: Option<String>,
+    /// Further claims of ID tokens, which go on top.
+    pub(crate) id_claims: Option<Value>,
 }
 
 impl Default for Behaviour {
@@ -58,6 +60,7 @@ impl Default for Behaviour {
             broken: false,
             application: CLIENT,
             issuer: None,
+            id_claims: None,
         }
     }
 }
@@ -147,7 +150,7 @@ impl Inner {
         if ends(&["/.well-known/openid-configuration"]) {
             return self.discovery();
         }
-        if ends(&["/certs", "/keys", "/jwks"]) {
+        if ends(&["/certs", "/keys", "/jwks", "/jwk"]) {
             return Answer::json(200, &json!({"keys": [self.key.jwk()]}));
         }
         if ends(&["/authorize", "/o/oauth2/v2/auth"]) {
@@ -297,6 +300,13 @@ impl Inner {
             }
             if let Some(domain) = behaviour.domain {
                 claims["hd"] = domain.into();
+            }
+            for (name, value) in behaviour
+                .id_claims
+                .iter()
+                .flat_map(|more| more.as_object().unwrap())
+            {
+                claims[name] = value.clone();
             }
             body["id_token"] = self.signed(&behaviour, &claims).into();
         }

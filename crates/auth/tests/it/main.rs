@@ -15,6 +15,7 @@ mod authorization;
 mod authorization_server;
 mod browser;
 mod discovery;
+mod document;
 mod grants;
 mod host;
 mod identity_provider;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use fastmcp_auth::TokenVerifier as _;
 use fastmcp_auth::provider::{
     Auth0Provider, AuthKitProvider, AwsCognitoProvider, AzureProvider, ClerkProvider,
-    DiscordProvider, GoogleProvider, HuggingFaceProvider, KeycloakProvider, WorkOsProvider,
+    DescopeProvider, DiscordProvider, GoogleProvider, HuggingFaceProvider, KeycloakProvider,
+    OciProvider, PropelAuthProvider, ScalekitProvider, WorkOsProvider,
 };
 use fastmcp_auth::proxy::{Backing, OAuthProxyConfig, OidcProxy, ProxyKeys};
 use fastmcp_auth::testing::SigningKey;
@@ -416,5 +417,214 @@ async fn authkit_and_keycloak_register_clients_themselves() {
         host.asked("/realms/acme/protocol/openid-connect/certs")
             .len(),
         1
+    );
+}
+
+const ORACLE: &str = "https://identity.oraclecloud.com/";
+
+async fn oci() -> (IdentityProvider, Served, Client) {
+    let (provider, served, client) = world(async |idp, base, backing| {
+        let oci = OciProvider::new(idp, us(), base).network(network());
+        oci.config(&backing).unwrap()
+    })
+    .await;
+    // Every identity domain calls itself so.
+    provider.now_it(|it| {
+        it.issuer = Some(ORACLE.to_owned());
+        it.id_claims = Some(json!({
+            "aud": [ORACLE, CLIENT], "azp": CLIENT, "tok_type": "IT", "tenant": "idcs-1", "user_displayname": "Ada",
+        }));
+    });
+    (provider, served, client)
+}
+
+#[tokio::test]
+async fn oracle_says_who_logged_in_by_the_id_token_of_the_application() {
+    let (provider, served, client) = oci().await;
+    let token = access(&served, &client).await;
+    let caller = served.proxy.verify(&token).await.unwrap();
+    assert_eq!(caller.subject(), "583231");
+    assert_eq!(caller.claims()["user_displayname"], "Ada");
+    for path in [
+        "/oauth2/v1/authorize",
+        "/oauth2/v1/token",
+        "/admin/v1/SigningCert/jwk",
+    ] {
+        assert_eq!(provider.host.asked(path).len(), 1, "{path}");
+    }
+    // Of another application, to another application, and of another service.
+    for change in [
+        json!({"aud": [ORACLE, "another-application"], "azp": "another-application"}),
+        json!({"aud": [ORACLE, CLIENT], "azp": "another-application"}),
+        json!({"aud": ORACLE, "azp": CLIENT}),
+        json!({"iss": "https://identity.evil.example/"}),
+    ] {
+        let (provider, served, client) = oci().await;
+        provider.now_it(|it| {
+            let claims = it.id_claims.as_mut().unwrap();
+            for (name, value) in change.as_object().unwrap() {
+                claims[name] = value.clone();
+            }
+        });
+        assert_eq!(error(&served, &client).await, "server_error", "{change}");
+    }
+    let elsewhere = OciProvider::new("idcs-1", us(), "https://tools.example");
+    assert!(elsewhere.config(&Ground::new().backing()).is_err());
+}
+
+const RESOURCE: &str = "https://tools.example/mcp";
+
+/// The headers of a request with a token.
+fn bearer(token: &str) -> http::HeaderMap {
+    let mut headers = http::HeaderMap::new();
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    headers.insert("authorization", bearer);
+    headers
+}
+
+#[tokio::test]
+async fn descope_and_scalekit_issue_tokens_for_one_server() {
+    let ground = Ground::new();
+    let key = Arc::new(SigningKey::ec("remote-1"));
+    let jwk = key.jwk();
+    let (listener, url) = Host::bind().await;
+    let host = Host::serve(
+        listener,
+        Box::new(move |_| {
+            let keys = json!({"keys": [jwk]});
+            Box::pin(async move { Answer::json(200, &keys) })
+        }),
+    );
+    let signed = |issuer: &str, audience: serde_json::Value| {
+        let token = key.token("ada", ground.clock.now());
+        let token = token.claim("iss", issuer).claim("aud", audience);
+        bearer(&token.claim("scope", "tools").sign())
+    };
+    let server = format!("{url}/v1/apps/agentic/P2abc/MS3xyz");
+    for given in [
+        server.clone(),
+        format!("{server}/.well-known/openid-configuration"),
+    ] {
+        let descope = DescopeProvider::new(given, RESOURCE)
+            .unwrap()
+            .network(network());
+        let descope = descope
+            .required_scopes(["tools"])
+            .build(ground.clock.clone())
+            .unwrap();
+        let door = descope.authenticator();
+        let project = format!("{url}/v1/apps/P2abc");
+        for issuer in [&server, &project] {
+            let headers = signed(issuer, json!(["client", RESOURCE]));
+            let caller = door.authenticate(&headers).await.unwrap();
+            assert_eq!(caller.subject(), "ada");
+        }
+        for (issuer, audience) in [
+            // For the whole project, for another server, and of others.
+            (&server, json!(["client", "P2abc"])),
+            (&server, json!("https://other.example/mcp")),
+            (&format!("{url}/v1/apps/P9other"), json!(RESOURCE)),
+            (
+                &format!("{url}/v1/apps/agentic/P2abc/MS9other"),
+                json!(RESOURCE),
+            ),
+        ] {
+            let refused = door.authenticate(&signed(issuer, audience.clone())).await;
+            assert!(refused.is_err(), "{issuer} {audience}");
+        }
+        let said: serde_json::Value =
+            serde_json::from_str(&descope.resource_metadata().to_json()).unwrap();
+        assert_eq!(said["authorization_servers"], json!([server]));
+    }
+    assert_eq!(host.asked("/P2abc/.well-known/jwks.json").len(), 2);
+    for bad in [
+        "https://api.descope.com",
+        "https://api.descope.com/v1/apps/P2abc",
+        "https://api.descope.com/v1/apps/agentic/P2abc",
+        "https://api.descope.com/v1/apps/agentic/P2abc/",
+        "https://api.descope.com/v1/apps/agentic/P2abc/M/x",
+        "https://api.descope.com/v1/apps/agentic/../M",
+    ] {
+        let error = DescopeProvider::new(bad, RESOURCE).unwrap_err().to_string();
+        assert!(
+            error.contains("/v1/apps/agentic/PROJECT/SERVER"),
+            "{bad}: {error}"
+        );
+    }
+
+    let scalekit = ScalekitProvider::new(format!("{url}/"), "res_1", RESOURCE).network(network());
+    let scalekit = scalekit.build(ground.clock.clone()).unwrap();
+    let door = scalekit.authenticator();
+    let caller = door.authenticate(&signed(&url, json!(["res_1"]))).await;
+    assert_eq!(caller.unwrap().subject(), "ada");
+    for (issuer, audience) in [
+        (url.clone(), json!(["res_2"])),
+        (url.clone(), json!(RESOURCE)),
+        (format!("{url}/resources/res_1"), json!(["res_1"])),
+    ] {
+        assert!(door.authenticate(&signed(&issuer, audience)).await.is_err());
+    }
+    let said: serde_json::Value =
+        serde_json::from_str(&scalekit.resource_metadata().to_json()).unwrap();
+    assert_eq!(said["resource"], RESOURCE);
+    assert_eq!(
+        said["authorization_servers"],
+        json!([format!("{url}/resources/res_1")])
+    );
+    assert_eq!(host.asked("/keys").len(), 1);
+    let nameless = ScalekitProvider::new(&url, "", RESOURCE).network(network());
+    assert!(nameless.build(ground.clock.clone()).is_err());
+}
+
+#[tokio::test]
+async fn propelauth_is_asked_whose_a_token_is_and_for_which_server() {
+    let ground = Ground::new();
+    let (listener, url) = Host::bind().await;
+    let host = Host::serve(
+        listener,
+        Box::new(move |asked| {
+            let token = asked.form().remove("token").unwrap_or_default();
+            let audience = match token.as_str() {
+                "ours" => json!(RESOURCE),
+                "another" => json!("https://other.example/mcp"),
+                _ => json!(null),
+            };
+            let mut said = json!({
+                "active": token != "ended", "sub": "ada", "client_id": "c", "scope": "read:user_data",
+                "token_type": "Bearer", "email": "ada@acme.example",
+            });
+            if !audience.is_null() {
+                said["aud"] = audience;
+            }
+            Box::pin(async move { Answer::json(200, &said) })
+        }),
+    );
+    let propel = PropelAuthProvider::new(&url, us(), RESOURCE);
+    assert!(!format!("{propel:?}").contains(SECRET));
+    let made = |scope: &str| {
+        let propel = propel.clone().required_scopes([scope]);
+        propel.build(ground.clock.clone()).unwrap()
+    };
+    let remote = made("read:user_data");
+    let door = remote.authenticator();
+    let caller = door.authenticate(&bearer("ours")).await.unwrap();
+    assert_eq!((caller.subject(), caller.client_id()), ("ada", Some("c")));
+    assert_eq!(caller.issuer(), Some(format!("{url}/oauth/2.1").as_str()));
+    for token in ["another", "unbound", "ended"] {
+        assert!(door.authenticate(&bearer(token)).await.is_err(), "{token}");
+    }
+    door.authenticate(&bearer("ours")).await.unwrap();
+    let asked = host.asked("/oauth/2.1/introspect");
+    assert_eq!(asked.len(), 4, "it is asked once for each");
+    let expected = format!("{}:{}", CLIENT, SECRET);
+    let basic = asked[0].header("authorization").unwrap();
+    assert!(basic.starts_with("Basic ") && !basic.contains(&expected));
+    let writes = made("write:user_data").authenticator();
+    assert!(writes.authenticate(&bearer("ours")).await.is_err());
+    let said: serde_json::Value =
+        serde_json::from_str(&remote.resource_metadata().to_json()).unwrap();
+    assert_eq!(
+        said["authorization_servers"],
+        json!([format!("{url}/oauth/2.1")])
     );
 }

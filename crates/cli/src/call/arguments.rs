@@ -152,10 +152,7 @@ fn shown(text: &str) -> String {
 
 /// Refuses what is not among the choices, where there are some.
 fn choices(value: &Value, property: &Value, root: &Value) -> Result<(), String> {
-    let Some(choices) = resolved(property, root, DEPTH)
-        .get("enum")
-        .and_then(Value::as_array)
-    else {
+    let Some(choices) = choices_of(property, root) else {
         return Ok(());
     };
     if choices.contains(value) {
@@ -178,6 +175,13 @@ fn choices(value: &Value, property: &Value, root: &Value) -> Result<(), String> 
     ))
 }
 
+/// The choices that a property leaves.
+pub(crate) fn choices_of<'a>(property: &'a Value, root: &'a Value) -> Option<&'a Vec<Value>> {
+    resolved(property, root, DEPTH)
+        .get("enum")
+        .and_then(Value::as_array)
+}
+
 /// Without a schema: JSON where it is that, a text otherwise.
 fn guessed(texts: &[&str]) -> Value {
     let one = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
@@ -188,7 +192,7 @@ fn guessed(texts: &[&str]) -> Value {
 }
 
 /// What the items of a list are.
-fn items<'a>(property: &'a Value, root: &'a Value) -> &'a Value {
+pub(crate) fn items<'a>(property: &'a Value, root: &'a Value) -> &'a Value {
     let property = resolved(property, root, DEPTH);
     let own = property.get("items");
     let of_alternatives =

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr};
 use fastmcp_gateway::config::{Config, JwtKeys};
 use serde_json::json;
 
-use crate::place::Place;
+use crate::{place::Place, shell::quoted};
 
 const CAMPAIGN: &str = r#"{"name": "Spring sale", "budget": 250, "startDate": "2026-03-01"}"#;
 
@@ -116,16 +116,6 @@ impl Banner<'_> {
     }
 }
 
-/// The text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use fastmcp_gateway::config::{self, Flags};
@@ -191,12 +181,5 @@ mod tests {
             !said.contains("token mint") && said.contains("SELECT 1"),
             "{said}"
         );
-    }
-
-    #[test]
-    fn paths_are_quoted_for_the_shell() {
-        assert_eq!(quoted("/srv/data-1"), "/srv/data-1");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -23,22 +23,24 @@ async fn the_first_page_teaches_the_first_steps() {
     Usage: fastmcp <COMMAND>
 
     Commands:
-      run         Run a server, or put one in front of others
-      dev         Run a server while it is written: built and started anew on every change
-      list        List the tools, resources, templates and prompts of a server
-      call        Call a tool, read a resource or render a prompt
-      inspect     Show what a server is and has, or write its manifest
-      install     Give a server to a client: write it into the client's file
-      discover    List the servers that clients on this machine have
-      serve       Start the gateway: MCP and REST over one set of governed tools
-      token       Make tokens for development, and keys for machines
-      audit       Read the audit log and prove that it is whole
-      approvals   Decide on calls that wait for a person's approval
-      operations  Look at operations, and settle those of unknown outcome
-      labels      Look at the labels that a caller carries for what it has read, and take them back
-      policy      Check policies, explain and test their decisions, and see what a change would do
-      doctor      Look for what is wrong with a set-up; changes nothing
-      help        Print this message or the help of the given subcommand(s)
+      run           Run a server, or put one in front of others
+      dev           Run a server while it is written: built and started anew on every change
+      list          List the tools, resources, templates and prompts of a server
+      call          Call a tool, read a resource or render a prompt
+      inspect       Show what a server is and has, or write its manifest
+      install       Give a server to a client: write it into the client's file
+      generate-cli  Write a program that has a command for each tool of a server, and a skill that teaches an agent to use it
+      discover      List the servers that clients on this machine have
+      auth          Write and check what a client is known by to authorization servers
+      serve         Start the gateway: MCP and REST over one set of governed tools
+      token         Make tokens for development, and keys for machines
+      audit         Read the audit log and prove that it is whole
+      approvals     Decide on calls that wait for a person's approval
+      operations    Look at operations, and settle those of unknown outcome
+      labels        Look at the labels that a caller carries for what it has read, and take them back
+      policy        Check policies, explain and test their decisions, and see what a change would do
+      doctor        Look for what is wrong with a set-up; changes nothing
+      help          Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -47,6 +47,14 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// What it said to scripts.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
@@ -143,12 +151,7 @@ impl Home {
     pub(crate) async fn say_with(&self, arguments: &[&str], vars: &[(&str, &str)]) -> Said {
         let what = arguments.join(" ");
         let mut command = self.plain(arguments, vars);
-        let output = within(&what, command.output()).await.unwrap();
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Said::of(within(&what, command.output()).await.unwrap())
     }
 
     /// The binary, with `arguments` alone.
@@ -156,6 +159,14 @@ impl Home {
         let mut command = self.command(Path::new(PATH), vars);
         command.args(arguments);
         command
+    }
+
+    /// Runs a program of the working folder by a shell to its end. It finds the binary by the variable FASTMCP.
+    pub(crate) async fn shell(&self, arguments: &[&str], vars: &[(&str, &str)]) -> Said {
+        let mut command = self.command(Path::new("/bin/sh"), vars);
+        command.env("FASTMCP", PATH).args(arguments);
+        let output = within(&arguments.join(" "), command.output()).await;
+        Said::of(output.unwrap())
     }
 
     /// Writes a file of the working folder.

@@ -119,8 +119,6 @@ pub(crate) struct Sample {
 impl Sample {
     /// Starts one, at a port that is free.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let server = FastMcp::new("sample")
             .version("1.2.3")
             .instructions("Use it for tests.")
@@ -133,9 +131,15 @@ impl Sample {
             .tool(think)
             .resource(settings)
             .resource(greeting)
-            .prompt(review)
-            .build()
-            .unwrap();
+            .prompt(review);
+        Self::serve(server).await
+    }
+
+    /// Starts another server.
+    pub(crate) async fn serve(server: FastMcp) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let server = server.build().unwrap();
         let stop = server.shutdown().clone();
         TaskTracker::new().spawn(async move {
             server
