@@ -27,6 +27,8 @@ use crate::{
 
 /// The most tools of a program.
 const MAX_TOOLS: usize = 1_000;
+/// The longest name of a server, in characters.
+const MAX_SERVER: usize = 100;
 /// The largest program, in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The file of a skill.
@@ -90,6 +92,7 @@ impl GenerateCli {
                 );
             }
             let name = shape::one_line(name.as_deref().unwrap_or_default());
+            let name: String = name.chars().take(MAX_SERVER).collect();
             let name = if name.is_empty() {
                 "an MCP server".to_owned()
             } else {

@@ -13,7 +13,7 @@ const MAX_FLAGS: usize = 256;
 const MAX_NAME: usize = 128;
 /// The most lines of a description, and the most characters of a line.
 const MAX_LINES: usize = 60;
-const MAX_LINE: usize = 400;
+const MAX_LINE: usize = 2_000;
 /// The longest description of one line: in the list of tools, in characters.
 const BRIEF: usize = 80;
 /// The most choices that the program checks itself.
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(lines(&"x\n".repeat(100)).len(), MAX_LINES + 1);
         assert_eq!(one_line("a\u{202e}\n b"), "a\\u{202e} b");
         assert_eq!(
-            cut(&"é".repeat(500), MAX_LINE).chars().count(),
+            cut(&"é".repeat(MAX_LINE + 1), MAX_LINE).chars().count(),
             MAX_LINE + 1
         );
     }
