@@ -37,6 +37,8 @@ const FOLDER: &str = "settlements";
 const ACTION: &str = "operations.settled";
 /// How often a gateway looks into the folder.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// For how long the state may still take what was sent to it after whoever sent it has ended: a database may be at its commit.
+const SETTLES_LATE: Duration = Duration::from_secs(120);
 /// The largest file that is read.
 const MAX_BYTES: u64 = 64 * 1024;
 /// How many settlements are looked at together.
@@ -156,8 +158,8 @@ impl Outbox {
         Ok(Held { _file: file })
     }
 
-    /// What waits there of an operation, if whoever put it there has ended. Nobody else gets it until what is returned is
-    /// dropped. Blocks on the disk.
+    /// What waits there of an operation, if whoever put it there has ended and the state takes nothing of it any more. Nobody
+    /// else gets it until what is returned is dropped. Blocks on the disk.
     ///
     /// # Errors
     ///
@@ -171,7 +173,15 @@ impl Outbox {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+            // Where files cannot be locked, nobody knows who has ended. It waits, and holds up no other.
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(%error, path = %path.display(), "a settlement cannot be looked after");
+                return Ok(None);
+            }
+        }
+        let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age < SETTLES_LATE {
+            return Ok(None);
         }
         // Another one may have taken it away, and put one there that is not this file.
         if !is_at(&file, &path)? {

@@ -25,11 +25,12 @@ const COOKIE: &str = "fastmcp-login-";
 
 /// Most bytes of one cookie, of which browsers keep 4,096 with its name, and most cookies of a login.
 const PART: usize = 3_500;
-const MAX_PARTS: usize = 4;
+const MAX_PARTS: usize = 2;
 
-/// Most logins that one browser has under way, and most bytes of those beside the newest; the oldest goes first.
+/// Most logins that one browser has under way, and most bytes of all of them; the oldest goes first. Proxies before us take
+/// 8 KiB of cookies by their defaults, and others are among them.
 const MAX_LOGINS: usize = 4;
-const MAX_BYTES: usize = 8 * 1024;
+const MAX_BYTES: usize = 7_000;
 
 /// How many used logins this process remembers; the oldest goes first.
 const MAX_SPENT: usize = 10_000;
@@ -92,7 +93,7 @@ impl Inner {
         let bound = self.login_bound(state);
         let sealed = self.keys.ring().seal_text(bound.as_bytes(), &plain);
         let mut rest = sealed.map_err(|_| Refused::unavailable())?;
-        for name in self.stale_logins(headers) {
+        for name in self.stale_logins(headers, rest.len()) {
             self.set_login(&name, "", 0, answer)?;
         }
         let name = self.login_cookie(state);
@@ -136,7 +137,7 @@ impl Inner {
 
     /// The cookies of the logins that make room for one more: servers take only so many bytes of them. Browsers send the
     /// oldest cookies first.
-    fn stale_logins(&self, headers: &HeaderMap) -> Vec<String> {
+    fn stale_logins(&self, headers: &HeaderMap, newest: usize) -> Vec<String> {
         let ours = |(name, value): &(&str, &str)| {
             !value.is_empty() && name.starts_with(self.login_prefix())
         };
@@ -145,7 +146,7 @@ impl Inner {
             let login = name.split_once('.').map_or(name, |(login, _)| login);
             login.to_owned()
         };
-        let (mut kept, mut bytes): (Vec<String>, usize) = (Vec::new(), 0);
+        let (mut kept, mut bytes): (Vec<String>, usize) = (Vec::new(), newest);
         let mut stale = Vec::new();
         for (name, value) in sent.into_iter().rev() {
             let login = of(name);

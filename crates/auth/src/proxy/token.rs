@@ -101,7 +101,12 @@ impl OAuthProxy {
             let place = (Kind::Session, refresh.session.as_str());
             let ttl = next.until.since(now).max(Duration::from_secs(1));
             if inner.vault.replace(place, version, &next, ttl).await? {
-                inner.enlist(&refresh.session, &next).await?;
+                // The token that was given is used up by now: what cannot be counted is counted at the next refresh.
+                if inner.enlist(&refresh.session, &next).await.is_err() {
+                    tracing::warn!(
+                        "a session that was refreshed is not counted among those of its person yet"
+                    );
+                }
                 return inner.tokens(&refresh.session, &next, &scopes);
             }
         }
@@ -185,7 +190,8 @@ impl Inner {
             return Err(invalid_grant());
         }
         if let Err(refused) = self.enlist(&id, &session).await {
-            self.end(&id, &session).await?;
+            // Nothing is taken back at the identity provider, as where a person has too many.
+            self.vault.forget(Kind::Session, &id).await?;
             return Err(refused);
         }
         let scopes = session.person.scopes.clone();

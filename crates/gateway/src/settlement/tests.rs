@@ -99,6 +99,13 @@ impl Beside {
     fn waiting(&self) -> usize {
         self.outbox.waiting().unwrap().settled.len()
     }
+
+    fn an_hour_passes(&self, settled: &Settled) {
+        let path = self.outbox.path(&settled.operation_id);
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(hour_ago).unwrap();
+    }
 }
 
 fn said(report: &Report, status: Status) -> Settled {
@@ -233,10 +240,7 @@ async fn a_settlement_that_takes_long_is_recorded_when_it_happens() {
     let settled = said(&beside.unknown("k").await, Status::Completed);
     let held = beside.outbox.put(&settled).unwrap();
     // Whoever settles was stopped for an hour.
-    let path = beside.outbox.path(&settled.operation_id);
-    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-    let file = File::options().write(true).open(path).unwrap();
-    file.set_modified(hour_ago).unwrap();
+    beside.an_hour_passes(&settled);
     let recorder = beside.recorder();
     recorder.look().await.unwrap();
     // Nor does a rival take its place.
@@ -256,10 +260,15 @@ async fn a_settlement_of_somebody_who_ended_before_it_happened_is_taken_away() {
     let beside = Beside::new().await;
     let settled = said(&beside.unknown("k").await, Status::Completed);
     drop(beside.outbox.put(&settled).unwrap());
+    // What was sent to the state may be on its way.
+    beside.recorder().look().await.unwrap();
+    assert_eq!((beside.records().len(), beside.waiting()), (0, 1));
+    beside.an_hour_passes(&settled);
     beside.recorder().look().await.unwrap();
     assert_eq!((beside.records().len(), beside.waiting()), (0, 0));
     // Without a gateway, whoever comes next does so.
     drop(beside.outbox.put(&settled).unwrap());
+    beside.an_hour_passes(&settled);
     let id = OperationId::parse(&settled.operation_id).unwrap();
     let left = beside.outbox.left(&id).unwrap().unwrap();
     assert!(beside.outbox.left(&id).unwrap().is_none(), "one at a time");

@@ -12,7 +12,7 @@ use crate::raw::{self, Raw};
 /// The `_meta` of a definition, a content block, a result or a notification.
 ///
 /// It stays as it came until a member is asked for: most are handed on, or dropped, and never looked at. Integers beyond
-/// 64 bits are read as floating-point numbers; an object with a number beyond those reads as an empty one.
+/// 64 bits are read as floating-point numbers; an object with a number beyond those, or half a surrogate pair, is refused.
 ///
 /// ```
 /// use fastmcp_protocol::content::Meta;
@@ -38,9 +38,20 @@ impl Meta {
     ///
     /// # Errors
     ///
-    /// When it is no JSON object.
+    /// When it is no JSON object, or one that cannot be read.
     pub fn parse(text: impl Into<ByteString>) -> Result<Self, serde_json::Error> {
-        Raw::parse(text).and_then(raw::require_object).map(Self::of)
+        Self::checked(Raw::parse(text).and_then(raw::require_object)?)
+    }
+
+    /// Reads what may be JSON and yet have no value: what is read later must not turn out to be nothing.
+    fn checked(text: Raw) -> Result<Self, serde_json::Error> {
+        if is_surely_readable(text.as_str()) {
+            return Ok(Self::of(text));
+        }
+        let members = text.decode::<JsonObject>()?;
+        let meta = Self::of(text);
+        let _unset = meta.0.members.set(members);
+        Ok(meta)
     }
 
     fn of(text: Raw) -> Self {
@@ -100,6 +111,16 @@ impl Meta {
     }
 }
 
+/// Whether a JSON text holds neither a number that could be too large nor half a surrogate pair, as nearly all do.
+fn is_surely_readable(text: &str) -> bool {
+    // The largest number has 309 digits.
+    let is_short = text.len() <= 300;
+    let pairs = text.bytes().zip(text.bytes().skip(1));
+    let mut doubts =
+        pairs.filter(|pair| matches!(pair, (b'0'..=b'9', b'e' | b'E') | (b'\\', b'u')));
+    is_short && doubts.next().is_none()
+}
+
 impl From<JsonObject> for Meta {
     fn from(members: JsonObject) -> Self {
         Self(Box::new(Kept {
@@ -151,7 +172,8 @@ impl Serialize for Meta {
 
 impl<'de> Deserialize<'de> for Meta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        raw::object(deserializer).map(Self::of)
+        let text = raw::object(deserializer)?;
+        Self::checked(text).map_err(serde::de::Error::custom)
     }
 }
 
@@ -211,8 +233,20 @@ mod tests {
             assert!(serde_json::from_str::<Meta>(wrong).is_err(), "{wrong}");
         }
         assert!(serde_json::from_value::<Meta>(json!([])).is_err());
-        let beyond = Meta::parse(r#"{"n":1e999}"#).unwrap();
-        assert_eq!(beyond.get("n"), None);
-        assert_eq!(serde_json::to_string(&beyond).unwrap(), r#"{"n":1e999}"#);
+        let beyond = format!(r#"{{"n":{}}}"#, "9".repeat(400));
+        for unreadable in [
+            r#"{"n":1e999}"#,
+            r#"{"n":-1E999}"#,
+            r#"{"s":"\ud800"}"#,
+            &beyond,
+        ] {
+            assert!(Meta::parse(unreadable).is_err(), "{unreadable}");
+            assert!(
+                serde_json::from_str::<Meta>(unreadable).is_err(),
+                "{unreadable}"
+            );
+        }
+        let read = Meta::parse(r#"{"n":1e9,"s":"\u00e9"}"#).unwrap();
+        assert_eq!(read.get("s"), Some(&json!("é")));
     }
 }
