@@ -131,8 +131,11 @@ async fn agree(url: &str) -> String {
     let sealed = page.split("name=\"request\" value=\"").nth(1).unwrap();
     let sealed = sealed.split('"').next().unwrap();
     let cookie = |answer: &str| {
-        let cookie = header(answer, "set-cookie").split(';').next().unwrap();
-        format!("Cookie: {cookie}\r\n")
+        let kept = answer
+            .lines()
+            .filter_map(|line| line.strip_prefix("set-cookie: "));
+        let kept: Vec<_> = kept.filter_map(|cookie| cookie.split(';').next()).collect();
+        format!("Cookie: {}\r\n", kept.join("; "))
     };
     let consent = Url::parse(url).unwrap().join("/consent").unwrap();
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";

@@ -163,17 +163,20 @@ fn location(head: &http::response::Parts) -> String {
         .to_owned()
 }
 
+/// What a browser keeps of an answer, and sends with its next request.
+fn cookies(head: &http::response::Parts) -> String {
+    let kept = head.headers.get_all(header::SET_COOKIE).into_iter();
+    let kept = kept.map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap());
+    kept.collect::<Vec<_>>().join("; ")
+}
+
 impl Person {
     async fn browse(&self, url: &str) -> String {
         let get = |url: &str| Request::get(url).body(Bytes::new()).unwrap();
         let (head, page) = fetch(get(url)).await;
         assert_eq!(head.status, 200, "{page}");
         self.read.lock().unwrap().push(page.clone());
-        let cookie = head.headers[header::SET_COOKIE]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let cookie = cookie.split(';').next().unwrap();
+        let cookie = cookies(&head);
         let sealed = page.split("name=\"request\" value=\"").nth(1).unwrap();
         let sealed = sealed.split('"').next().unwrap();
         let origin = Url::parse(url).unwrap().origin().ascii_serialization();
@@ -184,11 +187,7 @@ impl Person {
             .body(Bytes::from(format!("request={sealed}&decision=allow")))
             .unwrap();
         let (head, _) = fetch(agreed).await;
-        let cookie = head.headers[header::SET_COOKIE]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let cookie = cookie.split(';').next().unwrap();
+        let cookie = cookies(&head);
         let (head, _) = fetch(get(&location(&head))).await;
         let back = Request::get(location(&head)).header("cookie", cookie);
         let (head, _) = fetch(back.body(Bytes::new()).unwrap()).await;
