@@ -362,10 +362,8 @@ async fn settings_are_checked_when_a_proxy_is_made() {
     assert!(ProxyKeys::new(&[[1; 32]]).is_err());
 }
 
-#[tokio::test]
-async fn authkit_and_keycloak_register_clients_themselves() {
-    let ground = Ground::new();
-    let key = Arc::new(SigningKey::ec("remote-1"));
+/// A provider whose key is `key`, at its address.
+async fn keys_of(key: &SigningKey) -> (Host, String) {
     let jwk = key.jwk();
     let (listener, url) = Host::bind().await;
     let host = Host::serve(
@@ -375,6 +373,14 @@ async fn authkit_and_keycloak_register_clients_themselves() {
             Box::pin(async move { Answer::json(200, &keys) })
         }),
     );
+    (host, url)
+}
+
+#[tokio::test]
+async fn authkit_and_keycloak_register_clients_themselves() {
+    let ground = Ground::new();
+    let key = Arc::new(SigningKey::ec("remote-1"));
+    let (host, url) = keys_of(&key).await;
     let resource = "https://tools.example/mcp";
     let realm = format!("{url}/realms/acme");
     let authkit = AuthKitProvider::new(&url, resource).network(network());
@@ -486,15 +492,7 @@ fn bearer(token: &str) -> http::HeaderMap {
 async fn descope_and_scalekit_issue_tokens_for_one_server() {
     let ground = Ground::new();
     let key = Arc::new(SigningKey::ec("remote-1"));
-    let jwk = key.jwk();
-    let (listener, url) = Host::bind().await;
-    let host = Host::serve(
-        listener,
-        Box::new(move |_| {
-            let keys = json!({"keys": [jwk]});
-            Box::pin(async move { Answer::json(200, &keys) })
-        }),
-    );
+    let (host, url) = keys_of(&key).await;
     let signed = |issuer: &str, audience: serde_json::Value| {
         let token = key.token("ada", ground.clock.now());
         let token = token.claim("iss", issuer).claim("aud", audience);

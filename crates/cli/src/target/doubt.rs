@@ -57,7 +57,10 @@ impl Doubt {
 
     /// Asks whoever is at the terminal.
     pub(super) fn settled(&self) -> anyhow::Result<()> {
-        let (name, file, act) = (printable(&self.name), self.file.display(), &self.act);
+        let (name, act) = (printable(&self.name), &self.act);
+        // The folder is named by whoever made it, too.
+        let file = self.file.display().to_string();
+        let file = printable(&file);
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return Err(Usage::new(format!(
                 "`{name}` is named by {file}, which came with the folder, and would {act}; if you trust the folder, add \

@@ -95,6 +95,19 @@ impl Labelled {
         self.gateway.invoke(token, tool, arguments).send().await
     }
 
+    /// Reads personal data under a key: once, and from then on what was stored.
+    async fn read_once(&self) -> Reply {
+        let call = self.gateway.invoke(&self.agent, TABLES, &json!({}));
+        call.header("idempotency-key", "k-1").send().await
+    }
+
+    /// Takes from the agent what it carries.
+    async fn forget(&self) {
+        let clear = ["labels", "clear", "--tenant", "public", "--sub", "agent-1"];
+        let cleared = self.home.run(&clear, &[]).await;
+        assert!(cleared.status.success(), "{cleared:?}");
+    }
+
     /// Reads personal data over REST.
     async fn read(&self, token: &str) {
         self.invoke(token, TABLES, &json!({})).await.ok();
@@ -320,14 +333,7 @@ async fn an_operation_carries_what_its_caller_had_read_to_its_end() {
     assert_eq!(decided.send().await.status, 200);
 
     // By the time of the confirmation the caller carries nothing any more, but the operation does.
-    let cleared = labelled
-        .home
-        .run(
-            &["labels", "clear", "--tenant", "public", "--sub", "agent-1"],
-            &[],
-        )
-        .await;
-    assert!(cleared.status.success(), "{cleared:?}");
+    labelled.forget().await;
     labelled.load(POLICY).await;
     let carried = labelled.invoke(&labelled.agent, CREATE, &campaign()).await;
     assert_eq!(carried.status, 200, "{}", carried.text());
@@ -350,24 +356,11 @@ async fn an_operation_carries_what_its_caller_had_read_to_its_end() {
 #[tokio::test]
 async fn a_stored_result_is_read_again_when_it_is_replayed() {
     let labelled = Labelled::start().await;
-    let call = || {
-        labelled
-            .gateway
-            .invoke(&labelled.agent, TABLES, &json!({}))
-            .header("idempotency-key", "k-1")
-    };
-    call().send().await.ok();
-    let cleared = labelled
-        .home
-        .run(
-            &["labels", "clear", "--tenant", "public", "--sub", "agent-1"],
-            &[],
-        )
-        .await;
-    assert!(cleared.status.success(), "{cleared:?}");
+    labelled.read_once().await.ok();
+    labelled.forget().await;
     let free = labelled.invoke(&labelled.agent, CREATE, &campaign()).await;
     assert_eq!(free.status, 200, "{}", free.text());
-    let replayed = call().send().await;
+    let replayed = labelled.read_once().await;
     assert_eq!(replayed.header("x-idempotent-replay"), Some("true"));
     is_refused(&labelled.invoke(&labelled.agent, CREATE, &campaign()).await);
 }
@@ -375,13 +368,7 @@ async fn a_stored_result_is_read_again_when_it_is_replayed() {
 #[tokio::test]
 async fn a_stored_result_keeps_the_labels_that_it_had() {
     let labelled = Labelled::start().await;
-    let call = || {
-        labelled
-            .gateway
-            .invoke(&labelled.agent, TABLES, &json!({}))
-            .header("idempotency-key", "k-1")
-    };
-    call().send().await.ok();
+    labelled.read_once().await.ok();
     // The tool loses its label, and the caller what it carried.
     let admin = labelled
         .home
@@ -389,14 +376,7 @@ async fn a_stored_result_keeps_the_labels_that_it_had() {
         .await;
     let washed = register(&labelled.gateway, &admin, TABLES, &json!({"labels": []})).await;
     assert_eq!(washed.status, 201, "{}", washed.text());
-    let cleared = labelled
-        .home
-        .run(
-            &["labels", "clear", "--tenant", "public", "--sub", "agent-1"],
-            &[],
-        )
-        .await;
-    assert!(cleared.status.success(), "{cleared:?}");
+    labelled.forget().await;
     labelled
         .invoke(&labelled.agent, TABLES, &json!({}))
         .await
@@ -404,7 +384,7 @@ async fn a_stored_result_keeps_the_labels_that_it_had() {
     let free = labelled.invoke(&labelled.agent, CREATE, &campaign()).await;
     assert_eq!(free.status, 200, "{}", free.text());
     // What was read then is what it was then.
-    let replayed = call().send().await;
+    let replayed = labelled.read_once().await;
     assert_eq!(replayed.header("x-idempotent-replay"), Some("true"));
     is_refused(&labelled.invoke(&labelled.agent, CREATE, &campaign()).await);
 }
