@@ -286,13 +286,20 @@ function linesOf(file) {
   return found;
 }
 
+/** "Room": what a file of records holds before the zeros at its end. */
+function withoutRoom(bytes) {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end -= 1;
+  return bytes.subarray(0, end);
+}
+
 /** "Files" and "Void bytes": the files of a log in the order of their records, and what they say of themselves. */
 function survey(folder, size) {
   const files = [];
   for (const name of readdirSync(folder)) {
     if (!name.startsWith("audit-")) continue;
     const match = /^audit-(\d{8})(?:\.([1-9][0-9]*))?\.jsonl$/.exec(name) ?? refuse(`unexpected file ${name}`);
-    const content = readFileSync(join(folder, name));
+    const content = withoutRoom(readFileSync(join(folder, name)));
     if (content.length > 0) files.push({ name, day: match[1], bytes: content, valid: content.length });
   }
   const voids = new Map();

@@ -1,12 +1,16 @@
 //! Durable audit records a second, with so many clients that each wait for their own record, and what a record costs.
 //!
+//! Beside it what the disk gives to a program that does nothing else: as many lines as there are clients, of the length of the
+//! log's, written and synced at once, again and again.
+//!
 //! Clients are tasks of a runtime, as the calls of a gateway are; `--threads` makes each a thread of its own, and what
 //! is measured then is mostly how the system wakes threads.
 //!
 //! Run with: `cargo run --release --bin audit-log -- --folder /somewhere/on/the/disk`
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -26,6 +30,9 @@ use tokio::runtime::{Builder, Runtime};
 
 /// What a tick of `/proc` is, in seconds. Source: proc_pid_stat(5), and sysconf(_SC_CLK_TCK) of every Linux in use.
 const TICK: f64 = 0.01;
+
+/// What the disk alone is given to write, again and again.
+const RAW_BYTES: usize = 1 << 26;
 
 /// Measures group commit: clients that write at the same moment share one sync of the disk.
 #[derive(Debug, Parser)]
@@ -54,6 +61,8 @@ struct Arguments {
 struct Measured {
     records: u64,
     seconds: f64,
+    /// The records that the disk alone takes in a second.
+    raw: f64,
     /// CPU of the whole process, in seconds: the clients, the log and the system on their behalf.
     cpu: f64,
     waits: Vec<Duration>,
@@ -68,28 +77,33 @@ struct Shared {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    println!("| clients | records/s | CPU a record | wait p50 | p99 |");
-    println!("| ---: | ---: | ---: | ---: | ---: |");
+    let folder = arguments.folder.join("audit-log");
+    ensure!(!folder.exists(), "`{}` is there already", folder.display());
+    let report = report(&arguments, &folder);
+    // Only now: what is removed makes the files slow that come after it.
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
+    report
+}
+
+fn report(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
+    println!("| clients | records/s | the disk alone | CPU a record | wait p50 | p99 |");
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: |");
     for clients in &arguments.clients {
         ensure!(*clients > 0, "at least one client");
-        let folder = arguments.folder.join(format!("audit-{clients}"));
-        ensure!(!folder.exists(), "`{}` is there already", folder.display());
-        let measured = measure(&arguments, *clients, &folder);
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove `{}`", folder.display()))?;
         let Measured {
             records,
             seconds,
+            raw,
             cpu,
             mut waits,
-        } = measured?;
+        } = measure(arguments, *clients, &folder.join(clients.to_string()))?;
         waits.sort_unstable();
         let at = |part: usize| {
             let wait = waits.get(waits.len() * part / 100).copied();
             wait.unwrap_or_default().as_secs_f64() * 1e3
         };
         println!(
-            "| {clients} | {:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
+            "| {clients} | {:.0} | {raw:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
             records as f64 / seconds,
             cpu * 1e6 / records.max(1) as f64,
             at(50),
@@ -138,12 +152,40 @@ fn measure(arguments: &Arguments, clients: usize, folder: &Path) -> anyhow::Resu
         records + 2,
         report.records
     );
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".jsonl") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    let line = usize::try_from(bytes / report.records.max(1))?;
+    let raw = raw(&folder.join("raw"), clients * line, arguments.seconds)?;
     Ok(Measured {
         records,
         seconds,
+        raw: raw * clients as f64,
         cpu,
         waits,
     })
+}
+
+/// Writes and syncs so many bytes again and again; returns how often a second.
+fn raw(path: &Path, bytes: usize, seconds: u64) -> anyhow::Result<f64> {
+    let mut file = File::create(path)?;
+    file.write_all(&vec![0; RAW_BYTES])?;
+    file.sync_all()?;
+    let (lines, most) = (vec![b'x'; bytes], RAW_BYTES / bytes.max(1));
+    let (begun, mut syncs) = (Instant::now(), 0_u32);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        if (syncs as usize).is_multiple_of(most) {
+            file.seek(SeekFrom::Start(0))?;
+        }
+        file.write_all(&lines)?;
+        file.sync_data()?;
+        syncs += 1;
+    }
+    Ok(f64::from(syncs) / begun.elapsed().as_secs_f64())
 }
 
 fn as_tasks(

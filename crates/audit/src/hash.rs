@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Separates event hashes from every other use of SHA-256 over the same bytes.
 pub(crate) const EVENT_DOMAIN: &[u8] = b"fastmcp-audit/record/v1\0";
 /// Separates leaves of the tree from its inner nodes. Source: RFC 9162, 2.1.1.
-pub(crate) const LEAF_DOMAIN: &[u8] = &[0];
+const LEAF_DOMAIN: &[u8] = &[0];
 const NODE_DOMAIN: u8 = 1;
 
 /// A SHA-256 hash. Written as 64 lower-case hexadecimal digits.

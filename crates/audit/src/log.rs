@@ -4,6 +4,7 @@
 //! takes what is there, writes it at once, syncs once, and only then answers all of them.
 
 mod load;
+mod notary;
 mod options;
 mod queue;
 #[cfg(test)]

@@ -122,7 +122,9 @@ impl Records {
                 }
             };
             match lines.next()? {
-                Some(Ending::Torn) if self.pieces.len() == 0 => return Ok(None),
+                Some(Ending::Torn | Ending::Unwritten) if self.pieces.len() == 0 => {
+                    return Ok(None);
+                }
                 Some(ending) => {
                     return match lines.record(ending) {
                         Ok(record) => Ok(Some(record)),

@@ -21,6 +21,8 @@ use crate::{
     walk::Cursor,
 };
 
+/// What room consists of. No line holds it.
+const ROOM: u8 = 0;
 const PREFIX: &str = "audit-";
 const SUFFIX: &str = ".jsonl";
 /// The member of a recovery record's details that lists what is void.
@@ -148,13 +150,13 @@ impl Survey {
                 continue;
             };
             survey.names.push(name);
-            // An empty file is one whose first record never got there.
-            if len > 0 {
+            // One without a line is one whose first record never got there.
+            if let Some(head) = head(storage, &file)? {
                 survey.pieces.push(Piece {
                     name,
                     len,
                     valid: len,
-                    head: head(storage, &file)?,
+                    head,
                 });
             }
         }
@@ -288,16 +290,19 @@ impl Piece {
     }
 }
 
-fn head(storage: &dyn Storage, file: &str) -> Result<Head, StorageError> {
+fn head(storage: &dyn Storage, file: &str) -> Result<Option<Head>, StorageError> {
     let mut lines = Lines::open(storage, file, u64::MAX)?;
-    Ok(match lines.next()? {
-        Some(Ending::Newline) => match parse(lines.bytes()) {
+    let Some(ending) = lines.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(match ending {
+        Ending::Newline => match parse(lines.bytes()) {
             Ok(record) => Head::Record(Box::new(record)),
             Err(_) => Head::Wrong,
         },
-        Some(Ending::Torn) | None => Head::Torn,
-        Some(Ending::TooLong) => Head::Wrong,
-    })
+        Ending::Torn | Ending::Unwritten => Head::Torn,
+        Ending::TooLong => Head::Wrong,
+    }))
 }
 
 /// The lines of one file, up to where it counts.
@@ -319,6 +324,8 @@ pub(crate) enum Ending {
     Newline,
     /// The file, or what counts of it, ends within this line.
     Torn,
+    /// It holds room, and more follows: a part of it never reached the disk.
+    Unwritten,
     /// It is longer than any record; what comes after it are not lines.
     TooLong,
 }
@@ -342,7 +349,7 @@ impl Lines {
         })
     }
 
-    /// Reads the next line.
+    /// Reads the next line. There is none where nothing but room follows.
     pub(crate) fn next(&mut self) -> Result<Option<Ending>, StorageError> {
         const LIMIT: usize = MAX_LINE + 1;
         self.buffer.clear();
@@ -350,19 +357,42 @@ impl Lines {
             .take(LIMIT as u64)
             .read_until(b'\n', &mut self.buffer)
             .map_err(|error| StorageError::new("read", &self.file, error))?;
-        if read == 0 {
+        self.start = self.end;
+        self.end += read as u64;
+        if read == 0 || self.is_room()? {
             return Ok(None);
         }
         self.number += 1;
-        self.start = self.end;
-        self.end += read as u64;
-        Ok(Some(if self.buffer.ends_with(b"\n") {
+        Ok(Some(if self.buffer.contains(&ROOM) {
+            Ending::Unwritten
+        } else if self.buffer.ends_with(b"\n") {
             Ending::Newline
         } else if read == LIMIT {
             Ending::TooLong
         } else {
             Ending::Torn
         }))
+    }
+
+    /// Tells whether what was read last, and all that follows, is room.
+    fn is_room(&mut self) -> Result<bool, StorageError> {
+        let is_room = |bytes: &[u8]| bytes.iter().all(|byte| *byte == ROOM);
+        // Of a line that is none the first byte says so.
+        if !is_room(&self.buffer) {
+            return Ok(false);
+        }
+        loop {
+            let ahead = self
+                .reader
+                .fill_buf()
+                .map_err(|error| StorageError::new("read", &self.file, error))?;
+            let len = ahead.len();
+            if len == 0 || !is_room(ahead) {
+                return Ok(len == 0);
+            }
+            self.end += len as u64;
+            self.reader.consume(len);
+        }
     }
 
     /// Returns the line read last, without its newline.
@@ -374,7 +404,7 @@ impl Lines {
     pub(crate) fn record(&self, ending: Ending) -> Result<Record, Fault> {
         match ending {
             Ending::Newline => parse(self.bytes()),
-            Ending::Torn => Err(Fault::Torn),
+            Ending::Torn | Ending::Unwritten => Err(Fault::Torn),
             Ending::TooLong => Err(Fault::TooLong),
         }
     }
@@ -445,5 +475,30 @@ mod tests {
         storage.put("f", &[b"x".as_slice(), &long].concat());
         let mut lines = Lines::open(&storage, "f", u64::MAX).unwrap();
         assert_eq!(lines.next().unwrap(), Some(Ending::TooLong));
+    }
+
+    #[test]
+    fn room_is_no_line_unless_something_follows_it() {
+        let storage = Memory::new();
+        let room = vec![0; 3 * MAX_LINE];
+        let endings = |content: &[&[u8]]| {
+            storage.put("f", &content.concat());
+            let mut lines = Lines::open(&storage, "f", u64::MAX).unwrap();
+            let mut seen = Vec::new();
+            while let Some(ending) = lines.next().unwrap() {
+                seen.push((ending, lines.start, lines.number));
+            }
+            seen
+        };
+        let line = (Ending::Newline, 0, 1);
+        assert_eq!(endings(&[&room]), []);
+        assert_eq!(endings(&[b"a\n", &room]), [line]);
+        assert_eq!(
+            endings(&[b"a\n", b"b", &room[..9]]),
+            [line, (Ending::Unwritten, 2, 2)]
+        );
+        let hole = endings(&[b"a\n", &room, b"b\nc\n"]);
+        assert_eq!(hole[..2], [line, (Ending::Unwritten, 2, 2)]);
+        assert_eq!(hole.last().unwrap().0, Ending::Newline, "{hole:?}");
     }
 }

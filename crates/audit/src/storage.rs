@@ -1,5 +1,8 @@
 //! The disk, as the log sees it: a folder in which files only grow or are replaced whole.
 //!
+//! A file of records may end in NUL bytes: room that is reserved for what comes next. A line holds none, so whoever reads
+//! knows where it ends (`docs/audit-format.md`, "Room").
+//!
 //! A seam for tests, which make it fail and crash at every single operation.
 
 mod file;
@@ -51,12 +54,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// The disk's error. Whether the file exists is then unknown.
     fn create(&self, name: &str) -> io::Result<Box<dyn Segment>>;
 
-    /// Opens a file that exists in order to append to it.
+    /// Opens a file that exists in order to append to its first `len` bytes; whatever follows them is
+    /// room, and is given back.
     ///
     /// # Errors
     ///
     /// The disk's error.
-    fn resume(&self, name: &str) -> io::Result<Box<dyn Segment>>;
+    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>>;
 
     /// Gives the file this content, whole or not at all, durably. Creates folders on the way.
     ///
@@ -64,6 +68,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// The disk's error. The file then has its old content or the new one.
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// As [`Storage::replace`] for each of several files, of which all are durable when this returns: for less than
+    /// one at a time.
+    ///
+    /// # Errors
+    ///
+    /// The disk's error. Each of the files then has its old content or the new one.
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()>;
 
     /// Copies a file of records into another folder, whole and durably, under its name. A file of
     /// that name and content is left as it is.
@@ -84,7 +96,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
 /// A file of records, open for appending.
 pub trait Segment: fmt::Debug + Send {
-    /// Writes all bytes at the end.
+    /// Writes all bytes after those that were appended before. May reserve room after them.
     ///
     /// # Errors
     ///
@@ -98,6 +110,13 @@ pub trait Segment: fmt::Debug + Send {
     /// The disk's error. What was appended since the last success is then lost or not, and a
     /// second try proves nothing: the file must be given up.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Gives back the room after what was appended. The file is not written any more.
+    ///
+    /// # Errors
+    ///
+    /// The disk's error. Room that is left does no harm.
+    fn trim(&mut self) -> io::Result<()>;
 }
 
 /// Reads a small file whole. Nothing if there is none.

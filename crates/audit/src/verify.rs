@@ -39,7 +39,7 @@ pub struct Report {
     pub archived: Option<(u64, Date, Date)>,
     /// Files of records.
     pub files: usize,
-    /// Bytes that recovery records declare void: what a crash or a full disk left behind.
+    /// Bytes that recovery records declare void: what a crash or a full disk left behind, room included.
     pub voided_bytes: u64,
     /// The time of the first record.
     pub first: Option<Timestamp>,

@@ -386,7 +386,7 @@ fn crash_at_any_operation(base: &Bench) {
             assert!(done.is_ok() && operation > 15, "{operation}: {done:?}");
             break;
         }
-        for left in [Left::Nothing, Left::Half, Left::All] {
+        for left in [Left::Nothing, Left::Half, Left::Hole, Left::All] {
             let again = bench.on(bench.storage.reboot(left));
             let log = again
                 .open()

@@ -31,7 +31,7 @@ pub(super) struct Loaded {
     pub(super) cursor: Cursor,
     pub(super) tree: Compact,
     pub(super) tiles: Tiles,
-    /// The last file with a record in it, and how much of it counts.
+    /// The last file with a record in it, and how much of it is to be kept.
     pub(super) tail: Option<(Name, u64)>,
     /// What a crash left half-done.
     pub(super) voids: Vec<Void>,
@@ -242,11 +242,13 @@ impl OnDisk<'_> {
     ) -> Result<End, VerifyError> {
         let size = self.checkpoint.size;
         let mut end = End::default();
-        if let Some(last) = pieces.last() {
-            end.tail = Some((last.name, last.valid));
-        }
         let place = match walk(self.storage, pieces, cursor, visit) {
-            Ok(place) => place,
+            Ok(place) => {
+                // What follows the last line, if anything, is room.
+                let last = pieces.last().filter(|last| last.valid == last.len);
+                end.tail = last.map(|last| (last.name, place.end));
+                place
+            }
             Err(Stop::Fault { place, seq, fault }) => {
                 let last = pieces
                     .split_last()
@@ -258,6 +260,7 @@ impl OnDisk<'_> {
                 if !torn {
                     return Err(Stop::Fault { place, seq, fault }.into());
                 }
+                end.tail = last.map(|(last, _)| (last.name, last.valid));
                 end.voids.push(Void {
                     segment: place.file.clone(),
                     valid_bytes: place.start,
@@ -277,16 +280,18 @@ impl OnDisk<'_> {
         Ok(end)
     }
 
-    /// Tells whether a file from `start` on is what a crash leaves of an unfinished write: not a
-    /// single line of JSON. A line that somebody edited still is one.
+    /// Tells whether a file from `start` on is what a crash leaves of an unfinished write: bytes that
+    /// never got there, whatever follows them, or not a single line of JSON. A line that somebody edited still is one.
     fn is_torn(&self, piece: &Piece, start: u64) -> Result<bool, StorageError> {
         let mut lines = Lines::open(self.storage, &piece.name.to_string(), piece.valid)?;
         while let Some(ending) = lines.next()? {
-            if lines.start >= start
-                && ending == Ending::Newline
-                && serde_json::from_slice::<IgnoredAny>(lines.bytes()).is_ok()
-            {
-                return Ok(false);
+            match ending {
+                _ if lines.start < start => {}
+                Ending::Unwritten if lines.start == start => return Ok(true),
+                Ending::Newline if serde_json::from_slice::<IgnoredAny>(lines.bytes()).is_ok() => {
+                    return Ok(false);
+                }
+                _ => {}
             }
         }
         Ok(true)
@@ -319,15 +324,16 @@ pub(super) fn write_tiles(
     tiles: &mut Tiles,
     partials: bool,
 ) -> Result<(), StorageError> {
-    let pending = tiles.pending(partials);
-    for (tile, bytes) in &pending {
-        let path = tile.path();
-        storage
-            .replace(&path, bytes)
-            .map_err(|error| StorageError::new("write", &path, error))?;
-    }
+    let (due, files): (Vec<_>, Vec<_>) = tiles
+        .pending(partials)
+        .into_iter()
+        .map(|(tile, bytes)| (tile, (tile.path(), bytes)))
+        .unzip();
+    storage
+        .replace_all(&files)
+        .map_err(|error| StorageError::new("write", "tile", error))?;
     tiles.written(partials);
-    for (tile, _) in pending {
+    for tile in due {
         if tile.is_full() {
             // Readers fall back to the full tile; a partial one that stays does no harm.
             let _ = storage.remove(&tile.partials());

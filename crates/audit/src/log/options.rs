@@ -89,7 +89,7 @@ pub struct Options {
     /// Records written and synced at once, 1 to 65,536. 4,096.
     pub batch: usize,
     /// How long those are waited for who wrote together with the last batch, so that they share the next sync too: at
-    /// most 10 ms, 0 waits for nobody. 100 µs: less than a sync takes, and nobody waits where records come one by one.
+    /// most 10 ms, 0 waits for nobody. 200 µs: about what a sync takes, and nobody waits where records come one by one.
     pub gather: Duration,
     /// Bytes after which a file is followed by another one of the same day, at least 65,536. 256 MiB.
     pub segment_bytes: u64,
@@ -117,7 +117,7 @@ impl Options {
             queue_records: 1 << 16,
             queue_bytes: 1 << 26,
             batch: 1 << 12,
-            gather: Duration::from_micros(100),
+            gather: Duration::from_micros(200),
             segment_bytes: 1 << 28,
             checkpoint_records: 1 << 14,
             checkpoint_interval: second,

@@ -1,11 +1,20 @@
 //! The log under load, under failures, and after crashes at every single operation.
 
-use std::{collections::HashSet, thread};
+use std::{
+    any::Any,
+    collections::HashSet,
+    io::{self, Read},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use super::*;
 use crate::{
     Fault, Record, Signer, VerifyError, generate_key,
-    storage::memory::{Left, Memory, Trouble},
+    storage::{
+        Segment,
+        memory::{Left, Memory, Trouble},
+    },
     testing::{Bench, DAY, SECOND, append, draft},
     verify,
 };
@@ -436,20 +445,91 @@ fn checkpoints_come_by_count_and_by_time() {
     }
     assert_eq!(log.health().checkpointed, 1);
     append(&log, "tenth").unwrap();
-    // The answer to a record comes before the checkpoint; that to the next one after it.
+    // Records are written while the checkpoint is: it covers the next one, or not.
     append(&log, "next").unwrap();
-    assert_eq!(log.health().checkpointed, 11);
+    while log.health().checkpointed == 1 {
+        thread::yield_now();
+    }
+    assert!((11..=12).contains(&log.health().checkpointed));
     bench.advance(5 * SECOND);
     append(&log, "later").unwrap();
-    append(&log, "next").unwrap();
-    // Either what was written before the clock was moved was signed at once, or one more.
-    assert!((12..=13).contains(&log.health().checkpointed));
+    append(&log, "last").unwrap();
+    while log.health().checkpointed < 12 {
+        thread::yield_now();
+    }
     let checkpoint = log.checkpoint().wait().unwrap();
     assert_eq!(
         (checkpoint.size, checkpoint.origin.as_str()),
         (14, "gw-1/audit")
     );
     assert_eq!(bench.storage.get("checkpoint"), checkpoint.note.as_bytes());
+}
+
+/// A disk on which whoever writes a checkpoint comes to grief.
+#[derive(Debug)]
+struct Cursed(Memory, AtomicBool);
+
+impl Storage for Cursed {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Any + Send>> {
+        self.0.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.0.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        self.0.open(name)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn Segment>> {
+        self.0.create(name)
+    }
+
+    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>> {
+        self.0.resume(name, len)
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        assert!(!self.1.load(Ordering::SeqCst), "cursed");
+        self.0.replace(name, content)
+    }
+
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        self.0.replace_all(files)
+    }
+
+    fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()> {
+        self.0.copy_to(name, folder)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+}
+
+#[test]
+fn a_panic_of_who_signs_is_told_and_nobody_waits_for_ever() {
+    let bench = Bench::new();
+    let disk = Arc::new(Cursed(bench.storage.clone(), AtomicBool::new(false)));
+    let storage = Arc::clone(&disk) as Arc<dyn Storage>;
+    let log = Log::open_in(storage, bench.options()).unwrap();
+    append(&log, "a").unwrap();
+    disk.1.store(true, Ordering::SeqCst);
+    assert!(matches!(log.checkpoint().wait(), Err(AuditError::Closed)));
+    let failure = log.health().checkpoint_failure.unwrap();
+    assert!(failure.contains("panic"), "{failure}");
+    append(&log, "b").unwrap();
+    assert!(matches!(log.checkpoint().wait(), Err(AuditError::Closed)));
+    assert!(log.close().is_err(), "what is there is not signed");
+    assert_eq!(
+        bench.on(bench.storage.copy()).open().unwrap().health().size,
+        5
+    );
 }
 
 #[test]
@@ -515,7 +595,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
             );
             break;
         }
-        for left in [Left::Nothing, Left::Half, Left::All] {
+        for left in [Left::Nothing, Left::Half, Left::Hole, Left::All] {
             let again = bench.on(bench.storage.reboot(left));
             let log = again
                 .open()
@@ -560,7 +640,7 @@ fn a_second_crash_during_recovery_loses_nothing_either() {
             assert!(operation > 5);
             break;
         }
-        for left in [Left::Nothing, Left::Half, Left::All] {
+        for left in [Left::Nothing, Left::Half, Left::Hole, Left::All] {
             let second = bench.on(first.storage.reboot(left));
             second.open().unwrap().close().unwrap();
             second
@@ -634,7 +714,12 @@ fn written() -> Bench {
         append(&log, &n.to_string()).unwrap();
     }
     // As after a crash: no closing record, and three records that no checkpoint covers.
-    bench.on(bench.storage.reboot(Left::All))
+    let crashed = bench.on(bench.storage.reboot(Left::All));
+    let content = crashed.storage.get(FILE);
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap();
+    assert!(end + 1 < content.len(), "there is room");
+    crashed.storage.put(FILE, &content[..=end]);
+    crashed
 }
 
 const FILE: &str = "audit-20261120.jsonl";
@@ -652,9 +737,10 @@ fn only_a_torn_tail_is_cut_at_the_start() {
     let whole = bench.storage.get(FILE);
     let parts = lines(&whole);
     let signed: usize = parts[..6].iter().map(Vec::len).sum();
-    for cut in 0..whole.len() {
+    let room = vec![0; 50];
+    for (cut, room) in (0..whole.len()).flat_map(|cut| [(cut, &[][..]), (cut, &room)]) {
         let torn = bench.on(bench.storage.copy());
-        torn.storage.put(FILE, &whole[..cut]);
+        torn.storage.put(FILE, &[&whole[..cut], room].concat());
         if cut < signed {
             assert!(
                 matches!(
@@ -673,6 +759,32 @@ fn only_a_torn_tail_is_cut_at_the_start() {
             .count();
         assert_eq!(report.records, left as u64 + 2, "{cut}");
         assert_eq!(report.files, if whole[cut - 1] == b'\n' { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn what_follows_bytes_that_were_never_written_does_not_count() {
+    let bench = written();
+    let parts = lines(&bench.storage.get(FILE));
+    let start = |line: usize| parts[..line].iter().map(Vec::len).sum::<usize>();
+    for (from, to) in [
+        (start(6), start(7)),
+        (start(6) + 9, start(7)),
+        (start(6) + 9, start(7) + 9),
+        (start(6) - 1, start(6)),
+    ] {
+        let mut holed = parts.concat();
+        holed[from..to].fill(0);
+        let torn = bench.on(bench.storage.copy());
+        torn.storage.put(FILE, &holed);
+        if from < start(6) {
+            // What a checkpoint covers was written.
+            assert!(matches!(damage(torn.open()), VerifyError::Truncated { .. }));
+            continue;
+        }
+        torn.open().unwrap().close().unwrap();
+        assert_eq!(torn.verify().unwrap().records, 6 + 2);
+        assert_eq!(torn.storage.get(FILE), holed, "and is not touched");
     }
 }
 

@@ -6,7 +6,7 @@
 mod recovery;
 mod signing;
 
-use std::{any::Any, io, sync::Arc, time::Duration};
+use std::{any::Any, io, mem, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, civil::Date};
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Mode, Options, Receipt,
     load::{Loaded, load},
+    notary::Notary,
     queue::{Append, Company, Request, Shared},
 };
 use crate::{
@@ -25,29 +26,21 @@ use crate::{
     },
     segment::{Name, Survey, VOIDED, Void, day},
     storage::{Segment, Storage},
-    tree::{Compact, tile::Tiles},
     walk::Cursor,
 };
-
-/// Durable records that no checkpoint covers yet; more are refused, or the tree would outgrow
-/// memory while the checkpoint cannot be written.
-const MAX_UNSIGNED: u64 = 1 << 20;
 
 pub(super) struct Writer {
     storage: Arc<dyn Storage>,
     shared: Arc<Shared>,
-    options: Options,
+    options: Arc<Options>,
     /// After all records written.
     cursor: Cursor,
     /// After all records that are durable.
     durable: Cursor,
-    /// Over all records that are durable.
-    tree: Compact,
-    tiles: Tiles,
-    /// The leaves of the records that are written and not yet durable.
-    pending: Vec<Hash>,
-    /// The leaves of the records that are durable and not yet in the tree.
-    settled: Vec<Hash>,
+    /// Records that are written and not yet durable.
+    pending: u64,
+    /// Knows all records that are durable.
+    notary: Notary,
     open: Option<Open>,
     failure: Option<Failure>,
     /// What the next recovery record has to declare void.
@@ -56,13 +49,11 @@ pub(super) struct Writer {
     leftover: Option<Name>,
     /// Names of files that may be gone and must not be used again.
     spoken_of: Vec<Name>,
-    checkpointed: u64,
     checkpoint_tried: Timestamp,
-    checkpoint_failure: Option<AuditError>,
     synced: Timestamp,
     sheet: Sheet,
     buffer: Vec<u8>,
-    /// What is written and the tap has not heard of.
+    /// The lines that are written, and neither with the notary nor with the tap.
     untold: Vec<u8>,
     /// Released last.
     _lock: Box<dyn Any + Send>,
@@ -96,23 +87,27 @@ impl Writer {
             }
             AuditError::Storage(StorageError::new("lock", "lock", error))
         })?;
-        let loaded = load(&*storage, &options)?;
+        let mut loaded = load(&*storage, &options)?;
+        let options = Arc::new(options);
+        let tree = (mem::take(&mut loaded.tree), mem::take(&mut loaded.tiles));
+        let notary = Notary::start(
+            Arc::clone(&storage),
+            Arc::clone(&shared),
+            Arc::clone(&options),
+            tree,
+        );
         let now = options.clock.now();
         let mut writer = Self {
             cursor: loaded.cursor,
             durable: loaded.cursor,
-            tree: Compact::default(),
-            tiles: Tiles::default(),
-            pending: Vec::new(),
-            settled: Vec::new(),
+            pending: 0,
+            notary: notary.map_err(AuditError::Storage)?,
             open: None,
             failure: None,
             voids: Vec::new(),
             leftover: None,
             spoken_of: loaded.spoken_of.clone(),
-            checkpointed: 0,
             checkpoint_tried: now,
-            checkpoint_failure: None,
             synced: now,
             sheet: Sheet::default(),
             buffer: Vec::new(),
@@ -129,11 +124,9 @@ impl Writer {
     }
 
     fn resume(&mut self, loaded: Loaded, now: Timestamp) -> Result<(), AuditError> {
-        self.tree = loaded.tree;
-        self.tiles = loaded.tiles;
         self.voids = loaded.voids;
         if let Some((name, len)) = loaded.tail {
-            let file = self.reopen(name).map_err(AuditError::Storage)?;
+            let file = self.reopen(name, len).map_err(AuditError::Storage)?;
             if self.voids.is_empty() {
                 self.open = Some(Open {
                     name,
@@ -159,11 +152,11 @@ impl Writer {
     }
 
     /// Opens a file of an earlier run. What was read from it may be in memory only: sync it.
-    fn reopen(&self, name: Name) -> Result<Box<dyn Segment>, StorageError> {
+    fn reopen(&self, name: Name, len: u64) -> Result<Box<dyn Segment>, StorageError> {
         let name = name.to_string();
         let mut file = self
             .storage
-            .resume(&name)
+            .resume(&name, len)
             .map_err(|error| StorageError::new("open", &name, error))?;
         file.sync()
             .map_err(|error| StorageError::new("sync", &name, error))?;
@@ -188,7 +181,7 @@ impl Writer {
             self.commit(batch.appends);
             for request in batch.requests {
                 match request {
-                    Request::Checkpoint(ack) => ack.complete(self.checkpoint()),
+                    Request::Checkpoint(ack) => self.ask(ack),
                     Request::Archive(details, ack) => ack.complete(self.archive(details)),
                 }
             }
@@ -205,10 +198,10 @@ impl Writer {
             .failure
             .is_some()
             .then_some(self.options.retry_interval);
-        let sync = (!self.pending.is_empty()).then_some(self.options.sync_interval);
-        let checkpoint = (self.tree.size() > self.checkpointed
-            || self.checkpoint_failure.is_some())
-        .then_some(self.options.checkpoint_interval);
+        let sync = (self.pending > 0).then_some(self.options.sync_interval);
+        let standing = self.notary.standing();
+        let unsigned = self.durable.next > standing.signed || standing.failure.is_some();
+        let checkpoint = unsigned.then_some(self.options.checkpoint_interval);
         [retry, sync, checkpoint].into_iter().flatten().min()
     }
 
@@ -252,11 +245,7 @@ impl Writer {
 
     /// Tells whether records can be written, after a try to make it so.
     fn writable(&mut self) -> Result<(), AuditError> {
-        if self.tree.size() - self.checkpointed.min(self.tree.size()) > MAX_UNSIGNED
-            && let Some(error) = &self.checkpoint_failure
-        {
-            return Err(error.clone());
-        }
+        self.notary.keeps_up(self.durable.next)?;
         self.retry().map_err(AuditError::Unavailable)
     }
 
@@ -285,7 +274,6 @@ impl Writer {
         };
         let mut cursor = self.cursor;
         let mut receipts = Vec::with_capacity(bodies.size_hint().0);
-        let mut leaves = Vec::with_capacity(bodies.size_hint().0);
         let ts = moment(now);
         self.buffer.clear();
         for body in bodies {
@@ -296,7 +284,6 @@ impl Writer {
                 prev_hash: cursor.prev,
             };
             let event_hash = self.sheet.write(&stamp, body);
-            leaves.push(self.sheet.leaf());
             self.buffer.extend_from_slice(self.sheet.line());
             self.buffer.push(b'\n');
             receipts.push(Receipt::Durable {
@@ -312,11 +299,9 @@ impl Writer {
             .append(&self.buffer)
             .map_err(|error| StorageError::new("append to", &open.name.to_string(), error))?;
         open.len += self.buffer.len() as u64;
-        if self.options.tap.is_some() {
-            self.untold.extend_from_slice(&self.buffer);
-        }
+        self.untold.extend_from_slice(&self.buffer);
         self.cursor = cursor;
-        self.pending.append(&mut leaves);
+        self.pending += receipts.len() as u64;
         Ok(receipts)
     }
 
@@ -329,7 +314,7 @@ impl Writer {
 
     /// The part of [`Self::sync`] that callers wait for; [`Self::settle`] is the other one.
     fn flush(&mut self) -> Result<(), StorageError> {
-        if self.pending.is_empty() {
+        if self.pending == 0 {
             return Ok(());
         }
         let Some(open) = &mut self.open else {
@@ -340,26 +325,22 @@ impl Writer {
             .map_err(|error| StorageError::new("sync", &open.name.to_string(), error))?;
         open.durable = open.len;
         self.durable = self.cursor;
-        self.settled.append(&mut self.pending);
+        self.pending = 0;
         let size = self.durable.next;
         self.shared.update(|health| health.size = size);
         Ok(())
     }
 
-    /// Takes what is durable, which is all that was written, into the tree, and tells the tap.
+    /// Tells the notary and the tap of what is durable, which is all that was written.
     fn settle(&mut self) {
-        for leaf in self.settled.drain(..) {
-            self.tree.push(leaf);
-            self.tiles.push(leaf);
-        }
-        self.tell();
-    }
-
-    /// Tells the tap what is durable.
-    fn tell(&mut self) {
+        let lines = || {
+            let ended = self.untold.split_inclusive(|byte| *byte == b'\n');
+            ended.filter_map(|line| line.strip_suffix(b"\n"))
+        };
+        self.notary.take_in(lines().map(Hash::leaf));
         if let Some(tap) = &self.options.tap {
-            let lines = std::str::from_utf8(&self.untold).unwrap_or_default();
-            lines.lines().for_each(|line| tap.durable(line));
+            let texts = lines().filter_map(|line| str::from_utf8(line).ok());
+            texts.for_each(|line| tap.durable(line));
         }
         self.untold.clear();
     }
@@ -375,7 +356,7 @@ impl Writer {
 
     fn turn(&mut self, day: Date) -> Result<(), StorageError> {
         self.sync()?;
-        self.open = None;
+        self.leave();
         let name = self.free_name(day)?;
         // If this fails the file may be there or not.
         self.leftover = Some(name);
@@ -392,6 +373,14 @@ impl Writer {
             durable: 0,
         });
         Ok(())
+    }
+
+    /// Is done with the file, all of which is durable.
+    fn leave(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            // Whoever reads knows room when it is left.
+            let _ = open.file.trim();
+        }
     }
 
     fn free_name(&self, day: Date) -> Result<Name, StorageError> {
@@ -475,13 +464,7 @@ impl Writer {
                 let _ = self.recover(now);
             }
         }
-        let unsigned = self.tree.size() - self.checkpointed.min(self.tree.size());
-        let due = unsigned >= self.options.checkpoint_records && self.checkpoint_failure.is_none()
-            || elapsed(self.checkpoint_tried, now, self.options.checkpoint_interval);
-        if due && (unsigned > 0 || self.checkpoint_failure.is_some()) {
-            // A failure is kept in the state of health and tried again when it is due again.
-            let _ = self.checkpoint();
-        }
+        self.sign_if_due(now);
     }
 
     /// Writes the closing record and the last checkpoint.
@@ -494,7 +477,9 @@ impl Writer {
             self.fail(error.clone(), now);
             return Err(AuditError::Storage(error));
         }
-        self.checkpoint().map(drop)
+        self.checkpoint()?;
+        self.leave();
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Number, Value};
 use super::{Draft, MAX_LINE, Phase, Record, Status};
 use crate::{
     error::{AuditError, Fault},
-    hash::{EVENT_DOMAIN, Hash, LEAF_DOMAIN},
+    hash::{EVENT_DOMAIN, Hash},
 };
 
 /// Bytes kept free in a line for what the writer adds: numbers, time, instance, two hashes.
@@ -79,10 +79,6 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    // What is hashed stands in one piece: as the domain of events ends with that of leaves, one
-    // sheet serves both hashes.
-    const LEAF: usize = EVENT_DOMAIN.len() - LEAF_DOMAIN.len();
-
     /// Writes the line of a record and returns its event hash.
     pub(crate) fn write(&mut self, stamp: &Stamp<'_>, body: &Body) -> Hash {
         self.open(stamp, body);
@@ -124,11 +120,6 @@ impl Sheet {
     /// The line without its newline.
     pub(crate) fn line(&self) -> &[u8] {
         self.bytes.get(EVENT_DOMAIN.len()..).unwrap_or_default()
-    }
-
-    /// The hash of the line as a leaf of the tree.
-    pub(crate) fn leaf(&self) -> Hash {
-        Hash::of_one(self.bytes.get(Self::LEAF..).unwrap_or_default())
     }
 }
 
@@ -684,7 +675,6 @@ mod tests {
                 let mut sheet = Sheet::default();
                 sheet.write(&stamp(1), &body);
                 prop_assert!(!sheet.line().contains(&b'\n'));
-                prop_assert_eq!(sheet.leaf(), Hash::leaf(sheet.line()));
                 let record = parse(sheet.line()).unwrap();
                 prop_assert_eq!(record.sub, draft.sub);
             }

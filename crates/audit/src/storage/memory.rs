@@ -29,8 +29,13 @@ pub(crate) enum Trouble {
 pub(crate) enum Left {
     Nothing,
     Half,
+    /// The second half: a disk may write later bytes first.
+    Hole,
     All,
 }
+
+/// Zeros after what was appended.
+const ROOM: usize = 100;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
@@ -49,7 +54,10 @@ struct Disk {
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
+    /// With the room at their end.
     bytes: Vec<u8>,
+    /// Without it.
+    len: usize,
     synced: usize,
 }
 
@@ -84,14 +92,24 @@ impl Memory {
     pub(crate) fn reboot(&self, left: Left) -> Self {
         let disk = self.disk();
         let files = disk.files.iter().map(|(name, inode)| {
-            let Inode { mut bytes, synced } = inode.lock().unwrap().clone();
-            bytes.truncate(match left {
-                Left::Nothing => synced,
-                Left::Half => synced.midpoint(bytes.len()),
-                Left::All => bytes.len(),
-            });
-            let synced = bytes.len();
-            (name.clone(), Arc::new(Mutex::new(Inode { bytes, synced })))
+            let Inode {
+                mut bytes,
+                len,
+                synced,
+            } = inode.lock().unwrap().clone();
+            let middle = synced.midpoint(len);
+            match left {
+                // As the room that these bytes were written into was not synced either.
+                Left::Nothing => bytes.truncate(synced),
+                Left::Half => bytes[middle..].fill(0),
+                Left::Hole => bytes[synced..middle].fill(0),
+                Left::All => {}
+            }
+            let (len, synced) = (bytes.len(), bytes.len());
+            (
+                name.clone(),
+                Arc::new(Mutex::new(Inode { bytes, len, synced })),
+            )
         });
         Self {
             disk: Arc::new(Mutex::new(Disk {
@@ -102,13 +120,16 @@ impl Memory {
         }
     }
 
+    /// The content of a file, without room.
     pub(crate) fn get(&self, name: &str) -> Vec<u8> {
-        self.disk().files[name].lock().unwrap().bytes.clone()
+        let inode = self.disk().files[name].lock().unwrap().clone();
+        inode.bytes[..inode.len].to_vec()
     }
 
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let inode = Inode {
             bytes: bytes.to_vec(),
+            len: bytes.len(),
             synced: bytes.len(),
         };
         self.disk()
@@ -225,10 +246,18 @@ impl Storage for Memory {
         }))
     }
 
-    fn resume(&self, name: &str) -> io::Result<Box<dyn Segment>> {
+    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>> {
         let mut disk = self.disk();
         outcome(disk.step()?)?;
         let inode = Arc::clone(disk.files.get(name).ok_or(io::ErrorKind::NotFound)?);
+        {
+            let mut inode = inode.lock().unwrap();
+            inode.len = usize::try_from(len).unwrap();
+            inode.synced = inode.synced.min(inode.len);
+            assert!(inode.bytes[inode.len..].iter().all(|byte| *byte == 0));
+            let len = inode.len;
+            inode.bytes.truncate(len);
+        }
         Ok(Box::new(MemorySegment {
             disk: Arc::clone(&self.disk),
             inode,
@@ -239,6 +268,12 @@ impl Storage for Memory {
         let trouble = self.disk().step()?;
         self.put(name, content);
         outcome(trouble)
+    }
+
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        files
+            .iter()
+            .try_for_each(|(name, content)| self.replace(name, content))
     }
 
     fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()> {
@@ -280,14 +315,27 @@ impl Segment for MemorySegment {
         } else {
             bytes
         };
-        self.inode.lock().unwrap().bytes.extend_from_slice(written);
+        let mut inode = self.inode.lock().unwrap();
+        let len = inode.len;
+        inode.bytes.truncate(len);
+        inode.bytes.extend_from_slice(written);
+        inode.len = inode.bytes.len();
+        inode.bytes.extend_from_slice(&[0; ROOM]);
         outcome(trouble)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let trouble = self.disk.lock().unwrap().step()?;
         let mut inode = self.inode.lock().unwrap();
-        inode.synced = inode.bytes.len();
+        inode.synced = inode.len;
+        outcome(trouble)
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        let trouble = self.disk.lock().unwrap().step()?;
+        let mut inode = self.inode.lock().unwrap();
+        let len = inode.len;
+        inode.bytes.truncate(len);
         outcome(trouble)
     }
 }

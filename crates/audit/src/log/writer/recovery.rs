@@ -27,10 +27,10 @@ impl Writer {
         }
         // In strict mode whoever waits is told; in a second failure nobody's records are pending.
         let lost = match (self.options.mode, &self.failure) {
-            (Mode::Buffered, None) => self.pending.len() as u64,
+            (Mode::Buffered, None) => self.pending,
             _ => 0,
         };
-        self.pending.clear();
+        self.pending = 0;
         self.untold.clear();
         self.cursor = self.durable;
         let text = error.full();

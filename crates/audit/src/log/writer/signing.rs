@@ -1,15 +1,27 @@
-//! Checkpoints: what is durable, signed.
+//! Checkpoints: what is durable, signed. The notary does it; the writer says when.
 
-use super::Writer;
-use crate::{
-    checkpoint::{self, Checkpoint},
-    error::{AuditError, StorageError},
-    log::load::write_tiles,
-};
+use jiff::Timestamp;
+
+use super::{Mode, Writer, elapsed};
+use crate::{ack::Completer, checkpoint::Checkpoint, error::AuditError};
 
 impl Writer {
-    /// Writes the tiles and then the checkpoint that relies on them.
+    /// Has all records that were written signed, and waits for it.
     pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, AuditError> {
+        self.before_signing()?;
+        self.notary.sign()
+    }
+
+    /// Has all records that were written signed.
+    pub(super) fn ask(&mut self, answer: Completer<Checkpoint>) {
+        match self.before_signing() {
+            Ok(()) => self.notary.ask(answer),
+            Err(error) => answer.complete(Err(error)),
+        }
+    }
+
+    /// Makes durable what was written: nothing else is signed.
+    fn before_signing(&mut self) -> Result<(), AuditError> {
         let now = self.options.clock.now();
         self.retry().map_err(AuditError::Unavailable)?;
         if let Err(error) = self.sync() {
@@ -18,33 +30,23 @@ impl Writer {
             return Err(AuditError::Storage(error));
         }
         self.checkpoint_tried = now;
-        let result = self.write_checkpoint();
-        let size = self.tree.size();
-        self.checkpoint_failure = result.as_ref().err().cloned();
-        let failure = result.as_ref().err().map(|error| match error {
-            AuditError::Storage(error) => error.full(),
-            other => other.to_string(),
-        });
-        if result.is_ok() {
-            self.checkpointed = size;
-        }
-        let checkpointed = self.checkpointed;
-        self.shared.update(|health| {
-            health.checkpoint_failure = failure;
-            health.checkpointed = checkpointed;
-        });
-        result
+        Ok(())
     }
 
-    fn write_checkpoint(&mut self) -> Result<Checkpoint, AuditError> {
-        write_tiles(&*self.storage, &mut self.tiles, true).map_err(AuditError::Storage)?;
-        let (size, root) = (self.tree.size(), self.tree.root());
-        let checkpoint = Checkpoint::sign(&self.options.signer, size, root)?;
-        self.storage
-            .replace(checkpoint::FILE, checkpoint.note.as_bytes())
-            .map_err(|error| {
-                AuditError::Storage(StorageError::new("write", checkpoint::FILE, error))
-            })?;
-        Ok(checkpoint)
+    /// Has what is durable signed if that is due. A failure is kept in the state of health, and tried again when it is
+    /// due again.
+    pub(super) fn sign_if_due(&mut self, now: Timestamp) {
+        let standing = self.notary.standing();
+        let unsigned = self.durable.next.saturating_sub(standing.signed);
+        let many = unsigned >= self.options.checkpoint_records && standing.failure.is_none();
+        let due = many || elapsed(self.checkpoint_tried, now, self.options.checkpoint_interval);
+        if standing.busy || !due || (unsigned == 0 && standing.failure.is_none()) {
+            return;
+        }
+        if self.options.mode == Mode::Buffered && self.before_signing().is_err() {
+            return;
+        }
+        self.checkpoint_tried = now;
+        self.notary.due();
     }
 }
