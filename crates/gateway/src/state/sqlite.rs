@@ -12,7 +12,10 @@ use sqlx::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
     },
 };
-use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::{
+    sync::{MappedMutexGuard, Mutex, MutexGuard},
+    time::Instant,
+};
 
 use super::{
     Load, StateError,
@@ -49,6 +52,8 @@ const MIGRATIONS: &Migrations = &[
 const APPLICATION_ID: i64 = 0x464d_4350;
 /// How long a statement waits for another process that writes, for example `fastmcp operations settle`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long is waited between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a question waits for a free connection.
 const READER_WAIT: Duration = Duration::from_secs(5);
 
@@ -242,23 +247,41 @@ async fn protect(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens a connection. While others open a new file as well, whoever comes second to turning it to its log is told at once that it
+/// is locked, whatever the busy timeout: it has to ask again.
 async fn connect(
     options: &SqliteConnectOptions,
     name: &str,
 ) -> Result<SqliteConnection, StateError> {
-    SqliteConnection::connect_with(options)
-        .await
-        .map_err(|source| opened(name, source))
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match SqliteConnection::connect_with(options).await {
+            Err(source) if is_busy(&source) && Instant::now() < until => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            opening => return opening.map_err(|source| opened(name, source)),
+        }
+    }
+}
+
+/// Source: SQLite, "Result and Extended Result Codes": the low byte is the primary code, and 5 is `SQLITE_BUSY`.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }
 
 /// Marks an empty database as ours; says whether it is.
 async fn adopt(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // In one look, or it may seem to have had our tables before our mark while somebody else makes it ours.
+    let mut look = connection.begin().await?;
     let id: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *look)
         .await?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *look)
         .await?;
+    look.rollback().await?;
     if id == 0 && tables == 0 {
         sqlx::query("PRAGMA application_id = 0x464d4350")
             .execute(connection)
@@ -334,6 +357,18 @@ fn opened(path: &str, source: sqlx::Error) -> StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_new_file_is_opened_by_many_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..8 {
+            let path = folder.path().join(format!("{round}.db"));
+            let opening = (0..8).map(|_| Sqlite::file(&path, 1));
+            for opened in futures_util::future::join_all(opening).await {
+                opened.unwrap().close().await;
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_file_of_another_application_is_left_alone() {
