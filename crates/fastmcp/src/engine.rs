@@ -145,6 +145,8 @@ pub struct Engine {
     /// How long a client may take to answer what it is asked.
     pub(crate) answer_within: Duration,
     pub(crate) sessions: session::Sessions,
+    /// Whether HTTP is spoken without sessions in every revision.
+    pub(crate) stateless_http: bool,
     pub(crate) tasks: task::Tasks,
     /// What its handlers are handed.
     pub(crate) values: Arc<Shelf>,

@@ -404,6 +404,7 @@ impl App {
             // A question is worth nothing once its ticket has expired.
             .answer_within(self.config.confirm_ttl)
             .sessions(self.config.max_sessions, SESSION_IDLE)
+            .stateless_http(self.config.stateless_http)
             .shutdown(shutdown.clone());
         let base = match door {
             Some(door) => base.auth(door),

@@ -126,6 +126,8 @@ pub struct Config {
     pub instance: String,
     /// `FASTMCP_MAX_SESSIONS`: how many sessions clients up to 2025-11-25 may have open.
     pub max_sessions: usize,
+    /// `FASTMCP_STATELESS_HTTP`: whether clients up to 2025-11-25 do without sessions, so that any replica can answer them.
+    pub stateless_http: bool,
     /// `FASTMCP_SHUTDOWN_GRACE_SEC`: how long running calls may take to finish at shutdown.
     pub shutdown_grace: Duration,
     /// `FASTMCP_TRUSTED_PROXIES`: proxies whose `X-Forwarded-For` is believed.

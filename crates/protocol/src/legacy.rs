@@ -33,6 +33,7 @@ pub use ask::{Unrepresentable, asked, input_request, url_elicitation_id};
 pub use error::{canonical_error, error, url_elicitation_required, url_elicitations};
 pub use handshake::{
     client_capabilities, discover_result, implementation, initialize_result, server_capabilities,
+    without_session,
 };
 pub use result::{
     call_tool_result, canonical_call_tool_result, content, get_prompt_result, read_resource_result,

@@ -83,6 +83,7 @@ pub struct FastMcp {
     store: Option<Arc<dyn KeyValueStore>>,
     tasks: TaskLimits,
     max_sessions: usize,
+    stateless_http: bool,
     session_idle: Duration,
     replay: ReplayLimits,
     max_subscriptions: usize,
@@ -121,6 +122,7 @@ impl FastMcp {
             store: None,
             tasks: TaskLimits::default(),
             max_sessions: 10_000,
+            stateless_http: false,
             session_idle: Duration::from_secs(1_800),
             replay: ReplayLimits::default(),
             max_subscriptions: 1_024,
@@ -398,6 +400,20 @@ impl FastMcp {
         self
     }
 
+    /// Whether clients up to 2025-11-25 do without sessions over HTTP, as all later ones do: each of their requests stands
+    /// alone, so that any replica behind any load balancer can answer it. Default `false`.
+    ///
+    /// The server then asks such clients nothing (no elicitation, sampling or roots), sends what a call has to say on the
+    /// stream of its answer alone, and offers neither subscriptions nor log levels. Connections that carry everything
+    /// (stdio, memory) keep their sessions.
+    ///
+    /// Source: MCP 2025-11-25, basic/transports, "Session Management": a server *may* assign a session id.
+    #[must_use]
+    pub const fn stateless_http(mut self, stateless: bool) -> Self {
+        self.stateless_http = stateless;
+        self
+    }
+
     /// How many streams of `subscriptions/listen` may be open, at least one. Default 1,024.
     #[must_use]
     pub fn subscriptions(mut self, max: usize) -> Self {
@@ -523,6 +539,7 @@ impl FastMcp {
                 tool_timeout: self.tool_timeout,
                 tasks,
                 sessions: Sessions::new(self.max_sessions, self.session_idle, self.replay),
+                stateless_http: self.stateless_http,
                 subscriptions: Arc::new(Semaphore::new(self.max_subscriptions)),
                 tracker: TaskTracker::new(),
                 shutdown: self.shutdown,

@@ -218,16 +218,21 @@ fn gone(id: &RequestId) -> Reply {
 fn initialize(engine: &Engine, exchange: &Exchange, request: &Request) -> Result<Reply> {
     let params = layered::initialize_params(request)?;
     let (session, result) = open(engine, exchange, params)?;
-    welcomed(exchange, &request.id, Some(&session), &result)
+    welcomed(exchange, &request.id, session.as_ref(), &result)
 }
 
-/// Opens a session.
+/// Opens a session, where there are any.
 fn open(
     engine: &Engine,
     exchange: &Exchange,
     params: InitializeParams<'_>,
-) -> Result<(Arc<Session>, InitializeResult)> {
+) -> Result<(Option<Arc<Session>>, InitializeResult)> {
     let version = params.negotiate();
+    let mut result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
+    if engine.stateless_http && exchange.peer.connection.is_none() {
+        result.capabilities = legacy::without_session(result.capabilities);
+        return Ok((None, result));
+    }
     let session = engine.sessions.open(Opening {
         connection: exchange.peer.connection,
         principal: exchange.caller.principal().as_str().to_owned(),
@@ -236,11 +241,10 @@ fn open(
         client_info: params.client_info,
         now: engine.clock().now(),
     })?;
-    let mut result = legacy::initialize_result(&engine.describe(), engine.identity.info(), version);
     if task::is_declared(engine, version) {
         result.capabilities.tasks = Some(legacy::task_capability(engine.tasks.lists()));
     }
-    Ok((session, result))
+    Ok((Some(session), result))
 }
 
 fn welcomed(
@@ -271,6 +275,7 @@ async fn welcome(
     let opening = params.clone();
     let open = || open(engine, exchange, opening);
     let (session, result) = layered::initialize(engine, chain, origin, &params, open).await;
+    let session = session.flatten();
     match result {
         Ok(result) => welcomed(exchange, &request.id, session.as_ref(), &result),
         Err(error) => {

@@ -514,3 +514,53 @@ async fn one_endpoint_serves_both_eras_in_any_order() {
     let batch = format!("[{plain}]");
     assert_eq!(running.send(&older, &batch).await.0, 400);
 }
+
+#[tokio::test]
+async fn without_sessions_any_replica_answers_an_older_client() {
+    let replica = || {
+        let server = FastMcp::new("http")
+            .tool(add)
+            .tool(chatty)
+            .stateless_http(true);
+        Running::start(server.build().unwrap(), HttpConfig::default())
+    };
+    let (one, two) = (replica().await, replica().await);
+    let head = format!("{POST}\r\nMCP-Protocol-Version: 2025-11-25");
+    let request = |method: &str, params: Value| {
+        json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string()
+    };
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}},
+        "clientInfo": {"name": "older", "version": "1"}});
+    let (status, welcome) = one.send(POST, &request("initialize", hello)).await;
+    assert_eq!(status, 200, "{welcome}");
+    assert!(
+        welcome.contains(r#""capabilities":{"tools":{}}"#),
+        "{welcome}"
+    );
+    assert!(
+        !welcome.to_ascii_lowercase().contains("mcp-session-id"),
+        "{welcome}"
+    );
+    let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    assert_eq!(two.send(&head, initialized).await.0, 202);
+    for replica in [&two, &one] {
+        let sum = json!({"name": "add", "arguments": {"a": 2, "b": 3}});
+        let (status, sum) = replica.send(&head, &request("tools/call", sum)).await;
+        assert!(status == 200 && sum.contains(r#""text":"5""#), "{sum}");
+    }
+    let chatty = json!({"name": "chatty", "arguments": {}, "_meta": {"progressToken": "p"}});
+    let (_, told) = two.send(&head, &request("tools/call", chatty)).await;
+    assert!(
+        told.contains("notifications/progress") && told.contains(r#""text":"done""#),
+        "{told}"
+    );
+    let get = "GET /mcp HTTP/1.1\r\nAccept: text/event-stream\r\nMCP-Protocol-Version: 2025-11-25";
+    assert_eq!(one.send(get, "").await.0, 405);
+    let strange = format!("{head}\r\nMcp-Session-Id: of-another-server");
+    assert_eq!(
+        one.send(&strange, &request("tools/list", json!({})))
+            .await
+            .0,
+        404
+    );
+}

@@ -92,6 +92,7 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
         allowed_origins: door.origins,
         trusted_proxies: door.proxies,
         max_sessions: door.sessions,
+        stateless_http: door.stateless,
         shutdown_grace: door.grace,
         instance: instance?,
     })
@@ -373,6 +374,7 @@ struct Door {
     origins: Vec<String>,
     proxies: Vec<ipnet::IpNet>,
     sessions: usize,
+    stateless: bool,
     grace: std::time::Duration,
 }
 
@@ -381,12 +383,14 @@ fn door(reader: &mut Reader<'_>) -> Option<Door> {
     let origins = reader.read_if_set("FASTMCP_ALLOWED_ORIGINS", parse::origins);
     let proxies = reader.read_if_set("FASTMCP_TRUSTED_PROXIES", parse::networks);
     let sessions = reader.read("FASTMCP_MAX_SESSIONS", number(1..=1_000_000));
+    let stateless = reader.read("FASTMCP_STATELESS_HTTP", truth);
     let grace = reader.read("FASTMCP_SHUTDOWN_GRACE_SEC", seconds(0..=600));
     Some(Door {
         hosts: hosts?.unwrap_or_default(),
         origins: origins?.unwrap_or_default(),
         proxies: proxies?.unwrap_or_default(),
         sessions: sessions?,
+        stateless: stateless?,
         grace: grace?,
     })
 }

@@ -238,6 +238,7 @@ pub const VARIABLES: &[Variable] = &[
         "public",
     ),
     with_default("FASTMCP_MAX_SESSIONS", "1 to 1000000 sessions", "10000"),
+    with_default("FASTMCP_STATELESS_HTTP", "`true` or `false`", "false"),
     with_default("FASTMCP_SHUTDOWN_GRACE_SEC", "0 to 600 seconds", "10"),
     idle("CACHE_TTL", NO_CACHE),
     idle("ENABLE_CACHING", NO_CACHE),

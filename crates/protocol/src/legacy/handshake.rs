@@ -3,8 +3,8 @@
 use super::Knows;
 use crate::{
     capability::{
-        ClientCapabilities, ElicitationCapability, RootsCapability, SamplingCapability,
-        ServerCapabilities,
+        ClientCapabilities, ElicitationCapability, ListCapability, ResourcesCapability,
+        RootsCapability, SamplingCapability, ServerCapabilities,
     },
     content::JsonObject,
     discover::DiscoverResult,
@@ -28,6 +28,20 @@ pub fn initialize_result(
         instructions: discover.instructions.clone(),
         meta: None,
     }
+}
+
+/// What a server offers a client to which it speaks only in answers: no changes, no subscriptions, no log levels.
+#[must_use]
+pub fn without_session(mut capabilities: ServerCapabilities) -> ServerCapabilities {
+    for list in [&mut capabilities.tools, &mut capabilities.prompts] {
+        *list = list.take().map(|_| ListCapability::default());
+    }
+    capabilities.resources = capabilities
+        .resources
+        .map(|_| ResourcesCapability::default());
+    capabilities.logging = None;
+    capabilities.tasks = None;
+    capabilities
 }
 
 /// What a legacy server says about itself, as a modern one would, and its name.
