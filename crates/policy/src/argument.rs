@@ -56,18 +56,15 @@ pub(crate) fn look_up<'a>(map: &'a Map<String, Value>, path: &str) -> Found<'a> 
 
 /// A value as rules see it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Seen {
+pub(crate) enum Seen<'a> {
     /// JSON null, which counts as no argument at all.
     Null,
-    Text(String),
+    Text(&'a str),
     Flag(bool),
-    /// A number: its value as a 64-bit integer and as a decimal of four places, each where it is exact.
-    Number {
-        integer: Option<i64>,
-        decimal: Option<String>,
-    },
+    /// A number, which may be a [`whole`] one or a [`decimal`].
+    Number(&'a Number),
     /// A list of texts.
-    List(BTreeSet<String>),
+    List(Vec<&'a str>),
     /// A list of anything else, or one beyond bounds.
     OtherList,
     Object,
@@ -75,20 +72,17 @@ pub(crate) enum Seen {
     Oversized,
 }
 
-impl Seen {
-    pub(crate) fn of(value: &Value) -> Self {
+impl<'a> Seen<'a> {
+    pub(crate) fn of(value: &'a Value) -> Self {
         match value {
             Value::Null => Self::Null,
             Value::Bool(flag) => Self::Flag(*flag),
-            Value::Number(number) => Self::number(number),
+            Value::Number(number) => Self::Number(number),
             Value::String(text) if text.len() > TEXT_MAX => Self::Oversized,
-            Value::String(text) => Self::Text(text.clone()),
+            Value::String(text) => Self::Text(text),
             Value::Array(entries) if entries.len() > LIST_MAX => Self::OtherList,
             Value::Array(entries) => {
-                let texts: Option<BTreeSet<_>> = entries
-                    .iter()
-                    .map(|entry| entry.as_str().map(str::to_owned))
-                    .collect();
+                let texts: Option<Vec<_>> = entries.iter().map(Value::as_str).collect();
                 texts.map_or(Self::OtherList, Self::List)
             }
             Value::Object(_) => Self::Object,
@@ -101,7 +95,7 @@ impl Seen {
             Self::Null => "null",
             Self::Text(_) | Self::Oversized => "text",
             Self::Flag(_) => "flag",
-            Self::Number { .. } => "number",
+            Self::Number(_) => "number",
             Self::List(_) | Self::OtherList => "list",
             Self::Object => "object",
         }
@@ -114,37 +108,35 @@ impl Seen {
             Self::Null => true,
             Self::Text(_) => matches!(kind, "kind" | "text"),
             Self::Flag(_) => matches!(kind, "kind" | "flag"),
-            Self::Number { integer, decimal } => {
-                kind == "kind"
-                    || (kind == "number" && integer.is_some())
-                    || (kind == "decimal" && decimal.is_some())
-            }
+            Self::Number(number) => match kind {
+                "kind" => true,
+                "number" => whole(number).is_some(),
+                "decimal" => decimal(number).is_some(),
+                _ => false,
+            },
             Self::List(_) => matches!(kind, "kind" | "list"),
             Self::OtherList | Self::Object | Self::Oversized => kind == "kind",
         }
     }
+}
 
-    fn number(number: &Number) -> Self {
-        if let Some(integer) = number.as_i64() {
-            return Self::Number {
-                integer: Some(integer),
-                decimal: decimal(&integer.to_string()),
-            };
-        }
-        match number.as_f64() {
-            Some(float) if number.is_f64() && float.abs() < FLOAT_EXACT => {
-                let text = number.to_string();
-                Self::Number {
-                    integer: integer(&text),
-                    decimal: decimal(&text),
-                }
-            }
-            _ => Self::Number {
-                integer: None,
-                decimal: None,
-            },
-        }
-    }
+/// A number as a 64-bit integer, where it is exactly one.
+pub(crate) fn whole(number: &Number) -> Option<i64> {
+    number
+        .as_i64()
+        .or_else(|| integer(&exact(number)?.to_string()))
+}
+
+/// A number as a Cedar decimal of four places, where it is exactly one.
+pub(crate) fn decimal(number: &Number) -> Option<String> {
+    decimal_of(&exact(number)?.to_string())
+}
+
+/// A number that was not rounded when it was read.
+fn exact(number: &Number) -> Option<&Number> {
+    let float = number.as_f64().filter(|_| number.is_f64());
+    let exact = number.as_i64().is_some() || float.is_some_and(|float| float.abs() < FLOAT_EXACT);
+    exact.then_some(number)
 }
 
 /// Reads `-?digits(.0*)?` as an integer.
@@ -157,7 +149,7 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 /// Writes a plain number as a Cedar decimal (one to four places, 64 bits in all), if it is exactly one.
-fn decimal(text: &str) -> Option<String> {
+fn decimal_of(text: &str) -> Option<String> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction = fraction.trim_end_matches('0');
     let plain = fraction.len() <= 4 && fraction.bytes().all(|digit| digit.is_ascii_digit());
@@ -213,7 +205,7 @@ mod tests {
     #[test]
     fn numbers_are_exact_or_say_that_they_are_not() {
         let seen = |value: Value| match Seen::of(&value) {
-            Seen::Number { integer, decimal } => (integer, decimal),
+            Seen::Number(number) => (whole(number), decimal(number)),
             other => panic!("a number, not {other:?}"),
         };
         assert_eq!(

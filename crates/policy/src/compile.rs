@@ -10,11 +10,13 @@ use cedar_policy::{Policy, PolicyId};
 
 use crate::action::Action;
 use crate::attribute::{Attribute, Kind};
+use crate::check::Check;
 use crate::condition::{Condition, Literal, Test};
 use crate::obligation::Obligation;
 use crate::reads::Reads;
 use crate::rule::Rule;
 use crate::schema::{action_uid, datetime, quoted};
+use crate::settle::{Open, Rest};
 
 /// What a compiled policy does when it is satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(crate) enum Role {
 
 /// How a missing attribute counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missing {
+pub(crate) enum Missing {
     Fails,
     Satisfies,
 }
@@ -83,6 +85,8 @@ pub(crate) struct Unit {
     pub(crate) role: Role,
     pub(crate) policy: Policy,
     pub(crate) listing: Listing,
+    /// What depends on the context; `None` where nothing does.
+    pub(crate) open: Option<Open>,
     pub(crate) reach: Reach,
     pub(crate) reads: Reads,
     pub(crate) duties: BTreeSet<Obligation>,
@@ -155,6 +159,7 @@ fn unit(file: &Arc<str>, rule: &Rule, role: Role) -> Result<Unit, String> {
         role,
         policy,
         listing,
+        open: open(rule, role, &clauses)?,
         reach: reach(rule),
         reads,
         duties: if role == Role::Oblige {
@@ -165,6 +170,26 @@ fn unit(file: &Arc<str>, rule: &Rule, role: Role) -> Result<Unit, String> {
         description: rule.description.as_deref().map(Arc::from),
         clauses,
     })
+}
+
+/// Takes the conditions apart: those that read the context, and the policy without them. None of them can fail, so that order does not matter.
+fn open(rule: &Rule, role: Role, clauses: &[Clause]) -> Result<Option<Open>, String> {
+    let (reading, known): (Vec<_>, Vec<_>) = rule
+        .when
+        .iter()
+        .map(|(_, condition)| condition)
+        .zip(clauses)
+        .partition(|(condition, _)| condition.reads_context());
+    if reading.is_empty() {
+        return Ok(None);
+    }
+    let checks = reading
+        .into_iter()
+        .map(|(condition, _)| Check::of(condition, role.missing()));
+    Ok(Some(Open {
+        rest: Rest::Checks(checks.collect::<Result<_, _>>()?),
+        known: parse(rule, role, known.into_iter().map(|(_, clause)| clause))?,
+    }))
 }
 
 fn parse<'a>(

@@ -78,6 +78,12 @@ impl Condition {
         std::iter::once(&self.attribute).chain(other)
     }
 
+    /// Says whether the condition reads the context.
+    pub(crate) fn reads_context(&self) -> bool {
+        self.attributes()
+            .any(|attribute| attribute.context_name().is_some())
+    }
+
     /// The texts that an any-of test on `attribute` accepts; `None` for every other condition.
     pub(crate) fn accepted(&self, attribute: &Attribute) -> Option<impl Iterator<Item = &str>> {
         match &self.test {

@@ -5,13 +5,10 @@ use std::fmt::Display;
 
 use cedar_policy::{Context as CedarContext, Entity, RestrictedExpression as Expr};
 use jiff::Timestamp;
-use jiff::civil::Weekday;
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use crate::action::Action;
-use crate::argument::{Found, Seen, look_up};
-use crate::attribute::WEEKDAYS;
+use crate::argument::{self, Found, Seen, look_up};
 use crate::decision::Reason;
 use crate::reads::Reads;
 use crate::request::{Context, Resource, Subject};
@@ -47,18 +44,9 @@ pub(crate) fn caller(
         .map_err(|error| unusable("the caller", &error))
 }
 
-/// Builds the tool. Calling a public tool, or approving its call, is about one's own; registering one is not: it would reach into every tenant.
-pub(crate) fn tool(
-    tool: &Resource,
-    caller_tenant: Option<&str>,
-    action: Action,
-) -> Result<Entity, Reason> {
-    let own = tool.is_public() && action != Action::ManifestsRegister;
-    let tenant = if own {
-        caller_tenant
-    } else {
-        tool.known_tenant()
-    };
+/// Builds the tool, as this caller's request sees it.
+pub(crate) fn tool(tool: &Resource, subject: &Subject, action: Action) -> Result<Entity, Reason> {
+    let tenant = tool.tenant_seen(subject, action);
     let mut attributes = HashMap::from([
         ("toolId".to_owned(), text(&tool.tool_id)),
         ("provider_id".to_owned(), text(&tool.provider_id)),
@@ -80,17 +68,14 @@ pub(crate) fn tool(
 
 /// Builds the context, with only the attributes that `reads` names.
 pub(crate) fn circumstances(context: &Context<'_>, reads: &Reads) -> Result<CedarContext, Reason> {
-    let zoned = context.time.to_zoned(TimeZone::UTC);
     let mut pairs = Vec::new();
     for name in &reads.context {
         let value = match name.as_str() {
             "time" => Some(Expr::new_datetime(datetime(context.time))),
-            "hour" => Some(Expr::new_long(zoned.hour().into())),
-            "weekday" => Some(text(weekday(zoned.weekday()))),
+            "hour" => Some(Expr::new_long(context.hour())),
+            "weekday" => Some(text(context.weekday())),
             "client" => context.client.map(text),
-            "ip" => context
-                .ip
-                .map(|ip| Expr::new_ip(ip.to_canonical().to_string())),
+            "ip" => context.address().map(|ip| Expr::new_ip(ip.to_string())),
             "corr_id" => context.corr_id.map(text),
             "labels" => Some(context.labels.map_or_else(|| Expr::new_set([]), texts)),
             "arguments" => match context.arguments {
@@ -104,47 +89,80 @@ pub(crate) fn circumstances(context: &Context<'_>, reads: &Reads) -> Result<Ceda
     CedarContext::from_pairs(pairs).map_err(|error| unusable("the context", &error))
 }
 
-fn weekday(day: Weekday) -> &'static str {
-    let at = usize::from(day.to_monday_zero_offset().unsigned_abs());
-    WEEKDAYS.get(at).copied().unwrap_or_default()
-}
-
-/// Says whether Cedar's datetime holds this moment: it has four digits for the year.
-pub(crate) fn is_tellable(time: Timestamp) -> bool {
-    (0..=9999).contains(&time.to_zoned(TimeZone::UTC).year())
-}
-
 fn argument_record() -> Result<Expr, Reason> {
     let fields =
         ARGUMENT_KINDS.map(|(kind, name)| (kind.to_owned(), Expr::new_entity_uid(uid(name, CALL))));
     Expr::new_record(fields).map_err(|error| unusable("the arguments", &error))
 }
 
-/// Builds the entities that hold the arguments at the paths that `reads` names.
+/// Refuses circumstances that policies which read so much cannot judge exactly.
+pub(crate) fn check(context: &Context<'_>, reads: &Reads) -> Result<(), Reason> {
+    // Cedar's datetime has four digits for the year, and the last moment of a timestamp lies in the year 9999.
+    const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+    if context.time < FIRST {
+        return Err(undecidable("the time lies outside the years 0 to 9999"));
+    }
+    match context.arguments.filter(|_| reads.reads_arguments()) {
+        None => Ok(()),
+        Some(Value::Object(arguments)) => check_arguments(arguments, reads),
+        Some(_) => Err(undecidable("the arguments are not a JSON object")),
+    }
+}
+
+/// A path with two meanings cannot be judged. And a policy written in Cedar must see each argument that it asks for, or it could be passed by.
+fn check_arguments(arguments: &Map<String, Value>, reads: &Reads) -> Result<(), Reason> {
+    let mut paths = reads.arguments.iter();
+    if let Some(path) = paths.find(|path| look_up(arguments, path) == Found::Several) {
+        return Err(undecidable(format!(
+            "the argument `{path}` stands in several places"
+        )));
+    }
+    let asked = reads.typed.iter().flatten();
+    for (path, kinds) in asked.filter(|(_, kinds)| !kinds.is_empty()) {
+        let Found::One(value) = look_up(arguments, path) else {
+            continue;
+        };
+        let seen = Seen::of(value);
+        if !kinds.iter().any(|kind| seen.fits(kind)) {
+            let kind = seen.kind();
+            return Err(undecidable(format!(
+                "a rule reads the argument `{path}`, and this {kind} is not of a form that it can compare exactly"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn undecidable(what: impl Into<String>) -> Reason {
+    Reason::Undecidable { what: what.into() }
+}
+
+/// Builds the entities that hold the arguments at the paths that `reads` names. JSON null is no argument.
 pub(crate) fn arguments(arguments: &Value, reads: &Reads) -> Result<Vec<Entity>, Reason> {
-    let Value::Object(arguments) = arguments else {
-        return Err(Reason::Undecidable {
-            what: "the arguments are not a JSON object".to_owned(),
-        });
-    };
-    let found = find(arguments, &reads.arguments)?;
-    check_typed(&found, reads)?;
     let mut tags: BTreeMap<&str, Vec<(String, Expr)>> = BTreeMap::new();
-    for (path, seen) in found {
-        let mut tag = |kind, value| tags.entry(kind).or_default().push((path.to_owned(), value));
-        tag("kind", text(seen.kind()));
+    for path in &reads.arguments {
+        let found = arguments
+            .as_object()
+            .map_or(Found::Absent, |arguments| look_up(arguments, path));
+        let Found::One(value) = found else { continue };
+        let seen = Seen::of(value);
+        let mut tag = |kind, value| tags.entry(kind).or_default().push((path.clone(), value));
+        if seen != Seen::Null {
+            tag("kind", text(seen.kind()));
+        }
         match seen {
-            Seen::Text(value) => tag("text", Expr::new_string(value)),
+            Seen::Text(value) => tag("text", text(value)),
             Seen::Flag(value) => tag("flag", Expr::new_bool(value)),
-            Seen::Number { integer, decimal } => {
-                integer
+            Seen::Number(number) => {
+                let (whole, decimal) = (argument::whole(number), argument::decimal(number));
+                whole
                     .into_iter()
                     .for_each(|value| tag("number", Expr::new_long(value)));
                 decimal
                     .into_iter()
                     .for_each(|value| tag("decimal", Expr::new_decimal(value)));
             }
-            Seen::List(values) => tag("list", texts(&values)),
+            Seen::List(values) => tag("list", Expr::new_set(values.into_iter().map(text))),
             Seen::Null | Seen::OtherList | Seen::Object | Seen::Oversized => {}
         }
     }
@@ -157,46 +175,6 @@ pub(crate) fn arguments(arguments: &Value, reads: &Reads) -> Result<Vec<Entity>,
             .map_err(|error| unusable("the arguments", &error))
     };
     filled.map(entity).collect()
-}
-
-/// Looks the paths up. JSON null is no argument; a path with two meanings cannot be judged.
-fn find<'a>(
-    arguments: &Map<String, Value>,
-    paths: &'a BTreeSet<String>,
-) -> Result<BTreeMap<&'a str, Seen>, Reason> {
-    let mut found = BTreeMap::new();
-    for path in paths {
-        match look_up(arguments, path) {
-            Found::Absent | Found::One(Value::Null) => {}
-            Found::One(value) => {
-                found.insert(path.as_str(), Seen::of(value));
-            }
-            Found::Several => {
-                return Err(Reason::Undecidable {
-                    what: format!("the argument `{path}` stands in several places"),
-                });
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// A policy written in Cedar must see each argument that it asks for, or it could be passed by.
-fn check_typed(found: &BTreeMap<&str, Seen>, reads: &Reads) -> Result<(), Reason> {
-    let asked = reads.typed.iter().flatten();
-    for (path, kinds) in asked.filter(|(_, kinds)| !kinds.is_empty()) {
-        if let Some(seen) = found
-            .get(path.as_str())
-            .filter(|seen| !kinds.iter().any(|kind| seen.fits(kind)))
-        {
-            let kind = seen.kind();
-            let what = format!(
-                "a rule reads the argument `{path}`, and this {kind} is not of a form that it can compare exactly"
-            );
-            return Err(Reason::Undecidable { what });
-        }
-    }
-    Ok(())
 }
 
 fn text(value: &str) -> Expr {

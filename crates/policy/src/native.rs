@@ -4,6 +4,7 @@
 //! obliges.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -11,7 +12,7 @@ use cedar_policy::{
     ResourceConstraint,
 };
 use miette::Diagnostic;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::action::Action;
 use crate::compile::{Listing, Reach, Role, Unit};
@@ -20,6 +21,7 @@ use crate::obligation::Obligation;
 use crate::reads::{Survey, survey};
 use crate::rule::is_id;
 use crate::schema::action_uid;
+use crate::settle::{Open, Rest};
 use crate::source::{Source, one_line};
 
 const ANNOTATIONS: [&str; 5] = ["id", "description", "obligation", "approver", "grant"];
@@ -112,9 +114,7 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
     if approves && !duties.is_empty() {
         return Err(Fault::DutyOnApproval);
     }
-    let json = policy.to_json().map_err(|error| Fault::Cedar {
-        message: one_line(&error.to_string()),
-    })?;
+    let json = policy.to_json().map_err(fault)?;
     let mut survey = survey(json.get("conditions").unwrap_or(&Value::Null));
     survey.reads.sub |= matches!(policy.principal_constraint(), PrincipalConstraint::Eq(_));
     if survey.computed_tag {
@@ -130,6 +130,7 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
         || mentions_principal(&json);
     let notice =
         (role == Role::Permit && !duties.is_empty() && !names_somebody).then_some(GRANTS_ALL);
+    let open = open(&policy, &survey, &json)?;
     let listing = listing(&policy, role, &survey, json)?;
     let unit = Unit {
         id: id.into(),
@@ -139,6 +140,7 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
         reach: reach(&policy, role),
         policy: policy.clone(),
         listing,
+        open,
         reads: survey.reads,
         duties,
         description: policy.annotation("description").map(Arc::from),
@@ -206,27 +208,72 @@ fn mentions_principal(json: &Value) -> bool {
     }
 }
 
-fn listing(
-    policy: &Policy,
-    role: Role,
-    survey: &Survey,
-    mut json: Value,
-) -> Result<Listing, Fault> {
+fn listing(policy: &Policy, role: Role, survey: &Survey, json: Value) -> Result<Listing, Fault> {
     if !survey.reads.reads_arguments() {
         return Ok(Listing::Same);
     }
     if role != Role::Permit {
         return Ok(Listing::Left);
     }
-    if let Some(conditions) = json.get_mut("conditions") {
-        *conditions = Value::Array(Vec::new());
+    with_conditions(policy, json, Vec::new()).map(|policy| Listing::Relaxed(Box::new(policy)))
+}
+
+/// Takes a policy apart before its first condition that reads the context: what stands before it may be evaluated once, and if it is false or
+/// fails, so is the policy or does it. What stands after it is not to be evaluated before.
+fn open(policy: &Policy, survey: &Survey, json: &Value) -> Result<Option<Open>, Fault> {
+    if survey.reads.is_context_free() {
+        return Ok(None);
     }
-    let relaxed = Policy::from_json(Some(policy.id().clone()), json);
-    relaxed
-        .map(|policy| Listing::Relaxed(Box::new(policy)))
-        .map_err(|error| Fault::Cedar {
-            message: one_line(&error.to_string()),
-        })
+    let conditions = json.get("conditions").and_then(Value::as_array);
+    let conditions = conditions.map_or(&[] as &[Value], Vec::as_slice);
+    let is_free = |condition: &&Value| crate::reads::survey(condition).reads.is_context_free();
+    let known = conditions.iter().take_while(is_free).count();
+    let (known, rest) = conditions.split_at(known);
+    let rest = rest.iter().map(|condition| expression(json, condition));
+    let rest = rest.collect::<Result<Vec<_>, _>>()?.join(" && ");
+    Ok(Some(Open {
+        known: with_conditions(policy, json.clone(), known.to_vec())?,
+        rest: Rest::Cedar(Box::new(rest.parse().map_err(fault)?)),
+    }))
+}
+
+/// A condition as an expression. Cedar writes policies only, so one is made that says nothing else.
+fn expression(json: &Value, condition: &Value) -> Result<String, Fault> {
+    let all = json!({"op": "All"});
+    let policy = json!({
+        "effect": json.get("effect"),
+        "principal": all,
+        "action": all,
+        "resource": all,
+        "conditions": [condition],
+    });
+    let text = Policy::from_json(None, policy).map_err(fault)?.to_string();
+    let body = text.find('{').zip(text.rfind('}'));
+    let body = body.and_then(|(start, end)| text.get(start + 1..end));
+    let body = body.ok_or_else(|| fault("a condition without a body"))?;
+    let negation = if condition.get("kind").and_then(Value::as_str) == Some("unless") {
+        "!"
+    } else {
+        ""
+    };
+    Ok(format!("{negation}({body})"))
+}
+
+fn with_conditions(
+    policy: &Policy,
+    mut json: Value,
+    conditions: Vec<Value>,
+) -> Result<Policy, Fault> {
+    if let Some(all) = json.get_mut("conditions") {
+        *all = Value::Array(conditions);
+    }
+    Policy::from_json(Some(policy.id().clone()), json).map_err(fault)
+}
+
+fn fault(error: impl Display) -> Fault {
+    Fault::Cedar {
+        message: one_line(&error.to_string()),
+    }
 }
 
 /// Only the scope narrows the reach; conditions are not looked into.

@@ -4,15 +4,19 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::{Entities, EntityUid, Request as CedarRequest};
+use cedar_policy::{
+    Authorizer, Context as CedarContext, Entities, EntityUid, Request as CedarRequest,
+};
 
 use crate::action::Action;
 use crate::argument;
 use crate::decision::{Decision, Reason};
 use crate::entity::{self, Claim, unusable};
-use crate::request::{Request, Resource, Subject};
+use crate::reads::Reads;
+use crate::request::{Context, Request, Resource, Subject};
 use crate::schema::{action_uid, uid};
 use crate::scope::{ScopeSet, needed};
+use crate::settle::Settled;
 use crate::slice::Cut;
 
 /// What a preparation is for: everything of the request but its context. Of the claims, those that some policy reads.
@@ -72,7 +76,9 @@ pub(crate) struct Prepared {
     pub(crate) cut: Cut,
     pub(crate) held: ScopeSet,
     pub(crate) missing_scopes: Vec<String>,
-    /// The decision itself, where no policy of the slice reads the context.
+    /// What the policies of the slice come to, as far as that is known.
+    pub(crate) settled: Settled,
+    /// The decision itself, where the context changes nothing.
     pub(crate) decided: Option<Decision>,
     principal: EntityUid,
     action: EntityUid,
@@ -114,11 +120,7 @@ impl Prepared {
         let mut entities = vec![entity::caller(request.subject, &scopes, claims)?];
         let resource = match request.resource {
             Some(tool) => {
-                entities.push(entity::tool(
-                    tool,
-                    request.subject.known_tenant(),
-                    request.action,
-                )?);
+                entities.push(entity::tool(tool, request.subject, request.action)?);
                 uid("Tool", &tool.tool_id)
             }
             None => uid("Catalog", "catalog"),
@@ -133,6 +135,7 @@ impl Prepared {
             cut,
             held,
             missing_scopes,
+            settled: Settled::default(),
             decided: None,
             principal,
             action,
@@ -141,27 +144,27 @@ impl Prepared {
         })
     }
 
+    /// Lets Cedar decide what needs no context.
+    pub(crate) fn settle(&mut self, authorizer: &Authorizer) -> Result<(), Reason> {
+        let question = self.with(CedarContext::empty(), Cow::Borrowed(&self.entities))?;
+        self.settled = Settled::new(authorizer, &self.cut.1, &question);
+        Ok(())
+    }
+
     /// Adds the context, as far as the slice reads it.
     pub(crate) fn question(&self, request: &Request<'_>) -> Result<Question<'_>, Reason> {
-        let reads = &self.cut.1.reads;
-        if !entity::is_tellable(request.context.time) {
-            return Err(Reason::Undecidable {
-                what: "the time lies outside the years 0 to 9999".to_owned(),
-            });
-        }
-        let context = entity::circumstances(request.context, reads)?;
-        let ids = (
-            self.principal.clone(),
-            self.action.clone(),
-            self.resource.clone(),
-        );
-        let cedar = CedarRequest::new(ids.0, ids.1, ids.2, context, None)
-            .map_err(|error| unusable("the request", &error))?;
-        let entities = match request
-            .context
-            .arguments
-            .filter(|_| reads.reads_arguments())
-        {
+        self.check(request.context)?;
+        self.ask(request.context, &self.cut.1.reads)
+    }
+
+    /// Refuses a context that the slice cannot judge exactly.
+    pub(crate) fn check(&self, context: &Context<'_>) -> Result<(), Reason> {
+        entity::check(context, &self.cut.1.reads)
+    }
+
+    /// Adds a context that is checked, as far as `reads` says.
+    pub(crate) fn ask(&self, context: &Context<'_>, reads: &Reads) -> Result<Question<'_>, Reason> {
+        let entities = match context.arguments.filter(|_| reads.reads_arguments()) {
             Some(arguments) => {
                 let more = entity::arguments(arguments, reads)?;
                 let entities = self.entities.clone().add_entities(more, None);
@@ -169,10 +172,22 @@ impl Prepared {
             }
             None => Cow::Borrowed(&self.entities),
         };
-        Ok(Question {
-            request: cedar,
-            entities,
-        })
+        self.with(entity::circumstances(context, reads)?, entities)
+    }
+
+    fn with<'a>(
+        &self,
+        context: CedarContext,
+        entities: Cow<'a, Entities>,
+    ) -> Result<Question<'a>, Reason> {
+        let ids = (
+            self.principal.clone(),
+            self.action.clone(),
+            self.resource.clone(),
+        );
+        let request = CedarRequest::new(ids.0, ids.1, ids.2, context, None)
+            .map_err(|error| unusable("the request", &error))?;
+        Ok(Question { request, entities })
     }
 }
 

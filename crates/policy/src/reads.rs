@@ -120,6 +120,12 @@ impl Walk {
             "Var" => self.visit_variable(inner),
             "." | "has" => self.visit_access(inner),
             "hasTag" | "getTag" => self.visit_tag(inner),
+            // The names of its fields are free, and may be words of this form.
+            "Record" => inner
+                .as_object()
+                .into_iter()
+                .flatten()
+                .for_each(|(_, field)| self.visit(field)),
             _ => self.visit(inner),
         }
     }
@@ -264,5 +270,8 @@ mod tests {
                 .reads_arguments()
         );
         assert!(of("{a: context} has a").reads.reads_arguments());
+        let named = of("{Value: context.hour, Var: principal.sub} == {Value: 3, Var: \"x\"}");
+        assert_eq!(named.reads.context, names(&["hour"]));
+        assert!(named.reads.sub);
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use crate::action::Action;
+use crate::attribute::WEEKDAYS;
 use crate::decision::Reason;
 
 /// Most bytes in one text of a request (subject, tenant, role, scope, tag, ids, client).
@@ -159,7 +161,16 @@ impl Resource {
         self.tenant.as_deref() == Some(Self::PUBLIC)
     }
 
-    pub(crate) fn known_tenant(&self) -> Option<&str> {
+    /// Returns the tenant that rules see. Calling a public tool, or approving its call, is about one's own; registering one is not: it would
+    /// reach into every tenant.
+    pub(crate) fn tenant_seen<'a>(
+        &'a self,
+        subject: &'a Subject,
+        action: Action,
+    ) -> Option<&'a str> {
+        if self.is_public() && action != Action::ManifestsRegister {
+            return subject.known_tenant();
+        }
         self.tenant.as_deref().filter(|tenant| !tenant.is_empty())
     }
 }
@@ -229,6 +240,23 @@ impl<'a> Context<'a> {
     pub const fn arguments(mut self, arguments: &'a Value) -> Self {
         self.arguments = Some(arguments);
         self
+    }
+
+    /// The hour, in UTC.
+    pub(crate) fn hour(&self) -> i64 {
+        TimeZone::UTC.to_datetime(self.time).hour().into()
+    }
+
+    /// The day of the week, in UTC.
+    pub(crate) fn weekday(&self) -> &'static str {
+        let day = TimeZone::UTC.to_datetime(self.time).weekday();
+        let at = usize::from(day.to_monday_zero_offset().unsigned_abs());
+        WEEKDAYS.get(at).copied().unwrap_or_default()
+    }
+
+    /// The caller's address, an IPv4 address as such.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.ip.map(|ip| ip.to_canonical())
     }
 }
 

@@ -19,10 +19,11 @@ use crate::explain::{self, Explanation};
 use crate::native;
 use crate::obligation::join;
 use crate::outlook::{self, Outlook, Standing, Unknown};
-use crate::prepare::{Kept, Prepared, PreparedKey, Question, claims};
+use crate::prepare::{Kept, Prepared, PreparedKey, claims};
 use crate::reads::Reads;
 use crate::request::{Request, Subject};
 use crate::scope::ScopeSet;
+use crate::settle::Found;
 use crate::slice::{Index, Slice};
 use crate::source::{self, RULES_MAX, Sources};
 
@@ -246,11 +247,14 @@ impl PolicySet {
 
     fn judge(&self, request: &Request<'_>) -> Result<Decision, Reason> {
         let kept = self.prepare(request)?;
-        if let Some(decision) = &kept.1.decided {
+        let prepared = &kept.1;
+        prepared.check(request.context)?;
+        if let Some(decision) = &prepared.decided {
             return Ok(decision.clone());
         }
-        let question = kept.1.question(request)?;
-        Ok(self.rule(request, &kept.1, &question))
+        let ask = |reads: &Reads| prepared.ask(request.context, reads);
+        let found = prepared.settled.found(request, ask)?;
+        Ok(self.conclude(request, prepared, &found))
     }
 
     fn held(&self, subject: &Subject) -> ScopeSet {
@@ -292,10 +296,11 @@ impl PolicySet {
             &claims,
             &self.reads.scopes,
         )?;
-        if prepared.cut.1.reads.is_context_free() {
-            let question = prepared.question(request)?;
-            let decision = self.rule(request, &prepared, &question);
-            prepared.decided = Some(decision);
+        prepared.settle(&self.authorizer)?;
+        if prepared.settled.is_closed() {
+            let ask = |reads: &Reads| prepared.ask(request.context, reads);
+            let found = prepared.settled.found(request, ask)?;
+            prepared.decided = Some(self.conclude(request, &prepared, &found));
         }
         let kept = Arc::new((PreparedKey::new(request, claims), prepared));
         self.prepared.put(hash, Arc::clone(&kept));
@@ -307,77 +312,38 @@ impl PolicySet {
         request.action == Action::ApprovalsDecide && !self.names_approvers
     }
 
-    /// Asks Cedar: first the grants, then, if they allow and the scopes suffice, the obligations.
-    fn rule(
-        &self,
-        request: &Request<'_>,
-        prepared: &Prepared,
-        question: &Question<'_>,
-    ) -> Decision {
-        let slice = &prepared.cut.1;
-        let response =
-            self.authorizer
-                .is_authorized(&question.request, &slice.grants, &question.entities);
+    /// Makes a decision of the policies that match.
+    fn conclude(&self, request: &Request<'_>, prepared: &Prepared, found: &Found<'_>) -> Decision {
         let deny = |reason, ids| Decision::deny(reason, ids, &self.version);
-        let failed = failed_forbids(&response, slice);
-        let rules = sorted(&response);
-        if response.decision() == CedarDecision::Deny && !rules.is_empty() {
-            let description = rules.iter().find_map(|id| slice.description(id));
-            return deny(
-                Reason::RuleDenies {
-                    rules: rules.clone(),
-                    description,
-                },
-                rules,
-            );
+        let denying = found.ids(Role::Forbid);
+        if !denying.is_empty() {
+            let (rules, description) = (denying.clone(), found.description());
+            return deny(Reason::RuleDenies { rules, description }, denying);
         }
+        let failed = found.failed_ids();
         if !failed.is_empty() {
-            return deny(
-                Reason::RuleFailed {
-                    rules: failed.clone(),
-                },
-                failed,
-            );
+            let rules = failed.clone();
+            return deny(Reason::RuleFailed { rules }, failed);
         }
-        if response.decision() == CedarDecision::Deny && !self.needs_no_grant(request) {
+        let rules = found.ids(Role::Permit);
+        if rules.is_empty() && !self.needs_no_grant(request) {
             let tool = request.resource.map(|tool| tool.tool_id.clone());
-            return deny(
-                Reason::NoRuleAllows {
-                    action: request.action,
-                    tool,
-                },
-                Vec::new(),
-            );
+            let action = request.action;
+            return deny(Reason::NoRuleAllows { action, tool }, Vec::new());
         }
         if !prepared.missing_scopes.is_empty() {
-            return deny(
-                Reason::MissingScope {
-                    scopes: prepared.missing_scopes.clone(),
-                },
-                rules,
-            );
+            let scopes = prepared.missing_scopes.clone();
+            return deny(Reason::MissingScope { scopes }, rules);
         }
-        self.allow(rules, slice, question)
-    }
-
-    fn allow(&self, rules: Vec<String>, slice: &Slice, question: &Question<'_>) -> Decision {
-        let mut ids: BTreeSet<String> = rules.iter().cloned().collect();
-        if !slice.obligations.is_empty() {
-            let response = self.authorizer.is_authorized(
-                &question.request,
-                &slice.obligations,
-                &question.entities,
-            );
-            // An obligation that cannot be evaluated obliges.
-            let failed = failed_ids(&response);
-            ids.extend(failed.chain(response.diagnostics().reason().map(ToString::to_string)));
-        }
-        let obligations = join(ids.iter().flat_map(|id| slice.duties(id)));
+        let mut policy_ids = found.ids(Role::Oblige);
+        policy_ids.extend(rules.iter().cloned());
+        policy_ids.sort_unstable();
+        policy_ids.dedup();
         Decision {
             effect: Effect::Allow,
             reason: Reason::Allowed { rules },
-            policy_ids: ids.into_iter().collect(),
-            obligations,
+            policy_ids,
+            obligations: join(found.matched.iter().flat_map(|unit| &unit.duties)),
             version: self.version.clone(),
         }
     }
@@ -396,16 +362,6 @@ fn failed_forbids(response: &Response, slice: &Slice) -> Vec<String> {
         .collect();
     failed.sort();
     failed
-}
-
-fn sorted(response: &Response) -> Vec<String> {
-    let mut ids: Vec<_> = response
-        .diagnostics()
-        .reason()
-        .map(ToString::to_string)
-        .collect();
-    ids.sort();
-    ids
 }
 
 /// What is gathered while loading.
@@ -550,64 +506,4 @@ fn problem(unit: &Unit, finding: &native::Finding, text: &str) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::generate::{Question, policy, question};
-
-    /// Decides with every policy at hand, and leaves it to Cedar to see which apply.
-    fn unsliced(set: &PolicySet, question: &Question) -> Decision {
-        question.with(|request| {
-            let cut = set.index.whole();
-            let claims = claims(request.subject, &set.reads.claims);
-            let held = set.held(request.subject);
-            let prepared =
-                Prepared::new(request, cut, held, &claims, &set.reads.scopes).expect("prepared");
-            let question = prepared.question(request).expect("a question");
-            set.rule(request, &prepared, &question)
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_slice_decides_as_the_whole_does(policy in policy(1..30), questions in vec(question(), 16)) {
-            let set = PolicySet::load(&Sources::new().with_yaml("p", policy.to_string()), 1).expect("loads");
-            for question in questions {
-                prop_assert_eq!(question.ask(&set), unsliced(&set, &question));
-            }
-        }
-    }
-
-    #[test]
-    fn a_slice_holds_only_what_can_match() {
-        let rules: String = (0..300)
-            .map(|at| format!("  - {{id: r{at}, effect: allow, when: {{resource.toolId: \"t:{at}\", subject.roles: agent}}}}\n"))
-            .collect();
-        let text = format!(
-            "version: 1\nroles: {{agent: [\"tools.invoke:write\"]}}\nrules:\n{rules}  - {{id: d, effect: deny, when: {{resource.tenant: x}}}}\n"
-        );
-        let set = PolicySet::load(&Sources::new().with_yaml("p", text), 1).expect("loads");
-        let slice = |tool, role: &str| {
-            let cut = set
-                .index
-                .slice(
-                    crate::Action::ToolsInvoke,
-                    Some((tool, "t")),
-                    &[role.to_owned()].into(),
-                )
-                .expect("a slice");
-            cut.1
-                .units
-                .iter()
-                .map(|unit| unit.id.to_string())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(slice("t:7", "agent"), ["d", "r7"]);
-        assert_eq!(slice("t:7", "stranger"), ["d"]);
-        assert_eq!(slice("unknown", "agent"), ["d"]);
-    }
-}
+mod tests;

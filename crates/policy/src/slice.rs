@@ -12,8 +12,8 @@ use crate::action::Action;
 use crate::cache::Cache;
 use crate::compile::{Listing, Reach, Role, Unit};
 use crate::decision::Reason;
-use crate::obligation::Obligation;
 use crate::reads::Reads;
+use crate::settle;
 
 /// The most slices of one generation of the cache.
 const SLICES_MAX: usize = 2_048;
@@ -31,12 +31,13 @@ pub(crate) struct SliceKey {
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) units: Vec<Arc<Unit>>,
-    pub(crate) grants: PolicySet,
-    pub(crate) obligations: PolicySet,
+    /// What is known of those that deny, each under its place among the units.
+    pub(crate) denying: PolicySet,
+    /// The same of those that permit and that oblige: Cedar does not tell which permits are satisfied once a forbid is.
+    pub(crate) granting: PolicySet,
     /// The grants as a listing sees them, where that differs.
     pub(crate) listing: Option<PolicySet>,
     pub(crate) reads: Reads,
-    duties: HashMap<Arc<str>, BTreeSet<Obligation>>,
 }
 
 /// A slice from the cache.
@@ -163,21 +164,6 @@ impl Index {
         Ok(cut)
     }
 
-    /// Every policy as one slice, to compare with.
-    #[cfg(test)]
-    pub(crate) fn whole(&self) -> Cut {
-        let key = SliceKey {
-            action: Action::ToolsInvoke,
-            tool: None,
-            provider: None,
-            roles: Vec::new(),
-        };
-        Arc::new((
-            key,
-            Slice::new(self.units.clone()).expect("policies that fit together"),
-        ))
-    }
-
     fn candidates(&self, key: &SliceKey) -> impl Iterator<Item = &Arc<Unit>> {
         let by_tool = key.tool.as_ref().and_then(|tool| self.by_tool.get(tool));
         let by_provider = key
@@ -196,50 +182,29 @@ impl Slice {
     pub(crate) fn new(units: Vec<Arc<Unit>>) -> Result<Self, Reason> {
         let mut reads = Reads::default();
         units.iter().for_each(|unit| reads.add(&unit.reads));
-        let set = |wanted: fn(Role) -> bool| {
-            PolicySet::from_policies(
-                units
-                    .iter()
-                    .filter(|unit| wanted(unit.role))
-                    .map(|unit| unit.policy.clone()),
-            )
-            .map_err(clash)
+        let set = |denies: bool| {
+            let of = |(_, unit): &(usize, &Unit)| (unit.role == Role::Forbid) == denies;
+            let units = units.iter().map(AsRef::as_ref).enumerate().filter(of);
+            PolicySet::from_policies(settle::by_place(units)).map_err(clash)
         };
         let listing = if reads.reads_arguments() {
             Some(listing(&units)?)
         } else {
             None
         };
-        let duties = units.iter().filter(|unit| !unit.duties.is_empty());
         Ok(Self {
-            grants: set(|role| role != Role::Oblige)?,
-            obligations: set(|role| role == Role::Oblige)?,
+            denying: set(true)?,
+            granting: set(false)?,
             listing,
             reads,
-            duties: duties
-                .map(|unit| (Arc::clone(&unit.id), unit.duties.clone()))
-                .collect(),
             units,
         })
-    }
-
-    /// The duties that a satisfied policy brings. Of the two policies of one rule only one has any.
-    pub(crate) fn duties(&self, id: &str) -> impl Iterator<Item = &Obligation> {
-        self.duties.get(id).into_iter().flatten()
     }
 
     pub(crate) fn is_forbid(&self, id: &str) -> bool {
         self.units
             .iter()
             .any(|unit| unit.role == Role::Forbid && &*unit.id == id)
-    }
-
-    pub(crate) fn description(&self, id: &str) -> Option<String> {
-        self.units
-            .iter()
-            .find(|unit| &*unit.id == id)
-            .and_then(|unit| unit.description.as_deref())
-            .map(str::to_owned)
     }
 }
 

@@ -1,0 +1,397 @@
+//! Decisions beside those of Cedar alone, asked with every policy as it was written.
+
+use std::net::IpAddr;
+
+use cedar_policy::Authorizer;
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::generate::{self, policy, question};
+use crate::prepare::Question;
+use crate::request::Context;
+
+/// Every policy as it was written, for Cedar alone.
+struct Alone<'a> {
+    set: &'a PolicySet,
+    grants: CedarSet,
+    obligations: CedarSet,
+}
+
+/// What Cedar answers: its decision, the policies that made it, those that could not be evaluated.
+type Answer = (CedarDecision, Vec<String>, Vec<String>);
+
+impl<'a> Alone<'a> {
+    fn of(set: &'a PolicySet) -> Self {
+        let policies = |wanted: fn(Role) -> bool| {
+            let units = set.index.units().iter().filter(|unit| wanted(unit.role));
+            CedarSet::from_policies(units.map(|unit| unit.policy.clone()))
+                .expect("policies that fit together")
+        };
+        Self {
+            set,
+            grants: policies(|role| role != Role::Oblige),
+            obligations: policies(|role| role == Role::Oblige),
+        }
+    }
+
+    fn unit(&self, id: &str, role: Role) -> Option<&Unit> {
+        let mut units = self.set.index.units().iter();
+        units
+            .find(|unit| &*unit.id == id && unit.role == role)
+            .map(AsRef::as_ref)
+    }
+
+    /// Decides. A request that the policies at hand refuse to judge is refused.
+    fn decide(&self, request: &Request<'_>) -> Decision {
+        let decided = self.ask(request).map_err(|reason| (reason, Vec::new()));
+        let decided = decided.and_then(|answers| self.conclude(request, answers));
+        decided.unwrap_or_else(|(reason, ids)| Decision::deny(reason, ids, &self.set.version))
+    }
+
+    fn ask(&self, request: &Request<'_>) -> Result<(Vec<String>, [Answer; 2]), Reason> {
+        let set = self.set;
+        let tool = request.resource;
+        let tool = tool.map(|tool| (tool.tool_id.as_str(), tool.provider_id.as_str()));
+        let roles = &request.subject.roles;
+        let slice = set.index.slice(request.action, tool, roles)?;
+        crate::entity::check(request.context, &slice.1.reads)?;
+        let claims = claims(request.subject, &set.reads.claims);
+        let held = set.held(request.subject);
+        let prepared = Prepared::new(request, slice, held, &claims, &set.reads.scopes)?;
+        let Question { request, entities } = prepared.ask(request.context, &set.reads)?;
+        let answers = [&self.grants, &self.obligations].map(|policies| {
+            let response = Authorizer::new().is_authorized(&request, policies, &entities);
+            let reason = response.diagnostics().reason();
+            let mut ids: Vec<_> = reason.map(ToString::to_string).collect();
+            ids.sort();
+            let mut failed: Vec<_> = failed_ids(&response).collect();
+            failed.sort();
+            (response.decision(), ids, failed)
+        });
+        Ok((prepared.missing_scopes, answers))
+    }
+
+    fn conclude(
+        &self,
+        request: &Request<'_>,
+        (missing, [grants, obligations]): (Vec<String>, [Answer; 2]),
+    ) -> Result<Decision, (Reason, Vec<String>)> {
+        let (decision, rules, mut failed) = grants;
+        if decision == CedarDecision::Deny && !rules.is_empty() {
+            let denying = rules.iter().filter_map(|id| self.unit(id, Role::Forbid));
+            let mut descriptions = denying.filter_map(|unit| unit.description.as_deref());
+            let description = descriptions.next().map(str::to_owned);
+            let reason = Reason::RuleDenies {
+                rules: rules.clone(),
+                description,
+            };
+            return Err((reason, rules));
+        }
+        failed.retain(|id| self.unit(id, Role::Forbid).is_some());
+        if !failed.is_empty() {
+            let rules = failed.clone();
+            return Err((Reason::RuleFailed { rules }, failed));
+        }
+        if decision == CedarDecision::Deny && !self.set.needs_no_grant(request) {
+            let tool = request.resource.map(|tool| tool.tool_id.clone());
+            let action = request.action;
+            return Err((Reason::NoRuleAllows { action, tool }, Vec::new()));
+        }
+        if !missing.is_empty() {
+            return Err((Reason::MissingScope { scopes: missing }, rules));
+        }
+        // An obligation that cannot be evaluated obliges.
+        let (_, obliging, unclear) = obligations;
+        let all = [&rules, &obliging, &unclear].into_iter().flatten();
+        let all: BTreeSet<String> = all.cloned().collect();
+        let duties = all.iter().flat_map(|id| {
+            let units = [self.unit(id, Role::Permit), self.unit(id, Role::Oblige)];
+            units.into_iter().flatten().flat_map(|unit| &unit.duties)
+        });
+        Ok(Decision {
+            effect: Effect::Allow,
+            obligations: join(duties),
+            reason: Reason::Allowed { rules },
+            policy_ids: all.iter().cloned().collect(),
+            version: self.set.version.clone(),
+        })
+    }
+}
+
+/// Conditions of rules that the second interpreter does not know.
+fn more_conditions() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+    let cases = vec![
+        ("context.corr_id", json!("c-1")),
+        ("context.corr_id !=", json!("subject.sub")),
+        ("context.client", json!("== subject.sub")),
+        ("subject.sub", json!("== context.client")),
+        ("subject.tenant", json!("!= context.client")),
+        ("subject.roles", json!("== context.client")),
+        ("subject.claims.dept", json!("== context.client")),
+        ("subject.claims.dept", json!("!= context.weekday")),
+        ("resource.classification", json!("!= context.corr_id")),
+        ("resource.safety_tags", json!("== context.client")),
+        ("resource.required_scopes", json!("!= context.client")),
+        ("resource.tenant", json!("== context.client")),
+        ("context.labels", json!("!= context.client")),
+        ("context.weekday", json!("!= friday")),
+        ("context.weekday", json!(["monday", "wednesday"])),
+        ("context.hour", json!([0, 23])),
+        ("context.ip", json!(["0.0.0.0/0"])),
+        ("context.ip", json!(["2001:db8::/33", "::1", "10.1.2.3/31"])),
+        ("context.ip !=", json!(["::/0", "10.1.2.2/32"])),
+        ("context.time_before", json!("1969-12-31T23:59:59.999Z")),
+        ("context.time_after", json!("1969-12-31T23:59:59.9995Z")),
+        ("context.arguments.x", json!("== resource.tenant")),
+        ("context.arguments.x", json!("!= context.client")),
+        ("context.arguments.x", json!([0, 3, false])),
+        ("context.arguments.x !=", json!([3, "w", true])),
+        ("context.arguments.x", json!(9_007_199_254_740_993_i64)),
+        ("context.arguments.n", json!([3, -1])),
+        ("context.arguments.n !=", json!(3)),
+        ("context.arguments.o.check_in !=", json!(true)),
+    ];
+    vec(select(cases), 0..3)
+}
+
+/// Policies in Cedar: heads and conditions, with and without the context, some of which cannot be evaluated.
+fn cedar_policy() -> impl Strategy<Value = String> {
+    let principals = vec![
+        "principal",
+        "principal in Role::\"r1\"",
+        "principal == Caller::\"alice\"",
+        "principal is Caller in Role::\"r2\"",
+    ];
+    let actions = vec![
+        "action == Action::\"tools.invoke\"",
+        "action in [Action::\"tools.invoke\", Action::\"manifests.register\"]",
+    ];
+    let resources = vec![
+        "resource",
+        "resource == Tool::\"p1:a\"",
+        "resource in Provider::\"p2\"",
+        "resource is Tool",
+    ];
+    let conditions = vec![
+        "principal.roles.contains(\"r1\")",
+        "principal.scopes.contains(\"s.b\")",
+        "principal has tenant && resource has tenant && principal.tenant == resource.tenant",
+        "principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")",
+        "(if resource.read_only then 9223372036854775807 else 0) + 1 > 0",
+        "resource.toolId like \"p1:*\"",
+        "resource has classification && resource.classification == \"secret\" || context.hour == 9",
+        "{Value: context.hour, kind: 1} == {Value: 9, kind: 1}",
+        "context.hour * 1000000000000000000 > 5",
+        "(if principal.sub == \"bob\" then context.hour else 0) * 9223372036854775807 >= 0",
+        "context has client && context.client == \"cli\"",
+        "context has corr_id && context.corr_id like \"c*\"",
+        "context has ip && context.ip.isInRange(ip(\"10.0.0.0/8\"))",
+        "context.time < datetime(\"2026-11-20T09:45:00Z\")",
+        "[\"friday\", \"it's \\\"\"].contains(context.weekday)",
+        "context.labels.containsAny([\"pii\", \"secret\"])",
+        "context has arguments && context.arguments.text.hasTag(\"x\") && context.arguments.text.getTag(\"x\") == \"v\"",
+        "context has arguments && context.arguments.kind.hasTag(\"x\") && context.arguments.kind.getTag(\"x\") != \"list\"",
+        "context has arguments && context.arguments.list.hasTag(\"x\") && context.arguments.list.getTag(\"x\").contains(\"w\")",
+        "context has arguments && context.arguments.number.hasTag(\"n\") && context.arguments.number.getTag(\"n\") + 9223372036854775805 > 0",
+        "context has arguments && context.arguments.decimal.hasTag(\"n\") && context.arguments.decimal.getTag(\"n\").lessThan(decimal(\"3.5\"))",
+    ];
+    let condition = (select(vec!["when", "unless"]), select(conditions));
+    let effects = vec![
+        "permit",
+        "permit",
+        "@description(\"no\") forbid",
+        "@obligation(\"confirm\") permit",
+        "@obligation(\"once\") @grant(\"no\") permit",
+        "@obligation(\"confirm:person\") @grant(\"no\") permit",
+    ];
+    let head = (
+        select(effects),
+        select(principals),
+        select(actions),
+        select(resources),
+    );
+    (head, vec(condition, 0..4)).prop_map(|((effect, principal, action, resource), conditions)| {
+        let conditions = conditions
+            .iter()
+            .map(|(kind, body)| format!("\n{kind} {{ {body} }}"));
+        format!(
+            "{effect} ({principal}, {action}, {resource}){};",
+            conditions.collect::<String>()
+        )
+    })
+}
+
+/// A generated question in circumstances that are stranger still.
+#[derive(Debug, Clone)]
+struct Strange {
+    question: generate::Question,
+    corr_id: Option<&'static str>,
+}
+
+impl Strange {
+    fn with<T>(&self, use_it: impl FnOnce(&Request<'_>) -> T) -> T {
+        self.question.with(|request| {
+            let context = Context {
+                corr_id: self.corr_id,
+                ..request.context.clone()
+            };
+            use_it(&Request {
+                context: &context,
+                ..*request
+            })
+        })
+    }
+}
+
+fn strange() -> impl Strategy<Value = Strange> {
+    let times = select(vec![
+        "1969-12-31T23:59:59.9994Z",
+        "1969-12-31T23:59:59.9996Z",
+        "1970-01-01T00:00:00Z",
+        "2026-11-20T09:44:59.999999999Z",
+        "2026-11-23T00:00:00Z",
+        "-000001-12-31T23:59:59Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-30T22:00:00Z",
+    ]);
+    let addresses = select(vec![
+        "10.1.2.2",
+        "::ffff:10.1.2.3",
+        "::1",
+        "2001:db8:7fff::1",
+        "2001:db8:8000::1",
+    ]);
+    let clients = select(vec![
+        "alice",
+        "r1",
+        "secret",
+        "friday",
+        "financial",
+        "s.a",
+        "acme",
+        "v",
+        "",
+    ]);
+    let arguments = select(vec![
+        json!("text"),
+        json!([]),
+        json!({"x": "alice", "n": 3}),
+        json!({"x": "v", "n": 3.0}),
+        json!({"x": 3.0, "n": -1}),
+        json!({"x": 9_007_199_254_740_993_i64, "n": 1e300}),
+        json!({"x": u64::MAX, "n": 3.49999}),
+        json!({"x": [], "n": 3.4999}),
+        json!({"x": ["w", "w"], "n": "3"}),
+        json!({"x": false, "n": null}),
+        json!({"x": 0, "o.check_in": true}),
+        json!({"o.check_in": true, "o": {"check_in": false}}),
+        json!({"x": "acme", "n": i64::MAX}),
+    ]);
+    let stranger = (
+        weighted(0.5, times),
+        weighted(0.4, addresses),
+        weighted(0.4, clients),
+        weighted(0.6, arguments),
+        of(select(vec!["c-1", "alice", "secret"])),
+    );
+    (question(), stranger).prop_map(|(mut question, (time, ip, client, arguments, corr_id))| {
+        if let Some(time) = time {
+            question.time = time.parse().expect("a time");
+        }
+        if let Some(ip) = ip {
+            question.ip = Some(ip.parse::<IpAddr>().expect("an address"));
+        }
+        question.client = client.map(str::to_owned).or(question.client);
+        question.arguments = arguments.or(question.arguments);
+        Strange { question, corr_id }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_decision_is_cedars_over_every_policy(
+        mut policy in policy(1..24),
+        more in vec(more_conditions(), 24),
+        cedar in vec(cedar_policy(), 0..6),
+        questions in vec(strange(), 6),
+    ) {
+        let rules = policy["rules"].as_array_mut().expect("rules");
+        for (rule, more) in rules.iter_mut().zip(more) {
+            let when = rule["when"].as_object_mut().expect("when");
+            // A rule that is about a catalogue reads no tool.
+            if !when.get("action").is_some_and(|action| action.to_string().contains("catalog")) {
+                when.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            }
+        }
+        let cedar: String = cedar.iter().enumerate().map(|(at, text)| format!("@id(\"cedar-{at}\")\n{text}\n")).collect();
+        let sources = Sources::new().with_yaml("p", policy.to_string()).with_cedar("c", &cedar);
+        let set = PolicySet::load(&sources, 1).map_err(|error| TestCaseError::fail(format!("{error}\n{cedar}")))?;
+        let alone = Alone::of(&set);
+        for asked in &questions {
+            // The same caller and tool in every context: what is kept of one must not show in the next.
+            for context in &questions {
+                asked.with(|asked| context.with(|other| {
+                    let moved = Request { context: other.context, ..*asked };
+                    prop_assert_eq!(set.decide(&moved), alone.decide(&moved), "{}", cedar);
+                    Ok(())
+                }))?;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_reads_no_context_is_settled_before() {
+    let cedar = "@id(\"a\") permit (principal in Role::\"agent\", action, resource) unless { principal.sub == \"x\" } when { context.hour > 3 } unless { context.hour == 9 && principal.sub == \"y\" };";
+    let yaml = "version: 1\nroles: {agent: [\"tools.invoke:write\"]}\nrules:\n  - {id: b, effect: deny, when: {context.hour: 5, resource.toolId: \"t:a\", context.client: \"!= cli\"}}\n";
+    let sources = Sources::new().with_yaml("p", yaml).with_cedar("c", cedar);
+    let set = PolicySet::load(&sources, 1).expect("loads");
+    let units = set.index.units().iter();
+    let known = units.map(|unit| unit.known().to_json().expect("JSON")["conditions"].clone());
+    let equal = |of: &str, attribute: &str, to: &str| {
+        let left = json!({".": {"left": {"Var": of}, "attr": attribute}});
+        json!({"==": {"left": left, "right": {"Value": to}}})
+    };
+    assert_eq!(
+        known.collect::<Vec<_>>(),
+        [
+            json!([{"kind": "unless", "body": equal("principal", "sub", "x")}]),
+            json!([{"kind": "when", "body": equal("resource", "toolId", "t:a")}]),
+        ]
+    );
+}
+
+#[test]
+fn a_slice_holds_only_what_can_match() {
+    let rules: String = (0..300)
+        .map(|at| format!("  - {{id: r{at}, effect: allow, when: {{resource.toolId: \"t:{at}\", subject.roles: agent}}}}\n"))
+        .collect();
+    let text = format!(
+        "version: 1\nroles: {{agent: [\"tools.invoke:write\"]}}\nrules:\n{rules}  - {{id: d, effect: deny, when: {{resource.tenant: x}}}}\n"
+    );
+    let set = PolicySet::load(&Sources::new().with_yaml("p", text), 1).expect("loads");
+    let slice = |tool, role: &str| {
+        let cut = set
+            .index
+            .slice(
+                crate::Action::ToolsInvoke,
+                Some((tool, "t")),
+                &[role.to_owned()].into(),
+            )
+            .expect("a slice");
+        cut.1
+            .units
+            .iter()
+            .map(|unit| unit.id.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(slice("t:7", "agent"), ["d", "r7"]);
+    assert_eq!(slice("t:7", "stranger"), ["d"]);
+    assert_eq!(slice("unknown", "agent"), ["d"]);
+}
