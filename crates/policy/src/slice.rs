@@ -1,6 +1,7 @@
 //! The policies that can possibly match a request, and no others.
 //!
-//! Cedar evaluates every policy it is given (over half a microsecond each), so giving it few is what makes a decision fast. INVARIANT: a slice
+//! Cedar evaluates every policy it is given (over half a microsecond each), so it is given few, and what they come to
+//! before the context is known is kept (see [`crate::settle`]). INVARIANT: a slice
 //! leaves out only policies whose [`Reach`] excludes the request, and a reach rests only on attributes that every request has.
 
 use std::collections::{BTreeSet, HashMap};
