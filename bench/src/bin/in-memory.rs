@@ -1,7 +1,8 @@
 //! Calls a tool of a server in the same process, many times, and says what a call cost in CPU: plain, through
-//! each built-in layer, beside layers that are around something else, and by hand without any of it.
+//! one built-in layer, beside layers that are around something else, or by hand without any of it. One of them in
+//! each process, as in a process of a user.
 
-use std::{collections::BTreeMap, io::Write as _, time::Duration};
+use std::{io::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
@@ -24,15 +25,15 @@ use fastmcp_bench::by_hand::ByHand;
     about = "Calls a tool of a server in the same process; prints nanoseconds of CPU per call, round by round, as JSON."
 )]
 struct Options {
-    /// Rounds, in each of which everything has its turn.
-    #[arg(long, default_value_t = 5)]
+    /// What is called; without it, the names of all there is are printed.
+    #[arg(long)]
+    only: Option<String>,
+    /// How often it has its turn.
+    #[arg(long, default_value_t = 1)]
     rounds: u32,
     /// Calls of each turn, after a tenth of that to warm up.
     #[arg(long, default_value_t = 20_000)]
     calls: u32,
-    /// This alone.
-    #[arg(long)]
-    only: Option<String>,
 }
 
 /// Adds two numbers.
@@ -74,55 +75,49 @@ impl Middleware for Nothing {
 }
 
 /// Every built-in layer, with limits that nothing here comes near to.
-fn layers() -> Vec<(&'static str, Layer)> {
-    let roomy = SlidingWindowRateLimitingMiddleware::new(1_000_000, Duration::from_secs(1));
-    vec![
-        ("nothing", Nothing.into_layer()),
-        ("audit", AuditMiddleware::new(drop).into_layer()),
-        ("auth", AuthMiddleware::new(|_, _| Ok(())).into_layer()),
-        ("caching", ResponseCachingMiddleware::new().into_layer()),
-        (
-            "circuit-breaker",
-            CircuitBreakerMiddleware::new().into_layer(),
-        ),
-        (
-            "concurrency",
-            ConcurrencyLimitMiddleware::new(64).into_layer(),
-        ),
-        (
-            "detailed-timing",
-            DetailedTimingMiddleware::new().into_layer(),
-        ),
-        (
-            "error-handling",
-            ErrorHandlingMiddleware::new().into_layer(),
-        ),
-        ("logging", LoggingMiddleware::new().into_layer()),
-        ("metrics", MetricsMiddleware::new().into_layer()),
-        ("ping", PingMiddleware::new().into_layer()),
-        ("rate", RateLimitingMiddleware::new(1e9).into_layer()),
-        (
-            "rbac",
-            RbacMiddleware::new()
-                .role("any", ["*"])
-                .default_role("any")
-                .into_layer(),
-        ),
-        (
-            "response-limit",
-            ResponseLimitingMiddleware::new().into_layer(),
-        ),
-        ("retry", RetryMiddleware::new().into_layer()),
-        ("sanitise", SanitiseMiddleware::new().into_layer()),
-        ("sliding-window", roomy.into_layer()),
-        ("state", StateManagementMiddleware::new().into_layer()),
-        (
-            "structured-logging",
-            StructuredLoggingMiddleware::new().into_layer(),
-        ),
-        ("timing", TimingMiddleware::new().into_layer()),
-    ]
-}
+const LAYERS: &[(&str, fn() -> Layer)] = &[
+    ("nothing", || Nothing.into_layer()),
+    ("audit", || AuditMiddleware::new(drop).into_layer()),
+    ("auth", || AuthMiddleware::new(|_, _| Ok(())).into_layer()),
+    ("caching", || ResponseCachingMiddleware::new().into_layer()),
+    ("circuit-breaker", || {
+        CircuitBreakerMiddleware::new().into_layer()
+    }),
+    ("concurrency", || {
+        ConcurrencyLimitMiddleware::new(64).into_layer()
+    }),
+    ("detailed-timing", || {
+        DetailedTimingMiddleware::new().into_layer()
+    }),
+    ("error-handling", || {
+        ErrorHandlingMiddleware::new().into_layer()
+    }),
+    ("logging", || LoggingMiddleware::new().into_layer()),
+    ("metrics", || MetricsMiddleware::new().into_layer()),
+    ("ping", || PingMiddleware::new().into_layer()),
+    ("rate", || RateLimitingMiddleware::new(1e9).into_layer()),
+    ("rbac", || {
+        let any = RbacMiddleware::new().role("any", ["*"]);
+        any.default_role("any").into_layer()
+    }),
+    ("response-limit", || {
+        ResponseLimitingMiddleware::new().into_layer()
+    }),
+    ("retry", || RetryMiddleware::new().into_layer()),
+    ("sanitise", || SanitiseMiddleware::new().into_layer()),
+    ("sliding-window", || {
+        let second = Duration::from_secs(1);
+        SlidingWindowRateLimitingMiddleware::new(1_000_000, second).into_layer()
+    }),
+    ("state", || StateManagementMiddleware::new().into_layer()),
+    ("structured-logging", || {
+        StructuredLoggingMiddleware::new().into_layer()
+    }),
+    ("timing", || TimingMiddleware::new().into_layer()),
+];
+
+/// What a layer's way is called before its name.
+const LAYER: &str = "layer:";
 
 /// An error of the framework, which is made for answers and is no `std` error.
 fn told(error: fastmcp::Error) -> anyhow::Error {
@@ -158,27 +153,36 @@ impl Way {
     }
 }
 
-/// Everything that has a turn, by its name.
-async fn ways() -> anyhow::Result<Vec<(String, Way)>> {
-    let new = || FastMcp::new("bench");
-    let elsewhere = (0..10).fold(new(), |server, _| server.middleware(Elsewhere));
-    let mut ways = vec![
-        ("by-hand".to_owned(), Way::ByHand(ByHand::new())),
-        ("add".to_owned(), Way::tool(new(), "add").await?),
-        (
-            "add-inline".to_owned(),
-            Way::tool(new(), "add_inline").await?,
-        ),
-        (
-            "ten-elsewhere".to_owned(),
-            Way::tool(elsewhere, "add").await?,
-        ),
-    ];
-    for (name, layer) in layers() {
-        let server = new().middleware(layer);
-        ways.push((format!("layer:{name}"), Way::tool(server, "add").await?));
+/// The names of all ways.
+fn names() -> Vec<String> {
+    let plain = ["by-hand", "add", "add-inline", "ten-elsewhere"].map(str::to_owned);
+    let layered = LAYERS.iter().map(|(name, _)| format!("{LAYER}{name}"));
+    plain.into_iter().chain(layered).collect()
+}
+
+/// The way of this name, and nothing of the others: what they leave in the heap would cost it as well.
+async fn way(name: &str) -> anyhow::Result<Way> {
+    let server = FastMcp::new("bench");
+    match name {
+        "by-hand" => Ok(Way::ByHand(ByHand::new())),
+        "add" => Way::tool(server, "add").await,
+        "add-inline" => Way::tool(server, "add_inline").await,
+        "ten-elsewhere" => {
+            let layered = (0..10).fold(server, |server, _| server.middleware(Elsewhere));
+            Way::tool(layered, "add").await
+        }
+        _ => {
+            let layer = name.strip_prefix(LAYER);
+            let found = LAYERS.iter().find(|(known, _)| Some(*known) == layer);
+            let Some((_, layer)) = found else {
+                bail!(
+                    "nothing is called `{name}`; known are {}",
+                    names().join(", ")
+                );
+            };
+            Way::tool(server.middleware(layer()), "add").await
+        }
     }
-    Ok(ways)
 }
 
 /// Nanoseconds that this thread has run. Source: Linux, Documentation/scheduler/sched-stats.rst.
@@ -194,25 +198,17 @@ fn ran() -> anyhow::Result<u64> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let mut ways = ways().await?;
-    if let Some(only) = &options.only {
-        ways.retain(|(name, _)| name == only);
-    }
-    if ways.is_empty() {
-        bail!("nothing is called so");
-    }
-    for (_, way) in &ways {
-        way.call(options.calls / 10).await?;
-    }
-    let mut took: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let Some(name) = &options.only else {
+        writeln!(std::io::stdout(), "{}", json!(names()))?;
+        return Ok(());
+    };
+    let way = way(name).await?;
+    way.call(options.calls / 10).await?;
+    let mut took = Vec::new();
     for _ in 0..options.rounds {
-        // Side by side, so that what else the machine does falls on all of them.
-        for (name, way) in &ways {
-            let before = ran()?;
-            way.call(options.calls).await?;
-            let nanos = (ran()? - before) / u64::from(options.calls.max(1));
-            took.entry(name).or_default().push(nanos);
-        }
+        let before = ran()?;
+        way.call(options.calls).await?;
+        took.push((ran()? - before) / u64::from(options.calls.max(1)));
     }
     writeln!(std::io::stdout(), "{}", json!(took))?;
     Ok(())
