@@ -62,7 +62,7 @@ use fastmcp_protocol::{
     roots::Root,
     sampling::{CreateMessageParams, CreateMessageResult},
     subscription::SubscriptionFilter,
-    tool::{CallToolResult, Tool},
+    tool::Tool,
 };
 use serde_json::{Map, Value, json};
 
@@ -86,6 +86,7 @@ pub use skill::{RefusedSkill, RemoteSkill, SkillError, SkillFailure, SkillList, 
 pub use subscription::Subscription;
 pub use task::TaskHandle;
 
+use call::{Answer, Params};
 use link::Link;
 
 /// Calls a server. Cheap to clone; the connection ends with the last clone.
@@ -384,14 +385,18 @@ impl Client {
         arguments: Value,
         options: &CallOptions,
     ) -> Result<CallResult> {
-        let params = named(name, arguments);
-        let raw = self.link.request("tools/call", params, options).await?;
-        self.result_of(name, &raw)
+        let params = Params::of_tool(name, arguments);
+        let rounds = self.link.rounds("tools/call", params, options);
+        let (answer, _) = Box::pin(rounds).await?;
+        self.result_of(name, answer)
     }
 
     /// Reads what the tool `name` returned.
-    fn result_of(&self, name: &str, raw: &Raw) -> Result<CallResult> {
-        let result: CallToolResult = raw.decode()?;
+    fn result_of(&self, name: &str, answer: Answer) -> Result<CallResult> {
+        let result = match answer.found {
+            Some(found) => *found,
+            None => answer.result.decode()?,
+        };
         let result = self.link.agreed.load().canonical_result(result);
         if let (false, Some(tool)) = (result.is_error, self.link.tools.get(name)) {
             tool.check(name, result.structured_content.as_ref())?;

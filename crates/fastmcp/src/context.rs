@@ -27,7 +27,7 @@ use fastmcp_protocol::{
     elicit::{ElicitParams, ElicitResult},
     jsonrpc::encode_call,
     logging::{LogMessageParams, LoggingLevel},
-    meta::{IDEMPOTENCY_KEY, Implementation, Peek, RequestMeta},
+    meta::{IDEMPOTENCY_KEY, Implementation, Peek, ProgressToken, RequestMeta},
     mrtr::{InputRequest, InputResponses},
     roots::{ListRootsResult, Root},
     sampling::{CreateMessageParams, CreateMessageResult},
@@ -226,6 +226,12 @@ impl Context {
         &self.0.origin.peek.meta
     }
 
+    /// Where the client wants to read of progress, if it does.
+    #[must_use]
+    pub fn progress_token(&self) -> Option<&ProgressToken> {
+        self.0.origin.peek.progress_token.as_ref()
+    }
+
     /// Fires when the answer is no longer wanted.
     #[must_use]
     pub fn cancellation(&self) -> &CancellationToken {
@@ -300,7 +306,7 @@ impl Context {
             }
             return;
         }
-        let Some(token) = &self.meta().progress_token else {
+        let Some(token) = self.progress_token() else {
             return;
         };
         {

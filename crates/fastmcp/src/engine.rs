@@ -8,6 +8,8 @@ pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod visibility;
 
+pub(crate) use layered::Invoked;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use fastmcp_auth::{Authenticator, Caller, Connection};
@@ -32,7 +34,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    call::{Input, Kind, Outcome},
+    call::{Input, Kind},
     component::{Complete, Component},
     context::{Context, Shelf},
     error::{Error, Result},
@@ -220,13 +222,14 @@ impl Engine {
         target: Target,
         input: Input,
         leaf: Leaf,
-    ) -> BoxFuture<'_, Result<Outcome>> {
+    ) -> Invoked<'_> {
         if let Some(layers) = &self.layers
             && let Some(chain) = layers.call(target.component().kind())
         {
-            return layered::invoke(self, chain, context, target, (input, leaf));
+            let answer = layered::invoke(self, chain, context, target, (input, leaf));
+            return Invoked::Layered(answer);
         }
-        self.gate.invoke(context, target, input, leaf)
+        Invoked::Plain(self.gate.invoke(context, target, input, leaf))
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -15,12 +15,12 @@ use fastmcp_protocol::{
     resource,
     task::{TASK, Task},
     tool::CallToolResult,
-    wire::{CacheHint, ResultWriter},
+    wire::{CacheHint, ResultWriter, Written},
 };
 use fastmcp_transport::Reply;
 use http::HeaderValue;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     call::{Payload, WRAPPED, marked},
@@ -34,8 +34,25 @@ pub(crate) use list::encode_list;
 #[derive(Debug)]
 pub(crate) struct Identity {
     info: Implementation,
-    meta: String,
-    meta_wrapped: String,
+    meta: Encoded,
+    meta_wrapped: Encoded,
+}
+
+/// A `_meta` as it is written, and as it is read.
+#[derive(Debug)]
+struct Encoded {
+    text: String,
+    read: Option<Meta>,
+}
+
+impl Encoded {
+    fn new(meta: &Value) -> Self {
+        let text = meta.to_string();
+        Self {
+            read: Meta::parse(text.clone()).ok(),
+            text,
+        }
+    }
 }
 
 /// Bytes that a result is expected to have, so that most are written without growing the buffer.
@@ -43,13 +60,11 @@ const EXPECTED: usize = 512;
 
 impl Identity {
     pub(crate) fn new(info: Implementation) -> Self {
-        let meta = json!({SERVER_INFO: &info}).to_string();
-        let meta_wrapped =
-            json!({"fastmcp": {"wrap_result": true}, SERVER_INFO: &info}).to_string();
+        let wrapped = json!({"fastmcp": {"wrap_result": true}, SERVER_INFO: &info});
         Self {
+            meta: Encoded::new(&json!({SERVER_INFO: &info})),
+            meta_wrapped: Encoded::new(&wrapped),
             info,
-            meta,
-            meta_wrapped,
         }
     }
 
@@ -67,6 +82,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) identity: &'a Identity,
     /// Whether internal failures are told without details.
     pub(crate) mask: bool,
+    /// Whether it goes to a client of the same process, which need not read what is written here.
+    pub(crate) in_process: bool,
 }
 
 impl Answer<'_> {
@@ -74,7 +91,10 @@ impl Answer<'_> {
     pub(crate) fn encoded(&self, body: &str, cache: Option<CacheHint>) -> Reply {
         let writer = ResultWriter::new(self.id, body.len());
         Reply::ok(match self.version.era() {
-            Era::Modern => writer.complete(cache).meta(&self.identity.meta).text(body),
+            Era::Modern => writer
+                .complete(cache)
+                .meta(&self.identity.meta.text)
+                .text(body),
             Era::Legacy => writer.text(body),
         })
     }
@@ -87,17 +107,17 @@ impl Answer<'_> {
     /// A result.
     pub(crate) fn payload(&self, payload: Payload, cache: Option<CacheHint>) -> Reply {
         match self.encode(payload, cache) {
-            Ok(text) => Reply::ok(text),
+            Ok(written) => Reply::written(written),
             Err(error) => self.rpc_error(&RpcError::internal(error.shown(self.mask).into_owned())),
         }
     }
 
-    fn encode(&self, payload: Payload, cache: Option<CacheHint>) -> Result<ByteString> {
+    fn encode(&self, payload: Payload, cache: Option<CacheHint>) -> Result<Written> {
         let version = self.version;
-        match payload {
-            Payload::Tool(result) => self.tool(result, &self.identity.meta, None),
+        let text = match payload {
+            Payload::Tool(result) => return self.tool(result, &self.identity.meta, None),
             Payload::Wrapped(result) => {
-                self.tool(result, &self.identity.meta_wrapped, Some(WRAPPED))
+                return self.tool(result, &self.identity.meta_wrapped, Some(WRAPPED));
             }
             Payload::Resource(mut result) => {
                 let meta = result.meta.take();
@@ -125,17 +145,18 @@ impl Answer<'_> {
                 (Era::Modern, _) => self.raw(&raw, cache),
                 // What older clients do not know is taken out, for which it has to be read.
                 (Era::Legacy, Some(Method::ToolsCall)) => {
-                    self.encode(Payload::Tool(raw.decode()?), cache)
+                    return self.encode(Payload::Tool(raw.decode()?), cache);
                 }
                 (Era::Legacy, Some(Method::ResourcesRead)) => {
-                    self.encode(Payload::Resource(raw.decode()?), cache)
+                    return self.encode(Payload::Resource(raw.decode()?), cache);
                 }
                 (Era::Legacy, Some(Method::PromptsGet)) => {
-                    self.encode(Payload::Prompt(raw.decode()?), cache)
+                    return self.encode(Payload::Prompt(raw.decode()?), cache);
                 }
                 (Era::Legacy, _) => self.raw(&raw, cache),
             },
-        }
+        };
+        Ok(text?.into())
     }
 
     /// A result that is encoded already. Its members stay as they came, big numbers and all; only
@@ -163,7 +184,7 @@ impl Answer<'_> {
         Ok(match self.version.era() {
             Era::Modern => writer
                 .complete(cache)
-                .meta(&self.identity.meta)
+                .meta(&self.identity.meta.text)
                 .text(raw.as_str()),
             Era::Legacy => writer.text(raw.as_str()),
         })
@@ -173,24 +194,34 @@ impl Answer<'_> {
     fn tool(
         &self,
         mut result: CallToolResult,
-        plain: &str,
+        plain: &Encoded,
         older: Option<&str>,
-    ) -> Result<ByteString> {
+    ) -> Result<Written> {
         if result.is_error {
             telemetry::tool_failed();
         }
         let meta = result.meta.take();
-        let result = match self.version.era() {
-            Era::Modern => Cow::Borrowed(&result),
-            Era::Legacy => legacy::call_tool_result(&result, self.version),
-        };
         let writer = match (self.version.era(), older) {
             _ if meta.is_some() => self.begun(meta, None)?,
-            (Era::Modern, _) => self.writer().complete(None).meta(plain),
+            (Era::Modern, _) => {
+                let text = self
+                    .writer()
+                    .complete(None)
+                    .meta(&plain.text)
+                    .tool(&result)?;
+                return Ok(match &plain.read {
+                    Some(read) if self.in_process => Written::tool(text, result, read.clone()),
+                    _ => text.into(),
+                });
+            }
             (Era::Legacy, Some(meta)) => self.writer().meta(meta),
             (Era::Legacy, None) => self.writer(),
         };
-        Ok(writer.tool(&result)?)
+        let shown = match self.version.era() {
+            Era::Modern => Cow::Borrowed(&result),
+            Era::Legacy => legacy::call_tool_result(&result, self.version),
+        };
+        Ok(writer.tool(&shown)?.into())
     }
 
     fn writer(&self) -> ResultWriter {
@@ -211,7 +242,7 @@ impl Answer<'_> {
     fn begun(&self, meta: Option<Meta>, cache: Option<CacheHint>) -> Result<ResultWriter> {
         let writer = self.writer();
         Ok(match (self.version.era(), meta) {
-            (Era::Modern, None) => writer.complete(cache).meta(&self.identity.meta),
+            (Era::Modern, None) => writer.complete(cache).meta(&self.identity.meta.text),
             (Era::Modern, Some(mut meta)) => {
                 if meta.get(SERVER_INFO).is_none() {
                     meta.set(SERVER_INFO, json!(self.identity.info));
@@ -229,7 +260,7 @@ impl Answer<'_> {
             Era::Modern => self
                 .writer()
                 .of_kind(TASK)
-                .meta(&self.identity.meta)
+                .meta(&self.identity.meta.text)
                 .body(task)?,
             Era::Legacy => {
                 let task = legacy::Task::from(task.clone());
@@ -276,11 +307,7 @@ impl Answer<'_> {
             ) => 400,
             _ => 200,
         };
-        Reply::Message {
-            status,
-            body: encode_error(Some(self.id), &error).into(),
-            session: None,
-        }
+        Reply::with_status(status, encode_error(Some(self.id), &error))
     }
 }
 
@@ -376,6 +403,7 @@ mod tests {
             method: Some(Method::ToolsCall),
             identity: &identity,
             mask: true,
+            in_process: false,
         };
         match answer.payload(payload, None) {
             Reply::Message { body, .. } => body.to_string(),

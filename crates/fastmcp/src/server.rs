@@ -332,11 +332,10 @@ impl Engine {
 /// The answer of a server that could not start, or has ended.
 fn unserved(what: &What, why: &str) -> Reply {
     match what {
-        What::Message(Message::Request(request), _) => Reply::Message {
-            status: 503,
-            body: encode_error(Some(&request.id), &RpcError::internal(why.to_owned())).into(),
-            session: None,
-        },
+        What::Message(Message::Request(request), _) => {
+            let error = RpcError::internal(why.to_owned());
+            Reply::with_status(503, encode_error(Some(&request.id), &error))
+        }
         What::Message(..) | What::Listen { .. } | What::Terminate => Reply::Status(503),
     }
 }

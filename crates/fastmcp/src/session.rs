@@ -20,7 +20,7 @@ use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{Message, ProtocolVersion, http::Route, meta::Peek};
 use fastmcp_transport::{Call, Inbound, Outlet, Peer, Reply, What};
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ pub(crate) use list::list;
 use crate::{
     call::{Asks, Outcome, Payload},
     context::{self, Context},
-    engine::{Engine, task::Record},
+    engine::{Engine, Invoked, task::Record},
     error::{Error, Result},
     respond::Answer,
     router::Resolved,
@@ -148,10 +148,10 @@ fn invoke<'a>(
 }
 
 /// Awaits a call until it has ended or asks.
-async fn outcome(context: &Context, mut call: BoxFuture<'_, Result<Outcome>>) -> Result<Round> {
+async fn outcome(context: &Context, mut call: Invoked<'_>) -> Result<Round> {
     let mut current = Some(context.clone());
     let outcome = poll_fn(
-        |cx| match context::with(&mut current, || call.as_mut().poll(cx)) {
+        |cx| match context::with(&mut current, || call.poll_unpin(cx)) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             // Questions that were joined are all open by now, so they go out together.
             Poll::Pending if context.asking().replay().has_open() => Poll::Ready(None),

@@ -6,6 +6,8 @@
 //! PEM, a JWT, a bearer credential. Redaction is the last net, not the first: secrets are kept out by type where they
 //! are made.
 
+mod scan;
+
 use std::borrow::Cow;
 
 use serde_json::Value;
@@ -123,10 +125,17 @@ impl Redactor {
     /// Tells whether the value of a member, header or field of this name is secret.
     #[must_use]
     pub fn is_secret_name(&self, name: &str) -> bool {
+        if name.is_ascii() {
+            // Nearly every name is, and needs no copy.
+            return self.says_secret(|known| ends_in(name, known));
+        }
         let name = canonical(name);
-        let ends_in =
-            |names: &[Cow<'static, str>]| names.iter().any(|known| name.ends_with(known.as_ref()));
-        ends_in(&self.secret) && !ends_in(&self.harmless)
+        self.says_secret(|known| name.ends_with(known))
+    }
+
+    fn says_secret(&self, ends_in: impl Fn(&str) -> bool) -> bool {
+        let any = |names: &[Cow<'static, str>]| names.iter().any(|known| ends_in(known));
+        any(&self.secret) && !any(&self.harmless)
     }
 
     /// Tells whether a string's form alone shows a secret.
@@ -138,6 +147,16 @@ impl Redactor {
     /// Replaces every secret in `value` by [`REDACTED`], and what lies too deep to be looked at. Tells whether there was any.
     pub fn redact(&self, value: &mut Value) -> bool {
         self.visit(value, self.max_depth)
+    }
+
+    /// Tells whether [`Self::redact`] would find anything in the value whose JSON text is `text`, without making the
+    /// value.
+    ///
+    /// # Errors
+    ///
+    /// When `text` is not JSON.
+    pub fn is_needed(&self, text: &str) -> Result<bool, serde_json::Error> {
+        scan::is_needed(self, text, self.max_depth)
     }
 
     /// Returns a copy of `value` without its secrets.
@@ -191,6 +210,13 @@ pub enum RedactError {
     /// A name without a letter or digit.
     #[error("a name to redact has no letter or digit: give at least one")]
     EmptyName,
+}
+
+/// Whether `name`, which is ASCII, ends in `known` once it is in canonical form.
+fn ends_in(name: &str, known: &str) -> bool {
+    let letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric);
+    let mut letters = letters.map(|letter| letter.to_ascii_lowercase());
+    known.bytes().rev().all(|byte| letters.next() == Some(byte))
 }
 
 /// A name in canonical form, if anything of it is left.
@@ -412,11 +438,36 @@ mod tests {
         );
     }
 
+    fn value() -> impl Strategy<Value = Value> {
+        let name = || "password|x_token|next_token|name|p\"wd|tökën|\u{130}pwd";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "Bearer [a-z]{16}|Bearer [a-z]{2}|[ -~]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 24, 3, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map(name(), inner, 0..3)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
     proptest! {
         #[test]
         fn a_name_is_the_same_with_and_without_letters_of_elsewhere(name in "[ -~]{0,16}") {
             // The dash is no letter; with it, the name is not ASCII.
             prop_assert_eq!(canonical(&format!("{name}\u{2013}")), canonical(&name));
+        }
+
+        #[test]
+        fn a_look_finds_what_redaction_finds(value in value(), levels in 1_usize..6) {
+            let redactor = Redactor::default().with_max_depth(levels);
+            let text = value.to_string();
+            let found = redactor.is_needed(&text).unwrap();
+            prop_assert_eq!(found, redactor.redact(&mut value.clone()), "{}", text);
         }
 
         #[test]

@@ -475,6 +475,17 @@ pub(crate) fn push_number(out: &mut String, number: i64) {
     out.push_str(itoa::Buffer::new().format(number));
 }
 
+/// Writes `value` at the end of `out`, which is empty where that fails.
+pub(crate) fn push_json<T: Serialize + ?Sized>(
+    out: &mut String,
+    value: &T,
+) -> Result<(), serde_json::Error> {
+    let mut bytes = std::mem::take(out).into_bytes();
+    serde_json::to_writer(&mut bytes, value)?;
+    *out = String::from_utf8(bytes).map_err(serde::ser::Error::custom)?;
+    Ok(())
+}
+
 /// Writes `text` as a JSON string.
 pub(crate) fn push_str(out: &mut String, text: &str) {
     let is_plain = |b: &u8| (*b >= 0x20) & (*b != b'"') & (*b != b'\\');

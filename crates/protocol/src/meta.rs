@@ -2,6 +2,8 @@
 
 mod written;
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize, de::Deserializer};
 use serde_json::value::RawValue;
@@ -46,8 +48,6 @@ pub struct RequestMeta {
     pub client_info: Option<Raw>,
     /// The wanted log level, as sent.
     pub log_level: Option<ByteString>,
-    /// Where progress shall go.
-    pub progress_token: Option<ProgressToken>,
     /// W3C trace context.
     pub traceparent: Option<ByteString>,
     /// W3C trace state.
@@ -63,8 +63,10 @@ pub struct RequestMeta {
 /// What [`read`] finds in `params`.
 #[derive(Clone, Debug, Default)]
 pub struct Peek {
-    /// `params._meta`.
-    pub meta: RequestMeta,
+    /// `params._meta`; shared, since a client says the same of itself in request after request.
+    pub meta: Arc<RequestMeta>,
+    /// Where progress shall go, `params._meta.progressToken`.
+    pub progress_token: Option<ProgressToken>,
     /// `params.name`, `params.uri` or `params.taskId`, whichever the method has, where it is a string.
     pub target: Option<ByteString>,
     /// `params.arguments`, as sent.
@@ -156,7 +158,8 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
         .and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
         .map(|Text(t)| slice_str(&text, t));
     let found = Peek {
-        meta: RequestMeta::default(),
+        meta: Arc::default(),
+        progress_token: None,
         target,
         arguments: peek.arguments.map(|raw| Raw::slice(&text, raw)),
         continues: peek.input_responses.is_some() || peek.request_state.is_some(),
@@ -174,18 +177,18 @@ pub fn read(request: &Request) -> Result<Peek, RpcError> {
     };
     let own = |t: Option<Text<'_>>| t.map(|Text(t)| slice_str(&text, t));
     Ok(Peek {
-        meta: RequestMeta {
+        progress_token: meta.progress_token,
+        meta: Arc::new(RequestMeta {
             protocol_version: own(meta.protocol_version),
             client_capabilities: object(CLIENT_CAPABILITIES, meta.client_capabilities)?,
             client_info: object(CLIENT_INFO, meta.client_info)?,
             log_level: own(meta.log_level),
-            progress_token: meta.progress_token,
             traceparent: own(meta.traceparent),
             tracestate: own(meta.tracestate),
             baggage: own(meta.baggage),
             idempotency_key: own(meta.idempotency_key),
             component_version: own(meta.fastmcp.and_then(|said| said.version)),
-        },
+        }),
         ..found
     })
 }

@@ -9,7 +9,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{error::RpcError, jsonrpc::Text};
+use crate::{
+    error::RpcError,
+    jsonrpc::{Text, push_str},
+};
 
 /// The longest complaint about ill-typed parameters, in bytes; the rest is cut off.
 const COMPLAINT: usize = 300;
@@ -39,6 +42,25 @@ impl Raw {
     /// When `value` cannot be represented as JSON, for example a map with keys that are not strings.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
         Ok(Self(serde_json::to_string(value)?.into()))
+    }
+
+    /// Serialises `value`, and the object in which it stands alone under `name`: the texts of both.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of`].
+    pub fn under<T: Serialize + ?Sized>(
+        name: &str,
+        value: &T,
+    ) -> Result<(String, Self), serde_json::Error> {
+        let text = serde_json::to_string(value)?;
+        let mut object = String::with_capacity(text.len() + name.len() + 5);
+        object.push('{');
+        push_str(&mut object, name);
+        object.push(':');
+        object.push_str(&text);
+        object.push('}');
+        Ok((text, Self(object.into())))
     }
 
     /// Keeps `text`, which was written by this crate and is JSON.
@@ -285,6 +307,13 @@ mod tests {
         );
         assert_eq!(refusal("{}"), "`params`: missing field `name`");
         assert!(refusal(&format!(r#"{{"name":["{}"]}}"#, "ä".repeat(1000))).len() < 400);
+    }
+
+    #[test]
+    fn a_value_under_a_name_is_an_object() {
+        let (text, object) = Raw::under("a\"b", &[1, 2]).unwrap();
+        assert_eq!((&*text, object.as_str()), ("[1,2]", r#"{"a\"b":[1,2]}"#));
+        assert!(Raw::parse(object.into_inner()).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use serde::{Serialize, ser::Error as _};
 
 use crate::{
-    content::{ContentBlock, TextContent},
+    content::{ContentBlock, Meta, TextContent},
     jsonrpc::{RequestId, push_response, push_str},
     tool::CallToolResult,
 };
@@ -46,6 +46,35 @@ impl CacheScope {
             Self::Public => "public",
             Self::Private => "private",
         }
+    }
+}
+
+/// A response that was written in this process, and what a reader would find in it.
+///
+/// A client of the same process need not read what its server wrote a moment ago.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The JSON-RPC message.
+    pub text: ByteString,
+    /// The result, where it is of a tool and who wrote it says so.
+    pub found: Option<Box<CallToolResult>>,
+}
+
+impl Written {
+    /// Takes note of what was written: `result`, with `meta` as its `_meta`. Of what may be read as something else than it
+    /// is, such as a block that was put together by hand, nothing is noted.
+    #[must_use]
+    pub fn tool(text: ByteString, result: CallToolResult, meta: Meta) -> Self {
+        let is_plain = result.content.iter().all(|block| plain(block).is_some());
+        let meta = Some(meta);
+        let found = is_plain.then(|| Box::new(CallToolResult { meta, ..result }));
+        Self { text, found }
+    }
+}
+
+impl From<ByteString> for Written {
+    fn from(text: ByteString) -> Self {
+        Self { text, found: None }
     }
 }
 
@@ -157,20 +186,27 @@ impl ResultWriter {
     }
 }
 
-/// Writes a block of content. Nearly all are plain text.
-fn push_block(out: &mut String, block: &ContentBlock) -> Result<(), serde_json::Error> {
+/// The text of a block that is nothing else.
+const fn plain(block: &ContentBlock) -> Option<&String> {
     match block {
         ContentBlock::Text(TextContent {
             text,
             annotations: None,
             meta: None,
-        }) => {
-            out.push_str(r#"{"type":"text","text":"#);
-            push_str(out, text);
-            out.push('}');
-        }
-        other => out.push_str(&serde_json::to_string(other)?),
+        }) => Some(text),
+        _ => None,
     }
+}
+
+/// Writes a block of content. Nearly all are plain text.
+fn push_block(out: &mut String, block: &ContentBlock) -> Result<(), serde_json::Error> {
+    let Some(text) = plain(block) else {
+        out.push_str(&serde_json::to_string(block)?);
+        return Ok(());
+    };
+    out.push_str(r#"{"type":"text","text":"#);
+    push_str(out, text);
+    out.push('}');
     Ok(())
 }
 
@@ -314,6 +350,23 @@ mod tests {
         assert!(writer().body(&[1]).is_err());
     }
 
+    /// What is noted of a result is what a reader finds; of one with a block that is not plain, nothing is.
+    fn is_found_as_noted(result: &CallToolResult) {
+        let (id, meta) = (RequestId::Number(7), r#"{"a":{"b":1}}"#);
+        let writer = ResultWriter::new(&id, 0).complete(None).meta(meta);
+        let text = writer.tool(result).unwrap();
+        let read = crate::jsonrpc::written_result(&text, &id).unwrap();
+        let noted = Written::tool(text, result.clone(), Meta::parse(meta).unwrap());
+        assert_eq!(
+            noted.found.is_some(),
+            result.content.iter().all(|b| plain(b).is_some())
+        );
+        if let Some(found) = noted.found {
+            assert_eq!(*found, read.decode::<CallToolResult>().unwrap());
+            assert_eq!(found.meta.unwrap().as_text(), Some(meta));
+        }
+    }
+
     fn is_written_the_same(result: &CallToolResult) {
         for writer in [
             || ResultWriter::new(&RequestId::Number(-1), 0),
@@ -343,12 +396,14 @@ mod tests {
         for count in [0, 1, all.len()] {
             for structured in [None, Some("null"), Some(r#"{ "n":1.10}"#)] {
                 for is_error in [false, true] {
-                    is_written_the_same(&CallToolResult {
+                    let result = CallToolResult {
                         content: all.iter().take(count).cloned().collect(),
                         structured_content: structured.map(|text| Raw::parse(text).unwrap()),
                         is_error,
                         meta: None,
-                    });
+                    };
+                    is_written_the_same(&result);
+                    is_found_as_noted(&result);
                 }
             }
         }

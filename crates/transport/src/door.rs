@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytestring::ByteString;
-use fastmcp_protocol::{Message, RpcError, http::Route};
+use fastmcp_protocol::{Message, RpcError, http::Route, tool::CallToolResult, wire::Written};
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +74,8 @@ pub enum Reply {
         body: ByteString,
         /// The id of a session that was opened.
         session: Option<ByteString>,
+        /// What a reader would find in the response, for a client of the same process.
+        found: Option<Box<CallToolResult>>,
     },
     /// The caller may not, with the token that it has. Other doors than HTTP, and streams that have
     /// begun, give the body alone.
@@ -92,10 +94,27 @@ pub enum Reply {
 impl Reply {
     /// A response with status 200.
     pub fn ok(body: impl Into<ByteString>) -> Self {
+        Self::with_status(200, body)
+    }
+
+    /// A response with `status`.
+    pub fn with_status(status: u16, body: impl Into<ByteString>) -> Self {
         Self::Message {
-            status: 200,
+            status,
             body: body.into(),
             session: None,
+            found: None,
+        }
+    }
+
+    /// A response with status 200 to a client of the same process, with what it need not read.
+    #[must_use]
+    pub fn written(written: Written) -> Self {
+        Self::Message {
+            status: 200,
+            body: written.text,
+            session: None,
+            found: written.found,
         }
     }
 }

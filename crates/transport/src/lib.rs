@@ -26,6 +26,6 @@ pub use outlet::{Frame, Outlet};
 pub use peer::{ClientCertificate, Peer, PeerKind};
 pub use replay::{Replay, ReplayLimits};
 pub use wire::{
-    Body, Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Outgoing, SseWire, StdioWire,
-    StdioWireConfig, Wire, WireError, WireKind,
+    Body, Challenge, Credentials, HttpWire, HttpWireConfig, Incoming, Messages, Outgoing, SseWire,
+    StdioWire, StdioWireConfig, Wire, WireError, WireKind,
 };

@@ -101,13 +101,7 @@ impl<D: Door> Memory<D> {
         match checked {
             Ok(what) => self.exchange(what, cancel),
             Err(error) => {
-                let refused = Box::pin(async move {
-                    Reply::Message {
-                        status: 400,
-                        body: error.into(),
-                        session: None,
-                    }
-                });
+                let refused = Box::pin(async move { Reply::with_status(400, error) });
                 Exchange::new(refused, Outlet::new(1), cancel, self.tracker.clone())
             }
         }

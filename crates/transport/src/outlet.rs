@@ -243,7 +243,10 @@ impl Outlet {
 
     /// Ends the stream from the reader's side: what waits and what comes is refused.
     pub(crate) fn close(&self) {
-        if let Way::Pipe(pipe) = &self.0 {
+        // Of a call that has ended nobody is left who could send or wait, and so nobody to be told.
+        if let Way::Pipe(pipe) = &self.0
+            && Arc::strong_count(pipe) > 1
+        {
             pipe.close();
         }
     }

@@ -11,12 +11,18 @@ mod peek;
 pub mod sse;
 pub mod stdio;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use ::http::{HeaderMap, HeaderValue};
 use bytestring::ByteString;
-use fastmcp_protocol::{Raw, RequestId, jsonrpc::encode_call, meta::Peek};
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use fastmcp_protocol::{Raw, RequestId, jsonrpc::encode_call, meta::Peek, wire::Written};
+use futures_util::{Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
 
 pub use self::{
     http::{HttpWire, HttpWireConfig},
@@ -82,7 +88,38 @@ pub struct Incoming {
     pub headers: HeaderMap,
     /// The messages in their order: notifications, questions, at last the response. The stream ends
     /// after the response, or where the server ended it. Dropping it closes it.
-    pub messages: BoxStream<'static, Result<ByteString, WireError>>,
+    pub messages: Messages,
+}
+
+/// Messages of a server, as they come.
+pub enum Messages {
+    /// One that is here already, or none: nearly every answer within the process.
+    Only(Option<Written>),
+    /// Whatever comes.
+    Stream(BoxStream<'static, Result<ByteString, WireError>>),
+}
+
+impl Stream for Messages {
+    type Item = Result<ByteString, WireError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut *self {
+            Self::Only(message) => Poll::Ready(message.take().map(|only| Ok(only.text))),
+            Self::Stream(stream) => stream.poll_next_unpin(cx),
+        }
+    }
+}
+
+impl From<BoxStream<'static, Result<ByteString, WireError>>> for Messages {
+    fn from(stream: BoxStream<'static, Result<ByteString, WireError>>) -> Self {
+        Self::Stream(stream)
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Messages")
+    }
 }
 
 impl fmt::Debug for Incoming {

@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    future::{Future, pending},
+    future::{Future, pending, ready},
+    ops::Deref,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -15,8 +16,9 @@ use fastmcp_protocol::{
     capability::ClientCapabilities,
     jsonrpc::{DEFAULT_DEPTH, written_result},
     logging::LogMessageParams,
+    tool::CallToolResult,
 };
-use fastmcp_transport::{Incoming, Outgoing, WireError, WireKind};
+use fastmcp_transport::{Incoming, Messages, Outgoing, WireError, WireKind};
 use futures_util::{StreamExt as _, future::BoxFuture, poll};
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -28,7 +30,7 @@ use tokio::{
 use super::{
     connect,
     handler::Handlers,
-    link::Link,
+    link::{Following, Link},
     notice::{OnLog, OnProgress, Progress},
 };
 
@@ -134,11 +136,58 @@ impl fmt::Debug for CallOptions {
     }
 }
 
+/// The parameters of a call. Those that calls of tools have stand by themselves: a map of them costs as much as all else
+/// that is written.
+#[derive(Debug, Default)]
+pub(super) struct Params<'a> {
+    /// The name of a tool, and its arguments.
+    pub(super) tool: Option<(&'a str, Value)>,
+    pub(super) others: Map<String, Value>,
+}
+
+impl<'a> Params<'a> {
+    pub(super) fn of_tool(name: &'a str, arguments: Value) -> Self {
+        Self {
+            tool: Some((name, arguments)),
+            others: Map::new(),
+        }
+    }
+
+    /// The name of what is called: a tool, a prompt, a URI or a task.
+    pub(super) fn target(&self, member: &str) -> Option<&str> {
+        match &self.tool {
+            Some((name, _)) => Some(name),
+            None => self.others.get(member)?.as_str(),
+        }
+    }
+
+    pub(super) fn arguments(&self) -> Option<&Map<String, Value>> {
+        let own = self.tool.as_ref().map(|(_, arguments)| arguments);
+        own.or_else(|| self.others.get("arguments"))?.as_object()
+    }
+
+    /// All of them, in one map.
+    pub(super) fn to_map(&self) -> Map<String, Value> {
+        let mut all = self.others.clone();
+        if let Some((name, arguments)) = &self.tool {
+            all.insert("arguments".to_owned(), arguments.clone());
+            all.insert("name".to_owned(), Value::from(*name));
+        }
+        all
+    }
+}
+
+impl From<Map<String, Value>> for Params<'_> {
+    fn from(others: Map<String, Value>) -> Self {
+        Self { tool: None, others }
+    }
+}
+
 /// A call, before it becomes a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) method: &'a str,
-    pub(super) params: &'a Map<String, Value>,
+    pub(super) params: &'a Params<'a>,
     pub(super) options: &'a CallOptions,
 }
 
@@ -147,7 +196,32 @@ pub(super) struct Call<'a> {
 pub(super) struct Answered {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    pub(super) outcome: Result<Raw, RpcError>,
+    pub(super) outcome: Result<Answer, RpcError>,
+}
+
+/// A result as it came.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) result: Raw,
+    /// What a reader would find in it, where that is known.
+    pub(super) found: Option<Box<CallToolResult>>,
+}
+
+impl From<Raw> for Answer {
+    fn from(result: Raw) -> Self {
+        Self {
+            result,
+            found: None,
+        }
+    }
+}
+
+impl Deref for Answer {
+    type Target = Raw;
+
+    fn deref(&self) -> &Raw {
+        &self.result
+    }
 }
 
 /// How long an answer may take.
@@ -196,11 +270,46 @@ impl Link {
     async fn read_answer(
         self: &Arc<Self>,
         id: Option<RequestId>,
-        incoming: BoxFuture<'_, Result<Incoming, WireError>>,
+        mut incoming: BoxFuture<'_, Result<Incoming, WireError>>,
         patience: Patience,
         attending: Attending<'_>,
     ) -> Result<Answered, WireError> {
         let following = self.follow(id.as_ref(), attending.progress);
+        // What a server of the same process says is there at once, and needs no clock.
+        if let Poll::Ready(first) = poll!(&mut incoming) {
+            let mut first = first?;
+            if let Messages::Only(only) = &mut first.messages
+                && let Some(result) = only
+                    .as_ref()
+                    .and_then(|only| self.written(&only.text, id.as_ref()))
+            {
+                let found = only.take().and_then(|only| only.found);
+                return Ok(Answered {
+                    status: first.status,
+                    headers: first.headers,
+                    outcome: Ok(Answer { result, found }),
+                });
+            }
+            incoming = Box::pin(ready(Ok(first)));
+        }
+        // In a box, lest calls that do not wait carry it.
+        Box::pin(self.await_answer(id, incoming, following, patience, attending)).await
+    }
+
+    /// The result in `text`, where a server of the same process wrote it as the answer to `id`.
+    fn written(&self, text: &ByteString, id: Option<&RequestId>) -> Option<Raw> {
+        let is_ours = self.wire.kind() == WireKind::Memory;
+        written_result(text, id.filter(|_| is_ours)?)
+    }
+
+    async fn await_answer(
+        self: &Arc<Self>,
+        id: Option<RequestId>,
+        incoming: BoxFuture<'_, Result<Incoming, WireError>>,
+        following: Option<Following>,
+        patience: Patience,
+        attending: Attending<'_>,
+    ) -> Result<Answered, WireError> {
         let news = following
             .as_ref()
             .map(|following| &following.under_way.news);
@@ -214,14 +323,11 @@ impl Link {
                 return Err(WireError::Broken(why));
             };
             let text = text?;
-            if let (WireKind::Memory, Some(id)) = (self.wire.kind(), &id)
-                && let Some(result) = written_result(&text, id)
-            {
-                let outcome = Ok(result);
+            if let Some(result) = self.written(&text, id.as_ref()) {
                 return Ok(Answered {
                     status,
                     headers,
-                    outcome,
+                    outcome: Ok(result.into()),
                 });
             }
             match Message::parse(&text, DEFAULT_DEPTH) {
@@ -229,7 +335,7 @@ impl Link {
                     return Ok(Answered {
                         status,
                         headers,
-                        outcome: response.outcome,
+                        outcome: response.outcome.map(Answer::from),
                     });
                 }
                 Ok(Message::Response(response)) => {
@@ -275,10 +381,6 @@ impl<'a> Deadline<'a> {
 
     async fn wait<F: Future>(&mut self, future: F) -> Result<F::Output, WireError> {
         let mut future = pin!(future);
-        // What a server of the same process says is there at once, and needs no clock.
-        if let Poll::Ready(output) = poll!(future.as_mut()) {
-            return Ok(output);
-        }
         loop {
             let until = self.idle.min(self.last);
             tokio::select! {

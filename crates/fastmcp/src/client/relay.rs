@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Client,
-    call::{Call, CallOptions},
+    call::{Call, CallOptions, Params},
     link::Link,
     round::{may_ask, unknown_result},
 };
@@ -39,14 +39,14 @@ impl Client {
         params: Map<String, Value>,
         options: CallOptions,
     ) -> Result<Step> {
-        relay(&self.link, method, &params, &options).await
+        relay(&self.link, method, &params.into(), &options).await
     }
 }
 
 async fn relay(
     link: &Arc<Link>,
     method: &'static str,
-    params: &Map<String, Value>,
+    params: &Params<'_>,
     options: &CallOptions,
 ) -> Result<Step> {
     let call = Call {
@@ -54,7 +54,7 @@ async fn relay(
         params,
         options,
     };
-    let result = link.send(call).await?;
+    let result = link.send(call).await?.result;
     let envelope = ResultEnvelope::peek(&result)?;
     let agreed = link.agreed.load_full();
     match agreed.kind(&envelope) {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{
     cache::Shelf,
-    call::{Call, CallOptions},
+    call::{Answer, Call, CallOptions, Params},
     connect::{self, Remedy},
     link::Link,
     task::{is_task, may_pass},
@@ -39,18 +39,18 @@ impl Link {
         options: &CallOptions,
     ) -> Result<Raw> {
         if !Shelf::takes(method) {
-            return Box::pin(self.rounds(method, params, options))
+            return Box::pin(self.rounds(method, params.into(), options))
                 .await
-                .map(|(raw, _)| raw);
+                .map(|(answer, _)| answer.result);
         }
         let key = serde_json::to_string(&params)?;
         if let Some(kept) = self.shelf.get(method, &key) {
             return Ok(kept);
         }
         let generation = self.shelf.generation();
-        let answered = Box::pin(self.rounds(method, params, options)).await;
+        let answered = Box::pin(self.rounds(method, params.into(), options)).await;
         let (result, asked) = match answered {
-            Ok(answered) => answered,
+            Ok((answer, asked)) => (answer.result, asked),
             Err(error) => return self.stale(method, &key, error),
         };
         if !asked {
@@ -71,12 +71,12 @@ impl Link {
     }
 
     /// The result, and whether anything was asked before it.
-    async fn rounds(
+    pub(super) async fn rounds(
         self: &Arc<Self>,
         method: &str,
-        mut params: Map<String, Value>,
+        mut params: Params<'_>,
         options: &CallOptions,
-    ) -> Result<(Raw, bool)> {
+    ) -> Result<(Answer, bool)> {
         let mut pause = PAUSE;
         for round in 0..self.config.max_rounds.max(1) {
             let call = Call {
@@ -107,7 +107,7 @@ impl Link {
                     if options.as_task {
                         return Ok((result, true));
                     }
-                    return Ok((Box::pin(self.finish_task(&result)).await?, true));
+                    return Ok((Box::pin(self.finish_task(&result)).await?.into(), true));
                 }
                 ResultKind::Other(other) => return Err(unknown_result(method, other)),
                 _ => return Err(unknown_result(method, "of a later kind")),
@@ -119,7 +119,7 @@ impl Link {
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
             let answers = Box::pin(self.answer(&asked)).await?;
-            continue_with(&mut params, &answers, asked.request_state)?;
+            continue_with(&mut params.others, &answers, asked.request_state)?;
         }
         Err(Error::internal(format!(
             "server asked for input in {} rounds",
@@ -151,22 +151,23 @@ impl Link {
     }
 
     /// Sends one message and reads its answer, within a span of its own where somebody wants any.
-    pub(super) async fn send(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
+    pub(super) async fn send(self: &Arc<Self>, call: Call<'_>) -> Result<Answer> {
         if !telemetry::is_wanted() {
             return self.deliver(call).await;
         }
-        let target = call.params.get("name").or_else(|| call.params.get("uri"));
+        let target = call.params.target("name");
+        let target = target.or_else(|| call.params.target("uri"));
         let asked = Asked {
             method: call.method,
             version: self.agreed.load().version().as_str(),
-            target: target.and_then(Value::as_str),
+            target,
             over_http: matches!(self.wire.kind(), WireKind::Http | WireKind::Sse),
         };
         Box::pin(asked.observe(self.deliver(call))).await
     }
 
     /// Sends one message and reads its answer; what is in the way of it is put right once.
-    async fn deliver(self: &Arc<Self>, call: Call<'_>) -> Result<Raw> {
+    async fn deliver(self: &Arc<Self>, call: Call<'_>) -> Result<Answer> {
         let patience = self.patience(call.options);
         let (mut renewed, mut refreshed) = (false, false);
         loop {

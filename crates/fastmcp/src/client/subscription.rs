@@ -9,14 +9,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytestring::ByteString;
 use fastmcp_protocol::{
     Message, RequestId,
     jsonrpc::DEFAULT_DEPTH,
     subscription::{AcknowledgedParams, SubscriptionFilter},
 };
-use fastmcp_transport::WireError;
-use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use fastmcp_transport::{Messages, WireError};
+use futures_util::{Stream, StreamExt as _};
 use serde_json::{Map, json};
 use tokio::{
     sync::{
@@ -116,14 +115,14 @@ pub(super) async fn subscribe(
 /// An open stream of changes.
 struct Open {
     honoured: SubscriptionFilter,
-    messages: BoxStream<'static, Result<ByteString, WireError>>,
+    messages: Messages,
     cancel: Cancel,
     id: Option<RequestId>,
 }
 
 /// Asks for a stream and reads to its acknowledgement, which is the first message.
 async fn open_stream(link: &Arc<Link>, filter: &SubscriptionFilter) -> Result<Open> {
-    let params = Map::from_iter([("notifications".to_owned(), json!(filter))]);
+    let params = Map::from_iter([("notifications".to_owned(), json!(filter))]).into();
     let options = CallOptions::default();
     let call = Call {
         method: "subscriptions/listen",

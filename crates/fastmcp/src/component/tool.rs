@@ -305,7 +305,8 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for Json<T> {
         if value.is_object() {
             return Ok(CallToolResult::structured(value).into());
         }
-        Ok(wrapped(value.as_str().to_owned(), under_result(&value)?))
+        let (text, structured) = Raw::under(RESULT, &value)?;
+        Ok(wrapped(text, structured))
     }
 }
 
@@ -365,7 +366,7 @@ impl ToolOutput for String {
     }
 
     fn into_outcome(self) -> Result<Outcome> {
-        let structured = under_result(&self)?;
+        let (_, structured) = Raw::under(RESULT, &self)?;
         Ok(wrapped(self, structured))
     }
 }
@@ -388,7 +389,8 @@ macro_rules! scalar_outputs {
             }
 
             fn into_outcome(self) -> Result<Outcome> {
-                Ok(wrapped(serde_json::to_string(&self)?, under_result(&self)?))
+                let (text, structured) = Raw::under(RESULT, &self)?;
+                Ok(wrapped(text, structured))
             }
         }
     )*};
@@ -445,20 +447,14 @@ fn wrap_late(outcome: Outcome) -> Result<Outcome> {
         other => return Ok(other),
     };
     if let Some(value) = result.structured_content.take() {
-        result.structured_content = Some(under_result(&value)?);
+        result.structured_content = Some(Raw::under(RESULT, &value)?.1);
         return Ok(Outcome::Complete(Payload::Wrapped(result)));
     }
     Ok(result.into())
 }
 
-/// Puts a value under `result`.
-fn under_result<T: Serialize + ?Sized>(value: &T) -> Result<Raw> {
-    #[derive(Serialize)]
-    struct Wrapped<'a, T: ?Sized> {
-        result: &'a T,
-    }
-    Ok(Raw::of(&Wrapped { result: value })?)
-}
+/// Under what a value stands that is no object.
+const RESULT: &str = "result";
 
 fn wrapped(text: String, structured: Raw) -> Outcome {
     let mut result = CallToolResult::text(text);

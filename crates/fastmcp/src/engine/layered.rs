@@ -1,6 +1,11 @@
 //! Calls that go through layers.
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Waker, Poll},
+};
 
 use futures_util::future::BoxFuture;
 
@@ -13,6 +18,28 @@ use crate::{
     middleware::{Chain, End, Message, MiddlewareContext, Response, asking, method_of},
 };
 
+/// A call under way. It is no `async` block: that would be one more box around each call.
+pub(crate) enum Invoked<'a> {
+    /// Through layers.
+    Layered(BoxFuture<'a, Result<Response>>),
+    /// Straight to the gate.
+    Plain(BoxFuture<'a, Result<Outcome>>),
+}
+
+impl Future for Invoked<'_> {
+    type Output = Result<Outcome>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Waker<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Layered(answer) => {
+                let answer = answer.as_mut().poll(cx);
+                answer.map(|answer| answer?.into_outcome())
+            }
+            Self::Plain(call) => call.as_mut().poll(cx),
+        }
+    }
+}
+
 /// Puts a resolved call through `chain`, and then through the gate.
 pub(super) fn invoke<'a>(
     engine: &'a Engine,
@@ -20,7 +47,7 @@ pub(super) fn invoke<'a>(
     context: Context,
     target: Target,
     (input, leaf): (Input, Leaf),
-) -> BoxFuture<'a, Result<Outcome>> {
+) -> BoxFuture<'a, Result<Response>> {
     let message = Message::call(Arc::clone(&target.component), input);
     let method = method_of(target.component().kind());
     let context = MiddlewareContext::request(message, method, context, engine.clock.now());
@@ -30,8 +57,7 @@ pub(super) fn invoke<'a>(
         leaf,
         is_repeated: false,
     });
-    let answer = chain.run(context, end);
-    Box::pin(async move { answer.await?.into_outcome() })
+    chain.run(context, end)
 }
 
 /// A call behind the last layer.
@@ -55,10 +81,9 @@ impl<'a> End<'a> for Call<'a> {
             ..
         } = *self;
         let input = message.into_input();
-        Box::pin(async move {
-            let call = engine.gate.invoke(context.clone(), target, input, leaf);
-            Ok(Response::Call(asking(&context, call).await?))
-        })
+        // Begun here, so that the future does not carry what the call takes with it.
+        let call = engine.gate.invoke(context.clone(), target, input, leaf);
+        Box::pin(async move { Ok(Response::Call(asking(&context, call).await?)) })
     }
 
     fn again(&self) -> Option<Box<dyn End<'a> + 'a>> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fastmcp_protocol::Method;
-use futures_util::future::BoxFuture;
+use futures_util::{TryFutureExt as _, future::BoxFuture};
 
 use super::{
     layer::{Hook, Hooks, Layer},
@@ -136,16 +136,16 @@ fn go<'a>(
 }
 
 /// Calls a hook for messages of one kind; others go on.
-pub(super) fn hooked<'a, M: Operation>(
+pub(super) fn hooked<'a, M: Operation, F>(
     context: MiddlewareContext,
     next: Next<'a>,
-    hook: impl FnOnce(MiddlewareContext<M>, Next<'a, M>) -> BoxFuture<'a, Result<M::Answer>>,
-) -> BoxFuture<'a, Result<Response>> {
+    hook: impl FnOnce(MiddlewareContext<M>, Next<'a, M>) -> F,
+) -> BoxFuture<'a, Result<Response>>
+where
+    F: Future<Output = Result<M::Answer>> + Send + 'a,
+{
     match M::narrow(context) {
-        Ok(context) => {
-            let answer = hook(context, next.of());
-            Box::pin(async move { Ok(M::write(answer.await?)) })
-        }
+        Ok(context) => Box::pin(hook(context, next.of()).map_ok(M::write)),
         Err(context) => go(next.steps, *context, next.end),
     }
 }

@@ -58,7 +58,7 @@ macro_rules! hooks {
         Box::pin($self.$method($context, $next))
     };
     (@call $message:ident $self:ident $method:ident $context:ident $next:ident) => {
-        hooked($context, $next, |context, next| Box::pin($self.$method(context, next)))
+        hooked($context, $next, |context, next| $self.$method(context, next))
     };
 }
 

@@ -61,8 +61,9 @@ impl SanitiseMiddleware {
     }
 
     fn raw(&self, raw: &mut Raw) -> Result<()> {
-        let mut value: Value = raw.decode()?;
-        if self.redactor.redact(&mut value) {
+        if self.redactor.is_needed(raw.as_str())? {
+            let mut value: Value = raw.decode()?;
+            self.redactor.redact(&mut value);
             *raw = Raw::of(&value)?;
         }
         Ok(())

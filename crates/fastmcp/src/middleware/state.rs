@@ -2,6 +2,7 @@
 
 use fastmcp_auth::CallerKind;
 use fastmcp_guard::clock::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 
 use super::{Middleware, MiddlewareContext, Next, Response};
 use crate::error::Result;
@@ -35,13 +36,15 @@ impl StateManagementMiddleware {
     }
 }
 
+const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+
 /// A moment as RFC 3339 in UTC, with milliseconds.
 pub(super) fn rfc3339(at: Timestamp) -> String {
     let moment = i64::try_from(at.millis())
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
         .unwrap_or(jiff::Timestamp::MAX);
-    format!("{moment:.3}")
+    MILLISECONDS.timestamp_to_string(&moment)
 }
 
 impl Middleware for StateManagementMiddleware {

@@ -230,7 +230,7 @@ fn options(context: &Context, events: &mpsc::Sender<Event>) -> CallOptions {
         // A reader that is slower than 64 messages misses some; nothing waits for it.
         .on_log(move |message| drop(logging.try_send(Event::Log(Box::new(message.clone())))));
     let meta = context.meta();
-    if meta.progress_token.is_some() {
+    if context.progress_token().is_some() {
         let events = events.clone();
         options = options.on_progress(move |progress| {
             drop(events.try_send(Event::Progress(progress.clone())));

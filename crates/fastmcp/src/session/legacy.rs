@@ -134,6 +134,7 @@ fn call(
             method,
             identity: &engine.identity,
             mask: engine.mask,
+            in_process: false,
         };
         let layers = engine.chain(method);
         if method == Some(Method::Initialize) {
@@ -191,11 +192,13 @@ async fn settle(outlet: &Outlet, cancel: &CancellationToken, reply: Reply) -> Re
             status,
             body,
             session,
+            found,
         } => match outlet.finish(body).await {
             Some(body) => Reply::Message {
                 status,
                 body,
                 session,
+                found,
             },
             None => Reply::Status(200),
         },
@@ -208,11 +211,7 @@ fn gone(id: &RequestId) -> Reply {
         ErrorCode::INVALID_REQUEST,
         "session is unknown or has ended; initialize again",
     );
-    Reply::Message {
-        status: 404,
-        body: encode_error(Some(id), &error).into(),
-        session: None,
-    }
+    Reply::with_status(404, encode_error(Some(id), &error))
 }
 
 fn initialize(engine: &Engine, exchange: &Exchange, request: &Request) -> Result<Reply> {
@@ -260,6 +259,7 @@ fn welcomed(
         session: session
             .filter(|_| exchange.peer.connection.is_none())
             .map(|session| ByteString::from(session.id.as_str())),
+        found: None,
     })
 }
 

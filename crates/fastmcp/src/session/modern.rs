@@ -51,6 +51,7 @@ pub(super) fn answer(
                     method,
                     identity: &engine.identity,
                     mask: engine.mask,
+                    in_process: exchange.peer.kind == PeerKind::Memory,
                 };
                 let over_http = exchange.peer.kind == PeerKind::Http;
                 let peek = Arc::clone(&exchange.peek);

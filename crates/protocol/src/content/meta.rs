@@ -1,6 +1,9 @@
 //! `_meta`, which most readers pass over.
 
-use std::{fmt, mem, sync::OnceLock};
+use std::{
+    fmt, mem,
+    sync::{Arc, OnceLock},
+};
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize, de::Deserializer, ser::Serializer};
@@ -22,9 +25,9 @@ use crate::raw::{self, Raw};
 /// assert_eq!(meta, Meta::default().with("a", 1));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-// In a box: few have any, and what they belong to is moved often.
-#[derive(Default)]
-pub struct Meta(Box<Kept>);
+// Behind a pointer: few have any, and what they belong to is moved often. A clone costs a reference count.
+#[derive(Clone, Default)]
+pub struct Meta(Arc<Kept>);
 
 #[derive(Default)]
 struct Kept {
@@ -55,7 +58,7 @@ impl Meta {
     }
 
     fn of(text: Raw) -> Self {
-        Self(Box::new(Kept {
+        Self(Arc::new(Kept {
             text: Some(text),
             members: OnceLock::new(),
         }))
@@ -123,7 +126,7 @@ fn is_surely_readable(text: &str) -> bool {
 
 impl From<JsonObject> for Meta {
     fn from(members: JsonObject) -> Self {
-        Self(Box::new(Kept {
+        Self(Arc::new(Kept {
             text: None,
             members: members.into(),
         }))
@@ -132,17 +135,12 @@ impl From<JsonObject> for Meta {
 
 impl From<Meta> for JsonObject {
     fn from(meta: Meta) -> Self {
-        meta.read();
-        meta.0.members.into_inner().unwrap_or_default()
-    }
-}
-
-impl Clone for Meta {
-    fn clone(&self) -> Self {
-        match &self.0.text {
-            // What was read of it is read again by who asks.
-            Some(text) => Self::of(text.clone()),
-            None => self.read().clone().into(),
+        match Arc::try_unwrap(meta.0) {
+            Ok(Kept { text, members }) => members
+                .into_inner()
+                .or_else(|| text?.decode().ok())
+                .unwrap_or_default(),
+            Err(shared) => Meta(shared).read().clone(),
         }
     }
 }

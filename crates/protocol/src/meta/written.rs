@@ -2,7 +2,7 @@
 //!
 //! A server of the same process need not read what its client wrote a moment ago.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytestring::ByteString;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::{
     CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION, Peek, ProgressToken, RequestMeta,
 };
 use crate::{
-    jsonrpc::{push_number, push_str},
+    jsonrpc::{push_json, push_number, push_str},
     raw::Raw,
 };
 
@@ -34,7 +34,7 @@ pub struct OwnMeta {
     /// Members as they stand in an object, without its braces.
     text: ByteString,
     /// What a reader would find there.
-    found: RequestMeta,
+    found: Arc<RequestMeta>,
 }
 
 impl OwnMeta {
@@ -64,7 +64,10 @@ impl OwnMeta {
             protocol_version: part(&text, version),
             ..RequestMeta::default()
         };
-        Self { text, found }
+        Self {
+            text,
+            found: Arc::new(found),
+        }
     }
 }
 
@@ -78,7 +81,8 @@ fn part(whole: &ByteString, range: Option<Range<usize>>) -> Option<ByteString> {
 pub struct ParamsWriter<'a> {
     method: &'a str,
     out: String,
-    meta: RequestMeta,
+    meta: Arc<RequestMeta>,
+    progress_token: Option<ProgressToken>,
     target: Option<(&'a str, Range<usize>)>,
     arguments: Option<Range<usize>>,
     task: Option<Range<usize>>,
@@ -104,10 +108,8 @@ impl<'a> ParamsWriter<'a> {
         Self {
             method,
             out,
-            meta: RequestMeta {
-                progress_token: progress_token.map(ProgressToken::Number),
-                ..own.found.clone()
-            },
+            meta: Arc::clone(&own.found),
+            progress_token: progress_token.map(ProgressToken::Number),
             target: None,
             arguments: None,
             task: None,
@@ -121,27 +123,45 @@ impl<'a> ParamsWriter<'a> {
     ///
     /// When `value` cannot be written.
     pub fn member(&mut self, name: &str, value: &'a Value) -> Result<(), serde_json::Error> {
+        if let Value::String(text) = value {
+            self.text(name, text);
+            return Ok(());
+        }
+        let begin = self.begin(name);
+        push_json(&mut self.out, value)?;
+        self.note(name, begin, value.is_null());
+        Ok(())
+    }
+
+    /// As [`Self::member`], of a text.
+    pub fn text(&mut self, name: &str, text: &'a str) {
+        let begin = self.begin(name);
+        push_str(&mut self.out, text);
+        if name == target_of(self.method) {
+            self.target = Some((text, begin..self.out.len()));
+        } else {
+            self.note(name, begin, false);
+        }
+    }
+
+    /// Where the value of a member stands that begins.
+    fn begin(&mut self, name: &str) -> usize {
         if self.out.len() > 1 {
             self.out.push(',');
         }
         push_str(&mut self.out, name);
         self.out.push(':');
-        let begin = self.out.len();
-        match value {
-            Value::String(text) => push_str(&mut self.out, text),
-            other => self.out.push_str(&serde_json::to_string(other)?),
-        }
+        self.out.len()
+    }
+
+    fn note(&mut self, name: &str, begin: usize, is_null: bool) {
         let range = begin..self.out.len();
         match name {
-            "arguments" if !value.is_null() => self.arguments = Some(range),
-            "task" if !value.is_null() => self.task = Some(range),
+            "arguments" if !is_null => self.arguments = Some(range),
+            "task" if !is_null => self.task = Some(range),
             "inputResponses" | "requestState" => self.continues = true,
-            _ if name == target_of(self.method) => {
-                self.target = value.as_str().map(|text| (text, range));
-            }
             _ => {}
         }
-        Ok(())
     }
 
     /// Ends the parameters.
@@ -158,6 +178,7 @@ impl<'a> ParamsWriter<'a> {
         });
         let peek = Peek {
             meta: self.meta,
+            progress_token: self.progress_token,
             target,
             arguments: part(&text, self.arguments).map(Raw::written),
             continues: self.continues,

@@ -411,6 +411,7 @@ fn plain(reply: Reply) -> Response<Body> {
             status,
             body,
             session,
+            ..
         } => {
             let mut response = json(status, body);
             if let Some(session) = session.and_then(|s| HeaderValue::from_str(&s).ok()) {

@@ -1,6 +1,7 @@
 //! The connection as a [`Wire`].
 
 use bytestring::ByteString;
+use fastmcp_protocol::wire::Written;
 use futures_util::{
     FutureExt as _, StreamExt as _,
     future::BoxFuture,
@@ -13,7 +14,7 @@ use super::Memory;
 use crate::{
     door::{Door, Reply},
     exchange::{Exchange, Step},
-    wire::{Incoming, Outgoing, Wire, WireError, WireKind},
+    wire::{Incoming, Messages, Outgoing, Wire, WireError, WireKind},
 };
 
 impl<D: Door> Wire for Memory<D> {
@@ -99,21 +100,25 @@ fn incoming(
             return Err(refused(status, ""));
         }
         // Nearly every answer is all that is said.
-        Some(Step::Done(Reply::Message { status, body, .. })) => (status, only(body)),
-        Some(Step::Done(Reply::Denied { body, .. })) => (403, only(body)),
-        Some(Step::Done(Reply::Status(status))) => (status, stream::empty().boxed()),
-        Some(Step::Done(Reply::Accepted)) => (202, stream::empty().boxed()),
-        first @ (Some(Step::Frame(_)) | None) => (200, messages(first, exchange, closed.clone())),
+        Some(Step::Done(Reply::Message {
+            status,
+            body: text,
+            found,
+            ..
+        })) => (status, Messages::Only(Some(Written { text, found }))),
+        Some(Step::Done(Reply::Denied { body, .. })) => (403, Messages::Only(Some(body.into()))),
+        Some(Step::Done(Reply::Status(status))) => (status, Messages::Only(None)),
+        Some(Step::Done(Reply::Accepted)) => (202, Messages::Only(None)),
+        first @ (Some(Step::Frame(_)) | None) => {
+            let messages = messages(first, exchange, closed.clone());
+            (200, messages.into())
+        }
     };
     Ok(Incoming {
         status,
         headers: HeaderMap::new(),
         messages,
     })
-}
-
-fn only(body: ByteString) -> BoxStream<'static, Result<ByteString, WireError>> {
-    stream::iter([Ok(body)]).boxed()
 }
 
 /// What an exchange has to say, as messages; priming events say nothing.
@@ -212,11 +217,7 @@ mod tests {
                         door.cancelled.notify_one();
                         Reply::Accepted
                     }
-                    What::Message(..) => Reply::Message {
-                        status: 404,
-                        body: "no such method".into(),
-                        session: None,
-                    },
+                    What::Message(..) => Reply::with_status(404, "no such method"),
                     What::Listen { .. } => {
                         inbound.outlet.send(Frame::message("news")).await.unwrap();
                         inbound.cancel.cancelled().await;

@@ -199,7 +199,7 @@ impl Wire for HttpWire {
             Ok(Incoming {
                 status: head.status.as_u16(),
                 headers: head.headers,
-                messages: events.messages(),
+                messages: events.messages().into(),
             })
         }
         .boxed()

@@ -351,7 +351,7 @@ fn incoming(messages: BoxStream<'static, Outcome>) -> Incoming {
     Incoming {
         status: 200,
         headers: HeaderMap::new(),
-        messages,
+        messages: messages.into(),
     }
 }
 

@@ -154,15 +154,9 @@ impl Small {
             }
             "no/such" => {
                 let error = fastmcp_protocol::RpcError::internal("no such method");
-                return Reply::Message {
-                    status: 404,
-                    body: fastmcp_protocol::jsonrpc::encode_error(
-                        Some(&RequestId::Number(id)),
-                        &error,
-                    )
-                    .into(),
-                    session: None,
-                };
+                let id = RequestId::Number(id);
+                let body = fastmcp_protocol::jsonrpc::encode_error(Some(&id), &error);
+                return Reply::with_status(404, body);
             }
             _ => {}
         }

@@ -130,7 +130,7 @@ fn body_of(link: &Link, agreed: &Agreed, call: Call<'_>, id: i64) -> Result<Body
             let (ours, _) = ParamsWriter::new(call.method, &own, token).finish();
             let ours: Ours = ours.decode()?;
             meta.extend(ours.meta);
-            let mut params = call.params.clone();
+            let mut params = call.params.to_map();
             params.insert("_meta".to_owned(), Value::Object(meta));
             let params = Some(Raw::of(&params)?);
             Ok(Body::Call { params, peek: None })
@@ -170,7 +170,12 @@ struct Ours {
 
 fn written(call: Call<'_>, own: &OwnMeta, token: Option<i64>) -> Result<(Raw, Peek)> {
     let mut writer = ParamsWriter::new(call.method, own, token);
-    for (name, value) in call.params.iter().filter(|(name, _)| *name != "_meta") {
+    if let Some((name, arguments)) = &call.params.tool {
+        writer.member("arguments", arguments)?;
+        writer.text("name", name);
+    }
+    let others = call.params.others.iter();
+    for (name, value) in others.filter(|(name, _)| *name != "_meta") {
         writer.member(name, value)?;
     }
     Ok(writer.finish())
@@ -183,7 +188,7 @@ fn given(link: &Link, call: Call<'_>) -> Result<Option<Map<String, Value>>> {
         Some(write) => carried(write.current()).collect(),
         None => inherited().collect(),
     };
-    let given = match call.params.get("_meta") {
+    let given = match call.params.others.get("_meta") {
         None if call.options.meta.is_empty() && trace.is_empty() => return Ok(None),
         None => Map::new(),
         Some(Value::Object(given)) => given.clone(),
@@ -204,18 +209,17 @@ fn given(link: &Link, call: Call<'_>) -> Result<Option<Map<String, Value>>> {
 fn mirror(link: &Link, call: Call<'_>, headers: &mut HeaderMap) -> Result<()> {
     put(headers, header::METHOD, call.method)?;
     let named = match call.method {
-        "tools/call" | "prompts/get" => call.params.get("name"),
-        "resources/read" => call.params.get("uri"),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => call.params.get("taskId"),
+        "tools/call" | "prompts/get" => call.params.target("name"),
+        "resources/read" => call.params.target("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => call.params.target("taskId"),
         _ => None,
     };
-    let Some(name) = named.and_then(Value::as_str) else {
+    let Some(name) = named else {
         return Ok(());
     };
     put(headers, header::NAME, name)?;
-    let arguments = call.params.get("arguments").and_then(Value::as_object);
     if let ("tools/call", Some(arguments), Some(tool)) =
-        (call.method, arguments, link.tools.get(name))
+        (call.method, call.params.arguments(), link.tools.get(name))
     {
         tool.mirror(arguments, headers);
     }

@@ -329,10 +329,10 @@ pub(super) async fn ask(
     method: &str,
     params: &Map<String, Value>,
 ) -> Result<Answered, WireError> {
-    let options = CallOptions::default();
+    let (options, params) = (CallOptions::default(), params.clone().into());
     let call = Call {
         method,
-        params,
+        params: &params,
         options: &options,
     };
     let mut outgoing = dress(link, proposed, call)

@@ -214,7 +214,7 @@ impl TaskHandle {
                 ended.map_err(|_| Error::timeout())???
             }
         };
-        self.client.result_of(&self.tool, &raw)
+        self.client.result_of(&self.tool, raw.into())
     }
 
     /// Calls the task off. That may take the server a while, and may come too late: see [`Self::changed`].

@@ -132,11 +132,7 @@ async fn resume(
 
 fn refuse(error: ResumeError) -> Reply {
     let error = RpcError::new(ErrorCode::INVALID_REQUEST, error.to_string());
-    Reply::Message {
-        status: 400,
-        body: encode_error(None, &error).into(),
-        session: None,
-    }
+    Reply::with_status(400, encode_error(None, &error))
 }
 
 /// Tells the changes that the session has not heard of yet, until the reader is gone.

@@ -238,7 +238,7 @@ impl Wire for Fake {
             Ok(Incoming {
                 status,
                 headers,
-                messages: messages.boxed(),
+                messages: messages.boxed().into(),
             })
         }
         .boxed()
@@ -262,7 +262,7 @@ impl Wire for Fake {
             Ok(Incoming {
                 status: 200,
                 headers: HeaderMap::new(),
-                messages: received(unasked),
+                messages: received(unasked).into(),
             })
         }
         .boxed()

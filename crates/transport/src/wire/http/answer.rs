@@ -42,7 +42,7 @@ pub(super) async fn read(
     Ok(Incoming {
         status: head.status.as_u16(),
         headers: head.headers,
-        messages,
+        messages: messages.into(),
     })
 }
 
@@ -93,7 +93,7 @@ async fn refused(link: &Link, head: Parts, body: Body) -> Result<Incoming, WireE
         Ok(Message::Response(_)) => Ok(Incoming {
             status: head.status.as_u16(),
             headers: head.headers,
-            messages: stream::once(async { Ok(text) }).boxed(),
+            messages: stream::once(async { Ok(text) }).boxed().into(),
         }),
         _ => Err(status(head, &text)),
     }
