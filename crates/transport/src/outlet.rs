@@ -243,10 +243,7 @@ impl Outlet {
 
     /// Ends the stream from the reader's side: what waits and what comes is refused.
     pub(crate) fn close(&self) {
-        // Of a call that has ended nobody is left who could send or wait, and so nobody to be told.
-        if let Way::Pipe(pipe) = &self.0
-            && Arc::strong_count(pipe) > 1
-        {
+        if let Way::Pipe(pipe) = &self.0 {
             pipe.close();
         }
     }

@@ -30,7 +30,7 @@ use tokio::{
 use super::{
     connect,
     handler::Handlers,
-    link::{Following, Link},
+    link::Link,
     notice::{OnLog, OnProgress, Progress},
 };
 
@@ -292,8 +292,12 @@ impl Link {
             }
             incoming = Box::pin(ready(Ok(first)));
         }
+        let news = following
+            .as_ref()
+            .map(|following| &following.under_way.news);
+        let deadline = Deadline::new(self, news, patience);
         // In a box, lest calls that do not wait carry it.
-        Box::pin(self.await_answer(id, incoming, following, patience, attending)).await
+        Box::pin(self.await_answer(id, incoming, deadline, attending)).await
     }
 
     /// The result in `text`, where a server of the same process wrote it as the answer to `id`.
@@ -306,14 +310,9 @@ impl Link {
         self: &Arc<Self>,
         id: Option<RequestId>,
         incoming: BoxFuture<'_, Result<Incoming, WireError>>,
-        following: Option<Following>,
-        patience: Patience,
+        mut deadline: Deadline<'_>,
         attending: Attending<'_>,
     ) -> Result<Answered, WireError> {
-        let news = following
-            .as_ref()
-            .map(|following| &following.under_way.news);
-        let mut deadline = Deadline::new(self, news, patience);
         let incoming = deadline.wait(incoming).await??;
         let (status, headers, mut messages) =
             (incoming.status, incoming.headers, incoming.messages);
