@@ -346,6 +346,99 @@ proptest! {
     }
 }
 
+fn load(yaml: &str, cedar: &str) -> PolicySet {
+    let yaml = format!(
+        "version: 1\nroles: {{agent: [\"tools.invoke:write\"]}}\nrules:\n  - {{id: open, effect: allow, when: {{subject.roles: agent}}}}\n{yaml}"
+    );
+    let sources = Sources::new().with_yaml("p", yaml).with_cedar("c", cedar);
+    PolicySet::load(&sources, 1).unwrap_or_else(|error| panic!("{error}\n{cedar}"))
+}
+
+/// Decides, compares with Cedar, and returns the effect and the rules.
+fn decided(set: &PolicySet, context: &Context<'_>) -> (Effect, String) {
+    let subject = Subject::new("ann").tenant("acme").roles(["agent"]);
+    let tool = crate::Resource::new("t:a", "t").tenant("acme");
+    let request = Request {
+        action: Action::ToolsInvoke,
+        subject: &subject,
+        resource: Some(&tool),
+        context,
+    };
+    let decision = set.decide(&request);
+    assert_eq!(decision, Alone::of(set).decide(&request));
+    assert_eq!(decision, set.decide(&request), "once more");
+    (decision.effect, decision.policy_ids.join(" "))
+}
+
+#[test]
+fn what_cannot_be_evaluated_fails_as_in_cedar_wherever_it_stands() {
+    const FAILS: &str = "9223372036854775807 + (if principal.sub == \"ann\" then 1 else 0) > 0";
+    const FAILS_LATER: &str = "9223372036854775807 + context.hour > 0";
+    let context = Context::at("2026-11-20T09:30:00Z".parse().expect("a time"));
+    let duty = "@obligation(\"confirm\") @grant(\"no\") permit";
+    let (allow, deny) = (Effect::Allow, Effect::Deny);
+    let cases = [
+        ("forbid", vec![FAILS], (deny, "x")),
+        ("forbid", vec![FAILS_LATER], (deny, "x")),
+        ("forbid", vec![FAILS, "context.hour == 9"], (deny, "x")),
+        ("forbid", vec![FAILS, "context.hour == 8"], (deny, "x")),
+        ("forbid", vec!["context.hour == 8", FAILS], (allow, "open")),
+        ("forbid", vec!["context.hour == 9", FAILS], (deny, "x")),
+        (
+            "forbid",
+            vec!["principal.sub == \"bob\"", FAILS_LATER],
+            (allow, "open"),
+        ),
+        (
+            "forbid",
+            vec!["principal.sub == \"bob\"", FAILS],
+            (allow, "open"),
+        ),
+        (duty, vec![FAILS], (allow, "open x")),
+        (duty, vec![FAILS_LATER], (allow, "open x")),
+        (duty, vec![FAILS, "context.hour == 8"], (allow, "open x")),
+        (duty, vec!["context.hour == 8", FAILS], (allow, "open")),
+        ("permit", vec![FAILS], (allow, "open")),
+        ("permit", vec![FAILS_LATER], (allow, "open")),
+        ("permit", vec!["context.hour == 9"], (allow, "open x")),
+    ];
+    for (effect, conditions, (expected, ids)) in cases {
+        let conditions = conditions.iter().map(|body| format!(" when {{ {body} }}"));
+        let conditions: String = conditions.collect();
+        let head = "(principal, action == Action::\"tools.invoke\", resource)";
+        let cedar = format!("@id(\"x\") {effect} {head}{conditions};");
+        let found = decided(&load("", &cedar), &context);
+        assert_eq!(found, (expected, ids.to_owned()), "{cedar}");
+    }
+}
+
+#[test]
+fn moments_are_compared_to_the_millisecond() {
+    let moments = [
+        "1969-12-31T23:59:59.999Z",
+        "1969-12-31T23:59:59.9995Z",
+        "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00.0004Z",
+        "2026-11-20T09:30:00.001999Z",
+    ];
+    for moment in moments {
+        let set = load(
+            &format!(
+                "  - {{id: before, effect: allow, when: {{subject.roles: agent, context.time_before: \"{moment}\"}}}}\n  - {{id: after, effect: allow, when: {{subject.roles: agent, context.time_after: \"{moment}\"}}}}\n"
+            ),
+            "",
+        );
+        for moment in moments {
+            let time: jiff::Timestamp = moment.parse().expect("a time");
+            for nanos in [-1_000_000, -400_000, -1, 0, 1, 400_000, 1_000_000] {
+                let time = time + jiff::SignedDuration::from_nanos(nanos);
+                let (_, ids) = decided(&set, &Context::at(time));
+                assert!(ids == "after open" || ids == "before open", "{time}: {ids}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_reads_no_context_is_settled_before() {
     let cedar = "@id(\"a\") permit (principal in Role::\"agent\", action, resource) unless { principal.sub == \"x\" } when { context.hour > 3 } unless { context.hour == 9 && principal.sub == \"y\" };";
