@@ -171,6 +171,10 @@ impl Resource {
         if self.is_public() && action != Action::ManifestsRegister {
             return subject.known_tenant();
         }
+        self.known_tenant()
+    }
+
+    pub(crate) fn known_tenant(&self) -> Option<&str> {
         self.tenant.as_deref().filter(|tenant| !tenant.is_empty())
     }
 }
