@@ -326,9 +326,7 @@ impl Work {
 fn cpu_seconds() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
     // After the name, which may hold spaces: state is the first field, utime and stime are 12 and 13.
-    let rest = stat
-        .rsplit_once(')')
-        .context("no name in /proc/self/stat")?;
+    let rest = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
     let ticks: Option<Vec<u64>> = rest
         .1
         .split_whitespace()
