@@ -4,6 +4,7 @@ mod ask;
 mod current;
 mod home;
 mod inject;
+mod kept;
 mod once;
 mod rare;
 mod reach;
@@ -14,6 +15,7 @@ mod value;
 
 use std::{
     any::Any,
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -50,6 +52,7 @@ pub use current::get_context;
 pub(crate) use current::{current, with};
 pub(crate) use home::Home;
 pub use inject::{Depends, FromContext, State};
+pub(crate) use kept::{Kept, rfc3339};
 use rare::Rare;
 pub(crate) use task::{Begin, Promotion, Running};
 pub use user::UserSession;
@@ -67,7 +70,7 @@ pub struct Context(Arc<Inner>, Option<Arc<dyn Home>>);
 struct Inner {
     origin: Origin,
     capabilities: OnceLock<Box<ClientCapabilities>>,
-    state: Mutex<BTreeMap<String, Value>>,
+    state: Mutex<BTreeMap<Cow<'static, str>, Kept>>,
     progress: Mutex<f64>,
     asking: Asking,
     promotion: Option<Promotion>,

@@ -1,6 +1,7 @@
 //! What a context tells of its request, beyond what most handlers ask.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
@@ -10,7 +11,7 @@ use fastmcp_transport::{Peer, PeerKind};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::Context;
+use super::{Context, Kept};
 use crate::error::{Error, Result};
 
 /// Calls of the own server that may be under way in one request, one within the other or at once.
@@ -44,9 +45,14 @@ impl Context {
     ///
     /// When `value` cannot be represented as JSON.
     pub fn set_state<T: Serialize>(&self, key: impl Into<String>, value: T) -> Result<()> {
-        let value = serde_json::to_value(value)?;
-        self.state().insert(key.into(), value);
+        let value = Kept::Value(serde_json::to_value(value)?);
+        self.state().insert(Cow::Owned(key.into()), value);
         Ok(())
+    }
+
+    /// As [`Self::set_state`], for what is set in every request and seldom read.
+    pub(crate) fn keep(&self, key: &'static str, value: Kept) {
+        self.state().insert(Cow::Borrowed(key), value);
     }
 
     /// What was set for `key` during this request, where it has the shape of `T`. See also
@@ -54,10 +60,10 @@ impl Context {
     #[must_use]
     pub fn get_state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let value = self.state().get(key).cloned()?;
-        serde_json::from_value(value).ok()
+        serde_json::from_value(value.into()).ok()
     }
 
-    fn state(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+    fn state(&self) -> MutexGuard<'_, BTreeMap<Cow<'static, str>, Kept>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,10 +6,10 @@ use fastmcp_auth::CallerKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Message, Middleware, MiddlewareContext, Next, Response, state::rfc3339};
+use super::{Message, Middleware, MiddlewareContext, Next, Response};
 use crate::{
     component::{Component, Definition},
-    context::Context,
+    context::{Context, rfc3339},
     error::{ErrorKind, Result},
 };
 

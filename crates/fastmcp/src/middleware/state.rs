@@ -1,11 +1,9 @@
 //! What handlers want to know of the caller, as state.
 
 use fastmcp_auth::CallerKind;
-use fastmcp_guard::clock::Timestamp;
-use jiff::fmt::temporal::DateTimePrinter;
 
 use super::{Middleware, MiddlewareContext, Next, Response};
-use crate::error::Result;
+use crate::{context::Kept, error::Result};
 
 /// Puts what is known of the caller into the state of each request, so that handlers need not look at
 /// tokens: `user_id`, `tenant_id`, `scopes`, `roles`, `client_id` where there are any, and
@@ -36,25 +34,15 @@ impl StateManagementMiddleware {
     }
 }
 
-const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-
-/// A moment as RFC 3339 in UTC, with milliseconds.
-pub(super) fn rfc3339(at: Timestamp) -> String {
-    let moment = i64::try_from(at.millis())
-        .ok()
-        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
-        .unwrap_or(jiff::Timestamp::MAX);
-    MILLISECONDS.timestamp_to_string(&moment)
-}
-
 impl Middleware for StateManagementMiddleware {
     async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
         let (state, caller) = (context.fastmcp_context(), context.caller());
+        let text = |text: &str| Kept::Value(text.into());
         if caller.kind() != CallerKind::Anonymous {
-            state.set_state("user_id", caller.subject())?;
+            state.keep("user_id", text(caller.subject()));
         }
         if let Some(tenant) = caller.tenant() {
-            state.set_state("tenant_id", tenant)?;
+            state.keep("tenant_id", text(tenant));
         }
         if let Some(scopes) = caller.scopes() {
             state.set_state("scopes", scopes)?;
@@ -63,9 +51,9 @@ impl Middleware for StateManagementMiddleware {
             state.set_state("roles", caller.roles())?;
         }
         if let Some(client) = caller.client_id() {
-            state.set_state("client_id", client)?;
+            state.keep("client_id", text(client));
         }
-        state.set_state("request_timestamp", rfc3339(context.timestamp()))?;
+        state.keep("request_timestamp", Kept::Moment(context.timestamp()));
         next.run(context).await
     }
 }

@@ -303,11 +303,7 @@ fn is_tool(tool: &Tool) -> String {
     };
     // What the tenant of a public tool counts as is said for all tools.
     if !resource.is_public() {
-        let tenant = resource
-            .tenant
-            .as_deref()
-            .filter(|tenant| !tenant.is_empty());
-        parts.push(exactly("tenant", tenant));
+        parts.push(exactly("tenant", resource.known_tenant()));
     }
     parts.push(exactly(
         "classification",
