@@ -187,6 +187,8 @@ async fn way(name: &str) -> anyhow::Result<Way> {
 
 /// Nanoseconds that this thread has run. Source: Linux, Documentation/scheduler/sched-stats.rst.
 fn ran() -> anyhow::Result<u64> {
+    // The kernel counts at each tick, which is every 4 ms, and whenever a thread lets others run.
+    std::thread::yield_now();
     let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let first = told.split_whitespace().next();
     first

@@ -52,7 +52,7 @@ pub struct Report {
 /// Reads the log in `folder` and checks every line, the chain, the tree and the checkpoint.
 ///
 /// With `key` the checkpoint must be signed by it; without, only its root counts. A log that is
-/// being written may show a torn last line.
+/// being written may show a torn last line, where a record is being written just then: look again.
 ///
 /// # Errors
 ///

@@ -275,7 +275,7 @@ fn encode(
     let page: Vec<_> = all.iter().skip(offset).take(size).copied().collect();
     let end = offset.saturating_add(page.len());
     let next = (end < all.len()).then(|| registry::cursor(end));
-    respond::encode_list(kind, version, &page, next)
+    respond::encode_list(kind, version, !engine.stateless_http, &page, next)
 }
 
 /// Reads the parameters of `completion/complete`.

@@ -2,6 +2,7 @@
 
 use std::{
     io, mem,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -207,40 +208,39 @@ struct Clerk {
     tiles: Tiles,
 }
 
-/// Ends the desk with its clerk, and says so if that is too early.
-struct Closing {
-    desk: Arc<Desk>,
-    shared: Arc<Shared>,
-}
+/// Ends the desk with its clerk.
+struct Closing(Arc<Desk>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        if thread::panicking() {
-            let problem = io::Error::other("who signs ended in a panic; start the process again");
-            let error = AuditError::Storage(StorageError::new("sign", ".", problem));
-            self.desk.note(&Err(error), &self.shared);
-        }
-        self.desk.end();
+        self.0.end();
     }
 }
 
 impl Clerk {
     fn run(&mut self) {
-        let _closing = Closing {
-            desk: Arc::clone(&self.desk),
-            shared: Arc::clone(&self.shared),
-        };
+        let _closing = Closing(Arc::clone(&self.desk));
         while let Some((leaves, asked)) = self.next() {
-            for leaf in leaves {
-                self.tree.push(leaf);
-                self.tiles.push(leaf);
-            }
-            let result = self.write();
+            // Nothing is done with what a panic leaves behind: the thread ends.
+            let worked = panic::catch_unwind(AssertUnwindSafe(|| self.sign(leaves)));
+            let broken = worked.is_err();
+            let result = worked.unwrap_or_else(|_| Err(panicked()));
             self.desk.note(&result, &self.shared);
             for answer in asked {
                 answer.complete(result.clone());
             }
+            if broken {
+                return;
+            }
         }
+    }
+
+    fn sign(&mut self, leaves: Vec<Hash>) -> Result<Checkpoint, AuditError> {
+        for leaf in leaves {
+            self.tree.push(leaf);
+            self.tiles.push(leaf);
+        }
+        self.write()
     }
 
     /// Waits until a checkpoint is due or asked for, and takes what it is to cover.
@@ -268,4 +268,9 @@ impl Clerk {
             })?;
         Ok(checkpoint)
     }
+}
+
+fn panicked() -> AuditError {
+    let problem = io::Error::other("who signs ended in a panic; start the process again");
+    AuditError::Storage(StorageError::new("sign", ".", problem))
 }

@@ -408,6 +408,29 @@ fn buffered_records_are_answered_at_once_and_flushed_at_the_end() {
 }
 
 #[test]
+fn buffered_records_are_synced_when_they_are_many() {
+    let bench = Bench::new();
+    let mut options = bench.options();
+    options.mode = Mode::Buffered;
+    let log = bench.open_with(options).unwrap();
+    let text = "x".repeat(4_000);
+    let long = (0..15).map(|n| (n.to_string(), text.clone().into()));
+    let large = Draft {
+        details: Some(long.collect()),
+        ..draft("large")
+    };
+    // The clock stands still, so that no time is up.
+    for _ in 0..300 {
+        let _queued = log.append(&large);
+    }
+    while log.health().size < 100 {
+        thread::yield_now();
+    }
+    log.close().unwrap();
+    assert_eq!(bench.verify().unwrap().records, 302);
+}
+
+#[test]
 fn buffered_records_that_a_disk_loses_are_counted() {
     let bench = Bench::new();
     let mut options = bench.options();
@@ -520,7 +543,10 @@ fn a_panic_of_who_signs_is_told_and_nobody_waits_for_ever() {
     let log = Log::open_in(storage, bench.options()).unwrap();
     append(&log, "a").unwrap();
     disk.1.store(true, Ordering::SeqCst);
-    assert!(matches!(log.checkpoint().wait(), Err(AuditError::Closed)));
+    assert!(matches!(
+        log.checkpoint().wait(),
+        Err(AuditError::Storage(_))
+    ));
     let failure = log.health().checkpoint_failure.unwrap();
     assert!(failure.contains("panic"), "{failure}");
     append(&log, "b").unwrap();

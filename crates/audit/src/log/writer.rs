@@ -29,6 +29,9 @@ use crate::{
     walk::Cursor,
 };
 
+/// Bytes that may wait for a sync in buffered mode, however far off its time is: so much memory they take.
+const MAX_UNSYNCED: usize = 8 << 20;
+
 pub(super) struct Writer {
     storage: Arc<dyn Storage>,
     shared: Arc<Shared>,
@@ -217,7 +220,7 @@ impl Writer {
         let written = self
             .write(now, appends.iter().map(|append| &append.body))
             .and_then(|receipts| {
-                if strict {
+                if strict || self.untold.len() >= MAX_UNSYNCED {
                     self.flush()?;
                 }
                 Ok(receipts)
@@ -230,7 +233,7 @@ impl Writer {
                     }
                 }
                 // Nobody waits for this.
-                if strict {
+                if self.pending == 0 {
                     self.settle();
                 }
             }

@@ -10,10 +10,11 @@ use fastmcp_protocol::{
 
 use crate::{call::Kind, component::Definition, error::Result};
 
-/// One page of the list of `kind`, as clients of `version` read it.
+/// One page of the list of `kind`, as clients of `version` read it; `tasks` says whether older ones may ask for tasks.
 pub(crate) fn encode_list(
     kind: Kind,
     version: ProtocolVersion,
+    tasks: bool,
     page: &[&Definition],
     next_cursor: Option<String>,
 ) -> Result<ByteString> {
@@ -33,7 +34,7 @@ pub(crate) fn encode_list(
         Kind::Tool => collect!(Tool, legacy::tool),
         _ => Vec::new(),
     };
-    if !older {
+    if !older || !tasks {
         // Whether a call becomes a task, the server decides; modern clients are told by the answer.
         tools.iter_mut().for_each(|tool| tool.execution = None);
     }

@@ -404,8 +404,8 @@ impl FastMcp {
     /// alone, so that any replica behind any load balancer can answer it. Default `false`.
     ///
     /// The server then asks such clients nothing (no elicitation, sampling or roots), sends what a call has to say on the
-    /// stream of its answer alone, and offers neither subscriptions nor log levels. Connections that carry everything
-    /// (stdio, memory) keep their sessions.
+    /// stream of its answer alone, and offers neither subscriptions, nor log levels, nor tasks, nor to take a call back.
+    /// Connections that carry everything (stdio, memory) keep their sessions.
     ///
     /// Source: MCP 2025-11-25, basic/transports, "Session Management": a server *may* assign a session id.
     #[must_use]

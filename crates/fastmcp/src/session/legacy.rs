@@ -320,10 +320,15 @@ fn layers_of<'a>(
 /// As [`notify`], through the layers.
 async fn tell(engine: Arc<Engine>, exchange: Exchange, notification: Notification) -> Reply {
     let chain = engine.layers.as_ref().and_then(|l| l.notification());
-    let (Some(chain), Found::Session(session)) = (chain, find(&engine, &exchange)) else {
+    let session = match find(&engine, &exchange) {
+        Found::Session(session) => Some(session),
+        Found::Unnamed if engine.stateless_http => None,
+        _ => return notify(&engine, &exchange, &notification),
+    };
+    let Some(chain) = chain else {
         return notify(&engine, &exchange, &notification);
     };
-    let origin = origin(&engine, exchange.clone(), Some(&session), None);
+    let origin = origin(&engine, exchange.clone(), session.as_ref(), None);
     let seen = Seen::new(notification.method.clone(), notification.params.clone());
     let take = || drop(notify(&engine, &exchange, &notification));
     layered::notify(&engine, chain, origin, seen, take).await;
@@ -355,6 +360,9 @@ async fn dispatch(
     };
     match method {
         Method::Ping => Ok(answer.empty()),
+        Method::LoggingSetLevel if session.is_none() && engine.stateless_http => {
+            Ok(answer.rpc_error(&RpcError::method_not_found(&request.method)))
+        }
         Method::LoggingSetLevel => {
             let params: SetLevelParams =
                 Raw::decode_params(request.params.as_ref()).map_err(Error::protocol)?;
@@ -454,7 +462,11 @@ async fn invoke(
             Round::Task(record) => return answer.task(&record.shown().seed()),
             Round::Asked(Asks { requests, state }, remembered) => {
                 let asker = asked_by(context.origin()).ok_or_else(|| {
-                    Error::tool("this call asks for input, which needs a session; initialize first")
+                    Error::tool(if engine.stateless_http {
+                        "this call asks for input, which this server asks of newer clients only"
+                    } else {
+                        "this call asks for input, which needs a session; initialize first"
+                    })
                 })?;
                 earlier = Earlier {
                     answers: Box::pin(asker.all(requests)).await?,

@@ -563,4 +563,11 @@ async fn without_sessions_any_replica_answers_an_older_client() {
             .0,
         404
     );
+    let level = one
+        .send(
+            &head,
+            &request("logging/setLevel", json!({"level": "debug"})),
+        )
+        .await;
+    assert!(level.1.contains("-32601"), "{}", level.1);
 }

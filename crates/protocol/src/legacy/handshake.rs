@@ -2,6 +2,7 @@
 
 use super::Knows;
 use crate::{
+    app,
     capability::{
         ClientCapabilities, ElicitationCapability, ListCapability, ResourcesCapability,
         RootsCapability, SamplingCapability, ServerCapabilities,
@@ -41,6 +42,10 @@ pub fn without_session(mut capabilities: ServerCapabilities) -> ServerCapabiliti
         .map(|_| ResourcesCapability::default());
     capabilities.logging = None;
     capabilities.tasks = None;
+    if let Some(extensions) = &mut capabilities.extensions {
+        // Nobody remembers whether the client shows documents.
+        extensions.remove(app::EXTENSION);
+    }
     capabilities
 }
 

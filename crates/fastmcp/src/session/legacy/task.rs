@@ -35,9 +35,11 @@ use crate::{
 /// Tasks of one page of a list.
 const PAGE: NonZeroU16 = NonZeroU16::MIN.saturating_add(99);
 
-/// Whether the server tells clients of `version` that tools run as tasks.
+/// Whether the server tells clients of `version` that tools run as tasks. What a task asks for needs a session.
 pub(super) fn is_declared(engine: &Engine, version: ProtocolVersion) -> bool {
-    version == ProtocolVersion::V2025_11_25 && engine.registry.snapshot().has_tasks()
+    version == ProtocolVersion::V2025_11_25
+        && !engine.stateless_http
+        && engine.registry.snapshot().has_tasks()
 }
 
 /// Whether a call runs as a task.
