@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -42,13 +43,7 @@ struct Values {
     texts: BTreeSet<String>,
     numbers: BTreeSet<i64>,
     flags: BTreeSet<bool>,
-    networks: Vec<Network>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Network {
-    address: IpAddr,
-    prefix: u32,
+    networks: Vec<IpNet>,
 }
 
 /// An attribute of a request.
@@ -117,8 +112,7 @@ impl Values {
         for literal in literals {
             match literal {
                 Literal::Text(text) if kind == Kind::Address => {
-                    let network = Network::of(text).ok_or_else(|| format!("no network: {text}"));
-                    values.networks.push(network?);
+                    values.networks.push(network(text)?);
                 }
                 Literal::Text(text) => {
                     values.texts.insert(text.clone());
@@ -135,33 +129,12 @@ impl Values {
     }
 }
 
-impl Network {
-    fn of(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Some(longest), |prefix| prefix.parse().ok())?;
-        (prefix <= longest).then_some(Self { address, prefix })
-    }
-
-    fn holds(self, address: IpAddr) -> bool {
-        // A shift by the whole width leaves nothing to compare.
-        let differing = match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differing = u32::from(own) ^ u32::from(other);
-                differing.checked_shr(32 - self.prefix).unwrap_or(0).into()
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differing = u128::from(own) ^ u128::from(other);
-                differing.checked_shr(128 - self.prefix).unwrap_or(0)
-            }
-            _ => return false,
-        };
-        differing == 0
-    }
+/// One address is a network of its own.
+fn network(text: &str) -> Result<IpNet, String> {
+    let one = |_| text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(one)
+        .map_err(|_| format!("no network: {text}"))
 }
 
 impl<'a> View<'a> {
@@ -214,7 +187,7 @@ impl<'a> View<'a> {
             Self::Text(text) => values.texts.contains(*text),
             Self::Set(set) => set.iter().any(|text| values.texts.contains(text)),
             Self::Hour(hour) => values.numbers.contains(hour),
-            Self::Address(address) => values.networks.iter().any(|known| known.holds(*address)),
+            Self::Address(address) => values.networks.iter().any(|known| known.contains(address)),
             Self::Argument(Some(seen)) => match seen {
                 Seen::Text(text) => values.texts.contains(*text),
                 Seen::Flag(flag) => values.flags.contains(flag),

@@ -1,20 +1,11 @@
 //! The log under load, under failures, and after crashes at every single operation.
 
-use std::{
-    any::Any,
-    collections::HashSet,
-    io::{self, Read},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::{collections::HashSet, thread};
 
 use super::*;
 use crate::{
     Fault, Record, Signer, VerifyError, generate_key,
-    storage::{
-        Segment,
-        memory::{Left, Memory, Trouble},
-    },
+    storage::memory::{Left, Memory, Trouble},
     testing::{Bench, DAY, SECOND, append, draft},
     verify,
 };
@@ -488,61 +479,12 @@ fn checkpoints_come_by_count_and_by_time() {
     assert_eq!(bench.storage.get("checkpoint"), checkpoint.note.as_bytes());
 }
 
-/// A disk on which whoever writes a checkpoint comes to grief.
-#[derive(Debug)]
-struct Cursed(Memory, AtomicBool);
-
-impl Storage for Cursed {
-    fn place(&self) -> String {
-        self.0.place()
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn Any + Send>> {
-        self.0.lock()
-    }
-
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        self.0.list()
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
-        self.0.open(name)
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn Segment>> {
-        self.0.create(name)
-    }
-
-    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>> {
-        self.0.resume(name, len)
-    }
-
-    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        assert!(!self.1.load(Ordering::SeqCst), "cursed");
-        self.0.replace(name, content)
-    }
-
-    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
-        self.0.replace_all(files)
-    }
-
-    fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()> {
-        self.0.copy_to(name, folder)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove(name)
-    }
-}
-
 #[test]
 fn a_panic_of_who_signs_is_told_and_nobody_waits_for_ever() {
     let bench = Bench::new();
-    let disk = Arc::new(Cursed(bench.storage.clone(), AtomicBool::new(false)));
-    let storage = Arc::clone(&disk) as Arc<dyn Storage>;
-    let log = Log::open_in(storage, bench.options()).unwrap();
+    let log = bench.open().unwrap();
     append(&log, "a").unwrap();
-    disk.1.store(true, Ordering::SeqCst);
+    bench.storage.plan(0, 1, Trouble::Panic);
     assert!(matches!(
         log.checkpoint().wait(),
         Err(AuditError::Storage(_))

@@ -6,7 +6,7 @@ use std::{
     io::{self, Cursor, Read},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,6 +22,8 @@ pub(crate) enum Trouble {
     Half,
     /// The power goes: this operation and all after it fail.
     Crash,
+    /// Whoever does it comes to grief.
+    Panic,
 }
 
 /// What is left of unsynced bytes after a crash.
@@ -165,7 +167,7 @@ impl Memory {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap()
+        locked(&self.disk)
     }
 }
 
@@ -186,10 +188,16 @@ impl Disk {
                     self.crashed = true;
                     Err(io::Error::other("crash"))
                 }
+                Trouble::Panic => panic!("somebody came to grief"),
             },
             _ => Ok(None),
         }
     }
+}
+
+/// Whoever panicked has changed nothing.
+fn locked(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
+    disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn outcome(trouble: Option<io::Error>) -> io::Result<()> {
@@ -309,7 +317,7 @@ struct MemorySegment {
 
 impl Segment for MemorySegment {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let trouble = self.disk.lock().unwrap().step()?;
+        let trouble = locked(&self.disk).step()?;
         let written = if trouble.is_some() {
             &bytes[..bytes.len() / 2]
         } else {
@@ -325,14 +333,14 @@ impl Segment for MemorySegment {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let trouble = self.disk.lock().unwrap().step()?;
+        let trouble = locked(&self.disk).step()?;
         let mut inode = self.inode.lock().unwrap();
         inode.synced = inode.len;
         outcome(trouble)
     }
 
     fn trim(&mut self) -> io::Result<()> {
-        let trouble = self.disk.lock().unwrap().step()?;
+        let trouble = locked(&self.disk).step()?;
         let mut inode = self.inode.lock().unwrap();
         let len = inode.len;
         inode.bytes.truncate(len);
