@@ -4,13 +4,16 @@
 //! log's, written and synced at once, again and again.
 //!
 //! Clients are tasks of a runtime, as the calls of a gateway are; `--threads` makes each a thread of its own, and what
-//! is measured then is mostly how the system wakes threads.
+//! is measured then is mostly how the system wakes threads. `--work` is what a client does between two records: with it, on
+//! one core (`taskset -c 0`), this is what a busy gateway is to the log.
 //!
 //! Run with: `cargo run --release --bin audit-log -- --folder /somewhere/on/the/disk`
 
 use std::{
+    any::Any,
     fs::{self, File},
-    io::{Seek as _, SeekFrom, Write as _},
+    hint,
+    io::{self, Read, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -23,10 +26,14 @@ use std::{
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use fastmcp_audit::{
-    AuditError, Draft, Log, Mode, Options, Receipt, Signer, Status, generate_key, verify,
+    AuditError, Draft, FileStorage, Log, Mode, Options, Receipt, Segment, Signer, Status, Storage,
+    generate_key, verify,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
+
+/// A record of the log itself, written and synced alone: the first and the last.
+const OWN: u64 = 2;
 
 /// What a tick of `/proc` is, in seconds. Source: proc_pid_stat(5), and sysconf(_SC_CLK_TCK) of every Linux in use.
 const TICK: f64 = 0.01;
@@ -55,6 +62,15 @@ struct Arguments {
     /// How long those are waited for who wrote together before, in microseconds; the log's own default.
     #[arg(long)]
     gather: Option<u64>,
+    /// How long a client computes between two records, in microseconds.
+    #[arg(long, default_value_t = 0)]
+    work: u64,
+    /// How long a client waits between two records, in microseconds.
+    #[arg(long, default_value_t = 0)]
+    pause: u64,
+    /// Does not measure the disk alone.
+    #[arg(long)]
+    no_disk: bool,
 }
 
 /// What one number of clients came to.
@@ -63,14 +79,26 @@ struct Measured {
     seconds: f64,
     /// The records that the disk alone takes in a second.
     raw: f64,
+    /// How often the log synced the file of records.
+    syncs: u64,
     /// CPU of the whole process, in seconds: the clients, the log and the system on their behalf.
-    cpu: f64,
+    cpu: Cpu,
     waits: Vec<Duration>,
+}
+
+/// CPU in seconds.
+#[derive(Clone, Copy)]
+struct Cpu {
+    all: f64,
+    kernel: f64,
 }
 
 /// What all clients share.
 struct Shared {
     log: Log,
+    /// Rounds of [`compute`] between two records.
+    work: u64,
+    pause: Duration,
     stop: AtomicBool,
     records: AtomicU64,
 }
@@ -86,14 +114,17 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn report(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
-    println!("| clients | records/s | the disk alone | CPU a record | wait p50 | p99 |");
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| clients | records/s | the disk alone | records a sync | CPU a record | in the kernel | wait p50 | p99 |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for clients in &arguments.clients {
         ensure!(*clients > 0, "at least one client");
         let Measured {
             records,
             seconds,
             raw,
+            syncs,
             cpu,
             mut waits,
         } = measure(arguments, *clients, &folder.join(clients.to_string()))?;
@@ -103,9 +134,11 @@ fn report(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
             wait.unwrap_or_default().as_secs_f64() * 1e3
         };
         println!(
-            "| {clients} | {:.0} | {raw:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
+            "| {clients} | {:.0} | {raw:.0} | {:.1} | {:.1} µs | {:.1} µs | {:.2} ms | {:.2} ms |",
             records as f64 / seconds,
-            cpu * 1e6 / records.max(1) as f64,
+            records as f64 / syncs.max(1) as f64,
+            cpu.all * 1e6 / records.max(1) as f64,
+            cpu.kernel * 1e6 / records.max(1) as f64,
             at(50),
             at(99)
         );
@@ -123,12 +156,19 @@ fn measure(arguments: &Arguments, clients: usize, folder: &Path) -> anyhow::Resu
     if let Some(gather) = arguments.gather {
         options.gather = Duration::from_micros(gather);
     }
+    let syncs = Arc::new(AtomicU64::new(0));
+    let disk = Counting {
+        files: FileStorage::new(folder),
+        syncs: Arc::clone(&syncs),
+    };
     let shared = Arc::new(Shared {
-        log: Log::open(folder, options)?,
+        log: Log::open_in(Arc::new(disk), options)?,
+        work: rounds(arguments.work),
+        pause: Duration::from_micros(arguments.pause),
         stop: AtomicBool::new(false),
         records: AtomicU64::new(0),
     });
-    let runtime = Builder::new_multi_thread().build()?;
+    let runtime = Builder::new_multi_thread().enable_time().build()?;
     let (begun, cpu) = (Instant::now(), cpu_seconds()?);
     let run = if arguments.threads {
         as_threads
@@ -141,15 +181,20 @@ fn measure(arguments: &Arguments, clients: usize, folder: &Path) -> anyhow::Resu
         clients,
         Duration::from_secs(arguments.seconds),
     )?;
-    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+    let (seconds, spent) = (begun.elapsed().as_secs_f64(), cpu_seconds()?);
+    let cpu = Cpu {
+        all: spent.all - cpu.all,
+        kernel: spent.kernel - cpu.kernel,
+    };
+    let syncs = syncs.load(Ordering::Relaxed).saturating_sub(OWN - 1);
     let records = shared.records.load(Ordering::Relaxed);
     shared.log.close()?;
     // What was counted is there: with the records that open and close the log.
     let report = verify(folder, Some(&key))?;
     ensure!(
-        report.records == records + 2,
+        report.records == records + OWN,
         "{} records were acknowledged, {} are there",
-        records + 2,
+        records + OWN,
         report.records
     );
     let mut bytes = 0;
@@ -160,11 +205,16 @@ fn measure(arguments: &Arguments, clients: usize, folder: &Path) -> anyhow::Resu
         }
     }
     let line = usize::try_from(bytes / report.records.max(1))?;
-    let raw = raw(&folder.join("raw"), clients * line, arguments.seconds)?;
+    let raw = if arguments.no_disk {
+        0.0
+    } else {
+        raw(&folder.join("raw"), clients * line, arguments.seconds)?
+    };
     Ok(Measured {
         records,
         seconds,
         raw: raw * clients as f64,
+        syncs,
         cpu,
         waits,
     })
@@ -203,6 +253,10 @@ fn as_tasks(
                     let asked = Instant::now();
                     let answer = shared.log.append(work.next()).await;
                     work.note(asked, answer, &shared.records)?;
+                    compute(shared.work);
+                    if !shared.pause.is_zero() {
+                        tokio::time::sleep(shared.pause).await;
+                    }
                 }
                 anyhow::Ok(work.waits)
             })
@@ -236,6 +290,10 @@ fn as_threads(
                     let asked = Instant::now();
                     let answer = shared.log.append(work.next()).wait();
                     work.note(asked, answer, &shared.records)?;
+                    compute(shared.work);
+                    if !shared.pause.is_zero() {
+                        thread::sleep(shared.pause);
+                    }
                 }
                 anyhow::Ok(work.waits)
             })
@@ -278,7 +336,8 @@ impl Work {
             "provider_id": "database", "resource_tenant": "public", "safety_tags": [], "required_scopes": [],
         }})
         .as_object()
-        .cloned();
+        .cloned()
+        .map(Into::into);
         let mut outcome = intent.clone();
         let Draft { phase, status, .. } = Draft::outcome("tools.invoke", Status::Success);
         (outcome.phase, outcome.status) = (phase, status);
@@ -322,20 +381,123 @@ impl Work {
     }
 }
 
-/// CPU that this process has taken so far, in seconds.
-fn cpu_seconds() -> anyhow::Result<f64> {
+/// Computes for so many rounds. Not for so long by the clock: that would go on while others have the core.
+fn compute(rounds: u64) {
+    for round in 0..rounds {
+        hint::black_box(round);
+    }
+}
+
+/// Returns how many rounds of [`compute`] take so many microseconds of a core.
+fn rounds(microseconds: u64) -> u64 {
+    const TRIED: u64 = 1 << 20;
+    let tries = (0..20).map(|_| {
+        let begun = Instant::now();
+        compute(TRIED);
+        begun.elapsed().as_nanos().max(1)
+    });
+    // Others had the core in all but the quickest.
+    let least = u64::try_from(tries.min().unwrap_or(1)).unwrap_or(u64::MAX);
+    microseconds * 1_000 * TRIED / least
+}
+
+/// CPU that this process has taken so far.
+fn cpu_seconds() -> anyhow::Result<Cpu> {
     let stat = fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
     // After the name, which may hold spaces: state is the first field, utime and stime are 12 and 13.
-    let rest = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
-    let ticks: Option<Vec<u64>> = rest
-        .1
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse().ok())
-        .collect();
-    let ticks = ticks
-        .filter(|ticks| ticks.len() == 2)
-        .context("no times in /proc/self/stat")?;
-    Ok(ticks.iter().sum::<u64>() as f64 * TICK)
+    let rest = stat
+        .rsplit_once(')')
+        .context("no name in /proc/self/stat")?;
+    let fields = rest.1.split_whitespace().skip(11).take(2);
+    let ticks: Option<Vec<u64>> = fields.map(|field| field.parse().ok()).collect();
+    let &[user, kernel] = ticks.as_deref().unwrap_or_default() else {
+        anyhow::bail!("no times in /proc/self/stat");
+    };
+    Ok(Cpu {
+        all: (user + kernel) as f64 * TICK,
+        kernel: kernel as f64 * TICK,
+    })
+}
+
+/// The disk, with a count of the syncs of files of records.
+#[derive(Debug)]
+struct Counting {
+    files: FileStorage,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Counting {
+    fn counted(&self, file: Box<dyn Segment>) -> Box<dyn Segment> {
+        Box::new(Counted {
+            file,
+            syncs: Arc::clone(&self.syncs),
+        })
+    }
+}
+
+impl Storage for Counting {
+    fn place(&self) -> String {
+        self.files.place()
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Any + Send>> {
+        self.files.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.files.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        self.files.open(name)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn Segment>> {
+        Ok(self.counted(self.files.create(name)?))
+    }
+
+    fn resume(&self, name: &str, durable: u64, len: u64) -> io::Result<Box<dyn Segment>> {
+        Ok(self.counted(self.files.resume(name, durable, len)?))
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.files.replace(name, content)
+    }
+
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        self.files.replace_all(files)
+    }
+
+    fn copy_to(&self, name: &str, folder: &Path) -> io::Result<()> {
+        self.files.copy_to(name, folder)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    file: Box<dyn Segment>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Segment for Counted {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.append(bytes)
+    }
+
+    fn reserve(&mut self) {
+        self.file.reserve();
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.file.sync()
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        self.file.trim()
+    }
 }

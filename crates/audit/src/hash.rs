@@ -68,6 +68,19 @@ impl Hash {
         Self::of(&[LEAF_DOMAIN, entry])
     }
 
+    /// Returns the hashes of leaves, in their order.
+    pub(crate) fn leaves<'a>(
+        entries: impl Iterator<Item = &'a [u8]>,
+    ) -> impl Iterator<Item = Self> {
+        let mut whole = Vec::new();
+        entries.map(move |entry| {
+            whole.clear();
+            whole.extend_from_slice(LEAF_DOMAIN);
+            whole.extend_from_slice(entry);
+            Self::of_one(&whole)
+        })
+    }
+
     /// Returns the hash of an inner node of the tree.
     ///
     /// Source: RFC 9162, 2.1.1 (`SHA-256(0x01 || left || right)`).
@@ -214,6 +227,8 @@ mod tests {
             Hash::leaf(b"").to_string(),
             "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
         );
+        let entries = [b"a".as_slice(), b"", b"bc"];
+        assert!(Hash::leaves(entries.into_iter()).eq(entries.map(Hash::leaf)));
     }
 
     #[test]

@@ -66,6 +66,6 @@ pub use note::{Signer, VerifierKey, generate_key};
 pub use peers::{Replica, ReplicaReport, key_of, origin, peer_checkpoint, verify_replicas};
 pub use proof::{Proved, prove, prove_consistency, verify_proof};
 pub use read::{Filter, Records, read};
-pub use record::{Draft, MAX_LINE, Phase, Record, Status};
+pub use record::{Draft, MAX_LINE, Object, Phase, Record, Status};
 pub use storage::{FileStorage, Segment, Storage};
 pub use verify::{Report, verify, verify_against};

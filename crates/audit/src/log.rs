@@ -3,6 +3,7 @@
 //! Callers render their records in their own threads and put them into a bounded queue; one thread
 //! takes what is there, writes it at once, syncs once, and only then answers all of them.
 
+mod company;
 mod load;
 mod notary;
 mod options;

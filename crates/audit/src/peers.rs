@@ -7,14 +7,14 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     checkpoint::Checkpoint,
     error::{NoteError, VerifyError},
     note::VerifierKey,
     read::{Filter, read},
-    record::{Draft, Record, Status},
+    record::{Draft, Object, Record, Status},
     verify::{Report, verify_against},
 };
 
@@ -32,10 +32,10 @@ pub fn peer_checkpoint(checkpoint: &Checkpoint, wrong: Option<String>) -> Draft 
     draft.reason = wrong;
     draft.resource_type = Some("audit log".to_owned());
     draft.resource_id = Some(checkpoint.origin.clone());
-    draft.details = Some(Map::from_iter([
-        ("size".to_owned(), checkpoint.size.into()),
-        ("root".to_owned(), checkpoint.root.to_string().into()),
-        (NOTE.to_owned(), checkpoint.note.clone().into()),
+    draft.details = Some(Object::from_iter([
+        ("size", checkpoint.size.into()),
+        ("root", checkpoint.root.to_string().into()),
+        (NOTE, checkpoint.note.clone().into()),
     ]));
     draft
 }

@@ -3,6 +3,7 @@
 //! Specified in `docs/audit-format.md`, "The record". Knows nothing of files.
 
 mod line;
+mod object;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::{error::AuditError, hash::Hash};
 
 pub(crate) use line::{Body, Sheet, Stamp, moment, parse, render};
+pub use object::Object;
 
 /// The longest line, without its newline, in bytes.
 ///
@@ -36,6 +38,18 @@ pub enum Phase {
     Event,
 }
 
+impl Phase {
+    /// As it stands in the line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+            Self::Event => "event",
+        }
+    }
+}
+
 /// What came of the action. The format fixes the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,6 +64,20 @@ pub enum Status {
     Pending,
     /// Nobody knows whether it was done.
     Unknown,
+}
+
+impl Status {
+    /// As it stands in the line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Denied => "denied",
+            Self::Pending => "pending",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What a caller fills; the log adds the sequence number, the time and the hashes.
@@ -101,7 +129,7 @@ pub struct Draft {
     /// What the provider said about its call.
     pub provider_call_meta: Option<Map<String, Value>>,
     /// Anything else. Secrets must have been removed.
-    pub details: Option<Map<String, Value>>,
+    pub details: Option<Object>,
     /// The durable operation this belongs to.
     pub operation_id: Option<String>,
 }

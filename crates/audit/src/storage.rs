@@ -57,10 +57,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Opens a file that exists in order to append to its first `len` bytes; whatever follows them is
     /// room, and is given back.
     ///
+    /// Those after the first `durable` are written once more, the same bytes in the same place. Where a sync failed they may be
+    /// in memory alone and pass for written there, and then no sync would reach them.
+    ///
     /// # Errors
     ///
     /// The disk's error.
-    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>>;
+    fn resume(&self, name: &str, durable: u64, len: u64) -> io::Result<Box<dyn Segment>>;
 
     /// Gives the file this content, whole or not at all, durably. Creates folders on the way.
     ///
@@ -96,12 +99,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
 /// A file of records, open for appending.
 pub trait Segment: fmt::Debug + Send {
-    /// Writes all bytes after those that were appended before. May reserve room after them.
+    /// Writes all bytes after those that were appended before.
     ///
     /// # Errors
     ///
     /// The disk's error. Any part of the bytes may then be in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reserves room for what is appended next, where that makes its sync cheaper. Called while nobody waits.
+    fn reserve(&mut self) {}
 
     /// Returns when all that was appended is durable.
     ///

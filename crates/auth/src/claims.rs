@@ -3,6 +3,7 @@
 //! Claims are parsed once, into types, with every text bounded. Where an issuer may use several names for one thing,
 //! the names that are present must agree: a token must not mean one tenant to one reader and another to the next.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserializer as _;
@@ -20,6 +21,9 @@ pub const MAX_TEXT_BYTES: usize = 255;
 pub const MAX_LIST: usize = 256;
 /// The most actors in a chain of `act` claims.
 pub const MAX_ACTORS: usize = 8;
+
+/// The claim that names who acts, and within it who acted before. Source: RFC 8693, section 4.1.
+const ACT: &str = "act";
 
 /// Where a claim stands: the name of a member, or a JSON Pointer (RFC 6901) to a nested one.
 ///
@@ -61,6 +65,15 @@ impl ClaimName {
         let first = first.replace("~1", "/").replace("~0", "~");
         claims.get(&first)?.pointer(rest)
     }
+
+    /// The name of the member itself, without where it stands.
+    fn last(&self) -> Cow<'_, str> {
+        if !self.0.starts_with('/') {
+            return Cow::Borrowed(&self.0);
+        }
+        let last = self.0.rsplit('/').next().unwrap_or_default();
+        Cow::Owned(last.replace("~1", "/").replace("~0", "~"))
+    }
 }
 
 impl fmt::Display for ClaimName {
@@ -80,6 +93,7 @@ impl fmt::Display for ClaimName {
 /// | `roles` | `roles` |
 /// | `scopes` | `scopes` (a list), `scope` (separated by spaces); each may have either form |
 /// | `client_id` | `client_id`, `azp` |
+/// | `act` | `act` |
 ///
 /// Where several names are present they must say the same; only of `client_id` the first one wins, since nothing but
 /// records rest on it.
@@ -95,6 +109,8 @@ pub struct ClaimNames {
     pub scopes: Vec<ClaimName>,
     /// The OAuth client through which it calls.
     pub client_id: Vec<ClaimName>,
+    /// Who acts for it: a chain of at most [`MAX_ACTORS`] (RFC 8693, section 4.1).
+    pub act: Vec<ClaimName>,
 }
 
 impl Default for ClaimNames {
@@ -105,6 +121,7 @@ impl Default for ClaimNames {
             roles: vec![ClaimName::plain("roles")],
             scopes: vec![ClaimName::plain("scopes"), ClaimName::plain("scope")],
             client_id: vec![ClaimName::plain("client_id"), ClaimName::plain("azp")],
+            act: vec![ClaimName::plain(ACT)],
         }
     }
 }
@@ -172,7 +189,7 @@ impl ClaimNames {
             roles: agreed(claims, &self.roles, read::roles)?.unwrap_or_default(),
             scopes: agreed(claims, &self.scopes, read::scopes)?,
             client_id: first(claims, &self.client_id)?,
-            actors: read::actors(claims)?,
+            actors: agreed(claims, &self.act, read::actors)?.unwrap_or_default(),
         })
     }
 }

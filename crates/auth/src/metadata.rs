@@ -19,10 +19,13 @@ pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResourceMetadata {
     resource: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     authorization_servers: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<String>,
     bearer_methods_supported: [&'static str; 1],
+    #[serde(skip_serializing_if = "is_false")]
+    tls_client_certificate_bound_access_tokens: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,20 +41,58 @@ impl ResourceMetadata {
         resource: &str,
         authorization_servers: impl IntoIterator<Item = S>,
     ) -> Result<Self, ConfigError> {
-        endpoint::parse("resource", resource)?;
         let servers: Vec<String> = authorization_servers.into_iter().map(Into::into).collect();
+        let metadata = Self::without_servers(resource)?;
         ConfigError::unless_empty("authorization_servers", servers.is_empty())?;
         for server in &servers {
             endpoint::parse("authorization_servers", server)?;
         }
         Ok(Self {
-            resource: resource.to_owned(),
             authorization_servers: servers,
+            ..metadata
+        })
+    }
+
+    /// The metadata of the server at `resource`, whose tokens are handed out in another way than by an authorization server.
+    ///
+    /// # Errors
+    /// If the URL is neither `https` nor `http` to this machine.
+    pub fn without_servers(resource: &str) -> Result<Self, ConfigError> {
+        endpoint::parse("resource", resource)?;
+        Ok(Self {
+            resource: resource.to_owned(),
+            authorization_servers: Vec::new(),
             scopes_supported: Vec::new(),
             bearer_methods_supported: ["header"],
+            tls_client_certificate_bound_access_tokens: false,
             resource_name: None,
             resource_documentation: None,
         })
+    }
+
+    /// Names those of `issuers` that can be authorization servers, and no others: an issuer whose tokens are accepted may
+    /// be a mere name, which no client can ask for anything. Each is named once.
+    ///
+    /// Source: RFC 8414, section 2, "issuer": `https`, without query and fragment.
+    #[must_use]
+    pub fn with_issuers<'a>(mut self, issuers: impl IntoIterator<Item = &'a str>) -> Self {
+        self.authorization_servers.clear();
+        for issuer in issuers {
+            let can_be_asked = endpoint::parse("authorization_servers", issuer)
+                .is_ok_and(|url| url.query().is_none());
+            let is_new = self.authorization_servers.iter().all(|it| it != issuer);
+            if can_be_asked && is_new {
+                self.authorization_servers.push(issuer.to_owned());
+            }
+        }
+        self
+    }
+
+    /// Says whether tokens may be bound to the certificate that a client shows (RFC 8705, section 3). Default no.
+    #[must_use]
+    pub const fn with_certificate_bound_tokens(mut self, bound: bool) -> Self {
+        self.tls_client_certificate_bound_access_tokens = bound;
+        self
     }
 
     /// Names the scopes that tokens for this server may carry.
@@ -113,6 +154,14 @@ impl ResourceMetadata {
         let query = rest.find('?').and_then(|at| rest.get(at..));
         format!("{origin}{}{}", self.path(), query.unwrap_or_default())
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Splits `https://host:port/path?query` before the path or the query.
@@ -202,6 +251,39 @@ mod tests {
         let metadata = ResourceMetadata::new("https://h/mcp", IDP).unwrap();
         let document: Value = serde_json::from_str(&metadata.to_json()).unwrap();
         assert_eq!(document.as_object().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn issuers_are_named_that_can_be_asked_for_tokens() {
+        let metadata = ResourceMetadata::without_servers("https://h/mcp").unwrap();
+        let bare: Value = serde_json::from_str(&metadata.to_json()).unwrap();
+        // RFC 9728, section 3.2: what has no elements is left out.
+        assert_eq!(
+            bare,
+            json!({"resource": "https://h/mcp", "bearer_methods_supported": ["header"]})
+        );
+        let issuers = [
+            "https://idp.example/t1",
+            "accounts.example",
+            "http://127.0.0.1:9/idp",
+            "http://idp.example",
+            "https://idp.example?tenant=a",
+            "https://idp.example/t1",
+        ];
+        let metadata = metadata
+            .with_issuers(issuers)
+            .with_certificate_bound_tokens(true);
+        let document: Value = serde_json::from_str(&metadata.to_json()).unwrap();
+        assert_eq!(
+            document,
+            json!({
+                "resource": "https://h/mcp",
+                "authorization_servers": ["https://idp.example/t1", "http://127.0.0.1:9/idp"],
+                "bearer_methods_supported": ["header"],
+                "tls_client_certificate_bound_access_tokens": true,
+            })
+        );
+        assert!(ResourceMetadata::without_servers("http://h.example").is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use fastmcp_audit::{Report, VerifierKey};
 use fastmcp_gateway::keys::VERIFIER_FILE;
 
+pub(crate) use self::find::moment;
 use crate::{Outcome, output, place::Place};
 
 /// The longest key file, in bytes.
@@ -74,7 +75,7 @@ impl Which {
     fn folder(&self) -> anyhow::Result<PathBuf> {
         let folder = match &self.dir {
             Some(dir) => dir.clone(),
-            None => self.place.preview(None)?.config.audit_dir,
+            None => self.place.audit()?.audit_dir,
         };
         if !folder.is_dir() {
             bail!(
@@ -93,12 +94,7 @@ impl Which {
         if self.dir.is_some() && self.place.data_dir.is_none() {
             return Ok(None);
         }
-        let path = self
-            .place
-            .preview(None)?
-            .config
-            .data_dir
-            .join(VERIFIER_FILE);
+        let path = self.place.audit()?.data_dir.join(VERIFIER_FILE);
         if path.exists() {
             read_key(&path).map(Some)
         } else {

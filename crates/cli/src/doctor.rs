@@ -6,7 +6,7 @@ use clap::Args;
 use fastmcp_auth::JwkSet;
 use fastmcp_gateway::{
     config::{Config, JwtKeys, policy_sources},
-    keys::{Keys, VERIFIER_FILE},
+    keys::{Keys, SealFile, VERIFIER_FILE},
     limit::{Fallback, Settings},
     state::{Location, State},
 };
@@ -15,12 +15,12 @@ use fastmcp_policy::{PolicySet, Sources};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Outcome, audit, output, place::Place};
+use crate::{Outcome, audit, keys, operations::Opened, output, place::Place};
 
 /// Look for what is wrong with a set-up; changes nothing
 ///
 /// Looks at configuration, data folder, keys, address, policy, limits, databases and audit log. Exits with 1 when something
-/// would keep the gateway from starting, or was tampered with.
+/// would keep the gateway from starting, was tampered with, or is sealed with a key that is gone.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
@@ -103,13 +103,14 @@ impl Doctor {
         let config = &loaded.config;
         findings.extend([
             data_folder(&config.data_dir),
-            keys(&config.data_dir),
+            key_files(&config.data_dir),
             token_keys(&config.jwt.keys),
             address(config),
         ]);
         findings.extend(policy(&config.policy_path));
         findings.extend(limits(&config.limits));
         findings.extend(state(&config.state));
+        findings.extend(sealed(&self.place, &config.data_dir));
         findings.extend([database(config), audit_log(config)]);
         findings
     }
@@ -173,12 +174,49 @@ fn open_to_others(_: &std::fs::Metadata) -> Option<u32> {
     None
 }
 
-fn keys(data_dir: &Path) -> Finding {
+fn key_files(data_dir: &Path) -> Finding {
     match Keys::inspect(data_dir) {
         Ok(found) if found.is_empty() => ok("keys", "will be made at the first start".to_owned()),
         Ok(found) => ok("keys", format!("its owner's alone: {} files", found.len())),
         Err(error) => fail("keys", output::told_of(&error)),
     }
+}
+
+/// Whether the keys are there that the state was sealed with, where there is a state.
+fn sealed(place: &Place, data_dir: &Path) -> Option<Finding> {
+    const CHECK: &str = "seal keys";
+    let ids = match keys::ring(data_dir) {
+        Ok(ring) => ring?.ids(),
+        // The check of the keys has told it.
+        Err(_) => return None,
+    };
+    let found = match Opened::sealed_with(place) {
+        Ok(found) => found?,
+        Err(error) => return Some(warn(CHECK, output::told(&error))),
+    };
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|sealed| !ids.contains(&sealed.key))
+        .map(|sealed| format!("`{}` ({} values)", sealed.key, sealed.values))
+        .collect();
+    let opens = ids
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ");
+    Some(if missing.is_empty() {
+        ok(
+            CHECK,
+            format!("all that the state keeps opens with {opens}"),
+        )
+    } else {
+        let text = format!(
+            "the state keeps what is sealed with {}, and `{}` does not hold that key; put the file back that does",
+            missing.join(", "),
+            SealFile::path_in(data_dir).display()
+        );
+        fail(CHECK, text)
+    })
 }
 
 fn token_keys(keys: &JwtKeys) -> Finding {

@@ -2,17 +2,12 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use fastmcp_audit::{Draft, Log, Status};
+use fastmcp_audit::{Draft, Log, Object, Status};
 use fastmcp_gateway::{audit::rfc3339, state::label::Holder};
 use fastmcp_guard::clock::{Clock as _, SystemClock};
-use serde_json::{Map, json};
+use serde_json::json;
 
-use crate::{
-    Outcome,
-    operations::{Opened, open_log},
-    output,
-    place::Place,
-};
+use crate::{Outcome, operations::Opened, output, place::Place};
 
 /// Look at the labels that a caller carries for what it has read, and take them back
 ///
@@ -115,7 +110,7 @@ struct Clear {
 impl Clear {
     fn run(&self, opened: &Opened) -> anyhow::Result<Outcome> {
         // Held before anything changes: where the log cannot take the record for another reason, nothing is cleared.
-        let log = open_log(opened).context("nothing was cleared")?;
+        let log = opened.log().context("nothing was cleared")?;
         let cleared = opened.wait(opened.labels().clear(self.whose.holder()))?;
         let recorded = match &log {
             Some(log) => log.append(&self.record(cleared)).wait().map(drop),
@@ -144,9 +139,9 @@ impl Clear {
         draft.tenant = Some(self.whose.tenant.clone());
         draft.resource_type = Some("caller".to_owned());
         draft.resource_id = Some(self.whose.sub.clone());
-        draft.details = Some(Map::from_iter([
-            ("by".to_owned(), json!(self.by)),
-            ("cleared".to_owned(), json!(cleared)),
+        draft.details = Some(Object::from_iter([
+            ("by", json!(self.by)),
+            ("cleared", json!(cleared)),
         ]));
         draft
     }

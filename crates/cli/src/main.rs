@@ -17,6 +17,7 @@ mod front;
 mod generate;
 mod inspect;
 mod install;
+mod keys;
 mod labels;
 mod list;
 mod logging;
@@ -36,6 +37,9 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Write, run and use MCP servers, and govern the tools that AI agents use.
 #[derive(Debug, Parser)]
@@ -77,6 +81,7 @@ enum Command {
     Approvals(approvals::Approvals),
     Operations(operations::Operations),
     Labels(labels::Labels),
+    Keys(keys::Keys),
     Policy(policy::Policy),
     Doctor(doctor::Doctor),
 }
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
         Command::Approvals(approvals) => approvals.run(),
         Command::Operations(operations) => operations.run(),
         Command::Labels(labels) => labels.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Policy(policy) => policy.run(),
         Command::Doctor(doctor) => doctor.run(),
     };

@@ -7,7 +7,7 @@ mod settle;
 mod show;
 
 pub(crate) use opened::Opened;
-pub(crate) use settle::open_log;
+pub(crate) use settle::{name, open_log};
 
 use clap::{Args, Subcommand};
 use fastmcp_gateway::state::operation::OperationId;

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use fastmcp_gateway::config::{self, Flags, Loaded};
+use fastmcp_gateway::config::{
+    self, Errors, Flags, Loaded,
+    part::{self, AuditPart, ListenerPart, StatePart, TokenPart},
+};
 
 /// Where the gateway's configuration and data are.
 #[derive(Clone, Debug, Default, Args)]
@@ -23,8 +26,38 @@ impl Place {
     }
 
     /// Reads the configuration for a command that only looks.
-    pub(crate) fn preview(&self, bind: Option<SocketAddr>) -> Result<Loaded, config::Errors> {
+    pub(crate) fn preview(&self, bind: Option<SocketAddr>) -> Result<Loaded, Errors> {
         config::preview(environment(), &self.flags(bind))
+    }
+
+    /// Reads what the commands on the audit log use.
+    pub(crate) fn audit(&self) -> Result<AuditPart, Errors> {
+        part::audit_part(environment(), &self.flags(None))
+    }
+
+    /// Reads what the commands on operations, labels and keys use.
+    pub(crate) fn state(&self) -> Result<StatePart, Errors> {
+        part::state_part(environment(), &self.flags(None))
+    }
+
+    /// Reads what the commands on tokens use.
+    pub(crate) fn tokens(&self) -> Result<TokenPart, Errors> {
+        part::token_part(environment(), &self.flags(None))
+    }
+
+    /// Reads where the file of API keys is.
+    pub(crate) fn api_keys(&self) -> Result<PathBuf, Errors> {
+        part::api_keys_part(environment(), &self.flags(None))
+    }
+
+    /// Reads where the policy is.
+    pub(crate) fn policy(&self) -> Result<PathBuf, Errors> {
+        part::policy_part(environment(), &self.flags(None))
+    }
+
+    /// Reads where the gateway listens.
+    pub(crate) fn listener(&self) -> Result<ListenerPart, Errors> {
+        part::listener_part(environment(), &self.flags(None))
     }
 
     fn flags(&self, bind: Option<SocketAddr>) -> Flags {

@@ -9,18 +9,19 @@ mod prove;
 #[path = "policy/unproved.rs"]
 mod prove;
 mod sandbox;
+mod schema;
 mod simulate;
 mod test;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fastmcp_gateway::config::policy_sources;
 use fastmcp_policy::{PolicySet, Sources};
 use serde_json::json;
 
-use crate::{Outcome, output, place::Place};
+use crate::{Outcome, output, place::Place, surroundings::did_you_mean};
 
 /// Check policies, explain and test their decisions, and see what a change would do
 #[derive(Debug, Args)]
@@ -37,6 +38,7 @@ enum PolicyCommand {
     Matrix(matrix::Matrix),
     Simulate(simulate::Simulate),
     Prove(Box<prove::Prove>),
+    Schema(schema::Schema),
 }
 
 impl Policy {
@@ -48,6 +50,7 @@ impl Policy {
             PolicyCommand::Matrix(matrix) => matrix.run(),
             PolicyCommand::Simulate(simulate) => simulate.run(),
             PolicyCommand::Prove(prove) => prove.run(),
+            PolicyCommand::Schema(schema) => schema.run(),
         }
     }
 }
@@ -65,13 +68,30 @@ impl Which {
         if let Some(path) = path {
             return Ok(policy_sources(path)?);
         }
-        let configured = self.place.preview(None)?.config.policy_path;
+        let configured = self.place.policy()?;
         if configured.exists() {
             Ok(policy_sources(&configured)?)
         } else {
             Ok(Sources::built_in())
         }
     }
+}
+
+/// Refuses a role that no file defines: it would give nothing, and nobody would see why.
+fn check_roles<'a>(
+    set: &PolicySet,
+    mut roles: impl Iterator<Item = &'a str>,
+) -> anyhow::Result<()> {
+    let known: Vec<_> = set.roles().collect();
+    let Some(role) = roles.find(|role| !known.contains(role)) else {
+        return Ok(());
+    };
+    let meant = did_you_mean(role, known.iter().copied());
+    let there_are = format!("; there are {}", known.join(", "));
+    bail!(
+        "no policy file defines the role `{role}`{}",
+        if meant.is_empty() { there_are } else { meant }
+    )
 }
 
 /// Load a policy as the gateway would, and say what is wrong with it

@@ -76,8 +76,7 @@ impl Token {
 
 impl MintToken {
     fn run(self) -> anyhow::Result<Outcome> {
-        let jwt = self.place.load(None)?;
-        let (data_dir, jwt) = (jwt.config.data_dir, jwt.config.jwt);
+        let jwt = self.place.tokens()?;
         if jwt.keys == JwtKeys::None {
             bail!(
                 "tokens for this gateway come from the issuers in JWT_ISSUERS_FILE; unset it to use development keys"
@@ -89,8 +88,8 @@ impl MintToken {
                 jwt.issuer
             );
         }
-        let keys =
-            Development::open_or_generate(&data_dir).context("development keys cannot be used")?;
+        let keys = Development::open_or_generate(&jwt.data_dir)
+            .context("development keys cannot be used")?;
         let certificate = self.client_cert.as_deref().map(certificate).transpose()?;
         let token = keys.mint(&Mint {
             sub: self.sub,

@@ -50,6 +50,25 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
         input: Input,
         leaf: Leaf,
     ) -> BoxFuture<'_, Result<Outcome>>;
+
+    /// Hears of a call that is refused before [`Gate::invoke`], with what it is refused for, and says what its client is
+    /// told: what it brings from an earlier round is not of this call, is damaged or has expired
+    /// ([`Context::continues`]), or its headers belie its arguments. A gate that keeps records keeps one of it here.
+    /// Where the earlier round can be read, [`Context::gate_state`] is what the gate put into it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Gate::invoke`].
+    fn refused(
+        &self,
+        context: Context,
+        target: Target,
+        input: Input,
+        error: Error,
+    ) -> BoxFuture<'_, Error> {
+        drop((context, target, input));
+        Box::pin(async move { error })
+    }
 }
 
 /// Callers that see the same lists.

@@ -7,6 +7,9 @@ mod issuers;
 mod limits;
 mod open;
 mod policies;
+mod resource;
+mod seal_keys;
+mod sweep;
 mod trail;
 mod verifier;
 mod watch;
@@ -32,7 +35,7 @@ use fastmcp::{
     },
 };
 use fastmcp_audit::Status;
-use fastmcp_auth::{ApiKeyVerifier, Authenticator, Caller, Challenger, ResourceMetadata};
+use fastmcp_auth::{ApiKeyVerifier, Authenticator, Caller, Challenger};
 use fastmcp_guard::{
     clock::{Clock, SystemClock, Timestamp},
     random::{OsRandom, Random},
@@ -48,7 +51,7 @@ use crate::{
     catalog::Catalog,
     config::{Config, JwtKeys},
     door::Door,
-    keys::Keys,
+    keys::{Keys, SealFile},
     label::Labels,
     mcp,
     pipeline::Pipeline,
@@ -62,6 +65,8 @@ use api_keys::WatchedKeys;
 use certificates::Certificates;
 use issuers::Issuers;
 use policies::PolicyFiles;
+use resource::Described;
+use seal_keys::SealWatch;
 use watch::Stamp;
 
 /// How long a session may sit idle.
@@ -132,6 +137,7 @@ pub struct App {
     webhook: Option<Arc<Webhook>>,
     issuers: Issuers,
     key_ring: Keys,
+    seal_keys: SealWatch,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     started: Timestamp,
@@ -154,6 +160,8 @@ impl App {
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) =
             (Arc::new(SystemClock), Arc::new(OsRandom));
         open::private_folder(&config.data_dir)?;
+        // Taken before the file is read, so that what changes meanwhile is seen as a change.
+        let sealed_by = Stamp::of(&SealFile::path_in(&config.data_dir));
         let key_ring = open::blocking(&config.data_dir, Keys::open)
             .await?
             .map_err(Error::part("key folder"))?;
@@ -180,6 +188,7 @@ impl App {
         })
         .await?;
         let certificates = Certificates::open(config).await?;
+        let seal_keys = SealWatch::new(config.data_dir.clone(), sealed_by, &key_ring, &state);
         let pipeline = Pipeline {
             audit,
             catalog,
@@ -204,6 +213,7 @@ impl App {
             certificates,
             webhook,
             issuers,
+            seal_keys,
             key_ring,
             started: clock.now(),
             clock,
@@ -230,9 +240,9 @@ impl App {
     ) -> Result<bool, Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
         check_bind(&self.config, address)?;
-        let metadata = self.metadata(address)?;
+        let described = Described::new(&self.config, address, self.issuers.clone())?;
         let challenger = Challenger::new()
-            .with_resource_metadata(&metadata.url())
+            .with_resource_metadata(&described.url())
             .map_err(Error::part("resource metadata"))?;
         let door = Door::new(
             Arc::new(Authenticator::new(self.api_keys.verifier(), challenger).with_api_keys()),
@@ -251,7 +261,7 @@ impl App {
         );
         let correlate = axum::middleware::from_fn_with_state(door.clone(), rest::correlate);
         let router = self
-            .router(&server, door, &metadata, address)?
+            .router(&server, door, described, address)?
             .route_service(MCP_PATH, mcp)
             .layer(correlate);
         self.background(&shutdown);
@@ -394,13 +404,12 @@ impl App {
     }
 
     fn server(&self, shutdown: &CancellationToken, door: Option<Door>) -> Result<Server, Error> {
-        let seal = self.key_ring.seal().map_err(Error::part("key folder"))?;
         let base = FastMcp::new(&self.config.server_name)
             .version(&self.config.server_version)
             .instructions("Governed tools. Some calls are asked about first; refusals say why and what to do.")
             .mask_error_details(self.config.mask_errors)
             .clock(Arc::clone(&self.clock))
-            .key_ring(seal)
+            .key_ring(self.key_ring.seal())
             // A question is worth nothing once its ticket has expired.
             .answer_within(self.config.confirm_ttl)
             .sessions(self.config.max_sessions, SESSION_IDLE)
@@ -423,9 +432,10 @@ impl App {
         &self,
         server: &Server,
         door: Door,
-        metadata: &ResourceMetadata,
+        described: Described,
         address: SocketAddr,
     ) -> Result<Router, Error> {
+        let (hosts, turns_away) = (self.hosts(), door.clone());
         let limits = Limits::default();
         let rest = Rest {
             pipeline: Arc::clone(&self.pipeline),
@@ -438,59 +448,34 @@ impl App {
             default_tenant: self.config.catalog_tenant_default.clone(),
             open_metrics: address.ip().is_loopback(),
             tracker: self.tracker.clone(),
-            desk: self.desk(address)?,
+            desk: self.desk(address),
             document: OpenApiDocument::new(&self.config.server_version)
                 .map_err(Error::part("REST description"))?,
             calls: Arc::new(Semaphore::new(limits.concurrent_calls)),
             limits,
         };
-        let document = metadata.to_json();
-        let described = move || {
-            let document = document.clone();
-            async move { ([(http::header::CONTENT_TYPE, "application/json")], document) }
-        };
-        let hosts = self.hosts();
         let guard = axum::middleware::from_fn(
             move |request: axum::extract::Request, next: axum::middleware::Next| {
                 let checked = hosts.check(request.uri(), request.headers());
+                let door = turns_away.clone();
                 async move {
                     match checked {
                         Ok(()) => next.run(request).await,
-                        Err(error) => rest::forbidden_host(&error, request.headers()),
+                        Err(error) => rest::forbidden_host(&door, &error, &request),
                     }
                 }
             },
         );
-        Ok(rest::router(Arc::new(rest))
-            .route(
-                "/.well-known/oauth-protected-resource",
-                axum::routing::get(described.clone()),
-            )
-            .route(
-                "/.well-known/oauth-protected-resource/mcp",
-                axum::routing::get(described),
-            )
-            .layer(guard))
+        Ok(described.route(rest::router(Arc::new(rest))).layer(guard))
     }
 
-    fn desk(&self, address: SocketAddr) -> Result<Desk, Error> {
-        let seal = self.key_ring.seal().map_err(Error::part("key folder"))?;
+    fn desk(&self, address: SocketAddr) -> Desk {
         // A name of its own means that a proxy speaks TLS for the gateway.
         let secure = self.config.tls.is_some()
             || !address.ip().is_loopback()
             || !self.config.allowed_hosts.is_empty();
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
-        Ok(Desk::new(seal, secure, clock, random))
-    }
-
-    fn metadata(&self, address: SocketAddr) -> Result<ResourceMetadata, Error> {
-        let resource = match self.config.allowed_hosts.first() {
-            Some(host) if !address.ip().is_loopback() => format!("https://{host}{MCP_PATH}"),
-            _ if self.config.tls.is_some() => format!("https://{address}{MCP_PATH}"),
-            _ => format!("http://{address}{MCP_PATH}"),
-        };
-        ResourceMetadata::new(&resource, [self.config.jwt.issuer.clone()])
-            .map_err(Error::part("resource metadata"))
+        Desk::new(self.key_ring.seal(), secure, clock, random)
     }
 
     fn http_config(&self) -> HttpConfig {

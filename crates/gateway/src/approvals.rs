@@ -133,7 +133,8 @@ impl Waiting {
 }
 
 impl Pipeline {
-    /// What awaits a decision that the caller may take, the newest first.
+    /// What awaits a decision that the caller may take, the newest first: its own calls too, although another person may have to
+    /// decide them.
     ///
     /// # Errors
     ///
@@ -463,7 +464,13 @@ fn unjudged(report: &Report) -> Error {
 }
 
 fn away(error: crate::state::StateError) -> Error {
-    Error::unavailable("State is unavailable; nothing was decided", error)
+    let Some(key) = error.missing_key() else {
+        return Error::unavailable("State is unavailable; nothing was decided", error);
+    };
+    let told = format!(
+        "What is kept of this call is sealed with key `{key}`, which the gateway does not have any more; nothing was decided. Ask its operator to put the key back"
+    );
+    Error::unavailable(told, error).with_detail("reason", "seal_key_missing")
 }
 
 /// The outcome of what has no result of its own, for the record.

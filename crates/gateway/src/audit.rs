@@ -3,11 +3,15 @@
 //! A writing call leaves two records: the intent, durable before anything happens, and the outcome.
 //! A call that only reads leaves one. Refusals at the door are recorded too, sampled above a rate.
 
+mod argument;
 pub mod export;
 pub mod peers;
 mod result;
+mod secret;
+mod who;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,7 +22,7 @@ use std::{
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 use fastmcp_audit::{
-    Archive, AuditError, Checkpoint, Draft, Health, Log, Phase, Receipt, Retention, Status,
+    Archive, AuditError, Checkpoint, Draft, Health, Log, Object, Phase, Receipt, Retention, Status,
 };
 use fastmcp_auth::Caller;
 use fastmcp_guard::{
@@ -28,7 +32,8 @@ use fastmcp_guard::{
 use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
-use self::export::Exports;
+pub use self::argument::Recorded;
+use self::{export::Exports, secret::plain, who::who};
 use crate::{
     call::{Call, CorrId, Done},
     catalog::Target,
@@ -58,6 +63,8 @@ struct Inner {
     origin: String,
     exports: Exports,
     redactor: Redactor,
+    /// Whose arguments' values are recorded.
+    arguments: Vec<Recorded>,
     /// Why old records could not be taken away, or peers not be looked at, by what failed.
     troubles: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -66,6 +73,15 @@ struct Inner {
 struct Door {
     second: u64,
     recorded: u64,
+}
+
+/// What records hold.
+#[derive(Clone, Debug, Default)]
+pub struct What {
+    /// Says what no record holds.
+    pub redactor: Redactor,
+    /// Arguments whose values are recorded; those of all others are not, beside their digest.
+    pub arguments: Vec<Recorded>,
 }
 
 /// The record of one call while it goes on.
@@ -85,18 +101,22 @@ impl Audit {
     /// be guessed from the log alone.
     #[must_use]
     pub fn new(log: Log, salt: &[u8], clock: Arc<dyn Clock>) -> Self {
-        Self::with(log, salt, clock, Exports::default(), Redactor::default())
+        Self::with(log, salt, clock, Exports::default(), What::default())
     }
 
-    /// As [`Self::new`]; `exports` are told by the log's tap, `redactor` says what no record holds.
+    /// As [`Self::new`]; `exports` are told by the log's tap.
     #[must_use]
     pub fn with(
         log: Log,
         salt: &[u8],
         clock: Arc<dyn Clock>,
         exports: Exports,
-        redactor: Redactor,
+        what: What,
     ) -> Self {
+        let What {
+            redactor,
+            arguments,
+        } = what;
         let salt = hmac::Key::new(hmac::HMAC_SHA256, salt);
         Self {
             inner: Arc::new(Inner {
@@ -108,6 +128,7 @@ impl Audit {
                 suppressed: AtomicU64::new(0),
                 exports,
                 redactor,
+                arguments,
                 troubles: Mutex::default(),
             }),
         }
@@ -142,10 +163,10 @@ impl Audit {
         &self,
         record: &mut Record,
         permit: &Permit,
-        operation: &str,
+        operation: &OperationId,
     ) -> Result<Intended, Error> {
         record.writes = permit.writes();
-        record.draft.operation_id = Some(operation.to_owned());
+        record.operation(operation);
         if !record.writes {
             return Ok(Intended(()));
         }
@@ -231,7 +252,8 @@ impl Audit {
         draft.user_agent = agent.map(bounded);
         let suppressed = self.inner.suppressed.swap(0, Ordering::Relaxed);
         if suppressed > 0 {
-            draft.details = Some(object(json!({"not_recorded_before": suppressed})));
+            let details = Object::from_iter([("not_recorded_before", json!(suppressed))]);
+            draft.details = Some(details);
         }
         self.redact(&mut draft);
         // Nothing was done and nobody waits: the log writes it in its own time.
@@ -274,7 +296,9 @@ impl Audit {
     /// Records an event of the gateway itself.
     pub fn event(&self, action: &str, status: Status, details: Value) {
         let mut draft = Draft::event(action, status);
-        draft.details = Some(self.redacted(object(details)));
+        let details = self.redacted(object(details));
+        draft.reason = details.get("error").and_then(Value::as_str).map(bounded);
+        draft.details = Some(details.into());
         drop(self.inner.log.append(&draft));
     }
 
@@ -289,8 +313,8 @@ impl Audit {
             &mut draft.resource_id,
         ];
         for text in texts.into_iter().flatten() {
-            if may_hold_secrets(text) {
-                *text = without_secrets(&self.inner.redactor, text);
+            if let Cow::Owned(shown) = plain(&self.inner.redactor, text) {
+                *text = shown;
             }
         }
     }
@@ -451,40 +475,50 @@ impl Record {
         self.draft.policy_decision = Some(decision.effect.to_string());
         self.draft.policy_ids.clone_from(&decision.policy_ids);
         self.draft.policy_version = Some(decision.version.to_string());
-        let claims: Map<_, _> = claims
+        let redactor = &audit.inner.redactor;
+        let recorded = claims
             .iter()
-            .filter(|(path, seen)| {
-                !audit.inner.redactor.is_secret_name(path) && is_recordable(seen.as_ref())
-            })
-            .map(|(path, seen)| (path.clone(), json!(seen)))
-            .collect();
-        let mut attributes = object(json!({
-            "roles": subject.roles,
-            "scopes": subject.scopes,
-            "claims": claims,
-            "client": client.as_deref().map(bounded),
-        }));
-        if let Some(labels) = labels {
-            attributes.insert("labels".to_owned(), json!(labels));
+            .filter(|(path, seen)| !redactor.is_secret_name(path) && is_recordable(seen.as_ref()));
+        let mut claims = Object::default();
+        for (path, seen) in recorded {
+            set(&mut claims, path.clone(), seen.as_ref());
+        }
+        let mut attributes = Object::default();
+        set(&mut attributes, "roles", Some(&subject.roles));
+        set(&mut attributes, "scopes", subject.scopes.as_ref());
+        attributes.object("claims", &claims);
+        who::program(&mut attributes, redactor, client.as_ref());
+        if labels.is_some() {
+            set(&mut attributes, "labels", labels.as_ref());
         }
         if let Some(resource) = resource {
-            attributes.extend(object(json!({
-                "provider_id": resource.provider_id,
-                "resource_tenant": resource.tenant,
-                "safety_tags": resource.safety_tags,
-                "required_scopes": resource.required_scopes,
-                "classification": resource.classification,
-                "read_only": resource.read_only,
-            })));
+            attributes
+                .text("provider_id", resource.provider_id.as_str())
+                .text("resource_tenant", resource.tenant.as_deref())
+                .text("classification", resource.classification.as_deref())
+                .flag("read_only", resource.read_only);
+            set(&mut attributes, "safety_tags", Some(&resource.safety_tags));
+            let scopes = &resource.required_scopes;
+            set(&mut attributes, "required_scopes", Some(scopes));
         }
         let details = self.draft.details.get_or_insert_default();
-        details.insert("attributes".to_owned(), attributes.into());
-        details.insert("obligations".to_owned(), json!(decision.obligations));
+        details.object("attributes", &attributes);
+        details.put("obligations", &json!(decision.obligations));
     }
 
-    /// Names the permit: its decision, and the digest of the exact arguments.
+    /// Names the permit: its decision, the digest of the exact arguments, and those values that may be recorded.
     pub fn permit(&mut self, audit: &Audit, permit: &Permit) {
         self.decision(audit, permit.decided());
+        let tool_id = permit.target().manifest().tool_id.as_str();
+        let Inner {
+            arguments,
+            redactor,
+            ..
+        } = &*audit.inner;
+        if let Some(values) = argument::values(arguments, redactor, (tool_id, permit.args())) {
+            let details = self.draft.details.get_or_insert_default();
+            details.object("arguments", &values);
+        }
         self.draft.request_hash = Some(audit.digest(b"", &permit.args().digest_input()));
     }
 
@@ -495,7 +529,10 @@ impl Record {
         self.draft.tool_id = Some(report.binding.tool_id.as_str().to_owned());
         self.draft.request_hash = Some(audit.digest(b"", &args.digest_input()));
         self.draft.policy_version = Some(report.binding.policy_version.clone());
-        self.draft.details = Some(audit.redacted(object(details)));
+        let said = self.draft.details.get_or_insert_default();
+        for (name, value) in audit.redacted(object(details)) {
+            said.put(name, &value);
+        }
     }
 
     /// Sets the resource of actions that are not calls of a tool.
@@ -504,13 +541,6 @@ impl Record {
         self.draft.resource_id = id.map(bounded);
         self.draft.tool_id = self.draft.resource_id.clone().filter(|_| kind != "catalog");
     }
-}
-
-fn who(draft: &mut Draft, caller: &Caller) {
-    draft.sub = Some(bounded(caller.subject()));
-    draft.tenant = caller.tenant().map(bounded);
-    draft.ip_address = caller.client_address().map(|a| a.to_string());
-    draft.user_agent = caller.user_agent().map(|a| bounded(a.as_str()));
 }
 
 fn status_of(error: &Error) -> Status {
@@ -534,47 +564,20 @@ fn is_recordable(seen: Option<&BTreeSet<String>>) -> bool {
     bytes <= MAX_CLAIM_BYTES
 }
 
-/// A quick look; most texts hold none.
-fn may_hold_secrets(text: &str) -> bool {
-    [
-        "eyJ",
-        "fmk_",
-        "-----BEGIN ",
-        "earer",
-        "EARER",
-        "pop",
-        "POP",
-        "Pop",
-        "PoP",
-    ]
-    .iter()
-    .any(|mark| text.contains(mark))
-}
-
-/// A text without the words in it that are secrets by their form.
-fn without_secrets(redactor: &Redactor, text: &str) -> String {
-    let whole = redactor.redacted(&text.into());
-    let Value::String(whole) = whole else {
-        return text.to_owned();
-    };
-    // A secret may stand within a sentence, as where a message quotes an argument.
-    let ends = |c: char| c.is_whitespace() || "`'\"(),;".contains(c);
-    let shown = whole.split_inclusive(ends).map(|word| {
-        let bare = word.trim_end_matches(ends);
-        match redactor.redacted(&bare.into()) {
-            Value::String(shown) if shown != bare => word.replacen(bare, &shown, 1),
-            _ => word.to_owned(),
-        }
-    });
-    shown.collect()
-}
-
 /// Texts from outside, cut to what a record takes.
 fn bounded(text: &str) -> String {
     match text.char_indices().nth(512) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
     }
+}
+
+/// Puts a list of texts into an object: `null` where there is none.
+fn set(object: &mut Object, key: impl Into<Cow<'static, str>>, texts: Option<&BTreeSet<String>>) {
+    match texts {
+        Some(texts) => object.texts(key, texts.iter().map(String::as_str)),
+        None => object.null(key),
+    };
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -591,26 +594,4 @@ pub fn rfc3339(timestamp: Timestamp) -> String {
     jiff::Timestamp::from_second(seconds)
         .unwrap_or(jiff::Timestamp::MAX)
         .to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_within_a_sentence_are_taken_out() {
-        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
-        let redactor = Redactor::default();
-        let shown = without_secrets(
-            &redactor,
-            &format!("`token`: `{jwt}` is too long; see {jwt}"),
-        );
-        assert_eq!(shown, "`token`: `[REDACTED]` is too long; see [REDACTED]");
-        let whole = format!("Bearer {}", "a1".repeat(20));
-        assert!(may_hold_secrets(&whole) && may_hold_secrets(jwt));
-        assert_eq!(without_secrets(&redactor, &whole), "[REDACTED]");
-        let plain = "the bearer of news, `a.b.c`";
-        assert_eq!(without_secrets(&redactor, plain), plain);
-        assert!(!may_hold_secrets("curl/8.5.0 (\u{1f600})"));
-    }
 }

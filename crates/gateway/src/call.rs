@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use data_encoding::HEXLOWER;
-use fastmcp_auth::Caller;
+use fastmcp_auth::{Caller, UserAgent};
 use fastmcp_guard::random::Random;
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
@@ -59,6 +59,28 @@ pub enum Presented {
     Operation(OperationId, String),
 }
 
+/// Whether a caller can be asked to confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanConfirm {
+    /// It can.
+    Yes,
+    /// Its client does not say that it can.
+    Undeclared,
+    /// Its client may have said so when its session began, and the gateway keeps no sessions.
+    WithoutSession,
+}
+
+/// How a caller that was asked withholds its confirmation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// Its user said no.
+    Declined,
+    /// Its user put the question away.
+    Dismissed,
+    /// The answer says neither yes nor no.
+    Unanswered,
+}
+
 /// One call.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -70,8 +92,8 @@ pub struct Call {
     pub tool_id: String,
     /// The arguments, as sent.
     pub args: Option<Raw>,
-    /// The client program's name, where it gave one.
-    pub client: Option<String>,
+    /// The client program, as MCP's `clientInfo` names it, where it does; see [`Self::program`].
+    pub client: Option<UserAgent>,
     /// The session's id, where the call is made in one.
     pub session: Option<String>,
     /// Under which the call happens once.
@@ -79,11 +101,28 @@ pub struct Call {
     /// What confirms it.
     pub presented: Presented,
     /// Whether this caller can be asked to confirm.
-    pub can_confirm: bool,
+    pub can_confirm: CanConfirm,
     /// Whether a call that is being done already is waited for, instead of refused.
     pub can_attach: bool,
     /// Fires when the answer is no longer wanted. Ends the call until it has an intent.
     pub cancel: CancellationToken,
+}
+
+impl Call {
+    /// The program that calls, for rules and records: what `clientInfo` says, else the first product of the `User-Agent`.
+    /// Nobody vouches for it. It has a [`product`](UserAgent::product).
+    #[must_use]
+    pub fn program(&self) -> Option<&UserAgent> {
+        let named = |agent: &&UserAgent| agent.product().is_some();
+        let header = || self.caller.user_agent().filter(named);
+        self.client.as_ref().filter(named).or_else(header)
+    }
+
+    /// The name that `clientInfo` gives. A `User-Agent` is none: two programs of one caller may do one thing over REST.
+    #[must_use]
+    pub fn declared_client(&self) -> Option<&str> {
+        self.client.as_ref().and_then(UserAgent::product)
+    }
 }
 
 /// How a call ended.
@@ -108,6 +147,22 @@ pub struct Completed {
     pub operation_id: Option<OperationId>,
 }
 
+/// The same call of a short while ago.
+#[derive(Clone, Debug)]
+pub struct DoneBefore {
+    /// Which operation it was.
+    pub operation_id: OperationId,
+    /// When it was done; RFC 3339.
+    pub at: String,
+    /// With what result, where that was kept and is at most [`Self::MAX_RESULT_BYTES`].
+    pub result: Option<Raw>,
+}
+
+impl DoneBefore {
+    /// The largest result that is told, in bytes.
+    pub const MAX_RESULT_BYTES: usize = 16 * 1024;
+}
+
 /// What confirms a call that waits.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -119,8 +174,8 @@ pub struct Pending {
     pub expires_at: String,
     /// What is to be confirmed, for a person.
     pub summary: String,
-    /// The same call of a short while ago, where there is one.
-    pub done_before: Option<OperationId>,
+    /// The same call of a short while ago, where it was done.
+    pub done_before: Option<DoneBefore>,
     /// Which person has to approve it, where the client's own confirmation is not enough.
     pub approval: Option<ConsentLevel>,
     /// Whether an earlier call waits already, which this one repeats.

@@ -46,6 +46,9 @@ pub struct Entry {
 
 impl Entry {
     fn new(manifest: Manifest, adapters: &Adapters) -> Result<Self, Error> {
+        manifest
+            .check()
+            .map_err(|error| Error::invalid(error.to_string()))?;
         let adapter = adapters
             .get(&manifest.provider_id)
             .cloned()

@@ -13,6 +13,7 @@ mod issuer;
 mod layer;
 mod limits;
 mod parse;
+pub mod part;
 mod policy;
 mod reader;
 mod section;
@@ -141,6 +142,8 @@ pub struct Trail {
     pub segment_bytes: u64,
     /// `AUDIT_REDACT`: names whose values are secret, beside those that always are.
     pub redact: Vec<String>,
+    /// `AUDIT_ARGUMENTS`: arguments whose values are recorded.
+    pub arguments: Vec<crate::audit::Recorded>,
     /// `AUDIT_RETENTION_DAYS` and `AUDIT_ARCHIVE_DIR`: how long records stay, and where they go then. Without: for ever.
     pub retention: Option<fastmcp_audit::Retention>,
     /// `AUDIT_PEERS_DIR` and `AUDIT_PEERS_INTERVAL_SEC`: where replicas leave their checkpoints for each other.

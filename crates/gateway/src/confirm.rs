@@ -98,7 +98,7 @@ pub struct Issued {
     pub action_token: ActionToken,
     /// The first moment at which it cannot be redeemed any more.
     pub expires_at: Timestamp,
-    /// Whether it was waiting already, under the same idempotency key.
+    /// Whether it was waiting already, under the same idempotency key or for the same call.
     pub reused: bool,
 }
 
@@ -162,7 +162,9 @@ pub enum Refusal {
         operation_id: OperationId,
     },
     /// Too many of the caller's operations wait for consent.
-    #[error("{limit} operations await confirmation already; confirm or decline one")]
+    #[error(
+        "{limit} operations await confirmation already; confirm or decline one, or wait until one expires"
+    )]
     TooManyPending {
         /// How many may.
         limit: u32,
@@ -208,8 +210,8 @@ impl Confirm {
 
     /// Reserves an operation for `binding` and its exact `arguments` (canonical JSON), and executes nothing.
     ///
-    /// Under the same `key` the same waiting operation is answered, with the same token; a changed tool or changed
-    /// obligations replace it.
+    /// Under the same `key` the same waiting operation is answered, with the same token; and so it is without a key for the
+    /// same call of the same caller, for as long as it waits. A changed tool or changed obligations replace it.
     ///
     /// # Errors
     ///
@@ -248,27 +250,6 @@ impl Confirm {
             .await
     }
 
-    /// The ticket of an operation that waits already, for a caller who repeats its call; `None` when it cannot be
-    /// redeemed by this call any more.
-    ///
-    /// # Errors
-    ///
-    /// As [`Confirm::reserve`].
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future may have put the operation out of the way, if it could not be redeemed.
-    pub async fn again(
-        &self,
-        operation_id: &OperationId,
-        binding: &Binding,
-    ) -> Result<Option<Issued>, Refusal> {
-        match self.ledger.row(operation_id).await? {
-            Some(row) if row.binding.same_caller(binding) => self.reissue(row, binding).await,
-            _ => Ok(None),
-        }
-    }
-
     async fn reserve_until(
         &self,
         binding: &Binding,
@@ -294,6 +275,7 @@ impl Confirm {
                 token: Some((action_token.expose(), action_token.hash())),
                 key,
                 max_pending: Some(self.config.max_pending_per_subject),
+                attaches: key.is_none(),
             };
             match self.ledger.create(draft).await? {
                 (operation_id, Created::New) => {
@@ -319,7 +301,7 @@ impl Confirm {
         Err(StateError::Contended.into())
     }
 
-    /// The ticket of an operation that waits under the same key; `None` when it was put out of the way.
+    /// The ticket of an operation that waits under the same key, or for the same call; `None` when it was put out of the way.
     async fn reissue(&self, row: Row, binding: &Binding) -> Result<Option<Issued>, Refusal> {
         let row = self.ledger.fresh(row).await?;
         if row.binding.args_digest != binding.args_digest {

@@ -11,7 +11,7 @@ use fastmcp_protocol::Raw;
 use crate::{
     announce::{Announcer, Notice},
     audit::{Intended, rfc3339},
-    call::{Call, Completed, Pending, Presented},
+    call::{Call, CanConfirm, Completed, DoneBefore, Pending, Presented},
     catalog::PastTool,
     confirm::{Config, Confirm, Consent, Issued, Redemption, Refusal},
     error::{Code, Error},
@@ -28,10 +28,13 @@ use crate::{
 
 mod answer;
 mod duplicate;
+mod name;
 mod reading;
+mod withheld;
 
 use answer::{
-    away, failed_before, in_progress, keep, lost, refused, replay, settled, unknown_outcome,
+    away, cannot_be_asked, failed_before, in_progress, keep, lost, refused, replay, settled,
+    told_result, unknown_outcome,
 };
 use duplicate::Earlier;
 pub use duplicate::{Busy, OnDuplicate};
@@ -136,7 +139,7 @@ impl Consents {
         };
         if let Some(key) = &call.idempotency_key {
             self.ledger.knows(&binding, key).await.unwrap_or(false)
-        } else if approval(permit).is_some() {
+        } else if permit.decision().needs_ticket() {
             let waiting = self.ledger.waiting(&binding).await;
             waiting.is_ok_and(|report| report.is_some())
         } else {
@@ -184,9 +187,8 @@ impl Consents {
             let how = (level, duplicate);
             return self.submit(permit, call, binding, how).await;
         }
-        if !call.can_confirm {
-            return Err(Error::new(Code::Conflict, "Confirmation required: this client cannot be asked; declare the capability `elicitation`, or use POST /tools/{toolId}/invoke and /confirm")
-                .with_detail("reason", "confirmation_required"));
+        if call.can_confirm != CanConfirm::Yes {
+            return Err(cannot_be_asked(call.can_confirm));
         }
         let earlier = match &call.idempotency_key {
             Some(_) => None,
@@ -222,30 +224,16 @@ impl Consents {
         (level, duplicate): (ConsentLevel, OnDuplicate),
     ) -> Result<Held, Error> {
         let key = call.idempotency_key.as_ref();
-        let waiting = match key {
+        let earlier = match key {
             Some(_) => None,
-            None => self.ledger.waiting(binding).await.map_err(away)?,
+            None => match self.earlier(call, binding, duplicate).await? {
+                Earlier::Known(earlier) => earlier,
+                Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
+            },
         };
-        let again = match waiting {
-            Some(report) => self.confirm.again(&report.operation_id, binding).await,
-            None => Ok(None),
-        };
-        let (issued, earlier) = match again {
-            Ok(Some(issued)) => (issued, None),
-            Ok(None) => {
-                let earlier = match key {
-                    Some(_) => None,
-                    None => match self.earlier(call, binding, duplicate).await? {
-                        Earlier::Known(earlier) => earlier,
-                        Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
-                    },
-                };
-                let arguments = permit.args().canonical();
-                match self.confirm.submit(binding, &arguments, key).await {
-                    Ok(issued) => (issued, earlier),
-                    Err(refusal) => return self.refused(call, refusal, duplicate),
-                }
-            }
+        let arguments = permit.args().canonical();
+        let issued = match self.confirm.submit(binding, &arguments, key).await {
+            Ok(issued) => issued,
             Err(refusal) => return self.refused(call, refusal, duplicate),
         };
         if issued.reused {
@@ -406,27 +394,6 @@ impl Consents {
             _ => Err(settled(&report)),
         }
     }
-
-    /// Records that the caller's user said no; the answer says what became of the operation.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, it may be recorded.
-    pub async fn decline(&self, call: &Call, id: &OperationId, reason: &str) -> Error {
-        let tenant = call.caller.tenant().unwrap_or_default();
-        match self
-            .confirm
-            .decline(id, tenant, call.caller.subject(), reason)
-            .await
-        {
-            Ok(_) => Error::new(Code::Conflict, "Confirmation declined: nothing was done")
-                .with_detail("operation_id", id.as_str())
-                .with_detail("status", "declined"),
-            // Said too late: what was done is told as it is.
-            Err(Refusal::Used { report, .. }) => settled(&report),
-            Err(refusal) => refused(refusal),
-        }
-    }
 }
 
 impl Hold {
@@ -549,8 +516,7 @@ fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
         client: permit
             .caller()
             .client_id()
-            .map(str::to_owned)
-            .or_else(|| call.client.clone())
+            .or_else(|| call.declared_client())
             // PostgreSQL keeps no text with this character, and a client names itself.
             .map(|client| client.replace('\0', "\u{fffd}")),
         tool_id: target.manifest().tool_id.clone(),
@@ -564,19 +530,16 @@ fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
 }
 
 fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pending {
-    let again = earlier.map_or_else(String::new, |report| {
-        format!(
-            " AGAIN: exactly this was done at {} already (operation {})",
-            rfc3339(report.updated_at),
-            report.operation_id
-        )
-    });
     Pending {
         operation_id: issued.operation_id.clone(),
         action_token: issued.action_token.expose().to_owned(),
         expires_at: rfc3339(issued.expires_at),
-        summary: format!("{}{again}", summary(permit)),
-        done_before: earlier.map(|report| report.operation_id.clone()),
+        summary: summary(permit),
+        done_before: earlier.map(|report| DoneBefore {
+            operation_id: report.operation_id.clone(),
+            at: rfc3339(report.updated_at),
+            result: told_result(report),
+        }),
         approval: None,
         again: issued.reused,
     }

@@ -87,6 +87,17 @@ impl Door {
         sent.unwrap_or_else(|| CorrId::generate(&*self.random))
     }
 
+    /// Records a request that is turned away before anybody asks who sends it.
+    pub fn turned_away(&self, headers: &HeaderMap, peer: Option<IpAddr>, error: &Error) {
+        let address = self.client_address(headers, peer);
+        let agent = headers
+            .get(http::header::USER_AGENT)
+            .and_then(|v| v.to_str().ok());
+        self.telemetry.refused("host");
+        let corr_id = self.corr_id(headers);
+        self.audit.refused_at_door(&corr_id, error, address, agent);
+    }
+
     /// Authenticates.
     ///
     /// # Errors

@@ -7,13 +7,14 @@
 mod api;
 mod development;
 mod folder;
+mod seal;
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
-use fastmcp::seal::{KeyRing, SealError};
+use fastmcp::seal::{KeyId, KeyRing, SealError};
 use fastmcp_audit::{NoteError, Signer};
 use fastmcp_auth::mint::MintError;
 use fastmcp_guard::{
@@ -26,13 +27,14 @@ pub use self::api::{API_KEYS_FILE, ApiKeyFile, ApiKeyFileError, ApiKeyLine, time
 pub use self::development::{Development, Mint};
 pub(crate) use self::folder::private_folder;
 use self::folder::{Folder, write_public};
+pub use self::seal::{MAX_SEAL_KEYS, SealFile, SealKeys};
 
 /// The folder of keys in the data folder.
 pub const FOLDER: &str = "keys";
 /// The file of the audit log's public key in the data folder.
 pub const VERIFIER_FILE: &str = "audit.vkey";
 
-/// Seals results, arguments and tokens in the state: 32 random bytes.
+/// Seals results, arguments and tokens in the state: keys of 32 random bytes, the one that seals first.
 const SEAL: &str = "seal.key";
 /// Signs the checkpoints of the audit log: Ed25519, PKCS#8 (DER).
 const AUDIT_SIGNING: &str = "audit-signing.p8";
@@ -91,6 +93,21 @@ pub enum KeyError {
     /// The seal key cannot be used.
     #[error("seal key cannot be used")]
     Seal(#[from] SealError),
+    /// There are as many seal keys as there may be.
+    #[error("there are {MAX_SEAL_KEYS} seal keys already; remove one that is not needed any more")]
+    TooManyKeys,
+    /// No seal key is called so.
+    #[error("there is no seal key `{id}`")]
+    NoSuchKey {
+        /// Its name.
+        id: KeyId,
+    },
+    /// The key that seals was to be removed.
+    #[error("key `{id}` seals; have another one seal first")]
+    Sealing {
+        /// Its name.
+        id: KeyId,
+    },
     /// The audit key cannot be made or used.
     #[error("audit key cannot be used")]
     Audit(#[from] NoteError),
@@ -102,7 +119,7 @@ pub enum KeyError {
 /// The secrets of a gateway. `Debug` does not show them.
 pub struct Keys {
     data_dir: PathBuf,
-    seal: Zeroizing<[u8; SECRET_BYTES]>,
+    seal: KeyRing,
     audit_signing: Zeroizing<Vec<u8>>,
     audit_salt: Zeroizing<[u8; SECRET_BYTES]>,
 }
@@ -122,7 +139,7 @@ impl Keys {
         folder.remove_unfinished();
         Ok(Self {
             data_dir: data_dir.to_owned(),
-            seal: secret(&folder, SEAL, random)?,
+            seal: SealKeys::parse(&made(&folder, SEAL, random)?, &folder.path(SEAL))?.ring()?,
             audit_signing: folder.secret(AUDIT_SIGNING, || Ok(fastmcp_audit::generate_key()?))?,
             audit_salt: secret(&folder, AUDIT_SALT, random)?,
         })
@@ -140,7 +157,10 @@ impl Keys {
         let mut found = Vec::new();
         for name in [SEAL, AUDIT_SIGNING, AUDIT_SALT, development::PRIVATE] {
             if let Some(bytes) = folder.read(name)? {
-                if (name == SEAL || name == AUDIT_SALT) && bytes.len() != SECRET_BYTES {
+                if name == SEAL {
+                    SealKeys::parse(&bytes, &folder.path(name))?;
+                }
+                if name == AUDIT_SALT && bytes.len() != SECRET_BYTES {
                     return Err(KeyError::Unfit {
                         path: folder.path(name),
                         problem: WRONG_SIZE,
@@ -152,13 +172,10 @@ impl Keys {
         Ok(found)
     }
 
-    /// A ring with the key that seals what the state and clients keep for the gateway.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::Seal`] when the library refuses the key.
-    pub fn seal(&self) -> Result<KeyRing, KeyError> {
-        Ok(KeyRing::new(&[*self.seal])?)
+    /// The ring of the keys that seal what the state and clients keep for the gateway. All that it is given to share one.
+    #[must_use]
+    pub fn seal(&self) -> KeyRing {
+        self.seal.clone()
     }
 
     /// The signer of the audit log of `instance`. Leaves its public half in `audit.vkey` in the data folder, for those
@@ -198,11 +215,7 @@ fn secret(
     name: &'static str,
     random: &dyn Random,
 ) -> Result<Zeroizing<[u8; SECRET_BYTES]>, KeyError> {
-    let bytes = folder.secret(name, || {
-        let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES]);
-        random.fill(&mut bytes)?;
-        Ok(bytes)
-    })?;
+    let bytes = made(folder, name, random)?;
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     if bytes.len() != SECRET_BYTES {
         return Err(KeyError::Unfit {
@@ -212,6 +225,19 @@ fn secret(
     }
     secret.copy_from_slice(&bytes);
     Ok(secret)
+}
+
+/// The secret in the file `name`, made where there is none.
+fn made(
+    folder: &Folder,
+    name: &'static str,
+    random: &dyn Random,
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    folder.secret(name, || {
+        let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES]);
+        random.fill(&mut bytes)?;
+        Ok(bytes)
+    })
 }
 
 #[cfg(test)]

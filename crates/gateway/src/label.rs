@@ -152,7 +152,7 @@ mod tests {
             session: session.map(str::to_owned),
             idempotency_key: None,
             presented: Presented::Nothing,
-            can_confirm: false,
+            can_confirm: crate::call::CanConfirm::Undeclared,
             can_attach: false,
             cancel: CancellationToken::new(),
         }

@@ -347,7 +347,10 @@ impl Limit {
         let facts = Facts {
             tenant: permit.tenant(),
             subject: permit.caller().subject(),
-            client: permit.caller().client_id().or(call.client.as_deref()),
+            client: permit
+                .caller()
+                .client_id()
+                .or_else(|| call.declared_client()),
             tool: manifest.tool_id.as_str(),
             provider: &manifest.provider_id,
             safety_tags: safety_tags.unwrap_or(&manifest.safety_tags),

@@ -74,6 +74,24 @@ impl<'de> Deserialize<'de> for ToolId {
 
 /// The most labels of one manifest.
 const MAX_LABELS: usize = 16;
+/// The most that a call may be said to cost. A sum of a million of them is still exact to the millionth.
+const MAX_COST: f64 = 1_000_000_000.0;
+/// The longest that a call may be said to take: a week, in milliseconds.
+const MAX_LATENCY_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// The most bytes of a title.
+const MAX_NAME: usize = 256;
+/// The most bytes of a description.
+const MAX_DESCRIPTION: usize = 16 * 1_024;
+/// The most scopes, and the most safety tags. Policy judges no more than 512.
+const MAX_WORDS: usize = 128;
+/// The most bytes of a scope, a safety tag or a version.
+const MAX_WORD: usize = 256;
+/// The most examples.
+const MAX_EXAMPLES: usize = 64;
+/// The most bytes of a method.
+const MAX_METHOD: usize = 16;
+/// The most bytes of a route.
+const MAX_ROUTE: usize = 2_048;
 
 /// What the results of a tool are about, for example `pii`: whoever reads one carries the label from then on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -207,6 +225,100 @@ pub struct Manifest {
     pub version: String,
 }
 
+/// A field of a manifest that is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {expected}")]
+pub struct InvalidField {
+    field: &'static str,
+    expected: String,
+}
+
+impl Manifest {
+    /// Checks what its types do not say: lengths, numbers and words.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidField`], which names the first field that is out of bounds.
+    pub fn check(&self) -> Result<(), InvalidField> {
+        let fail = |field, expected| Err(InvalidField { field, expected });
+        let is_title = !self.name.trim().is_empty() && !self.name.contains(char::is_control);
+        if !is_title || self.name.len() > MAX_NAME {
+            return fail("name", format!("takes 1 to {MAX_NAME} bytes on one line"));
+        }
+        if self.description.len() > MAX_DESCRIPTION {
+            return fail(
+                "description",
+                format!("takes at most {MAX_DESCRIPTION} bytes"),
+            );
+        }
+        if !self.outputs.is_object() {
+            return fail("outputs", "must be a JSON Schema, an object".to_owned());
+        }
+        words("required_scopes", self.required_scopes.iter())?;
+        words("safety_tags", self.safety_tags.iter())?;
+        // What is below nought would fill a budget up again.
+        if self
+            .cost_estimate
+            .is_some_and(|cost| !(0.0..=MAX_COST).contains(&cost))
+        {
+            return fail(
+                "cost_estimate",
+                format!("must be a number from 0 to {MAX_COST}"),
+            );
+        }
+        if self
+            .latency_estimate_ms
+            .is_some_and(|latency| latency > MAX_LATENCY_MS)
+        {
+            return fail(
+                "latency_estimate_ms",
+                format!("must be from 0 to {MAX_LATENCY_MS}, which is a week"),
+            );
+        }
+        if self.examples.len() > MAX_EXAMPLES {
+            return fail("examples", format!("takes at most {MAX_EXAMPLES}"));
+        }
+        let is_method = |method: &str| {
+            (1..=MAX_METHOD).contains(&method.len())
+                && method.bytes().all(|b| b.is_ascii_alphabetic())
+        };
+        if !self.http_method.as_deref().is_none_or(is_method) {
+            return fail(
+                "http_method",
+                "must be a method of HTTP, such as POST".to_owned(),
+            );
+        }
+        let is_route = |route: &str| route.len() <= MAX_ROUTE && !route.contains(char::is_control);
+        if !self.route.as_deref().is_none_or(is_route) {
+            return fail(
+                "route",
+                format!("takes at most {MAX_ROUTE} bytes on one line"),
+            );
+        }
+        words("version", std::iter::once(&self.version))
+    }
+}
+
+/// Rules compare words exactly: one with a space at its end would be none that a rule names.
+fn words<'a>(
+    field: &'static str,
+    words: impl ExactSizeIterator<Item = &'a String>,
+) -> Result<(), InvalidField> {
+    let fail = |expected| Err(InvalidField { field, expected });
+    if words.len() > MAX_WORDS {
+        return fail(format!("takes at most {MAX_WORDS}"));
+    }
+    for word in words {
+        let is_whole = !word.contains(|c: char| c.is_whitespace() || c.is_control());
+        if !(1..=MAX_WORD).contains(&word.len()) || !is_whole {
+            return fail(format!(
+                "takes words of 1 to {MAX_WORD} bytes without spaces"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn few_labels<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeSet<Label>, D::Error> {
@@ -230,4 +342,117 @@ fn public_tenant() -> String {
 
 fn first_version() -> String {
     "1.0.0".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn with(field: &str, value: Value) -> Result<(), String> {
+        let mut manifest = json!({"toolId": "a:b", "name": "n", "description": "d", "inputs": {"type": "object"}, "provider_id": "a"});
+        manifest[field] = value;
+        let manifest: Manifest = serde_json::from_value(manifest).expect("a manifest");
+        manifest.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn every_field_is_bounded() {
+        let cases = [
+            (
+                "cost_estimate",
+                json!(-1),
+                "`cost_estimate` must be a number from 0 to 1000000000",
+            ),
+            (
+                "cost_estimate",
+                json!(1e308),
+                "`cost_estimate` must be a number from 0 to 1000000000",
+            ),
+            (
+                "latency_estimate_ms",
+                json!(u64::MAX),
+                "`latency_estimate_ms` must be from 0 to 604800000, which is a week",
+            ),
+            (
+                "name",
+                json!(" "),
+                "`name` takes 1 to 256 bytes on one line",
+            ),
+            (
+                "name",
+                json!("a\u{1b}[2J"),
+                "`name` takes 1 to 256 bytes on one line",
+            ),
+            (
+                "description",
+                json!("x".repeat(16_385)),
+                "`description` takes at most 16384 bytes",
+            ),
+            (
+                "outputs",
+                json!(3),
+                "`outputs` must be a JSON Schema, an object",
+            ),
+            (
+                "required_scopes",
+                json!(["a b"]),
+                "`required_scopes` takes words of 1 to 256 bytes without spaces",
+            ),
+            (
+                "required_scopes",
+                json!(vec!["a"; 129]),
+                "`required_scopes` takes at most 128",
+            ),
+            (
+                "safety_tags",
+                json!(["destructive "]),
+                "`safety_tags` takes words of 1 to 256 bytes without spaces",
+            ),
+            (
+                "safety_tags",
+                json!([""]),
+                "`safety_tags` takes words of 1 to 256 bytes without spaces",
+            ),
+            (
+                "examples",
+                json!(vec![json!({}); 65]),
+                "`examples` takes at most 64",
+            ),
+            (
+                "http_method",
+                json!("GET /"),
+                "`http_method` must be a method of HTTP, such as POST",
+            ),
+            (
+                "route",
+                json!("/a\n"),
+                "`route` takes at most 2048 bytes on one line",
+            ),
+            (
+                "version",
+                json!(""),
+                "`version` takes words of 1 to 256 bytes without spaces",
+            ),
+        ];
+        for (field, value, expected) in cases {
+            assert_eq!(
+                with(field, value.clone()),
+                Err(expected.to_owned()),
+                "{value}"
+            );
+        }
+        for (field, value) in [
+            ("cost_estimate", json!(0)),
+            ("cost_estimate", json!(1e9)),
+            ("latency_estimate_ms", json!(604_800_000)),
+            ("safety_tags", json!(["financial", "eu:gdpr"])),
+            ("http_method", json!("POST")),
+            ("version", json!("2.1.0-rc.1")),
+        ] {
+            assert_eq!(with(field, value), Ok(()));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use fastmcp::{
     gate::Asks,
     registry::Change,
 };
-use fastmcp_auth::Caller;
+use fastmcp_auth::{Caller, UserAgent};
 use fastmcp_guard::random::Random;
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::{
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    call::{Call, Completed, CorrId, Done, Pending, Presented},
+    call::{Call, CanConfirm, Completed, CorrId, Done, DoneBefore, Pending, Presented, Withheld},
     catalog::Entry,
     door::CORRELATION_ID,
     error::{Code, Error},
@@ -36,6 +36,8 @@ use crate::{
 
 /// The key of the question that confirms.
 const CONFIRM: &str = "confirm";
+/// How much of an earlier result a question tells, in bytes.
+const MAX_TOLD_BYTES: usize = 1_024;
 /// Where a tool's definition names its toolId.
 const TOOL_ID: &str = "dev.fastmcp/toolId";
 
@@ -216,6 +218,54 @@ impl Gate for Governed {
             Ok(governed)
         })
     }
+
+    fn refused(
+        &self,
+        context: Context,
+        target: Target,
+        _: Input,
+        error: FrameworkError,
+    ) -> BoxFuture<'_, FrameworkError> {
+        Box::pin(async move {
+            let Some(entry) = entry(target.component()) else {
+                return error;
+            };
+            let call = look::bare(&context, &*self.random, entry.manifest().tool_id.as_str());
+            // What opens was this caller's, for this call: its time was over.
+            let operation = ticket(&context).ok().flatten().map(|(id, _)| id);
+            let message = error.message().to_owned();
+            let (action, why) = match (context.continues(), &operation) {
+                (true, None) => {
+                    let why = Error::new(Code::Unauthorized, format!("Invalid token: {message}"));
+                    ("tools.confirm", why)
+                }
+                (true, Some(_)) => ("tools.confirm", Error::new(Code::Conflict, message)),
+                (false, _) => ("tools.invoke", Error::invalid(message)),
+            };
+            let recorded = self
+                .pipeline
+                .turn_away(&call, (action, operation.as_ref()), why)
+                .await;
+            match recorded.code() {
+                Code::RateLimited => look::refused(&recorded),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// Whether the client can be asked, and if not, why.
+fn can_confirm(context: &Context) -> CanConfirm {
+    // Clients of 2026-07-28 say with each call what they can; the others said it once, to their session.
+    let without_session =
+        context.meta().protocol_version.is_none() && context.session_id().is_none();
+    if context.client_capabilities().has_form() {
+        CanConfirm::Yes
+    } else if without_session {
+        CanConfirm::WithoutSession
+    } else {
+        CanConfirm::Undeclared
+    }
 }
 
 /// The id that the client sent, or a new one.
@@ -226,10 +276,10 @@ fn corr_id(context: &Context, random: &dyn Random) -> CorrId {
         .unwrap_or_else(|| CorrId::generate(random))
 }
 
-/// The client's name for itself.
-fn client(context: &Context) -> Option<String> {
+/// The client as it names itself.
+fn client(context: &Context) -> Option<UserAgent> {
     let info = context.client_info()?;
-    Some(info.name.chars().take(128).collect())
+    UserAgent::from_client_info(&info.name, &info.version)
 }
 
 impl Governed {
@@ -250,19 +300,19 @@ impl Governed {
             session: context.session_id().map(str::to_owned),
             idempotency_key: idempotency_key(context)?,
             presented: Presented::Nothing,
-            can_confirm: context.client_capabilities().has_form(),
+            can_confirm: can_confirm(context),
             can_attach: true,
             cancel: context.cancellation().clone(),
         };
         if let Some((operation_id, token, answer)) = presented(context)? {
-            if !consents(&answer) {
-                return Err(self.pipeline.decline(&call, &operation_id).await);
+            if let Some(withheld) = withheld(&answer) {
+                return Err(self.pipeline.withhold(&call, &operation_id, withheld).await);
             }
             call.presented = Presented::Operation(operation_id, token);
         }
         match self.pipeline.invoke(&call).await? {
             Done::Complete(done) => completed(&done),
-            Done::Pending(pending) if call.can_confirm => ask(&pending),
+            Done::Pending(pending) if call.can_confirm == CanConfirm::Yes => ask(&pending),
             Done::Pending(pending) => Err(awaits_approval(&pending)),
         }
     }
@@ -271,14 +321,16 @@ impl Governed {
 /// The answer to a client that cannot be asked and so cannot carry a ticket: it repeats its call.
 fn awaits_approval(pending: &Pending) -> Error {
     let message = format!(
-        "Awaits approval by {}, until {}: nothing was done yet; repeat exactly this call once operation `{}` is approved",
+        "Awaits approval by {}, until {}: nothing was done yet; once operation `{}` is approved at /approvals/{}, repeat exactly this call",
         approver(pending.approval),
         pending.expires_at,
+        pending.operation_id,
         pending.operation_id
     );
     Error::new(Code::Conflict, message)
         .with_detail("reason", "awaits_approval")
         .with_detail("operation_id", pending.operation_id.as_str())
+        .with_detail("approval", format!("/approvals/{}", pending.operation_id))
         .with_detail("expires_at", pending.expires_at.as_str())
 }
 
@@ -300,21 +352,38 @@ fn idempotency_key(context: &Context) -> Result<Option<IdempotencyKey>, Error> {
 
 /// The ticket and its answer, where this round brings both.
 fn presented(context: &Context) -> Result<Option<(OperationId, String, ElicitResult)>, Error> {
-    let (Some(state), Some(answer)) = (context.gate_state(), context.input_response(CONFIRM))
+    let (Some((operation_id, token)), Some(answer)) =
+        (ticket(context)?, context.input_response(CONFIRM))
     else {
+        return Ok(None);
+    };
+    let answer = answer
+        .decode()
+        .map_err(|e| Error::invalid(format!("`inputResponses.{CONFIRM}`: {e}")))?;
+    Ok(Some((operation_id, token, answer)))
+}
+
+/// What an earlier round of this call left behind.
+fn ticket(context: &Context) -> Result<Option<(OperationId, String)>, Error> {
+    let Some(state) = context.gate_state() else {
         return Ok(None);
     };
     let ticket: Ticket = serde_json::from_value(state).map_err(Error::internal)?;
     let operation_id = OperationId::parse(&ticket.operation_id).map_err(Error::internal)?;
-    let answer = answer
-        .decode()
-        .map_err(|e| Error::invalid(format!("`inputResponses.{CONFIRM}`: {e}")))?;
-    Ok(Some((operation_id, ticket.action_token, answer)))
+    Ok(Some((operation_id, ticket.action_token)))
 }
 
-fn consents(answer: &ElicitResult) -> bool {
-    let yes = answer.content.as_ref().and_then(|c| c.get(CONFIRM)) == Some(&Value::Bool(true));
-    answer.action == ElicitAction::Accept && yes
+/// How an answer withholds the confirmation; `None` where it gives it.
+fn withheld(answer: &ElicitResult) -> Option<Withheld> {
+    let said = answer.content.as_ref().and_then(|c| c.get(CONFIRM));
+    match (&answer.action, said) {
+        (ElicitAction::Accept, Some(Value::Bool(true))) => None,
+        (ElicitAction::Accept, Some(Value::Bool(false))) | (ElicitAction::Decline, _) => {
+            Some(Withheld::Declined)
+        }
+        (ElicitAction::Cancel, _) => Some(Withheld::Dismissed),
+        (ElicitAction::Accept, _) => Some(Withheld::Unanswered),
+    }
 }
 
 fn completed(done: &Completed) -> Result<Outcome, Error> {
@@ -340,7 +409,9 @@ fn ask(pending: &Pending) -> Result<Outcome, Error> {
         "required": [CONFIRM],
     }))
     .map_err(Error::internal)?;
-    let (summary, until) = (&pending.summary, &pending.expires_at);
+    let until = &pending.expires_at;
+    let again = pending.done_before.as_ref().map(again).unwrap_or_default();
+    let summary = format!("{}{again}", pending.summary);
     let message = match pending.approval {
         None => format!("Confirm: {summary}. Valid until {until}."),
         level => format!(
@@ -360,6 +431,22 @@ fn ask(pending: &Pending) -> Result<Outcome, Error> {
     };
     asks.state = Some(serde_json::to_value(ticket).map_err(Error::internal)?);
     Ok(Outcome::InputRequired(asks))
+}
+
+/// That exactly this was done a short while ago, when and with what result.
+fn again(before: &DoneBefore) -> String {
+    let (at, id) = (&before.at, &before.operation_id);
+    let result = before.result.as_ref().map(|result| {
+        let text = result.as_str();
+        let cut = text.floor_char_boundary(MAX_TOLD_BYTES);
+        let more = if cut < text.len() { "…" } else { "" };
+        format!(
+            ", with the result {}{more}",
+            text.get(..cut).unwrap_or_default()
+        )
+    });
+    let result = result.unwrap_or_default();
+    format!(" AGAIN: exactly this was done at {at} already (operation {id}){result}")
 }
 
 /// A refusal or failure is a result that says why, so that the model can act on it; what does not

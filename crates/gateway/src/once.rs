@@ -95,6 +95,7 @@ impl Once {
                 token: None,
                 key: Some(key),
                 max_pending: None,
+                attaches: false,
             };
             let next = match self.ledger.create(draft).await? {
                 (id, Created::New) => self.ticket(binding, &id, machine).map(Begin::Run),

@@ -19,11 +19,11 @@ use crate::{
     manifest::Manifest,
     policy::{Permit, Policy, Standing},
     provider::{self, Effect, ProviderError},
-    state::operation::OperationId,
     telemetry::Telemetry,
 };
 
 mod reading;
+mod refusing;
 
 /// How much longer than its call a claim is held, for what comes after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -193,11 +193,12 @@ impl Pipeline {
                 Ok(Ok(resumed))
             }
             (Held::Pending(pending), Some(refused)) if !pending.again => Err(refused),
-            (Held::Pending(pending), _) => {
+            (Held::Pending(mut pending), _) => {
                 if !pending.again {
                     slot.keep();
                 }
                 slot.end().await;
+                self.tell_before(call, record, permit, &mut pending).await;
                 Ok(Ok(Place::Answered(Done::Pending(pending))))
             }
             (Held::Done(done), _) => {
@@ -252,17 +253,12 @@ impl Pipeline {
             watch,
         } = way;
         let operation_id = hold.operation_id().cloned();
-        let operation = operation_id.as_ref().map_or_else(
-            || call.corr_id.as_str().to_owned(),
-            |id| id.as_str().to_owned(),
-        );
-        let grant = match self
-            .broker
-            .grant(permit)
-            .await
-            .and_then(|grant| wanted(call).map(|()| grant))
-        {
-            Ok(grant) => grant,
+        let granted = self.broker.grant(permit).await.and_then(|grant| {
+            wanted(call)?;
+            Ok((grant, self.consents.name(&hold)?))
+        });
+        let (grant, operation) = match granted {
+            Ok(granted) => granted,
             Err(error) => {
                 hold.release().await;
                 return Err(error);
@@ -286,7 +282,7 @@ impl Pipeline {
         let act = hold.act(&intended, self.timeout + LEASE_MARGIN).await?;
         watch.lap("fence");
         slot.keep();
-        let outcome = self.call_provider(permit, &grant, &operation).await;
+        let outcome = self.call_provider(permit, &grant, operation.as_str()).await;
         watch.lap("provider");
         let outcome = outcome.map(|result| (result, grant.meta()));
         act.end(&outcome).await;
@@ -343,22 +339,6 @@ impl Pipeline {
         ))
     }
 
-    /// Records that the caller's user said no to what was asked.
-    ///
-    /// The answer says what became of the operation.
-    ///
-    /// # Cancel safety
-    ///
-    /// Not cancel safe: polled to its end.
-    pub async fn decline(&self, call: &Call, operation: &OperationId) -> Error {
-        let mut record = self.audit.open(call, "tools.confirm");
-        record.operation(operation);
-        let refusal = self.consents.decline(call, operation, "answered no").await;
-        let refusal = self.refuse(call, &mut record, refusal).await;
-        self.audit.close(record, &Err(refusal.clone())).await;
-        refusal
-    }
-
     /// The tools that the caller's catalogue shows.
     ///
     /// # Errors
@@ -405,23 +385,6 @@ impl Pipeline {
             .map_err(|denial| self.denied(record, denial))?;
         record.decision(&self.audit, &decided);
         Ok(())
-    }
-
-    /// Records a call of a tool that the caller does not have.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::RateLimited`] when the caller asks too often. That there is no such tool is the door's to say.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, the call may not be recorded.
-    pub async fn unknown(&self, call: &Call) -> Result<(), Error> {
-        let record = self.audit.open(call, "tools.invoke");
-        let admitted = self.limit.admit_request(&call.caller);
-        let refusal = admitted.clone().err().unwrap_or_else(Error::tool_not_found);
-        self.audit.close(record, &Err(refusal)).await;
-        admitted
     }
 
     /// Registers a manifest. `call.tool_id` names it in the record.

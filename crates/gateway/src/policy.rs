@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use fastmcp_auth::Caller;
+use fastmcp_auth::{Caller, UserAgent};
 use fastmcp_guard::clock::Clock;
 use fastmcp_policy::{
     Action, Context, Decision, LoadError, PolicySet, Reason, Request, Resource, Sources, Subject,
@@ -78,8 +78,8 @@ pub struct Decided {
     pub subject: Subject,
     /// The tool, with what the arguments added; `None` for actions that have none.
     pub resource: Option<Resource>,
-    /// The client program.
-    pub client: Option<String>,
+    /// The client program, whose name rules compare.
+    pub client: Option<UserAgent>,
     /// What the caller carried: the labels of what it has read; `None` where no rule asked.
     pub labels: Option<BTreeSet<String>>,
     /// The claims that some rule reads, as rules see them.
@@ -458,8 +458,9 @@ impl Policy {
         } = asked;
         let subject = subject(&call.caller);
         let mut context = Context::at(self.now()).corr_id(call.corr_id.as_str());
-        if let Some(client) = &call.client {
-            context = context.client(client);
+        let program = call.program();
+        if let Some(name) = program.and_then(UserAgent::product) {
+            context = context.client(name);
         }
         if let Some(ip) = call.caller.client_address() {
             context = context.ip(ip);
@@ -480,7 +481,7 @@ impl Policy {
             decision,
             subject,
             resource,
-            client: call.client.clone(),
+            client: program.cloned(),
             labels: standing.labels.clone(),
         }
     }

@@ -1,6 +1,8 @@
 //! The REST door, exactly as the contract has it.
 
+mod answer;
 mod approvals;
+mod decline;
 mod describe;
 mod desk;
 mod reply;
@@ -41,7 +43,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    call::{Call, CorrId, Done, Presented},
+    call::{Call, CanConfirm, CorrId, Presented},
     door::{CORRELATION_ID, Door},
     error::{Code, Error},
     manifest::Manifest,
@@ -52,6 +54,7 @@ use crate::{
 
 pub use describe::OpenApiDocument;
 pub use desk::Desk;
+pub(crate) use desk::SESSION as SIGNED_IN;
 
 /// What the REST door needs.
 #[derive(Debug)]
@@ -92,6 +95,7 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .route("/tool-catalog", get(catalog))
         .route("/tools/{tool_id}/invoke", post(invoke))
         .route("/tools/{tool_id}/confirm", post(confirm))
+        .route("/tools/{tool_id}/decline", post(decline::decline))
         .route("/manifests/register", post(register))
         .route("/approvals", get(desk::list))
         .route(
@@ -159,6 +163,22 @@ impl Entered {
         }
     }
 
+    /// What was read of a request; what could not be read is recorded as refused.
+    async fn fit<T>(
+        &self,
+        (tool_id, action): (&str, &str),
+        read: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match read {
+            Ok(read) => Ok(read),
+            Err(why) => {
+                let call = self.bare(tool_id, None);
+                let pipeline = &self.rest.pipeline;
+                Err(pipeline.turn_away(&call, (action, None), why).await)
+            }
+        }
+    }
+
     fn call(&self, tool_id: &str, args: Option<Raw>) -> Result<Call, Error> {
         let key = self
             .headers
@@ -171,18 +191,25 @@ impl Entered {
             })
             .transpose()?;
         Ok(Call {
+            idempotency_key,
+            ..self.bare(tool_id, args)
+        })
+    }
+
+    fn bare(&self, tool_id: &str, args: Option<Raw>) -> Call {
+        Call {
             caller: self.caller.clone(),
             corr_id: self.corr_id.clone(),
             tool_id: tool_id.chars().take(160).collect(),
             args,
             client: None,
             session: None,
-            idempotency_key,
+            idempotency_key: None,
             presented: Presented::Nothing,
-            can_confirm: true,
+            can_confirm: CanConfirm::Yes,
             can_attach: false,
             cancel: self.cancel.clone(),
-        })
+        }
     }
 }
 
@@ -335,8 +362,10 @@ async fn invoke(
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
-        let call = entered.call(&named(path)?, Some(json_body(&body)?))?;
-        answer(&call, entered.rest.pipeline.invoke(&call).await?)
+        let tool_id = named(path)?;
+        let read = json_body(&body).and_then(|args| entered.call(&tool_id, Some(args)));
+        let call = entered.fit((&tool_id, "tools.invoke"), read).await?;
+        answer::of(&call, entered.rest.pipeline.invoke(&call).await?)
     })
     .await
 }
@@ -356,10 +385,12 @@ async fn confirm(
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
         let tool_id = named(path)?;
-        let (token, args) = confirmation(&entered, &tool_id, &json_body(&body)?)?;
-        let mut call = entered.call(&tool_id, Some(args))?;
+        let read = json_body(&body)
+            .and_then(|body| confirmation(&entered, &tool_id, &body))
+            .and_then(|(token, args)| Ok((token, entered.call(&tool_id, Some(args))?)));
+        let (token, mut call) = entered.fit((&tool_id, "tools.confirm"), read).await?;
         call.presented = Presented::Token(token);
-        answer(&call, entered.rest.pipeline.invoke(&call).await?)
+        answer::of(&call, entered.rest.pipeline.invoke(&call).await?)
     })
     .await
 }
@@ -405,43 +436,6 @@ fn confirmation(entered: &Entered, tool_id: &str, body: &Raw) -> Result<(String,
         return Ok((token, body.part(input)));
     }
     Ok((token, whole.without("action_token").to_raw()))
-}
-
-fn answer(call: &Call, done: Done) -> Result<Response, Error> {
-    match done {
-        Done::Complete(done) => reply::completed(call, &done),
-        Done::Pending(pending) => {
-            let mut body = json!({
-                "requires_confirmation": true,
-                "action_token": pending.action_token,
-                "expires_at": pending.expires_at,
-                "operation_id": pending.operation_id.as_str(),
-            });
-            let members = [
-                (
-                    "done_before",
-                    pending.done_before.as_ref().map(|id| json!(id.as_str())),
-                ),
-                (
-                    "requires_approval",
-                    pending.approval.map(|level| json!(level.name())),
-                ),
-                (
-                    "approval",
-                    pending
-                        .approval
-                        .map(|_| json!(format!("/approvals/{}", pending.operation_id))),
-                ),
-            ];
-            if let Some(body) = body.as_object_mut() {
-                let there = members
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-                body.extend(there);
-            }
-            Ok(reply::json(StatusCode::ACCEPTED, &body))
-        }
-    }
 }
 
 fn manifest_of(raw: &Raw) -> Result<Manifest, Error> {
@@ -517,9 +511,13 @@ async fn ready(State(rest): State<Arc<Rest>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
+    let mut degraded = rest.pipeline.audit.degraded();
+    if let Some(told) = rest.state.ledger().missing_told() {
+        degraded.insert("seal_keys".to_owned(), told);
+    }
     let mut body = json!({
         "ready": ready,
-        "degraded": rest.pipeline.audit.degraded(),
+        "degraded": degraded,
         "dependencies": {
             "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost,
                 "exports": rest.pipeline.audit.exports()},
@@ -568,9 +566,12 @@ fn exposition(rest: &Rest) -> Response {
 
 /// The answer to a request that names a host or origin which is not allowed.
 #[must_use]
-pub fn forbidden_host(error: &impl std::fmt::Display, headers: &HeaderMap) -> Response {
+pub fn forbidden_host(door: &Door, error: &impl std::fmt::Display, request: &Request) -> Response {
     let error = Error::new(Code::Forbidden, format!("Access denied: {error}"));
-    reply::with_status(&error, StatusCode::FORBIDDEN, headers)
+    let peer = request.extensions().get::<RemoteAddr>();
+    let peer = peer.map(|RemoteAddr(address)| address.ip());
+    door.turned_away(request.headers(), peer, &error);
+    reply::with_status(&error, StatusCode::FORBIDDEN, request.headers())
 }
 
 /// Gives a request its correlation id, and the answer the same: the outermost layer of both doors.

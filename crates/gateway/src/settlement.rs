@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use fastmcp_audit::{Draft, Filter, Status as Outcome, VerifyError};
+use fastmcp_audit::{Draft, Filter, Object, Status as Outcome, VerifyError};
 use fastmcp_guard::clock::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -109,11 +109,11 @@ impl Settled {
         draft.tool_id = Some(self.tool_id.clone());
         draft.tenant = Some(self.tenant.clone());
         // `sub` is who acted with a token; an operator has none.
-        draft.details = Some(Map::from_iter([
-            ("by".to_owned(), json!(self.by)),
-            ("settled_as".to_owned(), json!(self.settled_as)),
-            ("settled_at".to_owned(), json!(self.at)),
-            ("operation_sub".to_owned(), json!(self.subject)),
+        draft.details = Some(Object::from_iter([
+            ("by", json!(self.by)),
+            ("settled_as", json!(self.settled_as)),
+            ("settled_at", json!(self.at)),
+            ("operation_sub", json!(self.subject)),
         ]));
         draft
     }
@@ -417,7 +417,7 @@ impl Recorder {
         let mut draft = settled.draft();
         if let Some(why) = unconfirmed {
             let details = draft.details.get_or_insert_default();
-            details.insert("unconfirmed".to_owned(), json!(why));
+            details.text("unconfirmed", why);
         }
         self.audit.append(&draft).await?;
         tracing::info!(

@@ -6,7 +6,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use fastmcp::seal::{KeyRing, SealError};
+use fastmcp::seal::{KeyId, KeyRing, SealError};
 use fastmcp_guard::{
     clock::{Clock, SystemClock},
     random::{OsRandom, Random, RandomError},
@@ -26,6 +26,13 @@ pub mod machine;
 pub mod manifest;
 pub mod operation;
 mod postgres;
+#[cfg(test)]
+#[expect(
+    clippy::too_many_lines,
+    clippy::cognitive_complexity,
+    reason = "a test tells its story from beginning to end"
+)]
+pub(crate) mod rotation_tests;
 mod sql;
 mod sqlite;
 pub mod ticket;
@@ -112,6 +119,21 @@ impl Options {
     }
 }
 
+/// What a database said instead of an answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// In the words of SQLite.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// In the words of PostgreSQL, or of the way to it.
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+    /// Nothing: the work on it broke off, which is a fault of this program.
+    #[error("work on the database broke off")]
+    BrokeOff,
+}
+
 /// The state could not be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -133,7 +155,7 @@ pub enum StateError {
     },
     /// The schema could not be brought up to date.
     #[error("state database cannot be brought to this version's schema")]
-    Migrate(#[source] Arc<sqlx::migrate::MigrateError>),
+    Migrate(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The database was written by a newer version.
     #[error(
         "state database has a schema of version {version}, and this program knows versions up to {known}; run the newer fastmcp that wrote it, or restore a backup from before"
@@ -152,10 +174,10 @@ pub enum StateError {
     ReadOnly,
     /// A change was not made.
     #[error("state database did not take the change")]
-    Write(#[source] Arc<sqlx::Error>),
+    Write(#[source] Arc<DatabaseError>),
     /// A question was not answered.
     #[error("state database cannot be read")]
-    Read(#[source] Arc<sqlx::Error>),
+    Read(#[source] Arc<DatabaseError>),
     /// A row does not say what it must.
     #[error("column `{column}` of the state database holds what it must not")]
     Corrupt {
@@ -179,7 +201,12 @@ pub enum StateError {
     /// A manifest cannot be written as JSON.
     #[error("manifest cannot be written as JSON")]
     Manifest(#[source] Arc<serde_json::Error>),
-    /// A value could not be sealed or opened; the key ring may lack the key.
+    /// A value is sealed with a key that is not in the key ring.
+    #[error(
+        "stored value is sealed with key `{0}`, which is not in `keys/seal.key`; put the file back that holds it, from a backup or another replica"
+    )]
+    KeyMissing(KeyId),
+    /// A value could not be sealed or opened.
     #[error("stored value cannot be sealed or opened with this key ring")]
     Seal(#[from] SealError),
     /// No randomness could be had.
@@ -198,6 +225,17 @@ impl StateError {
             self,
             Self::Unreachable(_) | Self::ReadOnly | Self::Busy | Self::Contended
         )
+    }
+}
+
+impl StateError {
+    /// The key without which a stored value does not open, where that is the trouble.
+    #[must_use]
+    pub const fn missing_key(&self) -> Option<KeyId> {
+        match self {
+            Self::KeyMissing(key) => Some(*key),
+            _ => None,
+        }
     }
 }
 
@@ -231,10 +269,22 @@ pub struct Sight {
     pub is_encrypted: Option<bool>,
 }
 
+/// How much the state keeps that one key sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedWith {
+    /// The key.
+    pub key: KeyId,
+    /// How many values: arguments, action tokens, results and reasons.
+    pub values: u64,
+}
+
 /// A database that keeps all of the state.
 pub trait Backend: OperationStore + ManifestStore + LabelStore {
     /// Whether it can be read and written right now.
     fn ready(&self) -> BoxFuture<'_, Result<(), StateError>>;
+
+    /// How much of it each key sealed. Looks at every operation.
+    fn sealed_with(&self) -> BoxFuture<'_, Result<Vec<SealedWith>, StateError>>;
 
     /// What its writer has done.
     fn load(&self) -> Load;

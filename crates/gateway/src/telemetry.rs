@@ -91,6 +91,7 @@ pub struct Telemetry {
     exported: Family<Exported, Counter>,
     announced: Family<Announced, Counter>,
     trail: Trail,
+    unknown: Counter,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
 }
@@ -156,6 +157,16 @@ fn stage_durations() -> Histogram {
     ])
 }
 
+fn doubts(registry: &mut Registry) -> Counter {
+    let unknown = Counter::default();
+    registry.register(
+        "fastmcp_operations_unknown",
+        "Operations that recovery found without an outcome, and that await settlement",
+        unknown.clone(),
+    );
+    unknown
+}
+
 impl Telemetry {
     /// Creates the registry.
     #[must_use]
@@ -208,6 +219,7 @@ impl Telemetry {
         );
         let trail = Trail::default();
         trail.register(&mut registry);
+        let unknown = doubts(&mut registry);
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -225,6 +237,7 @@ impl Telemetry {
             exported,
             announced,
             trail,
+            unknown,
             tools,
             uptime,
         }
@@ -249,6 +262,11 @@ impl Telemetry {
         self.stages
             .get_or_create(&Stage { stage })
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts an operation of which recovery cannot tell whether it happened.
+    pub fn doubted(&self) {
+        self.unknown.inc();
     }
 
     /// Counts a refusal at the door.

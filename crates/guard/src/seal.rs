@@ -1,10 +1,13 @@
 //! Values that leave our hands and must come back as they were.
 //!
 //! AES-256-GCM from aws-lc-rs under a key ring: the first key seals, every key opens, so keys
-//! rotate by putting a new one in front. What a sealed value is bound to (caller, method,
+//! rotate by putting a new one in front, while values are sealed and opened. What a sealed value is bound to (caller, method,
 //! arguments, purpose) goes into the associated data, which is not stored.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -16,14 +19,69 @@ const FORMAT: u8 = 1;
 const KEY_ID_LEN: usize = 4;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 
-/// Keys that seal and open.
+/// Keys that seal and open. Its clones are one ring: what [`Self::replace`] puts in place, all of them use.
+#[derive(Clone)]
 pub struct KeyRing {
-    keys: Vec<Key>,
+    keys: Arc<RwLock<Arc<[Key]>>>,
 }
 
 struct Key {
-    id: [u8; KEY_ID_LEN],
+    id: KeyId,
     key: RandomizedNonceKey,
+}
+
+/// The name of a key: the first four bytes of its SHA-256, in eight digits of hexadecimal. It is no secret, and stands in
+/// every value that the key sealed.
+///
+/// ```
+/// use fastmcp_guard::seal::{KeyId, KeyRing};
+///
+/// let ring = KeyRing::new(&[[7; 32]])?;
+/// let sealed = ring.seal(b"purpose", b"value")?;
+/// assert_eq!(KeyId::of_sealed(&sealed), Some(KeyId::of(&[7; 32])));
+/// # Ok::<(), fastmcp_guard::seal::SealError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; KEY_ID_LEN]);
+
+impl KeyId {
+    /// The name of `key`.
+    #[must_use]
+    pub fn of(key: &[u8; 32]) -> Self {
+        let hash = digest(&SHA256, key);
+        // A hash is longer than that.
+        Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+
+    /// The name of the key that sealed a value, of which the first five bytes are enough. `None` for what no ring sealed.
+    #[must_use]
+    pub fn of_sealed(sealed: &[u8]) -> Option<Self> {
+        let (format, rest) = sealed.split_first()?;
+        if *format != FORMAT {
+            return None;
+        }
+        rest.first_chunk().copied().map(Self)
+    }
+
+    /// Reads eight digits of hexadecimal.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 2 * KEY_ID_LEN && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = u32::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A key or a sealed value could not be used.
@@ -48,21 +106,42 @@ impl KeyRing {
     ///
     /// [`SealError::NoKey`] when `keys` is empty.
     pub fn new(keys: &[[u8; 32]]) -> Result<Self, SealError> {
-        if keys.is_empty() {
-            return Err(SealError::NoKey);
-        }
-        let keys = keys
-            .iter()
-            .map(|bytes| {
-                let mut id = [0; KEY_ID_LEN];
-                let hash = digest(&SHA256, bytes);
-                id.copy_from_slice(hash.as_ref().get(..KEY_ID_LEN).ok_or(SealError::Failed)?);
-                let key =
-                    RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Failed)?;
-                Ok(Key { id, key })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        Ok(Self {
+            keys: Arc::new(RwLock::new(made(keys)?)),
+        })
+    }
+
+    /// Puts `keys` in the place of those of the ring and of its clones; the first seals from here on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`]; the ring is then as it was.
+    pub fn replace(&self, keys: &[[u8; 32]]) -> Result<(), SealError> {
+        let keys = made(keys)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// The names of the keys; that of the one that seals is the first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.keys().iter().map(|key| key.id).collect()
+    }
+
+    /// The name of the key that sealed a value, if the ring does not hold that key.
+    #[must_use]
+    pub fn lacks(&self, sealed: &[u8]) -> Option<KeyId> {
+        KeyId::of_sealed(sealed).filter(|id| !self.holds(*id))
+    }
+
+    /// Whether it holds the key of this name.
+    #[must_use]
+    pub fn holds(&self, id: KeyId) -> bool {
+        self.keys().iter().any(|key| key.id == id)
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A ring with one key from the operating system's random source, forgotten with the process.
@@ -82,7 +161,8 @@ impl KeyRing {
     ///
     /// [`SealError::Failed`] when the library refuses.
     pub fn seal(&self, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let key = self.keys.first().ok_or(SealError::NoKey)?;
+        let keys = self.keys();
+        let key = keys.first().ok_or(SealError::NoKey)?;
         let mut body = plain.to_vec();
         let nonce = key
             .key
@@ -90,7 +170,7 @@ impl KeyRing {
             .map_err(|_| SealError::Failed)?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + body.len());
         sealed.push(FORMAT);
-        sealed.extend_from_slice(&key.id);
+        sealed.extend_from_slice(&key.id.0);
         sealed.extend_from_slice(nonce.as_ref());
         sealed.extend_from_slice(&body);
         Ok(sealed)
@@ -110,10 +190,10 @@ impl KeyRing {
         if *format != FORMAT {
             return Err(SealError::Forged);
         }
-        let key = self
-            .keys
+        let keys = self.keys();
+        let key = keys
             .iter()
-            .find(|k| k.id == id)
+            .find(|key| key.id.0 == id)
             .ok_or(SealError::Forged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Forged)?;
         let mut body = body.to_vec();
@@ -151,9 +231,23 @@ impl KeyRing {
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing")
-            .field("keys", &self.keys.len())
+            .field("keys", &self.keys().len())
             .finish()
     }
+}
+
+fn made(keys: &[[u8; 32]]) -> Result<Arc<[Key]>, SealError> {
+    if keys.is_empty() {
+        return Err(SealError::NoKey);
+    }
+    let made = keys.iter().map(|bytes| {
+        let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Failed)?;
+        Ok(Key {
+            id: KeyId::of(bytes),
+            key,
+        })
+    });
+    made.collect()
 }
 
 #[cfg(test)]
@@ -202,5 +296,36 @@ mod tests {
             KeyRing::new(&[new]).unwrap().open(b"", &sealed),
             Err(SealError::Forged)
         );
+    }
+
+    #[test]
+    fn keys_rotate_under_those_who_use_them() {
+        let (old, new) = ([1; 32], [2; 32]);
+        let ring = KeyRing::new(&[old]).unwrap();
+        let user = ring.clone();
+        let before = user.seal(b"", b"value").unwrap();
+        ring.replace(&[new, old]).unwrap();
+        assert_eq!(user.ids(), [KeyId::of(&new), KeyId::of(&old)]);
+        let after = user.seal(b"", b"value").unwrap();
+        assert_eq!(KeyId::of_sealed(&after), Some(KeyId::of(&new)));
+        assert_eq!(user.open(b"", &before).unwrap(), b"value");
+        assert_eq!(user.lacks(&before), None);
+        ring.replace(&[new]).unwrap();
+        assert_eq!(user.open(b"", &before), Err(SealError::Forged));
+        assert_eq!(user.lacks(&before), Some(KeyId::of(&old)));
+        assert_eq!(ring.replace(&[]), Err(SealError::NoKey));
+        assert_eq!(user.open(b"", &after).unwrap(), b"value", "as it was");
+    }
+
+    #[test]
+    fn names_of_keys_are_read_as_they_are_shown() {
+        let id = KeyId::of(&[1; 32]);
+        assert_eq!(KeyId::parse(&id.to_string()), Some(id));
+        for text in ["", "72cd6e84x", "72cd6e8", "+2cd6e84", "72cd6e8\u{e4}"] {
+            assert_eq!(KeyId::parse(text), None, "{text}");
+        }
+        for sealed in [&b""[..], b"\x01abc", b"\x02abcd"] {
+            assert_eq!(KeyId::of_sealed(sealed), None);
+        }
     }
 }

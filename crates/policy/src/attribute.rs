@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::argument;
+use crate::key::written;
 use crate::schema::quoted;
 
 /// Something of the request that a condition reads.
@@ -60,8 +60,8 @@ pub(crate) const WEEKDAYS: [&str; 7] = [
     "sunday",
 ];
 
-const CLAIM: &str = "subject.claims.";
-const ARGUMENT: &str = "context.arguments.";
+pub(crate) const CLAIM: &str = "subject.claims.";
+pub(crate) const ARGUMENT: &str = "context.arguments.";
 
 /// The closed list, by name.
 const NAMED: [(&str, Attribute); 19] = [
@@ -87,18 +87,26 @@ const NAMED: [(&str, Attribute); 19] = [
 ];
 
 impl Attribute {
-    /// Returns the attribute of that name, if it is one.
+    /// Returns the attribute of the closed list that has this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        if let Some(path) = name.strip_prefix(CLAIM) {
-            return argument::is_path(path).then(|| Self::Claim(path.to_owned()));
-        }
-        if let Some(path) = name.strip_prefix(ARGUMENT) {
-            return argument::is_path(path).then(|| Self::Argument(path.to_owned()));
-        }
         NAMED
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, attribute)| attribute.clone())
+    }
+
+    /// Returns the attribute that a value names or nearly names, so that it must not be taken for plain text.
+    pub(crate) fn meant(text: &str) -> Option<String> {
+        if text.starts_with(CLAIM) || text.starts_with(ARGUMENT) {
+            return Some(text.to_owned());
+        }
+        let text = text.to_ascii_lowercase();
+        let room = text.split_once('.').map(|(room, _)| room)?;
+        let near = NAMED.iter().filter_map(|(name, _)| {
+            let distance = strsim::damerau_levenshtein(&text, &name.to_ascii_lowercase());
+            (name.starts_with(room) && distance <= 2).then_some((distance, *name))
+        });
+        near.min().map(|(_, name)| name.to_owned())
     }
 
     /// Every name of the closed list, and how the open corners are written.
@@ -210,8 +218,8 @@ impl Attribute {
 impl fmt::Display for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Claim(path) => write!(f, "{CLAIM}{path}"),
-            Self::Argument(path) => write!(f, "{ARGUMENT}{path}"),
+            Self::Claim(path) => write!(f, "{CLAIM}{}", written(path)),
+            Self::Argument(path) => write!(f, "{ARGUMENT}{}", written(path)),
             closed => f.write_str(
                 NAMED
                     .iter()
@@ -232,26 +240,18 @@ mod tests {
             assert_eq!(Attribute::from_name(name).as_ref(), Some(attribute));
             assert_eq!(&attribute.to_string(), name);
         }
-        for open in [
-            "subject.claims.realm.roles",
-            "context.arguments.filter.path",
-        ] {
-            assert_eq!(
-                Attribute::from_name(open)
-                    .map(|attribute| attribute.to_string())
-                    .as_deref(),
-                Some(open)
-            );
-        }
-        for wrong in [
-            "subject.role",
-            "resource.toolid",
-            "subject.claims.",
-            "context.arguments",
-            "context.arguments.a..b",
-            "",
-        ] {
+        for wrong in ["subject.role", "resource.toolid", "context.arguments", ""] {
             assert_eq!(Attribute::from_name(wrong), None, "{wrong}");
+        }
+        for (text, meant) in [
+            ("subject.tenant", Some("subject.tenant")),
+            ("Subject.Tenent", Some("subject.tenant")),
+            ("context.arguments.x", Some("context.arguments.x")),
+            ("resource.read", None),
+            ("resource.admin", None),
+            ("subject", None),
+        ] {
+            assert_eq!(Attribute::meant(text).as_deref(), meant, "{text}");
         }
     }
 }

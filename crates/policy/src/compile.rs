@@ -12,6 +12,7 @@ use crate::action::Action;
 use crate::attribute::{Attribute, Kind};
 use crate::check::Check;
 use crate::condition::{Condition, Literal, Test};
+use crate::error::Place;
 use crate::obligation::Obligation;
 use crate::reads::Reads;
 use crate::rule::Rule;
@@ -81,7 +82,7 @@ pub(crate) struct Clause {
 pub(crate) struct Unit {
     pub(crate) id: Arc<str>,
     pub(crate) file: Arc<str>,
-    pub(crate) line: Option<u64>,
+    pub(crate) at: Option<Place>,
     pub(crate) role: Role,
     pub(crate) policy: Policy,
     pub(crate) listing: Listing,
@@ -155,7 +156,7 @@ fn unit(file: &Arc<str>, rule: &Rule, role: Role) -> Result<Unit, String> {
     Ok(Unit {
         id: rule.id.as_str().into(),
         file: Arc::clone(file),
-        line: Some(rule.line).filter(|line| *line > 0),
+        at: Place::line(rule.line),
         role,
         policy,
         listing,

@@ -6,6 +6,8 @@
 //! - `attribute_in: [..]` says the same of a single value, `attribute_any: [..]` of a set;
 //! - `attribute: "!= other"`, `"attribute != other": true` and `"attribute !=": other` say that it does not; `attribute: "== other"` that it
 //!   does. `other` is a value or an attribute.
+//!
+//! What stands left of the colon is taken apart in [`crate::key`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +15,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use crate::attribute::{Attribute, Kind, WEEKDAYS};
-use crate::error::{Fault, nearest};
+use crate::error::Fault;
+use crate::key::{self, Form, Key};
 use crate::label::{FORM, is_label};
 use crate::yaml::{Node, Value};
 
@@ -54,15 +57,6 @@ pub(crate) enum Literal {
     Bool(bool),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Suffix {
-    None,
-    In,
-    Any,
-    Before,
-    After,
-}
-
 impl Condition {
     /// Says whether the condition names who the caller is. Only such a condition lets a rule with a duty grant: "anybody but" names nobody.
     pub(crate) fn names_subject(&self) -> bool {
@@ -98,48 +92,26 @@ impl Condition {
     }
 
     /// Reads one entry of `when`, all spellings.
-    pub(crate) fn parse(key: &str, node: &Node) -> Result<Self, Fault> {
-        if let Some((left, right)) = key.split_once("!=") {
-            return Self::parse_negated_key(key, (left.trim(), right.trim()), node);
-        }
-        let (attribute, suffix) = split(key)?;
+    pub(crate) fn parse(text: &str, node: &Node) -> Result<Self, Fault> {
+        let Key { attribute, form } = Key::parse(text, &node.value)?;
         let reader = Reader {
-            key,
+            key: text,
             attribute: &attribute,
         };
-        let test = match suffix {
-            Suffix::Before => Test::Before(reader.moment(node)?),
-            Suffix::After => Test::After(reader.moment(node)?),
-            Suffix::In | Suffix::Any => Test::AnyOf(reader.list(node)?),
-            Suffix::None => reader.value_form(node)?,
-        };
-        Ok(Self { attribute, test })
-    }
-
-    /// `"a != b": true`, or `"a !=": b`.
-    fn parse_negated_key(
-        key: &str,
-        (left, right): (&str, &str),
-        node: &Node,
-    ) -> Result<Self, Fault> {
-        let attribute = known(left)?;
-        let reader = Reader {
-            key,
-            attribute: &attribute,
-        };
-        let test = if right.is_empty() {
-            match &node.value {
-                Value::Text(text) => reader.other(text.trim())?.negated(),
-                _ => Test::NoneOf(reader.values(node)?),
+        let test = match form {
+            Form::Before => Test::Before(reader.moment(node)?),
+            Form::After => Test::After(reader.moment(node)?),
+            Form::In | Form::Any => Test::AnyOf(reader.list(node)?),
+            Form::Plain => reader.value_form(node)?,
+            Form::Not => reader.negated(node)?,
+            Form::Differs(_) if node.value != Value::Bool(true) => {
+                return Err(Fault::Shape {
+                    key: text.to_owned(),
+                    expected: "`true`",
+                    found: node.value.shape(),
+                });
             }
-        } else if node.value == Value::Bool(true) {
-            reader.other(right)?.negated()
-        } else {
-            return Err(Fault::Shape {
-                key: key.to_owned(),
-                expected: "`true`",
-                found: node.value.shape(),
-            });
+            Form::Differs(other) => reader.other(other)?.negated(),
         };
         Ok(Self { attribute, test })
     }
@@ -177,10 +149,18 @@ impl Reader<'_> {
             .map(|literal| Test::AnyOf(vec![literal]))
     }
 
+    /// `"a !=": b`, where `b` may be a list.
+    fn negated(&self, node: &Node) -> Result<Test, Fault> {
+        match &node.value {
+            Value::Text(text) => self.other(text.trim()).map(Test::negated),
+            _ => self.values(node).map(Test::NoneOf),
+        }
+    }
+
     /// The right side after an operator: an attribute, or a value of the left side's kind.
     fn other(&self, text: &str) -> Result<Test, Fault> {
         if Attribute::looks_like(text) {
-            return self.comparable(known(text)?);
+            return self.comparable(key::name(text)?);
         }
         let literal = match (self.attribute.kind(), text) {
             (Kind::Bool | Kind::Argument, "true") => Literal::Bool(true),
@@ -264,7 +244,7 @@ impl Reader<'_> {
             (Kind::Hour, Value::Int(hour)) if (0..24).contains(hour) => Ok(Literal::Int(*hour)),
             (Kind::Hour, _) => Err(shape("an hour from 0 to 23")),
             (Kind::Bool, _) => Err(shape("`true` or `false`")),
-            (_, Value::Text(text)) => self.text(text.trim()),
+            (_, Value::Text(text)) => self.text(text),
             (Kind::Argument | Kind::Claim, _) => Err(shape("text, a whole number or a boolean")),
             _ => Err(shape("text (put it in quotes)")),
         }
@@ -281,16 +261,24 @@ impl Reader<'_> {
                 limit: VALUE_MAX,
             });
         }
+        if text.trim() != text {
+            return Err(Fault::Value {
+                key: key(),
+                value: text.to_owned(),
+                expected: "a value that can be compared: it has spaces at its ends",
+            });
+        }
         if text.starts_with(['!', '=', '<', '>', '~']) {
             return Err(Fault::UnknownOperator {
                 key: key(),
                 value: text.to_owned(),
             });
         }
-        if Attribute::from_name(text).is_some() {
+        if let Some(attribute) = Attribute::meant(text) {
             return Err(Fault::BareReference {
                 key: key(),
                 value: text.to_owned(),
+                attribute,
             });
         }
         match self.attribute {
@@ -339,52 +327,6 @@ impl Reader<'_> {
             value: text.clone(),
             expected: "a time such as `2027-01-31T18:00:00Z`",
         })
-    }
-}
-
-/// Takes a key apart into its attribute and its suffix. The open corners have no suffixes: `_in` may end an argument's own name.
-fn split(key: &str) -> Result<(Attribute, Suffix), Fault> {
-    if let Some(attribute) = Attribute::from_name(key) {
-        return Ok((attribute, Suffix::None));
-    }
-    let suffixes = [
-        ("_in", Suffix::In),
-        ("_any", Suffix::Any),
-        ("_before", Suffix::Before),
-        ("_after", Suffix::After),
-    ];
-    let found = suffixes
-        .into_iter()
-        .find_map(|(text, suffix)| Some((key.strip_suffix(text)?, text, suffix)));
-    let Some((name, text, suffix)) = found else {
-        return known(key).map(|attribute| (attribute, Suffix::None));
-    };
-    let attribute = known(name).map_err(|_| unknown(key))?;
-    let is_set = attribute.kind() == Kind::Set;
-    let instead = match suffix {
-        Suffix::In if is_set => "`_any`, since it holds several values",
-        Suffix::Any if !is_set => "`_in`, since it holds one value",
-        Suffix::Before | Suffix::After if attribute != Attribute::Time => {
-            "it of `context.time` only"
-        }
-        Suffix::In | Suffix::Any if attribute == Attribute::Time => "`_before` or `_after`",
-        _ => return Ok((attribute, suffix)),
-    };
-    Err(Fault::Suffix {
-        key: key.to_owned(),
-        suffix: text,
-        instead,
-    })
-}
-
-fn known(name: &str) -> Result<Attribute, Fault> {
-    Attribute::from_name(name).ok_or_else(|| unknown(name))
-}
-
-fn unknown(key: &str) -> Fault {
-    Fault::UnknownCondition {
-        key: key.to_owned(),
-        nearest: nearest(key, Attribute::names()),
     }
 }
 
@@ -507,7 +449,19 @@ mod tests {
             ),
             (
                 "context.arguments.check_in: [1, true, x]",
-                "context.arguments.check_in one of 1, true, \"x\"",
+                "context.arguments.check one of 1, true, \"x\"",
+            ),
+            (
+                "context.arguments.\"check_in\": [1, true, x]",
+                "context.arguments.\"check_in\" one of 1, true, \"x\"",
+            ),
+            (
+                "'context.arguments.\"check_in\" !=': [1, x]",
+                "context.arguments.\"check_in\" none of 1, \"x\"",
+            ),
+            (
+                "subject.claims.dept_any: [sales, 3]",
+                "subject.claims.dept one of \"sales\", \"3\"",
             ),
             (
                 "subject.claims.department: \"== resource.classification\"",
@@ -546,6 +500,22 @@ mod tests {
             (
                 "resource.tenant: subject.tenant",
                 "`resource.tenant`: `subject.tenant` would be compared as plain text; write `== subject.tenant` to compare with the attribute",
+            ),
+            (
+                "resource.tenant: subject.tenent",
+                "`resource.tenant`: `subject.tenent` would be compared as plain text; write `== subject.tenant` to compare with the attribute",
+            ),
+            (
+                "resource.tenant: \"acme \"",
+                "`resource.tenant`: `acme ` is not a value that can be compared: it has spaces at its ends",
+            ),
+            (
+                "subject.claims.dept_in: []",
+                "`subject.claims.dept_in` is empty; name at least one entry or leave the key out",
+            ),
+            (
+                "\"action !=\": tools.invoke",
+                "unknown condition `action !=`; did you mean `action`?",
             ),
             (
                 "subject.roles_in: [a]",

@@ -26,7 +26,7 @@ impl LoadError {
         Self {
             problems: vec![Problem {
                 file: file.to_owned(),
-                line: None,
+                at: None,
                 rule: None,
                 fault: Fault::Cedar {
                     message: message.to_owned(),
@@ -64,8 +64,8 @@ impl std::error::Error for LoadError {}
 pub struct Problem {
     /// The name of the text, as [`Sources`](crate::Sources) was given it.
     pub file: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<u64>,
+    /// Where in it, as far as it is known.
+    pub at: Option<Place>,
     /// The rule's id, if the fault lies in a rule that has one.
     pub rule: Option<String>,
     /// What is wrong.
@@ -75,7 +75,7 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
-        self.line.iter().try_for_each(|line| write!(f, ":{line}"))?;
+        self.at.iter().try_for_each(|at| write!(f, ":{at}"))?;
         f.write_str(": ")?;
         self.rule
             .iter()
@@ -84,15 +84,58 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: u64,
+    /// The column, from 1, in characters; `None` where the line says enough, as in `policies.yml`.
+    pub column: Option<u64>,
+}
+
+impl Place {
+    /// A line of `policies.yml`; 0 is none.
+    pub(crate) fn line(line: u64) -> Option<Self> {
+        (line > 0).then_some(Self { line, column: None })
+    }
+
+    /// Where the byte at `offset` stands.
+    pub(crate) fn of(text: &str, offset: usize) -> Option<Self> {
+        let before = text.get(..offset)?;
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Some(Self {
+            line: before.matches('\n').count() as u64 + 1,
+            column: Some(line.chars().count() as u64 + 1),
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.line)?;
+        self.column
+            .iter()
+            .try_for_each(|column| write!(f, ":{column}"))
+    }
+}
+
 /// What can be wrong with a policy text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The text is not YAML, or repeats a key.
+    /// The text is not YAML.
     #[error("not valid YAML: {message}")]
     Yaml {
         /// The parser's message.
         message: String,
+    },
+    /// A key that stands twice in one map.
+    #[error("the key `{key}` stands here a second time{}; one of the two must go", First(*.first))]
+    RepeatedKey {
+        /// The key.
+        key: String,
+        /// The line of the first.
+        first: Option<u64>,
     },
     /// The text is not Cedar, or does not fit the schema.
     #[error("not valid Cedar: {message}")]
@@ -159,6 +202,28 @@ pub enum Fault {
         suffix: &'static str,
         /// What to write instead.
         instead: &'static str,
+    },
+    /// A name of an argument or claim that is none, or could be meant as something else.
+    #[error(
+        "`{key}`: {what}; an argument or claim of exactly that name stands in quotes: `{quoted}`"
+    )]
+    Name {
+        /// The condition's key.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+        /// The name in quotes.
+        quoted: String,
+    },
+    /// Two operators on one attribute.
+    #[error(
+        "`{key}`: two operators do not go together; write `{attribute} !=`, which takes a list too"
+    )]
+    TwoOperators {
+        /// The condition's key.
+        key: String,
+        /// The attribute.
+        attribute: String,
     },
     /// A value that is none of the accepted ones.
     #[error("`{key}`: unknown value `{value}`; use {}", OneOf(.valid))]
@@ -229,13 +294,15 @@ pub enum Fault {
     },
     /// A bare attribute name where a value is expected.
     #[error(
-        "`{key}`: `{value}` would be compared as plain text; write `== {value}` to compare with the attribute"
+        "`{key}`: `{value}` would be compared as plain text; write `== {attribute}` to compare with the attribute"
     )]
     BareReference {
         /// The condition's key.
         key: String,
-        /// The attribute's name.
+        /// The value.
         value: String,
+        /// The attribute that it names or nearly names.
+        attribute: String,
     },
     /// Two attributes that cannot be compared.
     #[error(
@@ -319,6 +386,20 @@ pub enum Fault {
     WithoutNever,
 }
 
+impl Fault {
+    /// The annotation of a Cedar policy that is at fault, without its `@`.
+    pub(crate) fn annotation(&self) -> Option<&str> {
+        match self {
+            Self::UnknownAnnotation { key, .. } => Some(key),
+            Self::Annotation { key, .. } => Some(key),
+            Self::DutyOnDeny { key } => key.strip_prefix('@'),
+            Self::UnknownRole { key, .. } => key.strip_prefix('@'),
+            Self::Id { .. } => Some("id"),
+            _ => None,
+        }
+    }
+}
+
 /// The "did you mean" of an error message.
 struct Hint<'a>(&'a Option<String>);
 
@@ -327,6 +408,17 @@ impl fmt::Display for Hint<'_> {
         self.0
             .iter()
             .try_for_each(|name| write!(f, "; did you mean `{name}`?"))
+    }
+}
+
+/// Where a repeated key stands first.
+struct First(Option<u64>);
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|line| write!(f, ", first on line {line}"))
     }
 }
 

@@ -140,9 +140,9 @@ fn line(authorizer: &Authorizer, unit: &Unit, question: &Question<'_>) -> RuleLi
     };
     RuleLine {
         id: unit.id.to_string(),
-        place: unit.line.map_or_else(
+        place: unit.at.map_or_else(
             || unit.file.to_string(),
-            |line| format!("{}:{line}", unit.file),
+            |at| format!("{}:{}", unit.file, at.line),
         ),
         does: match unit.role {
             Role::Permit => "allow",

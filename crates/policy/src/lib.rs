@@ -52,6 +52,7 @@ mod decision;
 mod entity;
 mod error;
 mod explain;
+mod key;
 mod label;
 mod native;
 mod obligation;
@@ -72,7 +73,7 @@ mod yaml;
 
 pub use action::Action;
 pub use decision::{Decision, Effect, PolicyVersion, Reason};
-pub use error::{Fault, LoadError, Problem};
+pub use error::{Fault, LoadError, Place, Problem};
 pub use explain::{ConditionLine, Explanation, Outcome, RuleLine, ScopeLine};
 pub use label::is_label;
 pub use obligation::{ConsentLevel, Obligation};

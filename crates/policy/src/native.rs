@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::action::Action;
 use crate::compile::{Listing, Reach, Role, Unit};
-use crate::error::{Fault, Problem, nearest};
+use crate::error::{Fault, Place, Problem, nearest};
 use crate::obligation::Obligation;
 use crate::reads::{Survey, survey};
 use crate::rule::is_id;
@@ -32,41 +32,52 @@ pub(crate) fn read(
     roles: &BTreeSet<&str>,
     problems: &mut Vec<Problem>,
 ) -> Vec<(Unit, Notice)> {
-    let mut problem = |rule: Option<&str>, line, fault| {
+    let mut problem = |rule: Option<&str>, at, fault| {
         problems.push(Problem {
             file: source.name.clone(),
-            line,
+            at,
             rule: rule.map(str::to_owned),
             fault,
         });
     };
-    let set: PolicySet = match source.text.parse() {
+    let text = source.text.as_str();
+    let set: PolicySet = match text.parse() {
         Ok(set) => set,
         Err(error) => {
             for error in cedar_policy::ParseErrors::iter(&error) {
-                problem(
-                    None,
-                    line_of(error, &source.text),
-                    Fault::Cedar {
-                        message: explained(error),
-                    },
-                );
+                let message = explained(error);
+                problem(None, place_of(error, text), Fault::Cedar { message });
             }
             return Vec::new();
         }
     };
-    if set.templates().next().is_some() {
-        problem(None, None, Fault::Template);
+    if let Some(template) = set.templates().next() {
+        let at = text.find(&template.to_cedar());
+        problem(None, at.and_then(|at| Place::of(text, at)), Fault::Template);
     }
     let file: Arc<str> = source.name.as_str().into();
     let mut policies: Vec<_> = set.policies().collect();
-    policies.sort_by_key(|policy| place(policy));
+    policies.sort_by_key(|policy| number(policy));
     let mut units = Vec::new();
+    let mut read_up_to = 0;
     for policy in policies {
+        let written = policy.to_cedar().unwrap_or_default();
+        let found = text.get(read_up_to..).and_then(|rest| rest.find(&written));
+        let start = read_up_to + found.unwrap_or_default();
         match unit(&file, policy, roles) {
-            Ok(read) => units.push(read),
-            Err(fault) => problem(policy.annotation("id"), None, fault),
+            Ok((mut unit, notice)) => {
+                unit.at = Place::of(text, start);
+                units.push((unit, notice));
+            }
+            Err(fault) => {
+                let within = fault
+                    .annotation()
+                    .and_then(|key| written.find(&format!("@{key}")));
+                let at = Place::of(text, start + within.unwrap_or_default());
+                problem(policy.annotation("id"), at, fault);
+            }
         }
+        read_up_to = start + written.len();
     }
     units
 }
@@ -77,7 +88,7 @@ pub(crate) type Notice = Option<&'static str>;
 const GRANTS_ALL: &str = "it obliges and also permits everybody, since no condition names the principal; add `@grant(\"no\")` if it should only oblige";
 
 /// Cedar numbers the policies of a text; their order in the map is arbitrary.
-fn place(policy: &Policy) -> (usize, String) {
+fn number(policy: &Policy) -> (usize, String) {
     let id = policy.id().to_string();
     (
         id.trim_start_matches("policy")
@@ -135,7 +146,7 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
     let unit = Unit {
         id: id.into(),
         file: Arc::clone(file),
-        line: None,
+        at: None,
         role,
         reach: reach(&policy, role),
         policy: policy.clone(),
@@ -315,11 +326,9 @@ fn only(kind: &str, uid: &EntityUid) -> Option<BTreeSet<String>> {
     (uid.type_name().basename() == kind).then(|| BTreeSet::from([uid.id().unescaped().to_owned()]))
 }
 
-/// Returns the line of the first place that an error points to.
-pub(crate) fn line_of(error: &dyn Diagnostic, text: &str) -> Option<u64> {
-    let offset = error.labels()?.next()?.offset();
-    let before = text.get(..offset)?;
-    Some(before.matches('\n').count() as u64 + 1)
+/// Returns the first place that an error points to.
+fn place_of(error: &dyn Diagnostic, text: &str) -> Option<Place> {
+    Place::of(text, error.labels()?.next()?.offset())
 }
 
 /// Returns an error's message together with its help, on one line.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::action::Action;
 use crate::condition::Condition;
-use crate::error::{Fault, Problem, nearest};
+use crate::error::{Fault, Place, Problem, nearest};
 use crate::obligation::{ConsentLevel, Obligation};
 use crate::scope;
 use crate::yaml::{Entry, Node, Value};
@@ -54,10 +54,9 @@ pub(crate) struct Report<'a> {
 
 impl Report<'_> {
     pub(crate) fn add(&mut self, line: u64, rule: Option<&str>, fault: Fault) {
-        let line = Some(line).filter(|line| *line > 0);
         self.problems.push(Problem {
             file: self.file.to_owned(),
-            line,
+            at: Place::line(line),
             rule: rule.map(str::to_owned),
             fault,
         });

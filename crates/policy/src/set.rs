@@ -14,7 +14,7 @@ use crate::action::Action;
 use crate::cache::Cache;
 use crate::compile::{self, Role, Unit};
 use crate::decision::{Decision, Effect, PolicyVersion, Reason};
-use crate::error::{Fault, LoadError, Problem};
+use crate::error::{Fault, LoadError, Place, Problem};
 use crate::explain::{self, Explanation};
 use crate::native;
 use crate::obligation::join;
@@ -387,7 +387,7 @@ impl Loader {
                 Ok(units) => self.units.extend(units),
                 Err(message) => self.problems.push(Problem {
                     file: file.clone(),
-                    line: Some(rule.line),
+                    at: Place::line(rule.line),
                     rule: Some(rule.id.clone()),
                     fault: Fault::Cedar {
                         message: source::one_line(&message),
@@ -406,7 +406,7 @@ impl Loader {
             };
             self.problems.push(Problem {
                 file: "policy".to_owned(),
-                line: None,
+                at: None,
                 rule: None,
                 fault,
             });
@@ -418,15 +418,17 @@ impl Loader {
             };
             let is_pair = (other.role, unit.role) == (Role::Permit, Role::Oblige)
                 && other.file == unit.file
-                && other.line == unit.line;
-            if !is_pair || unit.line.is_none() {
+                && other.at == unit.at;
+            // In Cedar, nothing comes in pairs.
+            let is_rule = unit.at.is_some_and(|at| at.column.is_none());
+            if !is_pair || !is_rule {
                 let fault = Fault::DuplicateId {
                     id: unit.id.to_string(),
                     first: other.file.to_string(),
                 };
                 self.problems.push(Problem {
                     file: unit.file.to_string(),
-                    line: unit.line,
+                    at: unit.at,
                     rule: None,
                     fault,
                 });
@@ -452,7 +454,7 @@ impl Loader {
                     };
                     self.problems.push(Problem {
                         file: "policy".to_owned(),
-                        line: None,
+                        at: None,
                         rule: None,
                         fault,
                     });
@@ -487,19 +489,16 @@ fn note(unit: &Unit, text: &str) -> Note {
 }
 
 fn problem(unit: &Unit, finding: &native::Finding, text: &str) -> Problem {
-    let before = finding
-        .offset
-        .and_then(|offset| text.get(..offset))
-        .filter(|_| unit.line.is_none());
-    let line = unit
-        .line
-        .or(before.map(|before| before.matches('\n').count() as u64 + 1));
+    let within = finding.offset.and_then(|offset| Place::of(text, offset));
+    // A rule is compiled from another text than its own.
+    let is_native = unit.at.is_some_and(|at| at.column.is_some());
+    let at = within.filter(|_| is_native).or(unit.at);
     let fault = Fault::Cedar {
         message: finding.message.clone(),
     };
     Problem {
         file: unit.file.to_string(),
-        line,
+        at,
         rule: Some(unit.id.to_string()),
         fault,
     }

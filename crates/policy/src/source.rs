@@ -7,7 +7,7 @@ use data_encoding::HEXLOWER;
 
 use crate::attribute::Attribute;
 use crate::condition::{Condition, Literal, Test};
-use crate::error::{Fault, Problem, nearest};
+use crate::error::{Fault, Place, Problem, nearest};
 use crate::obligation::Obligation;
 use crate::rule::{Report, Role, Rule, read_roles, read_rule};
 use crate::yaml::{self, Entry, Node, Value};
@@ -101,7 +101,7 @@ impl Sources {
         let mut problems = Vec::new();
         let problem = |file: &str, fault| Problem {
             file: file.to_owned(),
-            line: None,
+            at: None,
             rule: None,
             fault,
         };
@@ -153,13 +153,8 @@ pub(crate) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Document 
             Ok(node) => read_file(&node, &mut document, &mut report),
             Err(error) => {
                 let line = error.location().map_or(0, |at| at.line());
-                report.add(
-                    line,
-                    None,
-                    Fault::Yaml {
-                        message: one_line(&error.to_string()),
-                    },
-                );
+                let fault = unreadable(&error, &source.text);
+                report.add(line, None, fault);
             }
         }
         problems.append(&mut report.problems);
@@ -171,7 +166,7 @@ pub(crate) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Document 
         };
         problems.push(Problem {
             file: "policy".to_owned(),
-            line: None,
+            at: None,
             rule: None,
             fault,
         });
@@ -295,7 +290,7 @@ impl Document {
                 };
                 problems.push(Problem {
                     file: file.clone(),
-                    line: Some(line),
+                    at: Place::line(line),
                     rule: Some(rule.id.clone()),
                     fault,
                 });
@@ -315,6 +310,16 @@ fn roles_of(condition: &Condition) -> impl Iterator<Item = &String> {
         Literal::Text(role) => Some(role),
         Literal::Int(_) | Literal::Bool(_) => None,
     })
+}
+
+/// What is wrong with a text that is not read at all.
+pub(crate) fn unreadable(error: &yaml::Error, text: &str) -> Fault {
+    match yaml::repeated_key(error, text) {
+        Some((key, first)) => Fault::RepeatedKey { key, first },
+        None => Fault::Yaml {
+            message: one_line(&error.to_string()),
+        },
+    }
 }
 
 /// Keeps an error message on its line.

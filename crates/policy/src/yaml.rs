@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, Error, MergeKeyPolicy, Spanned};
+pub(crate) use serde_saphyr::Error;
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 
 /// The deepest nesting; the deepest that a policy needs is six.
 const DEPTH_MAX: usize = 16;
@@ -55,6 +56,10 @@ impl Value {
 
 /// Parses one document. Duplicate keys, merge keys and unknown tags are errors.
 pub(crate) fn parse(text: &str) -> Result<Node, Error> {
+    parse_with(text, DuplicateKeyPolicy::Error)
+}
+
+fn parse_with(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
@@ -62,13 +67,46 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
             max_documents: 1,
             max_aliases: 1_000,
         },
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        duplicate_keys: duplicate_keys,
         merge_keys: MergeKeyPolicy::Error,
         strict_booleans: true,
         reject_unsupported_tags: true,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options).map(Node::from)
+}
+
+/// If a text was refused for a key that stands twice in one map: the key, and the line of the first, where that can be told.
+pub(crate) fn repeated_key(error: &Error, text: &str) -> Option<(String, Option<u64>)> {
+    let Error::DuplicateMappingKey { key, location } = error else {
+        return None;
+    };
+    let key = key.clone()?;
+    // The first of a kind is kept; maps within a map seldom have its keys.
+    let kept = parse_with(text, DuplicateKeyPolicy::FirstWins).ok();
+    let mut before = kept
+        .iter()
+        .flat_map(|node| lines_of(node, &key))
+        .collect::<Vec<_>>();
+    before.retain(|line| *line <= location.line());
+    Some((key, before.last().copied()))
+}
+
+/// The lines on which a key stands, in the order of the text.
+fn lines_of(node: &Node, key: &str) -> Vec<u64> {
+    match &node.value {
+        Value::List(list) => list.iter().flat_map(|node| lines_of(node, key)).collect(),
+        Value::Map(entries) => {
+            let of = |entry: &Entry| {
+                let here = (entry.key == key).then_some(entry.line);
+                here.into_iter()
+                    .chain(lines_of(&entry.node, key))
+                    .collect::<Vec<_>>()
+            };
+            entries.iter().flat_map(of).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 impl From<Spanned<Value>> for Node {

@@ -31,8 +31,8 @@ pub(super) struct Loaded {
     pub(super) cursor: Cursor,
     pub(super) tree: Compact,
     pub(super) tiles: Tiles,
-    /// The last file with a record in it, and how much of it is to be kept.
-    pub(super) tail: Option<(Name, u64)>,
+    /// The last file with a record in it.
+    pub(super) tail: Option<Tail>,
     /// What a crash left half-done.
     pub(super) voids: Vec<Void>,
     /// Whether the log was closed in good order, or is new.
@@ -41,7 +41,41 @@ pub(super) struct Loaded {
     pub(super) spoken_of: Vec<Name>,
 }
 
+/// The file that is written on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tail {
+    pub(super) name: Name,
+    /// The bytes that the checkpoint covers: these are on the disk.
+    pub(super) signed: u64,
+    /// The bytes that are to be kept.
+    pub(super) len: u64,
+}
+
+/// Reads the log, and makes sure that what is read is on the disk.
+///
+/// Where a sync failed and the process ended before it could say so, the system may remember what the disk does not
+/// have, and take it for written. What no checkpoint covers is therefore written once more, synced, and read again.
 pub(super) fn load(storage: &dyn Storage, options: &Options) -> Result<Loaded, AuditError> {
+    let loaded = read(storage, options)?;
+    match loaded.tail {
+        Some(tail) if tail.signed < tail.len => {
+            make_durable(storage, tail).map_err(AuditError::Storage)?;
+            read(storage, options)
+        }
+        _ => Ok(loaded),
+    }
+}
+
+fn make_durable(storage: &dyn Storage, tail: Tail) -> Result<(), StorageError> {
+    let name = tail.name.to_string();
+    let mut file = storage
+        .resume(&name, tail.signed, tail.len)
+        .map_err(|error| StorageError::new("open", &name, error))?;
+    file.sync()
+        .map_err(|error| StorageError::new("sync", &name, error))
+}
+
+fn read(storage: &dyn Storage, options: &Options) -> Result<Loaded, AuditError> {
     let mut survey = Survey::new(storage)?;
     let torn = survey.take_torn();
     let checkpoint = match checkpoint::load(storage).map_err(AuditError::Storage)? {
@@ -242,11 +276,27 @@ impl OnDisk<'_> {
     ) -> Result<End, VerifyError> {
         let size = self.checkpoint.size;
         let mut end = End::default();
-        let place = match walk(self.storage, pieces, cursor, visit) {
+        let mut signed = (0, 0);
+        let walked = walk(self.storage, pieces, cursor, &mut |visited| {
+            if visited.record.seq < size {
+                signed = (visited.place.piece, visited.place.end);
+            }
+            visit(visited)
+        });
+        let tail = |last: &Piece, len| Tail {
+            name: last.name,
+            signed: if signed.0 + 1 == pieces.len() {
+                signed.1
+            } else {
+                0
+            },
+            len,
+        };
+        let place = match walked {
             Ok(place) => {
                 // What follows the last line, if anything, is room.
                 let last = pieces.last().filter(|last| last.valid == last.len);
-                end.tail = last.map(|last| (last.name, place.end));
+                end.tail = last.map(|last| tail(last, place.end));
                 place
             }
             Err(Stop::Fault { place, seq, fault }) => {
@@ -260,7 +310,7 @@ impl OnDisk<'_> {
                 if !torn {
                     return Err(Stop::Fault { place, seq, fault }.into());
                 }
-                end.tail = last.map(|(last, _)| (last.name, last.valid));
+                end.tail = last.map(|(last, _)| tail(last, last.valid));
                 end.voids.push(Void {
                     segment: place.file.clone(),
                     valid_bytes: place.start,
@@ -300,7 +350,7 @@ impl OnDisk<'_> {
 
 #[derive(Default)]
 struct End {
-    tail: Option<(Name, u64)>,
+    tail: Option<Tail>,
     voids: Vec<Void>,
 }
 

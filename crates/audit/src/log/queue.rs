@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Health, Options, Receipt};
+use super::{
+    Health, Options, Receipt,
+    company::{Company, Gathered, Wait, Waited},
+};
 use crate::{ack::Completer, checkpoint::Checkpoint, error::AuditError, record::Body};
 
 /// A record that waits to be written.
@@ -35,17 +38,10 @@ pub(super) enum Request {
 pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
     pub(super) requests: Vec<Request>,
+    /// How they came together.
+    pub(super) gathered: Gathered,
     /// The log is being closed and nothing more waits.
     pub(super) last: bool,
-}
-
-/// Who is likely to come back soon.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Company {
-    /// How many records came together last time.
-    pub(super) expected: usize,
-    /// How long they are waited for.
-    pub(super) gather: Duration,
 }
 
 pub(super) struct Shared {
@@ -136,13 +132,17 @@ impl Shared {
 
     /// Waits for jobs, or for `idle` to pass, and takes at most `max` records.
     ///
-    /// Where there are fewer than `company`, it waits for those for up to `gather`: who wrote together with
-    /// the last batch is likely to come back at once, and had better share a sync than wait for the next.
-    pub(super) fn take(&self, max: usize, idle: Option<Duration>, company: Company) -> Batch {
+    /// Where `company` is worth it, it waits for more to share a sync with.
+    pub(super) fn take(&self, max: usize, idle: Option<Duration>, company: &Company) -> Batch {
         let mut queue = self.wait(self.queue(), 1, idle);
-        let expected = company.expected.min(max).min(self.max_records);
-        if !queue.jobs.is_empty() && queue.jobs.len() < expected && !company.gather.is_zero() {
-            queue = self.wait(queue, expected, Some(company.gather));
+        let mut gathered = Gathered {
+            found: queue.jobs.len(),
+            ..Gathered::default()
+        };
+        if gathered.found > 0
+            && let Some(wait) = company.wait(gathered.found)
+        {
+            (queue, gathered.waited) = self.gather(queue, max, wait);
         }
         let mut batch = Batch::default();
         while batch.appends.len() < max {
@@ -160,6 +160,8 @@ impl Shared {
                 None => break,
             }
         }
+        gathered.taken = batch.appends.len();
+        batch.gathered = gathered;
         batch.last = queue.closed && queue.jobs.is_empty();
         let waiting = queue.waiting > 0;
         drop(queue);
@@ -167,6 +169,27 @@ impl Shared {
             self.room.notify_all();
         }
         batch
+    }
+
+    fn gather<'a>(
+        &self,
+        mut queue: MutexGuard<'a, Queue>,
+        max: usize,
+        Wait { records, time }: Wait,
+    ) -> (MutexGuard<'a, Queue>, Waited) {
+        let records = records.min(max).min(self.max_records);
+        for waited in [Waited::Shortly, Waited::Long] {
+            queue = self.wait(queue, records, Some(time / 2));
+            if queue.jobs.len() >= records {
+                return (queue, waited);
+            }
+        }
+        (queue, Waited::Out)
+    }
+
+    /// Returns how many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().jobs.len()
     }
 
     /// Waits until there are `jobs` jobs, for up to `time`.

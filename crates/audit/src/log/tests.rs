@@ -619,6 +619,48 @@ fn a_second_crash_during_recovery_loses_nothing_either() {
     }
 }
 
+#[test]
+fn what_a_failed_sync_left_in_memory_alone_is_not_built_on() {
+    for operation in 0.. {
+        let bench = Bench::new();
+        let mut acknowledged = Vec::new();
+        bench.storage.plan(operation, 1, Trouble::Lost);
+        let result = story(&bench, &mut acknowledged, 0);
+        if !bench.storage.crashed() {
+            assert!(result.is_ok());
+            break;
+        }
+        for next in 0.. {
+            let again = bench.on(bench.storage.killed());
+            again.storage.plan(next, 1, Trouble::Crash);
+            let mut acknowledged = acknowledged.clone();
+            if let Ok(log) = again.open() {
+                if append(&log, "again").is_ok() {
+                    acknowledged.push("again".to_owned());
+                }
+                let _ = log.close();
+            }
+            // Only now the power goes, and with it what was in memory alone.
+            for left in [Left::Nothing, Left::Half, Left::Hole, Left::All] {
+                let label = format!("{operation} {next} {left:?}");
+                let last = bench.on(again.storage.reboot(left));
+                let log = last
+                    .open()
+                    .unwrap_or_else(|error| panic!("{label}: {error:?}"));
+                log.close().unwrap();
+                last.verify()
+                    .unwrap_or_else(|error| panic!("{label}: {error}"));
+                let found = corr_ids(&last);
+                let kept = acknowledged.iter().all(|id| found.contains(id));
+                assert!(kept, "{label}: {acknowledged:?} {found:?}");
+            }
+            if !again.storage.crashed() {
+                break;
+            }
+        }
+    }
+}
+
 /// Fails `times` operations from every possible one on; the log must go on afterwards.
 fn survives(trouble: Trouble, times: usize) {
     for operation in 0.. {

@@ -3,6 +3,7 @@
 //! INVARIANT: a record is acknowledged only after the file it stands in was synced without error.
 //! INVARIANT: after an error a file is never written or synced again.
 
+mod lines;
 mod recovery;
 mod signing;
 
@@ -11,11 +12,13 @@ use std::{any::Any, io, mem, sync::Arc, time::Duration};
 use jiff::{Timestamp, civil::Date};
 use serde_json::{Map, Value, json};
 
+use self::lines::Lines;
 use super::{
     Mode, Options, Receipt,
-    load::{Loaded, load},
+    company::Company,
+    load::{Loaded, Tail, load},
     notary::Notary,
-    queue::{Append, Company, Request, Shared},
+    queue::{Append, Request, Shared},
 };
 use crate::{
     checkpoint::Checkpoint,
@@ -55,9 +58,8 @@ pub(super) struct Writer {
     checkpoint_tried: Timestamp,
     synced: Timestamp,
     sheet: Sheet,
-    buffer: Vec<u8>,
     /// The lines that are written, and neither with the notary nor with the tap.
-    untold: Vec<u8>,
+    untold: Lines,
     /// Released last.
     _lock: Box<dyn Any + Send>,
 }
@@ -113,8 +115,7 @@ impl Writer {
             checkpoint_tried: now,
             synced: now,
             sheet: Sheet::default(),
-            buffer: Vec::new(),
-            untold: Vec::new(),
+            untold: Lines::default(),
             _lock: lock,
             storage,
             shared,
@@ -128,7 +129,7 @@ impl Writer {
 
     fn resume(&mut self, loaded: Loaded, now: Timestamp) -> Result<(), AuditError> {
         self.voids = loaded.voids;
-        if let Some((name, len)) = loaded.tail {
+        if let Some(Tail { name, len, .. }) = loaded.tail {
             let file = self.reopen(name, len).map_err(AuditError::Storage)?;
             if self.voids.is_empty() {
                 self.open = Some(Open {
@@ -154,12 +155,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens a file of an earlier run. What was read from it may be in memory only: sync it.
+    /// Opens a file of an earlier run, all of which is on the disk but for its length.
     fn reopen(&self, name: Name, len: u64) -> Result<Box<dyn Segment>, StorageError> {
         let name = name.to_string();
         let mut file = self
             .storage
-            .resume(&name, len)
+            .resume(&name, len, len)
             .map_err(|error| StorageError::new("open", &name, error))?;
         file.sync()
             .map_err(|error| StorageError::new("sync", &name, error))?;
@@ -170,18 +171,12 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<(), AuditError> {
         // However this ends, nobody must wait for ever.
         let _ended = Ended(Arc::clone(&self.shared));
-        let mut company = Company::default();
+        let mut company = Company::new(self.options.gather);
         loop {
-            let batch = self.shared.take(self.options.batch, self.idle(), company);
-            // One that wrote alone waits for nobody.
-            company = match batch.appends.len() {
-                ..2 => Company::default(),
-                expected => Company {
-                    expected,
-                    gather: self.options.gather,
-                },
-            };
-            self.commit(batch.appends);
+            let batch = self.shared.take(self.options.batch, self.idle(), &company);
+            if let Some(meanwhile) = self.commit(batch.appends) {
+                company.learn(batch.gathered, meanwhile);
+            }
             for request in batch.requests {
                 match request {
                     Request::Checkpoint(ack) => self.ask(ack),
@@ -208,12 +203,14 @@ impl Writer {
         [retry, sync, checkpoint].into_iter().flatten().min()
     }
 
-    fn commit(&mut self, appends: Vec<Append>) {
+    /// Writes and answers. Returns how many came before anybody was answered, if anything was written.
+    fn commit(&mut self, appends: Vec<Append>) -> Option<usize> {
         if appends.is_empty() {
-            return;
+            return None;
         }
         if let Err(error) = self.writable() {
-            return self.refuse(appends, &error);
+            self.refuse(appends, &error);
+            return None;
         }
         let strict = self.options.mode == Mode::Strict;
         let now = self.options.clock.now();
@@ -227,6 +224,7 @@ impl Writer {
             });
         match written {
             Ok(receipts) => {
+                let meanwhile = self.shared.waiting();
                 for (append, receipt) in appends.into_iter().zip(receipts) {
                     if let Some(ack) = append.ack {
                         ack.complete(Ok(receipt));
@@ -236,12 +234,14 @@ impl Writer {
                 if self.pending == 0 {
                     self.settle();
                 }
+                Some(meanwhile)
             }
             Err(error) => {
                 self.fail(error.clone(), now);
                 self.refuse(appends, &AuditError::Storage(error));
                 // The first try does not wait.
                 let _ = self.recover(now);
+                None
             }
         }
     }
@@ -278,7 +278,7 @@ impl Writer {
         let mut cursor = self.cursor;
         let mut receipts = Vec::with_capacity(bodies.size_hint().0);
         let ts = moment(now);
-        self.buffer.clear();
+        let before = self.untold.len();
         for body in bodies {
             let stamp = Stamp {
                 seq: cursor.next,
@@ -287,8 +287,7 @@ impl Writer {
                 prev_hash: cursor.prev,
             };
             let event_hash = self.sheet.write(&stamp, body);
-            self.buffer.extend_from_slice(self.sheet.line());
-            self.buffer.push(b'\n');
+            self.untold.push(self.sheet.line());
             receipts.push(Receipt::Durable {
                 seq: cursor.next,
                 event_hash,
@@ -298,11 +297,11 @@ impl Writer {
                 prev: event_hash,
             };
         }
+        let lines = self.untold.after(before);
         open.file
-            .append(&self.buffer)
+            .append(lines)
             .map_err(|error| StorageError::new("append to", &open.name.to_string(), error))?;
-        open.len += self.buffer.len() as u64;
-        self.untold.extend_from_slice(&self.buffer);
+        open.len += lines.len() as u64;
         self.cursor = cursor;
         self.pending += receipts.len() as u64;
         Ok(receipts)
@@ -334,18 +333,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells the notary and the tap of what is durable, which is all that was written.
+    /// Tells the notary and the tap of what is durable, which is all that was written, and makes room for more.
     fn settle(&mut self) {
-        let lines = || {
-            let ended = self.untold.split_inclusive(|byte| *byte == b'\n');
-            ended.filter_map(|line| line.strip_suffix(b"\n"))
-        };
-        self.notary.take_in(lines().map(Hash::leaf));
+        self.notary.take_in(Hash::leaves(self.untold.iter()));
         if let Some(tap) = &self.options.tap {
-            let texts = lines().filter_map(|line| str::from_utf8(line).ok());
+            let texts = self
+                .untold
+                .iter()
+                .filter_map(|line| str::from_utf8(line).ok());
             texts.for_each(|line| tap.durable(line));
         }
         self.untold.clear();
+        if let Some(open) = &mut self.open {
+            open.file.reserve();
+        }
     }
 
     /// Opens a new file if the day has changed or the file is long enough.
@@ -426,7 +427,7 @@ impl Writer {
             details.insert(VOIDED.to_owned(), Value::Array(voids.collect()));
         }
         let draft = Draft {
-            details: Some(details),
+            details: Some(details.into()),
             ..Draft::event(action, Status::Success)
         };
         let body = render(&draft)
@@ -440,7 +441,7 @@ impl Writer {
         self.retry().map_err(AuditError::Unavailable)?;
         let now = self.options.clock.now();
         let draft = Draft {
-            details: Some(details),
+            details: Some(details.into()),
             ..Draft::event(ARCHIVED, Status::Success)
         };
         let body = render(&draft)?;

@@ -10,9 +10,9 @@ use serde::{
     Serialize, Serializer,
     ser::{Error as _, SerializeMap, SerializeSeq},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, value::RawValue};
 
-use super::{Draft, MAX_LINE, Phase, Record, Status};
+use super::{Draft, MAX_LINE, Object, Phase, Record, Status};
 use crate::{
     error::{AuditError, Fault},
     hash::{EVENT_DOMAIN, Hash},
@@ -24,35 +24,27 @@ const MAX_BODY: usize = MAX_LINE - STAMP_ROOM;
 const MAX_ACTION: usize = 128;
 const MAX_TEXT: usize = 4096;
 const MAX_POLICIES: usize = 256;
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 /// serde_json gives keys that begin so a meaning of their own under some of its features.
 const MAGIC_KEY: &str = "$serde_json::private::";
 
 /// What most bodies fit into.
 const USUAL_BODY: usize = 1_024;
 
-/// The members from `corr_id` to `operation_id`, as they stand in the line: an object.
+/// The members from `corr_id` to `operation_id`, as they stand in the line.
 #[derive(Debug)]
 pub(crate) struct Body(Vec<u8>);
 
 impl Body {
     fn of(view: &View<'_>) -> Result<Self, serde_json::Error> {
         let mut bytes = Vec::with_capacity(USUAL_BODY);
-        serde_json::to_writer(&mut bytes, view)?;
+        view.write(&mut bytes)?;
         Ok(Self(bytes))
     }
 
     /// How many bytes the members take in the line.
     pub(crate) const fn len(&self) -> usize {
-        self.0.len().saturating_sub(2)
-    }
-
-    /// The members without the braces; a view is never empty.
-    fn members(&self) -> &[u8] {
-        match self.0.as_slice() {
-            [b'{', members @ .., b'}'] => members,
-            other => other,
-        }
+        self.0.len()
     }
 }
 
@@ -100,7 +92,7 @@ impl Sheet {
         to.extend_from_slice(EVENT_DOMAIN);
         // Writing to a vector cannot fail, and the instance is plain ASCII (checked in `Options`).
         let _ = write!(to, r#"{{"seq":{seq},"ts":"{ts}","#);
-        to.extend_from_slice(body.members());
+        to.extend_from_slice(&body.0);
         let _ = write!(to, r#","instance":"{instance}","prev_hash":""#);
         to.extend_from_slice(&prev_hash.digits());
         to.extend_from_slice(br#""}"#);
@@ -140,6 +132,16 @@ pub(crate) fn render(draft: &Draft) -> Result<Body, AuditError> {
     Ok(body)
 }
 
+/// What the writer had added; `ts` is the record's [`moment`].
+fn stamp<'a>(record: &'a Record, ts: &'a str) -> Stamp<'a> {
+    Stamp {
+        seq: record.seq,
+        ts,
+        instance: &record.instance,
+        prev_hash: record.prev_hash,
+    }
+}
+
 /// Parses one line, without its newline, and checks that it is whole and in canonical form.
 pub(crate) fn parse(line: &[u8]) -> Result<Record, Fault> {
     if line.len() > MAX_LINE {
@@ -149,14 +151,8 @@ pub(crate) fn parse(line: &[u8]) -> Result<Record, Fault> {
         reason: error.to_string(),
     })?;
     let body = Body::of(&View::from(&record)).map_err(|_| Fault::NotCanonical)?;
-    let stamp = Stamp {
-        seq: record.seq,
-        ts: &moment(record.ts),
-        instance: &record.instance,
-        prev_hash: record.prev_hash,
-    };
     let mut again = Sheet::default();
-    again.open(&stamp, &body);
+    again.open(&stamp(&record, &moment(record.ts)), &body);
     let event_hash = again.event_hash();
     again.close(&record.event_hash);
     if again.line() != line {
@@ -212,14 +208,16 @@ fn check(draft: &Draft) -> Result<(), AuditError> {
     let objects = [
         ("rate_limit", &draft.rate_limit),
         ("provider_call_meta", &draft.provider_call_meta),
-        ("details", &draft.details),
     ];
     for (field, object) in objects {
         if let Some(object) = object {
             check_object(field, object, 1)?;
         }
     }
-    Ok(())
+    draft
+        .details
+        .as_ref()
+        .map_or(Ok(()), |details| details.check("details"))
 }
 
 fn check_text(field: &'static str, text: &str) -> Result<(), AuditError> {
@@ -238,13 +236,15 @@ fn check_object(
     depth: usize,
 ) -> Result<(), AuditError> {
     for (key, value) in object {
-        if key.starts_with(MAGIC_KEY) {
-            return Err(draft_error(
-                field,
-                format!("the key `{key}` cannot be recorded; rename it"),
-            ));
-        }
+        checked_key(key).map_err(|problem| draft_error(field, problem))?;
         check_value(field, value, depth)?;
+    }
+    Ok(())
+}
+
+pub(super) fn checked_key(key: &str) -> Result<(), String> {
+    if key.starts_with(MAGIC_KEY) {
+        return Err(format!("the key `{key}` cannot be recorded; rename it"));
     }
     Ok(())
 }
@@ -266,61 +266,142 @@ fn check_value(field: &'static str, value: &Value, depth: usize) -> Result<(), A
     }
 }
 
-const fn draft_error(field: &'static str, problem: String) -> AuditError {
+pub(super) const fn draft_error(field: &'static str, problem: String) -> AuditError {
     AuditError::Draft { field, problem }
 }
 
 /// The members a caller gives, in the order of the format.
-#[derive(Serialize)]
 struct View<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
     corr_id: Option<&'a str>,
     phase: Phase,
     action: &'a str,
     status: Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resource_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resource_id: Option<&'a str>,
-    #[serde(rename = "toolId", skip_serializing_if = "Option::is_none")]
     tool_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ip_address: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     request_hash: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     result_hash: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     policy_decision: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     policy_ids: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
     policy_version: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate_limit: Option<Sorted<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provider_call_meta: Option<Sorted<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Sorted<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<&'a Map<String, Value>>,
+    provider_call_meta: Option<&'a Map<String, Value>>,
+    details: Option<Details<'a>>,
     operation_id: Option<&'a str>,
+}
+
+/// As a draft has them, or as they were read.
+enum Details<'a> {
+    Written(&'a Object),
+    Read(&'a Map<String, Value>),
+}
+
+impl View<'_> {
+    fn write(&self, to: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let mut members = Members(to);
+        members.text("corr_id", self.corr_id);
+        members.text("phase", Some(self.phase.as_str()));
+        members.text("action", Some(self.action));
+        members.text("status", Some(self.status.as_str()));
+        members.text("reason", self.reason);
+        members.text("resource_type", self.resource_type);
+        members.text("resource_id", self.resource_id);
+        members.text("toolId", self.tool_id);
+        members.text("user_id", self.user_id);
+        members.text("sub", self.sub);
+        members.text("tenant_id", self.tenant_id);
+        members.text("tenant", self.tenant);
+        members.text("ip_address", self.ip_address);
+        members.text("user_agent", self.user_agent);
+        members.text("request_hash", self.request_hash);
+        members.text("result_hash", self.result_hash);
+        members.text("policy_decision", self.policy_decision);
+        members.policies(self.policy_ids);
+        members.text("policy_version", self.policy_version);
+        members.map("rate_limit", self.rate_limit)?;
+        members.map("provider_call_meta", self.provider_call_meta)?;
+        match self.details {
+            Some(Details::Written(details)) => details.write(members.key("details")),
+            Some(Details::Read(details)) => members.map("details", Some(details))?,
+            None => {}
+        }
+        members.text("operation_id", self.operation_id);
+        Ok(())
+    }
+}
+
+/// Writes members one after the other; what is absent is not written.
+struct Members<'a>(&'a mut Vec<u8>);
+
+impl Members<'_> {
+    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        if !self.0.is_empty() {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        self.0
+    }
+
+    fn text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            push_text(self.key(key), text);
+        }
+    }
+
+    fn policies(&mut self, ids: &[String]) {
+        if ids.is_empty() {
+            return;
+        }
+        let to = self.key("policy_ids");
+        to.push(b'[');
+        for (at, id) in ids.iter().enumerate() {
+            if at > 0 {
+                to.push(b',');
+            }
+            push_text(to, id);
+        }
+        to.push(b']');
+    }
+
+    fn map(
+        &mut self,
+        key: &str,
+        map: Option<&Map<String, Value>>,
+    ) -> Result<(), serde_json::Error> {
+        match map {
+            Some(map) => serde_json::to_writer(self.key(key), &Sorted(map)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes a text as JSON.
+pub(super) fn push_text(to: &mut Vec<u8>, text: &str) {
+    let is_plain = |b: &u8| (*b >= 0x20) & (*b != b'"') & (*b != b'\\');
+    // Piece by piece without a way out, so that the compiler takes many steps at once.
+    let plain = |piece: &[u8]| piece.iter().fold(true, |plain, b| plain & is_plain(b));
+    if text.as_bytes().chunks(64).all(plain) {
+        to.push(b'"');
+        to.extend_from_slice(text.as_bytes());
+        to.push(b'"');
+    } else {
+        // There is no text that cannot be written, and a vector takes all.
+        let _ = serde_json::to_writer(to, text);
+    }
 }
 
 /// Builds a view of a draft or a record; they name the shared fields alike.
 macro_rules! view {
-    ($from:expr) => {
+    ($from:expr, $details:expr) => {
         View {
             corr_id: $from.corr_id.as_deref(),
             phase: $from.phase,
@@ -342,9 +423,9 @@ macro_rules! view {
             policy_decision: $from.policy_decision.as_deref(),
             policy_ids: &$from.policy_ids,
             policy_version: $from.policy_version.as_deref(),
-            rate_limit: $from.rate_limit.as_ref().map(Sorted),
-            provider_call_meta: $from.provider_call_meta.as_ref().map(Sorted),
-            details: $from.details.as_ref().map(Sorted),
+            rate_limit: $from.rate_limit.as_ref(),
+            provider_call_meta: $from.provider_call_meta.as_ref(),
+            details: $from.details.as_ref().map($details),
             operation_id: $from.operation_id.as_deref(),
         }
     };
@@ -352,38 +433,26 @@ macro_rules! view {
 
 impl<'a> From<&'a Draft> for View<'a> {
     fn from(draft: &'a Draft) -> Self {
-        view!(draft)
+        view!(draft, Details::Written)
     }
 }
 
 impl<'a> From<&'a Record> for View<'a> {
     fn from(record: &'a Record) -> Self {
-        view!(record)
+        view!(record, Details::Read)
     }
 }
 
 /// A record serialises as its line, members in the order of the format.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Whole<'a> {
-            seq: u64,
-            ts: String,
-            #[serde(flatten)]
-            view: View<'a>,
-            instance: &'a str,
-            prev_hash: Hash,
-            event_hash: Hash,
-        }
-        Whole {
-            seq: self.seq,
-            ts: moment(self.ts),
-            view: View::from(self),
-            instance: &self.instance,
-            prev_hash: self.prev_hash,
-            event_hash: self.event_hash,
-        }
-        .serialize(serializer)
+        let body = Body::of(&View::from(self)).map_err(S::Error::custom)?;
+        let mut sheet = Sheet::default();
+        sheet.open(&stamp(self, &moment(self.ts)), &body);
+        sheet.close(&self.event_hash);
+        let line = String::from_utf8_lossy(sheet.line()).into_owned();
+        let line = RawValue::from_string(line).map_err(S::Error::custom)?;
+        line.serialize(serializer)
     }
 }
 
@@ -402,7 +471,7 @@ impl Serialize for Sorted<'_> {
     }
 }
 
-struct Canonical<'a>(&'a Value);
+pub(super) struct Canonical<'a>(pub(super) &'a Value);
 
 impl Serialize for Canonical<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -466,6 +535,10 @@ mod tests {
         }
     }
 
+    fn details(value: Value) -> Option<Object> {
+        object(value).map(Object::from)
+    }
+
     fn full() -> Draft {
         let text = |text: &str| Some(text.to_owned());
         Draft {
@@ -485,7 +558,9 @@ mod tests {
             policy_version: text("3"),
             rate_limit: object(json!({"left": 4, "burst": -1})),
             provider_call_meta: object(json!({"ms": 1.5})),
-            details: object(json!({"é": [null, true, {"b": 1, "a": "x"}], "z": u64::MAX, "Z": []})),
+            details: details(
+                json!({"é": [null, true, {"b": 1, "a": "x"}], "z": u64::MAX, "Z": []}),
+            ),
             operation_id: text("op"),
             ..Draft::outcome("tools.invoke", Status::Success)
         }
@@ -598,14 +673,14 @@ mod tests {
             (
                 "details",
                 Draft {
-                    details: object(json!({"$serde_json::private::Number": "1"})),
+                    details: details(json!({"$serde_json::private::Number": "1"})),
                     ..Draft::intent("x")
                 },
             ),
             (
                 "details",
                 Draft {
-                    details: object(json!({"a": "x".repeat(MAX_LINE)})),
+                    details: details(json!({"a": "x".repeat(MAX_LINE)})),
                     ..Draft::intent("x")
                 },
             ),
@@ -625,7 +700,7 @@ mod tests {
     fn the_longest_body_still_fits_into_a_line() {
         let instance = "i".repeat(128);
         let draft = |len: usize| Draft {
-            details: object(json!({"a": "x".repeat(len)})),
+            details: details(json!({"a": "x".repeat(len)})),
             ..Draft::intent("x")
         };
         let spare = MAX_BODY - draft(0).render().unwrap().len();
@@ -668,7 +743,7 @@ mod tests {
             let draft = Draft {
                 sub,
                 policy_ids: ids,
-                details: object(json!({ "v": value })),
+                details: details(json!({ "v": value })),
                 ..Draft::event("x", Status::Unknown)
             };
             if let Ok(body) = draft.render() {

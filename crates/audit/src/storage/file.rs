@@ -84,12 +84,14 @@ impl Storage for FileStorage {
         Ok(Box::new(FileSegment::new(file, 0)))
     }
 
-    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>> {
-        let mut file = OpenOptions::new().write(true).open(self.path(name))?;
+    fn resume(&self, name: &str, durable: u64, len: u64) -> io::Result<Box<dyn Segment>> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).open(self.path(name))?;
         if file.metadata()?.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         file.set_len(len)?;
+        write_again(&mut file, durable, len)?;
         file.seek(SeekFrom::Start(len))?;
         Ok(Box::new(FileSegment::new(file, len)))
     }
@@ -160,6 +162,23 @@ fn put(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
+/// Writes the bytes of a file from `at` to `end` over themselves.
+fn write_again(file: &mut File, mut at: u64, end: u64) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    while at < end {
+        bytes.clear();
+        file.seek(SeekFrom::Start(at))?;
+        file.take(MOST_ROOM.min(end - at)).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&bytes)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
 /// Whether two files hold the same bytes.
 fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
     let hash = |path| {
@@ -174,8 +193,9 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 /// disk, and the CPU, half the time.
 #[derive(Debug)]
 struct FileSegment {
-    /// Stands after what was appended.
     file: File,
+    /// Whether the file stands elsewhere than after what was appended.
+    astray: bool,
     len: u64,
     /// Where the zeros end.
     room: u64,
@@ -185,29 +205,38 @@ impl FileSegment {
     const fn new(file: File, len: u64) -> Self {
         Self {
             file,
+            astray: false,
             len,
             room: len,
         }
-    }
-
-    fn reserve(&mut self) -> io::Result<()> {
-        let room = (self.len / 8).clamp(LEAST_ROOM, MOST_ROOM);
-        let zeros = vec![0; usize::try_from(room).unwrap_or_default()];
-        let written = self.file.write_all(&zeros);
-        // A disk without room for more may still have some for what was written.
-        self.room = self.len + if written.is_ok() { room } else { 0 };
-        self.file.seek(SeekFrom::Start(self.len)).map(drop)
     }
 }
 
 impl Segment for FileSegment {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.astray {
+            self.file.seek(SeekFrom::Start(self.len))?;
+            self.astray = false;
+        }
         self.file.write_all(bytes)?;
         self.len += bytes.len() as u64;
-        if self.len > self.room {
-            self.reserve()?;
-        }
+        self.room = self.room.max(self.len);
         Ok(())
+    }
+
+    fn reserve(&mut self) {
+        let step = (self.len / 8).clamp(LEAST_ROOM, MOST_ROOM);
+        // Before it is used up, since who appends next has callers that wait.
+        if self.room - self.len >= step / 2 {
+            return;
+        }
+        let zeros = vec![0; usize::try_from(step).unwrap_or_default()];
+        self.astray = true;
+        // A disk without room for more may still have some for what is appended.
+        let at = self.file.seek(SeekFrom::Start(self.room));
+        if at.is_ok() && self.file.write_all(&zeros).is_ok() {
+            self.room += step;
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -275,6 +304,7 @@ mod tests {
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let mut segment = storage.create("a.jsonl").unwrap();
         segment.append(b"one\n").unwrap();
+        segment.reserve();
         segment.sync().unwrap();
         assert!(storage.create("a.jsonl").is_err());
         drop(segment);
@@ -282,13 +312,14 @@ mod tests {
         let (line, room) = content.split_at(4);
         assert!(line == b"one\n" && room.len() == 1 << 16 && room.iter().all(|byte| *byte == 0));
         assert!(
-            storage.resume("a.jsonl", 1 << 20).is_err(),
+            storage.resume("a.jsonl", 0, 1 << 20).is_err(),
             "it is not that long"
         );
-        let mut segment = storage.resume("a.jsonl", 4).unwrap();
+        let mut segment = storage.resume("a.jsonl", 1, 4).unwrap();
         segment.append(b"two\n").unwrap();
         let long = vec![b'x'; 1 << 16];
         segment.append(&long).unwrap();
+        segment.reserve();
         segment.append(b"end\n").unwrap();
         segment.trim().unwrap();
         let whole = [b"one\ntwo\n", long.as_slice(), b"end\n"].concat();

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     collections::BTreeMap,
     io::{self, Cursor, Read},
+    ops::Range,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -24,6 +25,9 @@ pub(crate) enum Trouble {
     Crash,
     /// Whoever does it comes to grief.
     Panic,
+    /// It fails, and the process is killed. A sync leaves its bytes where they are read, and not on the disk; no later sync
+    /// writes them, since they pass for written.
+    Lost,
 }
 
 /// What is left of unsynced bytes after a crash.
@@ -61,6 +65,10 @@ struct Inode {
     /// Without it.
     len: usize,
     synced: usize,
+    /// What is read and is not on the disk, although it counts as synced.
+    lost: Option<Range<usize>>,
+    /// From where on it was written once more since: the next sync reaches it.
+    again: Option<usize>,
 }
 
 impl Memory {
@@ -98,6 +106,8 @@ impl Memory {
                 mut bytes,
                 len,
                 synced,
+                lost,
+                again,
             } = inode.lock().unwrap().clone();
             let middle = synced.midpoint(len);
             match left {
@@ -107,15 +117,31 @@ impl Memory {
                 Left::Hole => bytes[synced..middle].fill(0),
                 Left::All => {}
             }
-            let (len, synced) = (bytes.len(), bytes.len());
-            (
-                name.clone(),
-                Arc::new(Mutex::new(Inode { bytes, len, synced })),
-            )
+            // What was written once more, may be there.
+            let found = again.filter(|_| matches!(left, Left::All));
+            if let Some(lost) = still(lost, found) {
+                let end = lost.end.min(bytes.len());
+                bytes[lost.start.min(end)..end].fill(0);
+            }
+            (name.clone(), Arc::new(Mutex::new(Inode::new(&bytes))))
         });
+        Self::with(files.collect())
+    }
+
+    /// Returns the disk as it is found after the process was killed.
+    pub(crate) fn killed(&self) -> Self {
+        let disk = self.disk();
+        let files = disk.files.iter().map(|(name, inode)| {
+            let inode = inode.lock().unwrap().clone();
+            (name.clone(), Arc::new(Mutex::new(inode)))
+        });
+        Self::with(files.collect())
+    }
+
+    fn with(files: BTreeMap<String, Arc<Mutex<Inode>>>) -> Self {
         Self {
             disk: Arc::new(Mutex::new(Disk {
-                files: files.collect(),
+                files,
                 ..Disk::default()
             })),
             locked: Arc::default(),
@@ -129,14 +155,9 @@ impl Memory {
     }
 
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
-        let inode = Inode {
-            bytes: bytes.to_vec(),
-            len: bytes.len(),
-            synced: bytes.len(),
-        };
         self.disk()
             .files
-            .insert(name.to_owned(), Arc::new(Mutex::new(inode)));
+            .insert(name.to_owned(), Arc::new(Mutex::new(Inode::new(bytes))));
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -171,7 +192,36 @@ impl Memory {
     }
 }
 
+impl Inode {
+    /// With everything on the disk.
+    fn new(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            len: bytes.len(),
+            synced: bytes.len(),
+            lost: None,
+            again: None,
+        }
+    }
+}
+
+/// What of a lost range stays lost when all from some byte on is written.
+fn still(lost: Option<Range<usize>>, from: Option<usize>) -> Option<Range<usize>> {
+    let lost = lost?;
+    let end = from.map_or(lost.end, |from| lost.end.min(from));
+    (lost.start < end).then_some(lost.start..end)
+}
+
 impl Disk {
+    /// Whether the next operation is one that is lost.
+    fn loses(&self) -> bool {
+        let now = self.operations;
+        let planned = |(first, times, trouble): (usize, usize, Trouble)| {
+            trouble == Trouble::Lost && (first..first + times).contains(&now)
+        };
+        !self.crashed && self.plan.is_some_and(planned)
+    }
+
     /// Counts an operation; says whether it goes half-way before it fails.
     fn step(&mut self) -> Result<Option<io::Error>, io::Error> {
         let now = self.operations;
@@ -184,7 +234,7 @@ impl Disk {
             {
                 Trouble::Fail => Err(io::ErrorKind::StorageFull.into()),
                 Trouble::Half => Ok(Some(io::Error::other("half"))),
-                Trouble::Crash => {
+                Trouble::Crash | Trouble::Lost => {
                     self.crashed = true;
                     Err(io::Error::other("crash"))
                 }
@@ -254,7 +304,7 @@ impl Storage for Memory {
         }))
     }
 
-    fn resume(&self, name: &str, len: u64) -> io::Result<Box<dyn Segment>> {
+    fn resume(&self, name: &str, durable: u64, len: u64) -> io::Result<Box<dyn Segment>> {
         let mut disk = self.disk();
         outcome(disk.step()?)?;
         let inode = Arc::clone(disk.files.get(name).ok_or(io::ErrorKind::NotFound)?);
@@ -262,6 +312,7 @@ impl Storage for Memory {
             let mut inode = inode.lock().unwrap();
             inode.len = usize::try_from(len).unwrap();
             inode.synced = inode.synced.min(inode.len);
+            inode.again = Some(usize::try_from(durable).unwrap());
             assert!(inode.bytes[inode.len..].iter().all(|byte| *byte == 0));
             let len = inode.len;
             inode.bytes.truncate(len);
@@ -333,9 +384,15 @@ impl Segment for MemorySegment {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let trouble = locked(&self.disk).step()?;
+        let mut disk = locked(&self.disk);
         let mut inode = self.inode.lock().unwrap();
+        if disk.loses() {
+            inode.lost = Some(inode.synced..inode.len);
+            inode.synced = inode.len;
+        }
+        let trouble = disk.step()?;
         inode.synced = inode.len;
+        inode.lost = still(inode.lost.take(), inode.again.take());
         outcome(trouble)
     }
 

@@ -305,12 +305,12 @@ fn forge(record: &Record, change: bool, prev_hash: Hash, to: &mut Vec<u8>) -> Ha
     draft.action.clone_from(&record.action);
     draft.status = record.status;
     draft.corr_id.clone_from(&record.corr_id);
-    draft.details.clone_from(&record.details);
+    draft.details = record.details.clone().map(|mut details| {
+        details.remove("voided");
+        details.into()
+    });
     if change {
         draft.reason = Some("forged".to_owned());
-    }
-    if let Some(details) = &mut draft.details {
-        details.remove("voided");
     }
     let stamp = Stamp {
         seq: record.seq,

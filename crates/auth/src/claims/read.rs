@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastmcp_guard::clock::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{ClaimError, ClaimName, MAX_ACTORS, MAX_LIST, MAX_TEXT_BYTES};
+use super::{ACT, ClaimError, ClaimName, MAX_ACTORS, MAX_LIST, MAX_TEXT_BYTES};
 use crate::caller::Actor;
 
 const TEXT: &str =
@@ -13,7 +13,10 @@ const TEXT: &str =
 const SCOPES: &str = "a list of at most 256 scopes, or a string of them separated by single spaces";
 const ROLES: &str = "a list of at most 256 strings";
 const SECONDS: &str = "a number of seconds since 1970 and before the year 10000";
-const ACTOR: &str = "an object with a `sub`, nested at most 8 deep";
+const ACTOR: &str = "an object whose `sub` (and `iss`, if there is one) is a string of 1 to 255 bytes, and whose `act`, if there is one, is such an object";
+const CHAIN: &str = "a chain of at most 8 actors";
+const NESTED: &str =
+    "an object that names the actor before it once: by `act`, or by the name of the claim";
 const AUDIENCE: &str = "a string or a list of strings";
 
 /// 9999-12-31T23:59:59Z. What lies beyond is milliseconds by mistake.
@@ -122,25 +125,39 @@ pub(crate) fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, ClaimE
     }
 }
 
-/// The chain of `act` claims, the current actor first. Source: RFC 8693, section 4.1.
-pub(crate) fn actors(claims: &Map<String, Value>) -> Result<Vec<Actor>, ClaimError> {
-    let malformed = || ClaimError::malformed("act", ACTOR);
+/// The chain of actors that begins with the claim `name`, the current actor first. The one before stands within it as
+/// `act` or, where the issuer has a name of its own for the claim, by that.
+///
+/// Source: RFC 8693, section 4.1.
+pub(crate) fn actors(
+    claims: &Map<String, Value>,
+    name: &ClaimName,
+) -> Result<Option<Vec<Actor>>, ClaimError> {
+    let refuse = |expected| ClaimError::malformed(name.as_str(), expected);
+    let Some(current) = name.find(claims) else {
+        return Ok(None);
+    };
+    let own = name.last();
     let mut actors = Vec::new();
-    let mut next = claims.get("act");
+    let mut next = Some(current);
     while let Some(value) = next {
-        let members = value.as_object().ok_or_else(malformed)?;
+        let members = value.as_object().ok_or_else(|| refuse(ACTOR))?;
         let issuer = match members.get("iss") {
             None => None,
-            Some(issuer) => Some(bounded(Some(issuer)).ok_or_else(malformed)?),
+            Some(issuer) => Some(bounded(Some(issuer)).ok_or_else(|| refuse(ACTOR))?),
         };
-        let subject = bounded(members.get("sub")).ok_or_else(malformed)?;
+        let subject = bounded(members.get("sub")).ok_or_else(|| refuse(ACTOR))?;
         if actors.len() == MAX_ACTORS {
-            return Err(malformed());
+            return Err(refuse(CHAIN));
         }
         actors.push(Actor { subject, issuer });
-        next = members.get("act");
+        let theirs = members.get(&*own).filter(|_| own != ACT);
+        next = match (members.get(ACT), theirs) {
+            (Some(_), Some(_)) => return Err(refuse(NESTED)),
+            (before, own) => before.or(own),
+        };
     }
-    Ok(actors)
+    Ok(Some(actors))
 }
 
 fn bounded(value: Option<&Value>) -> Option<String> {
@@ -261,6 +278,13 @@ mod tests {
         }
     }
 
+    fn subjects(claims: &Value, name: &str) -> Result<Vec<String>, String> {
+        let name = ClaimName::parse(name).unwrap();
+        let chain = actors(object(claims), &name).map_err(|error| error.to_string())?;
+        let chain = chain.unwrap_or_default();
+        Ok(chain.iter().map(|it| it.subject().to_owned()).collect())
+    }
+
     #[test]
     fn actor_chains_are_read_in_order_and_bounded() {
         // RFC 8693, section 4.1, Figure 7.
@@ -268,26 +292,50 @@ mod tests {
             "sub": "user@example.com",
             "act": {"sub": "https://service16.example.com", "act": {"sub": "https://service77.example.com"}},
         });
-        let chain = actors(object(&claims)).unwrap();
-        let subjects: Vec<_> = chain.iter().map(Actor::subject).collect();
         assert_eq!(
-            subjects,
+            subjects(&claims, "act").unwrap(),
             [
                 "https://service16.example.com",
                 "https://service77.example.com"
             ]
         );
+        assert!(subjects(&json!({}), "act").unwrap().is_empty());
         let mut deep = json!({"sub": "s"});
         for _ in 0..MAX_ACTORS {
             deep = json!({"sub": "s", "act": deep});
         }
-        for bad in [
-            json!({"act": deep}),
-            json!({"act": "x"}),
-            json!({"act": {}}),
-            json!({"act": {"sub": "a", "iss": 1}}),
+        for (bad, says) in [
+            (json!({"act": deep}), CHAIN),
+            (json!({"act": "x"}), ACTOR),
+            (json!({"act": null}), ACTOR),
+            (json!({"act": {}}), ACTOR),
+            (json!({"act": {"sub": "a", "iss": 1}}), ACTOR),
+            (json!({"act": {"sub": "a", "act": "b"}}), ACTOR),
         ] {
-            assert!(actors(object(&bad)).is_err(), "{bad}");
+            let refused = subjects(&bad, "act").unwrap_err();
+            assert_eq!(refused, format!("the claim `act` must be {says}"), "{bad}");
         }
+    }
+
+    #[test]
+    fn actors_are_found_under_an_issuers_own_name() {
+        let claims = json!({
+            "actor": {"sub": "agent-7", "actor": {"sub": "svc", "act": {"sub": "first"}}},
+            "delegation": {"by": {"sub": "agent-8", "by": {"sub": "svc"}}},
+            "act": {"sub": "somebody else"},
+        });
+        for name in ["actor", "/actor"] {
+            assert_eq!(
+                subjects(&claims, name).unwrap(),
+                ["agent-7", "svc", "first"]
+            );
+        }
+        assert_eq!(
+            subjects(&claims, "/delegation/by").unwrap(),
+            ["agent-8", "svc"]
+        );
+        let both = json!({"actor": {"sub": "a", "actor": {"sub": "b"}, "act": {"sub": "c"}}});
+        let refused = subjects(&both, "actor").unwrap_err();
+        assert_eq!(refused, format!("the claim `actor` must be {NESTED}"));
     }
 }

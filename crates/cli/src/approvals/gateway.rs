@@ -5,7 +5,8 @@ use std::{net::Ipv4Addr, path::PathBuf};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
-use fastmcp_guard::http::{AllowedHost, Config, UrlFetcher};
+use fastmcp_gateway::config::part::ListenerPart;
+use fastmcp_guard::http::{AllowedHost, Config, Trust, UrlFetcher};
 use http::{Method, Request, header};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -20,6 +21,8 @@ use crate::{
 const TOKEN: &str = "FASTMCP_TOKEN";
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
+/// The longest file of certificates or of a key, in bytes.
+const MAX_PEM_BYTES: u64 = 1024 * 1024;
 /// The longest answer, in bytes: a list of 500, or arguments of a megabyte.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
@@ -32,6 +35,16 @@ pub(super) struct Gateway {
     /// A file that holds your token [default: the variable FASTMCP_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Authorities (PEM) that the gateway's certificate leads to [default: the public ones, and without --url the gateway's
+    /// own TLS_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Your certificate (PEM), for a gateway that asks for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -71,7 +84,12 @@ impl Gateway {
     }
 
     fn ask(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
-        let url = self.address()?.join(path).context("no such address")?;
+        let listener = match &self.url {
+            Some(_) => None,
+            None => Some(self.place.listener()?),
+        };
+        let url = self.address(listener.as_ref())?;
+        let url = url.join(path).context("no such address")?;
         let request = Request::builder()
             .method(method)
             .uri(url.as_str())
@@ -81,12 +99,16 @@ impl Gateway {
             .context("the token is no text that a header can carry")?;
         let mut config = Config::configured(vec![AllowedHost::of_url(&url)?]);
         config.max_bytes = MAX_ANSWER_BYTES;
+        config.trust = self.trust(listener.as_ref())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no runtime can be started")?;
         let answered = runtime.block_on(async { UrlFetcher::new(&config)?.request(request).await });
-        let response = answered.with_context(|| format!("no gateway answers at `{url}`"))?;
+        let response = answered.with_context(|| match url.scheme() {
+            "https" => format!("no gateway answers at `{url}`; --cacert names who vouches for it, --url the name in its certificate, --cert and --key show it yours"),
+            _ => format!("no gateway answers at `{url}`"),
+        })?;
         let text = String::from_utf8(response.body.to_vec()).context("the answer is not text")?;
         let body: Value = serde_json::from_str(&text)
             .with_context(|| format!("what answers at `{url}` is no gateway"))?;
@@ -96,16 +118,19 @@ impl Gateway {
         Ok(Answer { text, body })
     }
 
-    fn address(&self) -> anyhow::Result<Url> {
-        let url = match &self.url {
-            Some(url) => url.clone(),
-            None => {
-                let mut bind = self.place.preview(None)?.config.bind;
+    /// Where it is asked: at the address that was named, or where the configured one listens.
+    fn address(&self, listener: Option<&ListenerPart>) -> anyhow::Result<Url> {
+        let url = match (&self.url, listener) {
+            (Some(url), _) => url.clone(),
+            (None, Some(listener)) => {
+                let mut bind = listener.bind;
                 if bind.ip().is_unspecified() {
                     bind.set_ip(Ipv4Addr::LOCALHOST.into());
                 }
-                format!("http://{bind}").parse()?
+                let scheme = listener.tls.as_ref().map_or("http", |_| "https");
+                format!("{scheme}://{bind}").parse()?
             }
+            (None, None) => bail!("which gateway? name it with --url"),
         };
         let on_this_machine = match url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -117,6 +142,36 @@ impl Gateway {
             bail!("`{url}` would carry your token over the network unencrypted; use https");
         }
         Ok(url)
+    }
+
+    /// Whose certificates are trusted, and which one is shown.
+    fn trust(&self, listener: Option<&ListenerPart>) -> anyhow::Result<Trust> {
+        let own = listener.and_then(|listener| listener.tls.as_ref());
+        let named = |path: &PathBuf| format!("`{}`", path.display());
+        let trust = match (&self.cacert, own) {
+            (Some(path), _) => {
+                let trusted = Trust::none().with_pem(&output::read_small(path, MAX_PEM_BYTES)?);
+                trusted.with_context(|| named(path))?
+            }
+            // Whoever holds the key of the gateway that is configured here is that gateway.
+            (None, Some(files)) => {
+                let path = &files.certificate;
+                let trusted = Trust::default().with_pem(&output::read_small(path, MAX_PEM_BYTES)?);
+                trusted.with_context(|| named(path))?
+            }
+            (None, None) => Trust::default(),
+        };
+        match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                let (chain, secret) = (
+                    output::read_small(cert, MAX_PEM_BYTES)?,
+                    output::read_small(key, MAX_PEM_BYTES)?,
+                );
+                let shown = trust.showing(&chain, &secret);
+                shown.with_context(|| format!("{} and {}", named(cert), named(key)))
+            }
+            _ => Ok(trust),
+        }
     }
 
     fn token(&self) -> anyhow::Result<String> {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use fastmcp_audit::{Record, read};
 
-use super::{Which, find::Wanted, row};
+use super::{Which, find::Wanted};
 use crate::Outcome;
 
 /// The columns of the CSV form.
@@ -94,9 +94,9 @@ fn cells(record: &Record) -> [String; 17] {
     [
         record.seq.to_string(),
         format!("{:.3}", record.ts),
-        row::phase(record.phase).to_owned(),
+        record.phase.as_str().to_owned(),
         record.action.clone(),
-        row::status(record.status).to_owned(),
+        record.status.as_str().to_owned(),
         text(&record.corr_id),
         text(&record.operation_id),
         text(&record.tenant),

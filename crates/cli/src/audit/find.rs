@@ -36,7 +36,15 @@ impl Show {
         };
         let folder = self.which.folder()?;
         let Some(record) = read(&folder, filter)?.next().transpose()? else {
-            bail!("there is no record {} in `{}`", self.seq, folder.display());
+            let first = read(&folder, Filter::default())?.next().transpose()?;
+            match first.map(|record| record.seq) {
+                Some(first) if self.seq < first => bail!(
+                    "record {} is not in `{}` any more: it begins with {first}, and what came before was archived",
+                    self.seq,
+                    folder.display()
+                ),
+                _ => bail!("there is no record {} in `{}`", self.seq, folder.display()),
+            }
         };
         output::say_json(&row::json(&record))?;
         Ok(Outcome::Passed)
@@ -84,7 +92,8 @@ impl Tail {
                 .enable_time()
                 .build()
                 .context("no timer can be started")?;
-            runtime.block_on(self.follow(&folder, next))?;
+            let widths = row::widths(&records);
+            runtime.block_on(self.follow(&folder, next, widths))?;
         }
         Ok(Outcome::Passed)
     }
@@ -95,7 +104,12 @@ impl Tail {
         covered.saturating_sub(self.lines)
     }
 
-    async fn follow(&self, folder: &Path, mut next: u64) -> anyhow::Result<()> {
+    async fn follow(
+        &self,
+        folder: &Path,
+        mut next: u64,
+        mut widths: row::Widths,
+    ) -> anyhow::Result<()> {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -112,7 +126,7 @@ impl Tail {
                 let line = if self.json {
                     row::json(&record).to_string()
                 } else {
-                    row::cells(&record).join("  ")
+                    row::padded(&record, &mut widths)
                 };
                 output::say(&line)?;
             }
@@ -181,7 +195,7 @@ pub(super) struct Wanted {
 }
 
 /// A moment as people write it: a time, a day, or how long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let now = i64::try_from(SystemClock.now().unix_seconds()).unwrap_or(i64::MAX);
     at(text, now).ok_or_else(|| {
         "expected a time as in 2026-11-20T09:00:00Z, a day as in 2026-11-20 (UTC), or how long ago as in 30m, 24h or 7d"

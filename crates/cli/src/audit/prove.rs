@@ -62,12 +62,7 @@ impl VerifyProof {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         let vkey = match self.vkey {
             Some(vkey) => vkey,
-            None => self
-                .place
-                .preview(None)?
-                .config
-                .data_dir
-                .join(VERIFIER_FILE),
+            None => self.place.audit()?.data_dir.join(VERIFIER_FILE),
         };
         let key =
             read_key(&vkey).context("the log's public key is needed; name its file with --vkey")?;

@@ -38,8 +38,8 @@ pub(super) struct Prune {
 
 impl Prune {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
-        let config = self.place.preview(None)?.config;
-        let configured = config.trail.retention.clone();
+        let config = self.place.audit()?;
+        let configured = config.retention.clone();
         let days = self.days.or(configured.as_ref().map(|asked| asked.days));
         let Some(days) = days else {
             bail!("say how many days stay, with --days or AUDIT_RETENTION_DAYS");

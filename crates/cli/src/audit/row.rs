@@ -1,6 +1,6 @@
 //! A record as people and scripts see it.
 
-use fastmcp_audit::{Phase, Record, Status};
+use fastmcp_audit::Record;
 use serde_json::{Map, Value, json};
 
 use crate::output::printable;
@@ -17,24 +17,6 @@ pub(super) const HEADS: [&str; 8] = [
     "REASON",
 ];
 
-pub(super) const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Intent => "intent",
-        Phase::Outcome => "outcome",
-        Phase::Event => "event",
-    }
-}
-
-pub(super) const fn status(status: Status) -> &'static str {
-    match status {
-        Status::Success => "success",
-        Status::Failed => "failed",
-        Status::Denied => "denied",
-        Status::Pending => "pending",
-        Status::Unknown => "unknown",
-    }
-}
-
 /// The record's row.
 pub(super) fn cells(record: &Record) -> Vec<String> {
     let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
@@ -46,12 +28,41 @@ pub(super) fn cells(record: &Record) -> Vec<String> {
         record.seq.to_string(),
         format!("{:.3}", record.ts),
         printable(&record.action),
-        phase(record.phase).to_owned(),
-        status(record.status).to_owned(),
+        record.phase.as_str().to_owned(),
+        record.status.as_str().to_owned(),
         who,
         text(&record.tool_id),
         text(&record.reason),
     ]
+}
+
+/// How wide the columns are by now.
+pub(super) type Widths = [usize; HEADS.len()];
+
+/// As wide as the heads and the rows of `records` are.
+pub(super) fn widths(records: &[Record]) -> Widths {
+    let mut widths = HEADS.map(str::len);
+    for record in records {
+        widen(&mut widths, &cells(record));
+    }
+    widths
+}
+
+fn widen(widths: &mut Widths, cells: &[String]) {
+    for (width, cell) in widths.iter_mut().zip(cells) {
+        *width = (*width).max(cell.chars().count());
+    }
+}
+
+/// The record's row beneath others.
+pub(super) fn padded(record: &Record, widths: &mut Widths) -> String {
+    let cells = cells(record);
+    widen(widths, &cells);
+    let columns = cells.iter().zip(*widths);
+    let columns: Vec<_> = columns
+        .map(|(cell, width)| format!("{cell:width$}"))
+        .collect();
+    columns.join("  ").trim_end().to_owned()
 }
 
 /// The record with the names that its line in the log has; what is absent there is absent here.
@@ -60,9 +71,9 @@ pub(super) fn json(record: &Record) -> Value {
         "seq": record.seq,
         "ts": format!("{:.3}", record.ts),
         "corr_id": record.corr_id,
-        "phase": phase(record.phase),
+        "phase": record.phase.as_str(),
         "action": record.action,
-        "status": status(record.status),
+        "status": record.status.as_str(),
         "reason": record.reason,
         "resource_type": record.resource_type,
         "resource_id": record.resource_id,

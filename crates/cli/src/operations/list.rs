@@ -5,7 +5,6 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use fastmcp_gateway::state::machine::Status;
-use fastmcp_guard::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 
 use super::{
@@ -49,7 +48,6 @@ impl List {
 
     fn print(&self, opened: &Opened) -> anyhow::Result<Outcome> {
         let tenant = self.tenant.as_deref();
-        doubt(opened, tenant)?;
         let found = opened.list(tenant, self.status, self.limit)?;
         if self.json {
             for report in &found {
@@ -70,19 +68,4 @@ impl List {
         }
         Ok(Outcome::Passed)
     }
-}
-
-/// Doubts what acted in a process that died since, as a running gateway does every few seconds: with none running, it
-/// would not show among what is unknown.
-fn doubt(opened: &Opened, tenant: Option<&str>) -> anyhow::Result<()> {
-    let now = SystemClock.now();
-    for report in opened.list(tenant, Some(Status::Intended), MOST)? {
-        if report.lease_until.is_some_and(|until| until <= now) {
-            let reported = opened
-                .ledger()
-                .report(&report.binding.tenant, &report.operation_id);
-            opened.wait(reported)?;
-        }
-    }
-    Ok(())
 }

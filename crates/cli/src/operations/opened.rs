@@ -1,14 +1,15 @@
 //! The state of a gateway, opened beside it.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
+use fastmcp_audit::Log;
 use fastmcp_gateway::{
-    config::Config,
+    config::part::StatePart,
     keys::Keys,
     manifest::Manifest,
     state::{
-        Location, Options, Sight, State,
+        Location, Options, SealedWith, Sight, State,
         label::LabelStore,
         ledger::Ledger,
         machine::Status,
@@ -19,7 +20,7 @@ use fastmcp_gateway::{
 use fastmcp_guard::clock::SystemClock;
 use tokio::runtime::Runtime;
 
-use super::Which;
+use super::{Which, settle::open_log};
 use crate::place::Place;
 
 /// The most operations that one question to the state answers. Source: [`Filter::limit`].
@@ -42,8 +43,8 @@ fn look(runtime: &Runtime, location: &Location) -> anyhow::Result<Sight> {
 pub(crate) struct Opened {
     runtime: Runtime,
     state: State,
-    pub(super) config: Config,
-    pub(super) keys: Keys,
+    config: StatePart,
+    keys: Keys,
 }
 
 impl Opened {
@@ -60,12 +61,12 @@ impl Opened {
 
     /// Whether a gateway has made its state there.
     pub(crate) fn exists(place: &Place) -> anyhow::Result<bool> {
-        let config = place.preview(None)?.config;
+        let config = place.state()?;
         Ok(look(&runtime()?, &config.state)?.schema.is_some())
     }
 
     fn open(place: &Place) -> anyhow::Result<Self> {
-        let config = place.preview(None)?.config;
+        let config = place.state()?;
         let runtime = runtime()?;
         // A look makes neither file nor tables.
         if look(&runtime, &config.state)?.schema.is_none() {
@@ -75,7 +76,7 @@ impl Opened {
             );
         }
         // A key that is made now opens nothing that was sealed before.
-        let found = Keys::inspect(&config.data_dir)?;
+        let found = Keys::inspect(config.data_dir())?;
         if let Some(missing) = KEYS
             .iter()
             .find(|name| !found.iter().any(|path| path.ends_with(name)))
@@ -83,14 +84,14 @@ impl Opened {
             bail!(
                 "key `{missing}` of this state is not in `{}`; restore it from a backup, or name the gateway's data folder with --data-dir",
                 config
-                    .data_dir
+                    .data_dir()
                     .join(fastmcp_gateway::keys::FOLDER)
                     .display()
             );
         }
-        let keys = Keys::open(&config.data_dir)?;
-        let seal = Arc::new(keys.seal()?);
-        let mut options = Options::new(config.state.clone(), seal, &config.instance)
+        let keys = Keys::open(config.data_dir())?;
+        let seal = Arc::new(keys.seal());
+        let mut options = Options::new(config.state.clone(), seal, &config.audit.instance)
             .context("no gateway was started with this data folder yet")?;
         options.retention = config.idempotency_ttl;
         options.connections = 1;
@@ -105,6 +106,28 @@ impl Opened {
 
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// The data folder of the gateway.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.config.data_dir()
+    }
+
+    /// The audit log, unless a running gateway holds it.
+    pub(crate) fn log(&self) -> anyhow::Result<Option<Log>> {
+        open_log(&self.config.audit, &self.keys)
+    }
+
+    /// How much of the state each key sealed. `None` where there is no state yet, or none of this version.
+    pub(crate) fn sealed_with(place: &Place) -> anyhow::Result<Option<Vec<SealedWith>>> {
+        let config = place.state()?;
+        let sight = look(&runtime()?, &config.state)?;
+        if sight.schema != Some(sight.known) {
+            return Ok(None);
+        }
+        Self::with(place, |opened| {
+            Ok(Some(opened.wait(opened.ledger().sealed_with())?))
+        })
     }
 
     pub(super) fn ledger(&self) -> &Ledger {

@@ -7,6 +7,8 @@ use clap::Args;
 use fastmcp_audit::{AuditError, Log, Options};
 use fastmcp_gateway::{
     audit::rfc3339,
+    config::part::AuditPart,
+    keys::Keys,
     settlement::{Held, Outbox, Settled},
     state::{
         ledger::NotSettled,
@@ -80,7 +82,7 @@ impl Settle {
         let before = opened.find(&self.which)?;
         refuse_known(&before)?;
         // Held before anything changes: where the log cannot take the record for another reason, nothing is settled.
-        let log = open_log(opened).context("nothing was settled")?;
+        let log = opened.log().context("nothing was settled")?;
         let (settlement, status) = self.verdict.settlement();
         let told = Settled::new(&before, status, &self.by, &self.note, SystemClock.now());
         let told = match &log {
@@ -88,7 +90,7 @@ impl Settle {
             None => told,
         };
         // It waits there until it is recorded, so that whatever happens from here on the next look finds it.
-        let outbox = Outbox::of(&opened.config.data_dir);
+        let outbox = Outbox::of(opened.data_dir());
         // Until the state has changed, or will not.
         let held = put(&outbox, opened, &self.which, &told)?;
         let detail = detail(&told, &before);
@@ -164,9 +166,8 @@ fn refuse_known(report: &Report) -> anyhow::Result<()> {
 }
 
 /// The audit log, unless a running gateway holds it.
-pub(crate) fn open_log(opened: &Opened) -> anyhow::Result<Option<Log>> {
-    let config = &opened.config;
-    let signer = opened.keys.audit_signer(&config.instance)?;
+pub(crate) fn open_log(config: &AuditPart, keys: &Keys) -> anyhow::Result<Option<Log>> {
+    let signer = keys.audit_signer(&config.instance)?;
     match Log::open(&config.audit_dir, Options::new(&config.instance, signer)) {
         Ok(log) => Ok(Some(log)),
         Err(AuditError::Locked { .. }) => Ok(None),
@@ -180,7 +181,7 @@ fn note(text: &str) -> Result<String, String> {
 }
 
 /// Reads a name: one line, not blank.
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     line(text, MAX_NAME_BYTES)
 }
 

@@ -163,7 +163,7 @@ impl Expected {
             with_snippet: false,
         };
         let read: Self = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| anyhow::anyhow!("{}", output::one_line(&error.to_string())))?;
+            .map_err(|error| anyhow::anyhow!("{}", unreadable(&error)))?;
         if read.version != VERSION {
             bail!("`version` must be {VERSION}, not {}", read.version);
         }
@@ -277,6 +277,19 @@ impl Case {
     }
 }
 
+fn unreadable(error: &serde_saphyr::Error) -> String {
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey {
+            key: Some(key),
+            location,
+        } => format!(
+            "line {}: the key `{key}` stands here a second time",
+            location.line()
+        ),
+        other => output::one_line(&other.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +334,10 @@ mod tests {
                 "line 4: `once` is about calls",
             ),
             ("{caller: ann, tool: a:b, expect: deny, rol: x}", "rol"),
+            (
+                "{caller: ann, tool: a:b, expect: deny, tool: a:c}",
+                "line 4: the key `tool` stands here a second time",
+            ),
         ] {
             let said = refused(case);
             assert!(said.contains(expected), "{case}: {said}");

@@ -1,6 +1,6 @@
 //! `fastmcp policy explain`.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -9,9 +9,10 @@ use fastmcp_protocol::{
     Raw,
     args::{Args as ToolArgs, ArgsLimits},
 };
+use serde_json::Value;
 
-use super::{Which, sandbox::Sandbox};
-use crate::{Outcome, output};
+use super::{Which, check_roles, matrix, sandbox::Sandbox};
+use crate::{Outcome, audit, output, surroundings::did_you_mean};
 
 /// What the caller wants.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -39,9 +40,9 @@ impl From<ActionName> for Action {
 
 /// Say whether a caller may do something, and why: each rule that could match, each condition, each scope
 ///
-/// Built-in tools are known with their scopes and tags, and with what the arguments demand beyond them. Other tools are
-/// described by --provider, --needs, --tag, --tool-tenant and --read-only, which also add to what is known of built-in
-/// ones.
+/// The tools are those that are registered with the gateway, or, where none was started yet, the built-in ones, with
+/// what the arguments of built-in providers demand beyond the manifest. Other tools are described by --provider, --needs,
+/// --tag, --tool-tenant, --classification and --read-only, which also add to what is known of registered ones.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -49,6 +50,8 @@ Examples:
   fastmcp policy explain --sub agent-1 --role finance-write --tool ads:createCampaign --policy policies/
   fastmcp policy explain --sub agent-1 --role mcp-user --tool mcp:git:log --needs mcp.git --read-only
   fastmcp policy explain --sub agent-1 --role publisher --tool mail:send --tag external --label pii
+  fastmcp policy explain --sub agent-1 --role fs-writer --tool filesystem:readFile --ip 10.0.0.7 --time 2026-11-20T09:00:00Z \\
+    --client cli --claims '{\"dept\": \"sales\"}'
   fastmcp policy explain --sub agent-1 --action catalog:list")]
 pub(super) struct Explain {
     /// Who asks: the subject
@@ -63,6 +66,9 @@ pub(super) struct Explain {
     /// A scope that the token itself carries, which narrows what the roles give; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// The token's other claims, a JSON object
+    #[arg(long, value_name = "JSON")]
+    claims: Option<String>,
     /// What is asked for
     #[arg(long, value_name = "ACTION", default_value = "tools.invoke")]
     action: ActionName,
@@ -70,8 +76,20 @@ pub(super) struct Explain {
     #[arg(long, value_name = "ID")]
     tool: Option<String>,
     /// The arguments of the call, a JSON object
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", visible_alias = "arguments")]
     args: Option<String>,
+    /// When: 2026-11-20T09:00:00Z, 2026-11-20 (UTC), or 30m, 24h, 7d ago [default: now]
+    #[arg(long, value_name = "TIME", value_parser = audit::moment)]
+    time: Option<jiff::Timestamp>,
+    /// By which client program
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+    /// From which address
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// Under which correlation id
+    #[arg(long, value_name = "ID")]
+    corr_id: Option<String>,
     /// A label of something that the caller has read, such as confidential; may be repeated
     #[arg(long = "label", value_name = "LABEL", value_parser = label)]
     labels: Vec<String>,
@@ -87,9 +105,15 @@ pub(super) struct Explain {
     /// The tenant that the tool belongs to [default: public]
     #[arg(long, value_name = "NAME")]
     tool_tenant: Option<String>,
+    /// The tool's data label
+    #[arg(long, value_name = "LABEL", value_parser = ["public", "internal", "confidential", "secret"])]
+    classification: Option<String>,
     /// The tool only reads
     #[arg(long)]
     read_only: bool,
+    /// Tools from a file: a JSON list of manifests, or what GET /tool-catalog answers
+    #[arg(long, value_name = "FILE")]
+    manifests: Option<PathBuf>,
     /// A policy file or folder [default: the gateway's own, or else the built-in policy]
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
@@ -104,28 +128,25 @@ impl Explain {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         let action = Action::from(self.action);
         let set = PolicySet::load(&self.which.sources(self.policy.as_ref())?, 1)?;
-        let args = self.args.as_deref().map(parse_args).transpose()?;
+        check_roles(&set, self.roles.iter().map(String::as_str))?;
+        let args = object("--args", self.args.as_deref())?;
         let resource = match (&self.tool, action.has_resource()) {
-            (Some(tool), true) => Some(self.resource(tool, args.as_ref())?),
+            (Some(tool), true) => Some(self.resource(tool, action, args.as_ref())?),
             (None, true) => bail!("`{action}` is about a tool; name it with --tool"),
             (Some(_), false) => bail!("`{action}` is about no tool; leave --tool out"),
             (None, false) => None,
         };
-        let mut subject = Subject::new(&self.sub)
-            .tenant(&self.tenant)
-            .roles(self.roles.iter().cloned());
-        if !self.scopes.is_empty() {
-            subject = subject.scopes(self.scopes.iter().cloned());
-        }
         let arguments = args.as_ref().map(ToolArgs::to_value);
         let labels = self.labels.iter().cloned().collect();
-        let mut context = Context::at(jiff::Timestamp::now()).labels(&labels);
-        if let Some(arguments) = &arguments {
-            context = context.arguments(arguments);
-        }
+        let time = self.time.unwrap_or_else(jiff::Timestamp::now);
+        let mut context = Context::at(time).labels(&labels);
+        context.client = self.client.as_deref();
+        context.ip = self.ip;
+        context.corr_id = self.corr_id.as_deref();
+        context.arguments = arguments.as_ref();
         let explanation = set.explain(&Request {
             action,
-            subject: &subject,
+            subject: &self.subject()?,
             resource: resource.as_ref(),
             context: &context,
         });
@@ -137,19 +158,64 @@ impl Explain {
         Ok(Outcome::Passed)
     }
 
-    fn resource(&self, tool: &str, args: Option<&ToolArgs>) -> anyhow::Result<Resource> {
-        let built_in = Sandbox::open()?.resource(tool, args)?;
-        let mut resource = built_in.unwrap_or_else(|| unknown_tool(tool));
+    fn subject(&self) -> anyhow::Result<Subject> {
+        let mut subject = Subject::new(&self.sub)
+            .tenant(&self.tenant)
+            .roles(self.roles.iter().cloned());
+        if !self.scopes.is_empty() {
+            subject = subject.scopes(self.scopes.iter().cloned());
+        }
+        let claims = object("--claims", self.claims.as_deref())?;
+        if let Some(Value::Object(claims)) = claims.as_ref().map(ToolArgs::to_value) {
+            subject.claims = claims;
+        }
+        Ok(subject)
+    }
+
+    fn resource(
+        &self,
+        tool: &str,
+        action: Action,
+        args: Option<&ToolArgs>,
+    ) -> anyhow::Result<Resource> {
+        let tools = matrix::tools(self.manifests.as_ref(), &self.which, &self.tenant)?;
+        let mut resource = match tools.get(tool) {
+            Some(manifest) => {
+                // Only a call has arguments that demand something, and its approval.
+                let args = args.filter(|_| action != Action::ManifestsRegister);
+                Sandbox::open()?.resource_of(manifest, args)?
+            }
+            // What is registered need not be there yet.
+            None if self.describes() || action == Action::ManifestsRegister => unknown_tool(tool),
+            None => bail!(
+                "tenant `{}` has no tool `{tool}`{}; one that is not registered is described by --provider, --needs, --tag, --tool-tenant, --classification or --read-only",
+                self.tenant,
+                did_you_mean(tool, tools.keys().map(String::as_str)),
+            ),
+        };
         if let Some(provider) = &self.provider {
             resource.provider_id.clone_from(provider);
         }
         if let Some(tenant) = &self.tool_tenant {
             resource = resource.tenant(tenant);
         }
+        if let Some(label) = &self.classification {
+            resource = resource.classification(label);
+        }
         resource.required_scopes.extend(self.needs.iter().cloned());
         resource.safety_tags.extend(self.tags.iter().cloned());
         resource.read_only |= self.read_only;
         Ok(resource)
+    }
+
+    /// Whether something is said of the tool beyond its name.
+    const fn describes(&self) -> bool {
+        self.provider.is_some()
+            || self.tool_tenant.is_some()
+            || self.classification.is_some()
+            || !self.needs.is_empty()
+            || !self.tags.is_empty()
+            || self.read_only
     }
 }
 
@@ -167,8 +233,11 @@ fn label(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_args(text: &str) -> anyhow::Result<ToolArgs> {
-    const WRONG: &str = "`--args` is not a JSON object that a tool would take";
-    let raw = Raw::parse(text.to_owned()).context(WRONG)?;
-    ToolArgs::parse(Some(&raw), &ArgsLimits::default()).context(WRONG)
+/// Reads a JSON object, as strictly as the gateway reads arguments.
+fn object(flag: &str, text: Option<&str>) -> anyhow::Result<Option<ToolArgs>> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = || format!("`{flag}` is not a JSON object that a gateway would take");
+    let raw = Raw::parse(text.to_owned()).with_context(wrong)?;
+    let read = ToolArgs::parse(Some(&raw), &ArgsLimits::default()).with_context(wrong)?;
+    Ok(Some(read))
 }

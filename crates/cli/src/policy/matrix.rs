@@ -14,8 +14,8 @@ use fastmcp_policy::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Which, sandbox::Sandbox};
-use crate::{Outcome, operations::Opened, output};
+use super::{Which, check_roles, sandbox::Sandbox};
+use crate::{Outcome, operations::Opened, output, surroundings::did_you_mean};
 
 /// The largest file of manifests, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -122,37 +122,44 @@ impl Matrix {
         }
         let named = self.roles.iter().map(|name| {
             let roles: Vec<_> = name.split('+').map(str::trim).collect();
-            if let Some(role) = roles.iter().find(|role| !known.contains(*role)) {
-                let known: Vec<_> = known.iter().copied().collect();
-                anyhow::bail!(
-                    "no policy file defines the role `{role}`; there are {}",
-                    known.join(", ")
-                );
-            }
+            check_roles(set, roles.iter().copied())?;
             Ok(column(name, roles))
         });
         named.collect()
     }
 
-    /// The tools that exist for the callers: their tenant's before the public ones of the same id.
     fn rows(&self) -> anyhow::Result<Vec<Resource>> {
-        let mut tools: BTreeMap<String, Resource> = BTreeMap::new();
-        for manifest in manifests(self.manifests.as_ref(), &self.which)? {
-            let own = manifest.tenant == self.tenant;
-            if !own && manifest.tenant != Resource::PUBLIC {
-                continue;
-            }
-            let id = manifest.tool_id.as_str().to_owned();
-            if own || !tools.contains_key(&id) {
-                tools.insert(id, catalog::resource(&manifest));
-            }
-        }
+        let mut tools = tools(self.manifests.as_ref(), &self.which, &self.tenant)?;
         if let Some(missing) = self.tools.iter().find(|id| !tools.contains_key(*id)) {
-            anyhow::bail!("tenant `{}` has no tool `{missing}`", self.tenant);
+            anyhow::bail!(
+                "tenant `{}` has no tool `{missing}`{}",
+                self.tenant,
+                did_you_mean(missing, tools.keys().map(String::as_str)),
+            );
         }
         tools.retain(|id, _| self.tools.is_empty() || self.tools.contains(id));
-        Ok(tools.into_values().collect())
+        Ok(tools.values().map(catalog::resource).collect())
     }
+}
+
+/// The tools that exist for callers of a tenant: its own before the public ones of the same id.
+pub(super) fn tools(
+    file: Option<&PathBuf>,
+    which: &Which,
+    tenant: &str,
+) -> anyhow::Result<BTreeMap<String, Manifest>> {
+    let mut tools: BTreeMap<String, Manifest> = BTreeMap::new();
+    for manifest in manifests(file, which)? {
+        let own = manifest.tenant == tenant;
+        if !own && manifest.tenant != Resource::PUBLIC {
+            continue;
+        }
+        let id = manifest.tool_id.as_str().to_owned();
+        if own || !tools.contains_key(&id) {
+            tools.insert(id, manifest);
+        }
+    }
+    Ok(tools)
 }
 
 /// The tools of a file of manifests, or those that are registered with the gateway, or, where none was started yet, the

@@ -10,7 +10,7 @@ use fastmcp_gateway::{
     catalog,
     manifest::Manifest,
     provider::{
-        Adapters, Demands,
+        Adapters,
         ads::AdsProvider,
         database::{self, DatabaseProvider, sample},
         filesystem::{self, FilesystemProvider},
@@ -22,6 +22,8 @@ use fastmcp_policy::Resource;
 use fastmcp_policy::prove;
 use fastmcp_protocol::args::Args;
 use tempfile::TempDir;
+
+use crate::output;
 
 /// The built-in adapters over throw-away data.
 pub(super) struct Sandbox {
@@ -80,17 +82,35 @@ impl Sandbox {
         tool: &str,
         args: Option<&Args>,
     ) -> anyhow::Result<Option<Resource>> {
-        let Some(manifest) = self.manifest(tool) else {
-            return Ok(None);
+        self.manifest(tool)
+            .map(|manifest| self.resource_of(&manifest, args))
+            .transpose()
+    }
+
+    /// A tool as policy sees it, with what these arguments demand beyond the manifest as far as its provider is built in.
+    pub(super) fn resource_of(
+        &self,
+        manifest: &Manifest,
+        args: Option<&Args>,
+    ) -> anyhow::Result<Resource> {
+        let mut resource = catalog::resource(manifest);
+        let Some(args) = args else {
+            return Ok(resource);
         };
-        let mut resource = catalog::resource(&manifest);
-        if let Some(args) = args {
-            let demands = self.demands(&manifest, args)?;
-            resource.required_scopes.extend(demands.scopes);
-            resource.safety_tags.extend(demands.safety_tags);
-            resource.read_only &= !demands.writes;
-        }
-        Ok(Some(resource))
+        let Some(adapter) = self.adapters.get(&manifest.provider_id) else {
+            output::complain(&format!(
+                "what the arguments demand beyond the manifest is not known here of the provider `{}`",
+                output::printable(&manifest.provider_id)
+            ));
+            return Ok(resource);
+        };
+        let demands = adapter
+            .demands(manifest.tool_id.endpoint(), args)
+            .context("the arguments are not what the tool takes")?;
+        resource.required_scopes.extend(demands.scopes);
+        resource.safety_tags.extend(demands.safety_tags);
+        resource.read_only &= !demands.writes;
+        Ok(resource)
     }
 
     /// The manifest of a built-in tool.
@@ -99,15 +119,5 @@ impl Sandbox {
             .iter()
             .flat_map(|adapter| adapter.manifests())
             .find(|manifest| manifest.tool_id.as_str() == tool)
-    }
-
-    fn demands(&self, manifest: &Manifest, args: &Args) -> anyhow::Result<Demands> {
-        let adapter = self
-            .adapters
-            .get(&manifest.provider_id)
-            .context("no such provider")?;
-        adapter
-            .demands(manifest.tool_id.endpoint(), args)
-            .context("the arguments are not what the tool takes")
     }
 }

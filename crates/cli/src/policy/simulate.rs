@@ -16,7 +16,7 @@ use fastmcp_policy::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Outcome, output, place::Place};
+use crate::{Outcome, audit, output, place::Place};
 
 /// The most different changes that are told apart; those beyond are counted.
 const MAX_CHANGES: usize = 100_000;
@@ -32,7 +32,7 @@ const CUT: char = '…';
 #[command(after_help = "\
 Examples:
   fastmcp policy simulate policies-new/                            over the gateway's own log
-  fastmcp policy simulate new.yml --log /srv/a/audit --log /srv/b/audit --since 2026-11-01T00:00:00Z
+  fastmcp policy simulate new.yml --log /srv/a/audit --log /srv/b/audit --since 2026-11-01 --until 24h
   fastmcp policy simulate new.yml --json | jq '.changes[] | select(.change == \"loses\")'")]
 pub(super) struct Simulate {
     /// The candidate: a policy file or folder
@@ -41,9 +41,12 @@ pub(super) struct Simulate {
     /// A folder of an audit log; may be repeated [default: the gateway's own]
     #[arg(long = "log", value_name = "DIR")]
     logs: Vec<PathBuf>,
-    /// Records of this time or later, as in 2026-11-20T09:00:00Z
-    #[arg(long, value_name = "TIME")]
+    /// Records of this time or later: 2026-11-20T09:00:00Z, 2026-11-20 (UTC), or 30m, 24h, 7d ago
+    #[arg(long, value_name = "TIME", value_parser = audit::moment)]
     since: Option<jiff::Timestamp>,
+    /// Records before this time
+    #[arg(long, value_name = "TIME", value_parser = audit::moment)]
+    until: Option<jiff::Timestamp>,
     /// Records of this tenant
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
@@ -65,19 +68,22 @@ enum Change {
     Loses,
     /// It was refused and would be allowed.
     Gains,
-    /// It would be asked about, or more would be asked.
+    /// It went on by itself and would be asked about.
     Asked,
-    /// It would no longer be asked about, or less would be asked.
+    /// It was asked about and would be asked of somebody else: the client, a person, another person.
+    AskedOfAnother,
+    /// It was asked about and would go on by itself.
     NotAsked,
     /// It hangs on what the log does not hold.
     Undecided,
 }
 
 impl Change {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Loses,
         Self::Gains,
         Self::Asked,
+        Self::AskedOfAnother,
         Self::NotAsked,
         Self::Undecided,
     ];
@@ -88,8 +94,9 @@ impl Change {
             _ if was == becomes => None,
             (_, Verdict::Deny) => Some(Self::Loses),
             (Verdict::Deny, _) => Some(Self::Gains),
-            _ if becomes > was => Some(Self::Asked),
-            _ => Some(Self::NotAsked),
+            (_, Verdict::Allow) => Some(Self::NotAsked),
+            (Verdict::Allow, _) => Some(Self::Asked),
+            _ => Some(Self::AskedOfAnother),
         }
     }
 
@@ -98,6 +105,7 @@ impl Change {
             Self::Loses => "loses",
             Self::Gains => "gains",
             Self::Asked => "asked",
+            Self::AskedOfAnother => "asked of another",
             Self::NotAsked => "not asked",
             Self::Undecided => "undecided",
         }
@@ -166,7 +174,7 @@ impl Simulate {
         let set = PolicySet::load(&policy_sources(&self.candidate)?, 1)
             .context("candidate cannot be used")?;
         let logs = if self.logs.is_empty() {
-            vec![self.place.preview(None)?.config.audit_dir]
+            vec![self.place.audit()?.audit_dir]
         } else {
             self.logs.clone()
         };
@@ -180,6 +188,7 @@ impl Simulate {
             }
             let filter = Filter {
                 since: self.since,
+                until: self.until,
                 tenant: self.tenant.clone(),
                 ..Filter::default()
             };
@@ -304,6 +313,7 @@ impl Found {
             "loses": self.total(Change::Loses),
             "gains": self.total(Change::Gains),
             "asked": self.total(Change::Asked),
+            "asked_of_another": self.total(Change::AskedOfAnother),
             "not_asked": self.total(Change::NotAsked),
             "undecided": self.total(Change::Undecided),
             "not_replayed": {
@@ -334,9 +344,9 @@ impl Found {
             }
             _ => "no decision replayed".to_owned(),
         }];
-        lines.push(format!("  {:<10} {}", "unchanged", self.unchanged));
+        lines.push(format!("  {:<16} {}", "unchanged", self.unchanged));
         let totals =
-            Change::ALL.map(|change| format!("  {:<10} {}", change.word(), self.total(change)));
+            Change::ALL.map(|change| format!("  {:<16} {}", change.word(), self.total(change)));
         lines.extend(totals);
         let not = [
             (
@@ -507,14 +517,16 @@ mod tests {
     fn changes_are_named_from_the_callers_side() {
         let person = Verdict::Confirm(ConsentLevel::Person);
         let client = Verdict::Confirm(ConsentLevel::Client);
+        let other = Verdict::Confirm(ConsentLevel::OtherPerson);
         for (was, becomes, expected) in [
             (Verdict::Allow, Verdict::Allow, None),
             (Verdict::Allow, Verdict::Deny, Some(Change::Loses)),
             (person, Verdict::Deny, Some(Change::Loses)),
             (Verdict::Deny, client, Some(Change::Gains)),
             (Verdict::Allow, client, Some(Change::Asked)),
-            (client, person, Some(Change::Asked)),
-            (person, client, Some(Change::NotAsked)),
+            (client, person, Some(Change::AskedOfAnother)),
+            (person, client, Some(Change::AskedOfAnother)),
+            (other, person, Some(Change::AskedOfAnother)),
             (client, Verdict::Allow, Some(Change::NotAsked)),
         ] {
             assert_eq!(Change::between(was, becomes), expected, "{was} {becomes}");

@@ -91,7 +91,7 @@ impl Key {
 }
 
 fn file(place: &Place) -> anyhow::Result<ApiKeyFile> {
-    Ok(ApiKeyFile::new(&place.load(None)?.config.api_keys_file))
+    Ok(ApiKeyFile::new(&place.api_keys()?))
 }
 
 impl Create {

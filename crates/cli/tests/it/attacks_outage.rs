@@ -119,6 +119,30 @@ async fn attack_26_a_kill_in_the_middle_of_calls_leaves_no_effect_without_its_in
         (error["details"]["reason"] == "unknown_outcome").then_some(())
     })
     .await;
+    let doubted = until("the doubt to be recorded", async || {
+        let records = home.audit().into_iter();
+        let doubted: Vec<_> = records
+            .filter(|r| r["action"] == "operations.recovered")
+            .collect();
+        (!doubted.is_empty()).then_some(doubted)
+    })
+    .await;
+    let mut intents = home.audit().into_iter().filter(|r| r["phase"] == "intent");
+    let slow = intents.rfind(|r| r["corr_id"] == "slow").unwrap();
+    assert_eq!(doubted.len(), 1, "{doubted:?}");
+    for name in ["operation_id", "toolId", "sub", "tenant"] {
+        assert_eq!(doubted[0][name], slow[name], "{doubted:?}");
+    }
+    assert_eq!(
+        (&doubted[0]["phase"], &doubted[0]["status"]),
+        (&json!("outcome"), &json!("unknown"))
+    );
+    let metrics = gateway.get("/metrics").await;
+    assert!(
+        metrics
+            .text()
+            .contains("fastmcp_operations_unknown_total 1")
+    );
     gateway.stop().await;
     let (passed, said) = home.verify().await;
     assert!(passed, "{said}");

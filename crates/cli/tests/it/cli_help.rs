@@ -38,6 +38,7 @@ async fn the_first_page_teaches_the_first_steps() {
       approvals     Decide on calls that wait for a person's approval
       operations    Look at operations, and settle those of unknown outcome
       labels        Look at the labels that a caller carries for what it has read, and take them back
+      keys          Rotate the keys that seal what the gateway keeps
       policy        Check policies, explain and test their decisions, and see what a change would do
       doctor        Look for what is wrong with a set-up; changes nothing
       help          Print this message or the help of the given subcommand(s)
@@ -210,6 +211,11 @@ async fn every_command_has_help_with_its_defaults() {
         ["operations", "settle"],
         ["labels", "show"],
         ["labels", "clear"],
+        ["keys", "list"],
+        ["keys", "rotate"],
+        ["keys", "add"],
+        ["keys", "use"],
+        ["keys", "retire"],
         ["policy", "check"],
         ["policy", "explain"],
     ] {

@@ -30,7 +30,7 @@ async fn state(home: &Home) -> State {
 fn options(home: &Home) -> Options {
     let keys = Keys::open(&home.data()).unwrap();
     let location = Location::File(home.data().join("state.db"));
-    Options::new(location, Arc::new(keys.seal().unwrap()), "gw-1").unwrap()
+    Options::new(location, Arc::new(keys.seal()), "gw-1").unwrap()
 }
 
 fn binding(tenant: &str) -> Binding {

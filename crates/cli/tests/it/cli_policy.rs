@@ -173,3 +173,117 @@ async fn tools_that_are_not_built_in_are_described() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_misspelt_role_or_tool_is_refused_with_what_was_meant() {
+    let home = Home::new();
+    for (arguments, expected) in [
+        (
+            &["--role", "data-analist", "--tool", "database:listTables"][..],
+            "no policy file defines the role `data-analist`; did you mean `data-analyst`?",
+        ),
+        (
+            &["--role", "xyz", "--tool", "database:listTables"],
+            "no policy file defines the role `xyz`; there are ",
+        ),
+        (
+            &["--role", "data-analyst", "--tool", "database:listTable"],
+            "tenant `public` has no tool `database:listTable`; did you mean `database:listTables`?",
+        ),
+        (
+            &["--tool", "a:b", "--read-only", "--claims", "[1]"],
+            "`--claims` is not a JSON object",
+        ),
+    ] {
+        let output = home
+            .run(
+                &[&["policy", "explain", "--sub", "a"], arguments].concat(),
+                &[],
+            )
+            .await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1) && said.contains(expected),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
+const CIRCUMSTANCES: &str = r#"
+version: 1
+roles: {writer: ["tools.invoke:write"]}
+rules:
+  - {id: all, effect: allow, when: {action: tools.invoke, subject.roles: writer}}
+  - {id: claims, effect: deny, when: {"subject.claims.dept !=": sales}}
+  - {id: client, effect: deny, when: {"context.client !=": cli}}
+  - {id: ip, effect: deny, when: {"context.ip !=": 10.0.0.0/8}}
+  - {id: time, effect: deny, when: {"context.hour !=": 9}}
+  - {id: corr, effect: deny, when: {"context.corr_id !=": c-1}}
+  - {id: class, effect: deny, when: {"resource.classification !=": secret}}
+  - {id: path, effect: deny, when: {context.arguments.path_in: [a.txt, b.txt]}}
+"#;
+
+#[tokio::test]
+async fn whatever_rules_read_can_be_told() {
+    let home = Home::new();
+    fs::write(home.folder().join("c.yml"), CIRCUMSTANCES).unwrap();
+    let all = [
+        ("claims", "--claims", r#"{"dept": ["sales", "eu"]}"#),
+        ("client", "--client", "cli"),
+        ("ip", "--ip", "10.0.0.7"),
+        ("time", "--time", "2026-11-20T09:00:00Z"),
+        ("corr", "--corr-id", "c-1"),
+        ("class", "--classification", "secret"),
+        ("path", "--arguments", r#"{"path": "c.txt"}"#),
+    ];
+    let ask = async |changed: &str, to: Option<&str>| {
+        let mut arguments = vec!["--policy", "c.yml", "--role", "writer", "--tool", "x:y"];
+        for (rule, flag, value) in all {
+            let value = if rule == changed { to } else { Some(value) };
+            arguments.extend(value.into_iter().flat_map(|value| [flag, value]));
+        }
+        let decision = explain(&home, &arguments).await["decision"].clone();
+        (decision["effect"].clone(), decision["policy_ids"].clone())
+    };
+    let (allow, deny) = (serde_json::json!("allow"), serde_json::json!("deny"));
+    assert_eq!(ask("", None).await, (allow, serde_json::json!(["all"])));
+    for (rule, to) in [
+        ("claims", None),
+        ("client", None),
+        ("ip", Some("192.168.7.12")),
+        ("time", Some("2026-11-20T10:00:00Z")),
+        ("corr", None),
+        ("class", Some("public")),
+        ("path", Some(r#"{"path": "a.txt"}"#)),
+    ] {
+        assert_eq!(
+            ask(rule, to).await,
+            (deny.clone(), serde_json::json!([rule]))
+        );
+    }
+}
+
+#[tokio::test]
+async fn cedar_is_checked_with_places_against_a_schema_that_can_be_had() {
+    let home = Home::new();
+    let folder = home.folder().join("m");
+    fs::create_dir(&folder).unwrap();
+    fs::write(
+        folder.join("x.cedar"),
+        "@id(\"a\")\npermit (principal, action, resource);\n\npermit (principal, action, resource);\n@id(\"c-x\") @obligation(\"confirm:persn\")\npermit (principal, action, resource);\n",
+    )
+    .unwrap();
+    let output = home.run(&["policy", "check", "m"], &[]).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("x.cedar:4:1: a policy has no id"), "{said}");
+    assert!(
+        said.contains("x.cedar:5:12: rule `c-x`: `@obligation"),
+        "{said}"
+    );
+    let said = home.say(&["policy", "schema"]).await;
+    assert!(
+        said.code == 0 && said.stdout.contains("entity Tool in [Provider]"),
+        "{}",
+        said.stderr
+    );
+}

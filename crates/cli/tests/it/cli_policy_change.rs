@@ -232,6 +232,27 @@ async fn the_table_of_a_gateway_holds_what_is_registered_there() {
         .send()
         .await;
     assert_eq!(reply.status, 201, "{}", reply.text());
+    let explained = async |tenant: &str| {
+        let (code, said, complaint) = run(
+            &home,
+            &[
+                "explain",
+                "--sub",
+                "ann",
+                "--role",
+                "data-analyst",
+                "--tool",
+                "database:listTables",
+                "--tenant",
+                tenant,
+                "--json",
+            ],
+        )
+        .await;
+        assert_eq!(code, Some(0), "{complaint}");
+        let report: Value = serde_json::from_str(&said).unwrap();
+        report["decision"]["effect"].clone()
+    };
     let cell = async |tenant: &str| {
         let (_, said, complaint) = run(
             &home,
@@ -253,6 +274,12 @@ async fn the_table_of_a_gateway_holds_what_is_registered_there() {
     };
     assert_eq!(cell("acme").await, "deny");
     assert_eq!(cell("public").await, "allow");
+    assert_eq!(
+        explained("acme").await,
+        "deny",
+        "it needs what the tenant's manifest says"
+    );
+    assert_eq!(explained("public").await, "allow");
     gateway.stop().await;
 }
 
@@ -340,7 +367,7 @@ async fn a_candidate_is_replayed_over_the_log() {
         [
             "loses ann database:listTables 2 [deny]",
             "gains ann ads:createCampaign 1 [confirm:person]",
-            "asked carl ads:createCampaign 1 [confirm:person]",
+            "asked_of_another carl ads:createCampaign 1 [confirm:person]",
         ],
         "{changed}"
     );
@@ -365,7 +392,25 @@ async fn a_candidate_is_replayed_over_the_log() {
 
     let (code, said, _) = run(&home, &["simulate", "candidate.yml"]).await;
     assert!(
-        code == Some(0) && said.contains("4 decisions replayed") && said.contains("undecided  1"),
+        code == Some(0)
+            && said.contains("4 decisions replayed")
+            && said.contains("undecided        1"),
+        "{said}"
+    );
+    let since = ["simulate", "candidate.yml", "--since", "1h", "--until"];
+    let (code, said, complaint) = run(&home, &[&since[..], &["2100-01-01"]].concat()).await;
+    assert!(
+        code == Some(0) && said.contains("4 decisions replayed"),
+        "{said}{complaint}"
+    );
+    let (code, said, _) = run(&home, &[&since[..], &["1h"]].concat()).await;
+    assert!(
+        code == Some(0) && said.contains("no decision replayed"),
+        "{said}"
+    );
+    let (code, _, said) = run(&home, &[&since[..], &["soon"]].concat()).await;
+    assert!(
+        code == Some(2) && said.contains("expected a time as in 2026-11-20T09:00:00Z"),
         "{said}"
     );
     let (code, _, said) = run(&home, &["simulate", "candidate.yml", "--log", "nowhere"]).await;

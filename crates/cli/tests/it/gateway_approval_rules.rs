@@ -287,7 +287,7 @@ rules:
 async fn state(home: &Home) -> State {
     let keys = Keys::open(&home.data()).unwrap();
     let location = Location::File(home.data().join("state.db"));
-    let options = Options::new(location, Arc::new(keys.seal().unwrap()), "gw-1").unwrap();
+    let options = Options::new(location, Arc::new(keys.seal()), "gw-1").unwrap();
     State::open(options).await.unwrap()
 }
 
@@ -335,7 +335,8 @@ async fn a_call_is_judged_as_the_tool_that_was_asked_for() {
     let now = SystemClock.now();
     state.manifests().put(&manifest, now).await.unwrap();
     // One from before it was kept what a tool was.
-    let args = Args::parse_str(&file().to_string(), &ArgsLimits::default()).unwrap();
+    let text = json!({"path": "old.txt", "content": "x"}).to_string();
+    let args = Args::parse_str(&text, &ArgsLimits::default()).unwrap();
     let mut binding = Binding {
         tenant: "public".to_owned(),
         subject: "alice".to_owned(),

@@ -121,6 +121,11 @@ async fn four_eyes_see_the_exact_call_and_it_happens_once() {
     let listed = desk.listed(&desk.bob).await;
     assert_eq!(listed.len(), 1);
     assert_eq!(
+        desk.listed(&desk.buyer).await,
+        listed,
+        "who asked sees how it stands"
+    );
+    assert_eq!(
         (&listed[0]["sub"], &listed[0]["toolId"]),
         (&json!("alice"), &json!(CREATE))
     );
@@ -258,7 +263,7 @@ async fn a_caller_without_its_ticket_finds_the_call_again() {
     // The next one is a call of its own, and says that this was done before.
     let again = invoke().await;
     assert_eq!(
-        (again.status, &again.json()["done_before"]),
+        (again.status, &again.json()["done_before"]["operation_id"]),
         (202, &json!(id))
     );
 

@@ -386,7 +386,9 @@ async fn without_a_record_nothing_is_done() {
     let write = async |n: usize| {
         let arguments = json!({"path": format!("f-{n}"), "content": "x"});
         let ask = gateway.invoke(&token, "filesystem:writeFile", &arguments);
+        // Records of many lengths: now and then it is an intent that finds no place.
         ask.header("x-correlation-id", &format!("disk-{n}"))
+            .header("user-agent", &format!("a{}", "b".repeat(n % 13 * 37)))
             .send()
             .await
     };

@@ -332,9 +332,11 @@ async fn a_ticket_survives_a_restart_and_a_kill() {
     let home = Home::new();
     let gateway = home.start().await;
     let token = home.role("agent-1", "finance-write").await;
+    let mut other = campaign();
+    other["name"] = json!("Autumn sale");
     let (first, second) = (
         ticket(&gateway, &token, &campaign()).await,
-        ticket(&gateway, &token, &campaign()).await,
+        ticket(&gateway, &token, &other).await,
     );
     gateway.stop().await;
     let gateway = home.start().await;
@@ -355,7 +357,7 @@ async fn a_ticket_survives_a_restart_and_a_kill() {
         "what was done is known after a kill"
     );
     gateway
-        .confirm(&token, TOOL, &confirmation(&second, &campaign()))
+        .confirm(&token, TOOL, &confirmation(&second, &other))
         .send()
         .await
         .ok();
@@ -370,17 +372,153 @@ async fn tickets_that_wait_are_bounded_for_each_subject() {
     let gateway = home.start().await;
     let token = home.role("agent-1", "finance-write").await;
     let mut waiting = Vec::new();
-    for _ in 0..100 {
-        waiting.push(ticket(&gateway, &token, &campaign()).await);
+    let numbered = |budget: usize| {
+        let mut campaign = campaign();
+        campaign["budget"] = json!(budget + 1);
+        campaign
+    };
+    for budget in 0..100 {
+        waiting.push(ticket(&gateway, &token, &numbered(budget)).await);
     }
-    let refused = gateway.invoke(&token, TOOL, &campaign()).send().await;
+    let refused = gateway.invoke(&token, TOOL, &numbered(100)).send().await;
     refused.error(429, "RATE_LIMITED");
     assert!(refused.header("retry-after").is_some());
+    let attached = ticket(&gateway, &token, &numbered(7)).await;
+    assert_eq!(attached["operation_id"], waiting[7]["operation_id"]);
     let other = home.role("agent-2", "finance-write").await;
     ticket(&gateway, &other, &campaign()).await;
-    let body = confirmation(&waiting[0], &campaign());
+    let body = confirmation(&waiting[0], &numbered(0));
     gateway.confirm(&token, TOOL, &body).send().await.ok();
-    ticket(&gateway, &token, &campaign()).await;
+    ticket(&gateway, &token, &numbered(100)).await;
+    // Or by saying no.
+    let declined = decline(&gateway, &token, &waiting[1]).await.ok();
+    assert_eq!(
+        (&declined["operation_id"], &declined["status"]),
+        (&waiting[1]["operation_id"], &json!("declined"))
+    );
+    ticket(&gateway, &token, &numbered(101)).await;
+}
+
+/// Says no to what waits.
+async fn decline(gateway: &Gateway, token: &str, ticket: &Value) -> Reply {
+    let body = json!({"action_token": ticket["action_token"]});
+    gateway
+        .ask("POST", &format!("/tools/{TOOL}/decline"))
+        .bearer(token)
+        .json(&body)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn a_caller_says_no_to_its_own_call_alone() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    let others = [
+        home.role("agent-2", "finance-write").await,
+        home.mint("agent-1", &["--role", "finance-write", "--tenant", "acme"])
+            .await,
+    ];
+    for other in others {
+        let reply = decline(&gateway, &other, &asked).await;
+        reply.error(403, "FORBIDDEN");
+    }
+    let unknown = decline(&gateway, &token, &json!({"action_token": "wrong"})).await;
+    unknown.error(401, "UNAUTHORIZED");
+    decline(&gateway, &token, &asked).await.ok();
+    let twice = decline(&gateway, &token, &asked).await;
+    let details = twice.error(409, "CONFLICT")["details"].clone();
+    assert_eq!(details["status"], "declined", "{details}");
+    let late = gateway
+        .confirm(&token, TOOL, &confirmation(&asked, &campaign()))
+        .send()
+        .await;
+    let details = late.error(409, "CONFLICT")["details"].clone();
+    assert_eq!(details["status"], "declined", "{details}");
+    let said: Vec<_> = home
+        .audit()
+        .iter()
+        .filter(|r| r["action"] == "tools.decline")
+        .map(|r| r["status"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(said, ["denied", "denied", "denied", "success", "failed"]);
+}
+
+#[tokio::test]
+async fn the_same_call_twice_waits_once_and_is_done_once() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asks = (0..4).map(async |_| ticket(&gateway, &token, &campaign()).await);
+    let asked = futures_util::future::join_all(asks).await;
+    for one in &asked {
+        assert_eq!(one["operation_id"], asked[0]["operation_id"]);
+    }
+    let confirms = asked.iter().map(async |one| {
+        let body = confirmation(one, &campaign());
+        gateway.confirm(&token, TOOL, &body).send().await.status
+    });
+    let mut confirmed = futures_util::future::join_all(confirms).await;
+    confirmed.sort_unstable();
+    assert_eq!(confirmed, [200, 409, 409, 409]);
+    let effects = home.audit().into_iter();
+    let effects = effects.filter(|r| r["phase"] == "intent" && r["toolId"] == TOOL);
+    assert_eq!(effects.count(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_recorded_as_refused() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    for (verb, action) in [("invoke", "tools.invoke"), ("confirm", "tools.confirm")] {
+        for body in ["{", "[1]", "\"x\""] {
+            let reply = gateway
+                .ask("POST", &format!("/tools/{TOOL}/{verb}"))
+                .bearer(&token)
+                .header("x-correlation-id", "unread")
+                .body(body)
+                .send()
+                .await;
+            reply.error(422, "VALIDATION_ERROR");
+            let records = home.audit_of("unread");
+            let last = records.last().unwrap();
+            assert_eq!(
+                (
+                    &last["action"],
+                    &last["status"],
+                    &last["sub"],
+                    &last["toolId"]
+                ),
+                (
+                    &json!(action),
+                    &json!("failed"),
+                    &json!("agent-1"),
+                    &json!(TOOL)
+                ),
+                "{body}: {last}"
+            );
+        }
+    }
+    assert_eq!(home.audit_of("unread").len(), 6);
+    let reply = gateway
+        .ask("GET", "/tool-catalog")
+        .bearer(&token)
+        .header("origin", "https://evil.example")
+        .header("x-correlation-id", "origin")
+        .send()
+        .await;
+    reply.error(403, "FORBIDDEN");
+    let refused = until("the record of the origin", async || {
+        home.audit_of("origin").pop()
+    })
+    .await;
+    assert_eq!(
+        (&refused["action"], &refused["status"]),
+        (&json!("door.refused"), &json!("denied"))
+    );
 }
 
 #[tokio::test]
@@ -395,16 +533,20 @@ async fn whoever_asks_again_is_told_that_it_was_done() {
         waiting.get("done_before").is_none(),
         "asked for, but not done: {waiting}"
     );
-    gateway
+    let done = gateway
         .confirm(&token, TOOL, &confirmation(&first, &campaign()))
         .send()
         .await
         .ok();
     let again = ticket(&gateway, &token, &campaign()).await;
-    assert_eq!(again["done_before"], first["operation_id"], "{again}");
+    let before = &again["done_before"];
+    assert_eq!(before["operation_id"], first["operation_id"], "{again}");
+    assert!(before["at"].is_string(), "{again}");
+    assert_eq!(before["result"], done["result"], "{again}");
     let once_more = ticket(&gateway, &token, &campaign()).await;
+    assert_eq!(once_more["operation_id"], again["operation_id"]);
     assert_eq!(
-        once_more["done_before"], first["operation_id"],
+        &once_more["done_before"], before,
         "asking again hides nothing: {once_more}"
     );
     assert_ne!(again["action_token"], first["action_token"]);

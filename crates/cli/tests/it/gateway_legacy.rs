@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, Legacy, accept, can_be_asked, decline};
+use crate::support::{Home, Legacy, accept, can_be_asked, decline, until};
 
 const CREATE: &str = "ads_createCampaign";
 
@@ -163,15 +163,68 @@ async fn a_dangerous_call_asks_on_its_stream_and_acts_on_yes() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_repeated_while_it_is_asked_about_is_done_once() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let session = gateway.legacy(&token, can_be_asked()).await;
+    // The stream of the first breaks; its question may be answered all the same.
+    let mut first = session.call(CREATE, &campaign()).await;
+    let lost = first.next().await.unwrap();
+    drop(first);
+    let params = json!({"name": CREATE, "arguments": campaign()});
+    let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": params});
+    let mut second = session.ask(&call).open().await;
+    let asked = second.next().await.unwrap();
+    session.respond(&asked["id"], accept()).await;
+    let answered = second.next().await.unwrap();
+    let done = &answered["result"]["structuredContent"];
+    assert!(done["campaignId"].is_string(), "{answered}");
+    session.respond(&lost["id"], accept()).await;
+    let ended = || {
+        let records = home.audit();
+        let confirms = records.iter().filter(|r| r["action"] == "tools.confirm");
+        confirms.filter(|r| r["phase"] != "intent").count() == 2
+    };
+    until("both to be recorded", async || ended().then_some(())).await;
+    assert_eq!(intents(&home), 1);
+}
+
+#[tokio::test]
+async fn a_gateway_without_sessions_says_that_it_has_none() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("FASTMCP_STATELESS_HTTP", "true")]).await;
+    let token = home.role("agent-1", "finance-write").await;
+    let params = json!({"name": CREATE, "arguments": campaign()});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let ask = gateway.ask("POST", "/mcp").bearer(&token);
+    let ask = ask
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-11-25");
+    let reply = ask.json(&call).send().await.ok();
+    let error = &reply["result"]["structuredContent"]["error"];
+    assert_eq!(
+        error["details"]["reason"], "confirmation_required",
+        "{reply}"
+    );
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("FASTMCP_STATELESS_HTTP") && !message.contains("declare the capability"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn no_is_no() {
     let home = Home::new();
     let gateway = home.start().await;
     let token = home.role("agent-1", "finance-write").await;
     let session = gateway.legacy(&token, can_be_asked()).await;
-    for answer in [
-        decline(),
-        json!({"action": "cancel"}),
-        json!({"action": "accept", "content": {"confirm": false}}),
+    let no = json!({"action": "accept", "content": {"confirm": false}});
+    for (answer, status) in [
+        (decline(), "declined"),
+        (json!({"action": "cancel"}), "cancelled"),
+        (no, "declined"),
     ] {
         let refused = call_and_answer(&session, answer.clone()).await;
         assert_eq!(
@@ -179,7 +232,7 @@ async fn no_is_no() {
                 &refused["isError"],
                 &refused["structuredContent"]["error"]["details"]["status"]
             ),
-            (&json!(true), &json!("declined")),
+            (&json!(true), &json!(status)),
             "{answer}: {refused}"
         );
     }

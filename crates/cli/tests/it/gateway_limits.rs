@@ -156,14 +156,15 @@ async fn replays_and_confirmations_cost_nothing_twice() {
 
     let buyer = home.role("buyer", "finance-write").await;
     let mut tickets = Vec::new();
-    for _ in 0..2 {
-        let asked = gateway.invoke(&buyer, CAMPAIGN, &campaign()).send().await;
-        assert_eq!(asked.status, 202, "{}", asked.text());
-        tickets.push(asked.json());
-    }
-    for ticket in &tickets {
+    for name in ["Spring", "Autumn"] {
         let mut body = campaign();
-        body["action_token"] = ticket["action_token"].clone();
+        body["name"] = name.into();
+        let asked = gateway.invoke(&buyer, CAMPAIGN, &body).send().await;
+        assert_eq!(asked.status, 202, "{}", asked.text());
+        body["action_token"] = asked.json()["action_token"].clone();
+        tickets.push(body);
+    }
+    for body in tickets {
         gateway.confirm(&buyer, CAMPAIGN, &body).send().await.ok();
     }
     let refused = gateway.invoke(&buyer, CAMPAIGN, &campaign()).send().await;

@@ -369,3 +369,27 @@ async fn a_manifest_that_awaits_review_is_not_called() {
         .await
         .ok();
 }
+
+#[tokio::test]
+async fn what_a_manifest_says_is_bounded() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let admin = home
+        .mint("boss", &["--role", "admin", "--tenant", "acme"])
+        .await;
+    for (field, value) in [
+        ("cost_estimate", json!(-1)),
+        ("cost_estimate", json!(1e308)),
+        ("latency_estimate_ms", json!(u64::MAX)),
+        ("name", json!("x".repeat(257))),
+        ("safety_tags", json!(["destructive "])),
+    ] {
+        let mut manifest = manifest("database:ourTables");
+        manifest["tenant"] = json!("acme");
+        manifest[field] = value;
+        let refused = register(&gateway, &admin, &manifest).await;
+        let said = refused.error(422, "VALIDATION_ERROR").to_string();
+        assert!(said.contains(&format!("`{field}`")), "{said}");
+    }
+    gateway.stop().await;
+}

@@ -347,3 +347,82 @@ async fn files_that_do_not_go_together_stop_the_start() {
         );
     }
 }
+
+/// Runs `approvals list`: whether it passed, and all that it said.
+async fn approvals(secured: &Secured, more: &[&str], vars: &[(&str, &str)]) -> (bool, String) {
+    let arguments = [
+        &["approvals", "list", "--json", "--token-file", "token"],
+        more,
+    ]
+    .concat();
+    let output = secured.home.run(&arguments, vars).await;
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn people_decide_over_tls_with_a_certificate_of_their_own() {
+    let secured = Secured::new();
+    let required = [
+        ("TLS_CLIENT_CA_FILE", "clients.pem"),
+        ("REQUIRE_MTLS", "true"),
+    ];
+    let gateway = secured.start(&required).await;
+    let (own, other) = (secured.clients.issue("bob"), secured.clients.issue("eve"));
+    for (name, identity) in [("own", &own), ("other", &other)] {
+        secured.put(&format!("{name}.pem"), &identity.pem);
+        secured.put(&format!("{name}.key"), &identity.key.serialize_pem());
+    }
+    secured.put("ca.pem", &secured.authority.pem);
+    let bound = ["--role", "approver", "--client-cert", "own.pem"];
+    secured.put("token", &secured.home.mint("bob", &bound).await);
+    let url = format!("https://localhost:{}", gateway.address().port());
+    let shown = ["--cert", "own.pem", "--key", "own.key"];
+    let at = ["--url", url.as_str(), "--cacert", "ca.pem"];
+    let (passed, said) = approvals(&secured, &[&at[..], &shown].concat(), &[]).await;
+    assert!(passed && said.is_empty(), "nothing waits: {said}");
+
+    for (more, expected) in [
+        (&at[..], "no gateway answers"),
+        (&[&["--url", url.as_str()][..], &shown].concat(), "--cacert"),
+        (
+            &[&at[..], &["--cert", "other.pem", "--key", "other.key"]].concat(),
+            "UNAUTHORIZED",
+        ),
+        (
+            &[&at[..], &["--cert", "own.pem", "--key", "other.key"]].concat(),
+            "`own.pem` and `other.key`",
+        ),
+        (&[&at[..], &["--cert", "own.pem"]].concat(), "--key"),
+    ] {
+        let (passed, said) = approvals(&secured, more, &[]).await;
+        assert!(!passed && said.contains(expected), "{more:?}: {said}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_configured_gateway_is_asked_as_it_speaks() {
+    let secured = Secured::new();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    secured.put("cert.pem", &made.cert.pem());
+    secured.put("key.pem", &made.signing_key.serialize_pem());
+    let gateway = secured.start(&[]).await;
+    secured.put("token", &secured.home.role("bob", "approver").await);
+    let port = gateway.address().port().to_string();
+    let vars = [
+        ("TLS_CERT_FILE", "cert.pem"),
+        ("TLS_KEY_FILE", "key.pem"),
+        ("PORT", port.as_str()),
+    ];
+    let (passed, said) = approvals(&secured, &[], &vars).await;
+    assert!(passed && said.is_empty(), "{said}");
+    // Another gateway at that address is not the configured one.
+    secured.put("cert.pem", &Authority::new().issue("localhost").pem);
+    let (passed, said) = approvals(&secured, &[], &vars).await;
+    assert!(
+        !passed && said.contains("no gateway answers at `https://"),
+        "{said}"
+    );
+}

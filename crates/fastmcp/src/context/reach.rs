@@ -27,6 +27,12 @@ impl Drop for Nested<'_> {
 }
 
 impl Context {
+    /// Whether the request goes on with an earlier round of its call: it brings answers, or the state of that round.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        self.0.origin.peek.continues
+    }
+
     /// Counts a call of the own server: handlers that call one another come to an end.
     pub(crate) fn nest(&self) -> Result<Nested<'_>> {
         let before = self.rare().nested.fetch_add(1, Ordering::Relaxed);

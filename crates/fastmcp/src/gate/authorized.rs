@@ -9,7 +9,7 @@ use super::{Class, Gate, Input, Leaf, Outcome, Target};
 use crate::{
     component::{Component, Decision, SharedCheck, authorize},
     context::Context,
-    error::Result,
+    error::{Error, Result},
 };
 
 /// A gate behind checks: nothing that they refuse reaches it.
@@ -74,6 +74,22 @@ impl Gate for Authorized {
         match decision.refusal(target.component()) {
             Some(error) => Box::pin(async move { Err(error) }),
             None => self.gate.invoke(context, target, input, leaf),
+        }
+    }
+
+    fn refused(
+        &self,
+        context: Context,
+        target: Target,
+        input: Input,
+        error: Error,
+    ) -> BoxFuture<'_, Error> {
+        match self
+            .decide(context.caller(), target.component())
+            .refusal(target.component())
+        {
+            Some(error) => Box::pin(async move { error }),
+            None => self.gate.refused(context, target, input, error),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     context::{Asking, Begin, Context, Declared, Earlier, Home, Origin, Replay},
     engine::{Engine, task::Family},
     error::{Error, Result},
-    gate::Target,
+    gate::{Gate as _, Target},
     middleware::{Chain, Notification as Seen},
     respond::Answer,
     router::{self, Continued, Resolved, Viewer},
@@ -201,7 +201,10 @@ async fn invoke(
         plan,
         call,
         earlier,
-    } = begin(engine, exchange, method, request, resolved)?;
+    } = match begin(engine, exchange, method, request, resolved)? {
+        Ok(begun) => begun,
+        Err(unfit) => return Err(Box::pin(unfit.refuse(engine)).await),
+    };
     let round = match plan {
         // What few calls need stands in a box of its own, lest every call carries it.
         Some(plan) => Box::pin(task::invoke(engine, context.clone(), resolved, plan)).await?,
@@ -248,6 +251,27 @@ struct Begun {
     earlier: Option<Box<state::State>>,
 }
 
+/// A call of something that is there, which is refused before its gate.
+struct Unfit {
+    context: Context,
+    target: Target,
+    input: Input,
+    error: Error,
+}
+
+impl Unfit {
+    /// Tells the gate, and returns what the client is told.
+    async fn refuse(self, engine: &Engine) -> Error {
+        let Self {
+            context,
+            target,
+            input,
+            error,
+        } = self;
+        engine.gate.refused(context, target, input, error).await
+    }
+}
+
 /// Makes ready what a call runs with. Nothing here waits: what an `async fn` borrows once, it carries to its end.
 fn begin(
     engine: &Arc<Engine>,
@@ -255,19 +279,14 @@ fn begin(
     method: Method,
     request: &Request,
     mut resolved: Resolved,
-) -> Result<Begun> {
-    mirrored(&exchange, &resolved)?;
-    let plan = plan(&exchange, method, &resolved)?;
+) -> Result<Result<Begun, Box<Unfit>>> {
     let call = Bound {
         method,
         target: resolved.target.clone(),
         input: resolved.input.clone(),
     };
-    // Few calls bring something from an earlier round; the others never pay for it.
-    let earlier = match resolved.continued.take() {
-        Some(continued) => Some(Box::new(call.open(engine, &exchange.caller, *continued)?)),
-        None => None,
-    };
+    let mut earlier = None;
+    let plan = fit(engine, &exchange, &call, (&mut resolved, &mut earlier));
     let mut origin = origin(engine, exchange, Some(&request.id))?;
     let replay = match &earlier {
         Some(earlier) => {
@@ -276,14 +295,47 @@ fn begin(
         }
         None => Replay::default(),
     };
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => {
+            return Ok(Err(Box::new(Unfit {
+                context: Context::new(origin, Asking::Replay(replay), None),
+                target: call.target,
+                input: call.input,
+                error,
+            })));
+        }
+    };
     let promotion = plan.as_ref().map(Plan::promotion);
-    Ok(Begun {
+    Ok(Ok(Begun {
         context: Context::new(origin, Asking::Replay(replay), promotion),
         resolved,
         plan,
         call,
         earlier,
-    })
+    }))
+}
+
+/// Checks what a call brings along, and opens what it brings of an earlier round.
+fn fit(
+    engine: &Engine,
+    exchange: &Exchange,
+    call: &Bound,
+    (resolved, earlier): (&mut Resolved, &mut Option<Box<state::State>>),
+) -> Result<Option<Plan>> {
+    mirrored(exchange, resolved)?;
+    let plan = plan(exchange, call.method, resolved)?;
+    // Few calls bring something from an earlier round; the others never pay for it.
+    if let Some(continued) = resolved.continued.take() {
+        let opened = earlier.insert(Box::new(call.open(engine, &exchange.caller, &continued)?));
+        if continued.request_state.is_some() {
+            opened.in_time(engine.clock())?;
+        }
+        for (key, value) in continued.responses.unwrap_or_default().iter() {
+            opened.answers.answer(key, value)?;
+        }
+    }
+    Ok(plan)
 }
 
 /// A call as the state between its rounds is bound to it.
@@ -299,19 +351,18 @@ impl Bound {
         state::binding(caller, self.method, &self.target, &self.input)
     }
 
-    /// What an earlier round left behind, with the answers that came since.
-    fn open(&self, engine: &Engine, caller: &Caller, continued: Continued) -> Result<state::State> {
-        let mut earlier = match continued.request_state {
-            Some(sealed) => {
-                let binding = self.binding(caller)?;
-                state::State::open(&engine.key_ring, &binding, &sealed, engine.clock())?
-            }
-            None => state::State::default(),
+    /// What an earlier round left behind.
+    fn open(
+        &self,
+        engine: &Engine,
+        caller: &Caller,
+        continued: &Continued,
+    ) -> Result<state::State> {
+        let Some(sealed) = &continued.request_state else {
+            return Ok(state::State::default());
         };
-        for (key, value) in continued.responses.unwrap_or_default().iter() {
-            earlier.answers.answer(key, value)?;
-        }
-        Ok(earlier)
+        let binding = self.binding(caller)?;
+        state::State::open(&engine.key_ring, &binding, sealed)
     }
 }
 

@@ -88,27 +88,28 @@ impl State {
         Ok(sealed)
     }
 
-    /// Opens what a client sent back.
-    pub(crate) fn open(
-        ring: &KeyRing,
-        binding: &[u8],
-        sealed: &str,
-        clock: &dyn Clock,
-    ) -> Result<Self> {
-        let refused =
-            |why: &'static str| Error::protocol(RpcError::new(ErrorCode::INVALID_PARAMS, why));
+    /// Opens what a client sent back. Whether it may still be used is asked of [`Self::in_time`].
+    pub(crate) fn open(ring: &KeyRing, binding: &[u8], sealed: &str) -> Result<Self> {
         if sealed.len() > MAX_BYTES {
             return Err(refused("`requestState` is too long"));
         }
         let text = ring
             .open_text(binding, sealed)
             .map_err(|_| refused("`requestState` is not one of this call"))?;
-        let state: Self = serde_json::from_slice(&text)?;
-        if state.expires <= clock.now() {
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// Refuses a state whose time is over.
+    pub(crate) fn in_time(&self, clock: &dyn Clock) -> Result<()> {
+        if self.expires <= clock.now() {
             return Err(refused("`requestState` has expired; call again without it"));
         }
-        Ok(state)
+        Ok(())
     }
+}
+
+fn refused(why: &'static str) -> Error {
+    Error::protocol(RpcError::new(ErrorCode::INVALID_PARAMS, why))
 }
 
 /// What a state is bound to.

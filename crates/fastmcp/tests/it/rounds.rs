@@ -1,11 +1,25 @@
 //! What a client of 2026-07-28 carries between rounds: its time, its binding, its keys.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use fastmcp::{
-    auth::testing, prelude::*, seal::KeyRing, server::Engine, transport::memory::Memory,
+    Class, Component, Gate, Input, Leaf, Outcome, Target,
+    auth::{Caller, testing},
+    gate::Asks,
+    prelude::*,
+    seal::KeyRing,
+    server::Engine,
+    transport::memory::Memory,
 };
 use fastmcp_guard::clock::{ManualClock, Timestamp};
+use fastmcp_protocol::{
+    elicit::{BooleanSchema, ElicitParams, ElicitSchema},
+    mrtr::InputRequest,
+};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::eras::{modern, send};
@@ -99,6 +113,92 @@ async fn a_state_expires() {
             .unwrap()
             .contains("expired")
     );
+}
+
+/// Whose call of what, whether it goes on with an earlier round, what the gate finds of that, and the refusal.
+type Heard = (String, bool, Option<Value>, String);
+
+/// Lets everybody in, asks everybody, and hears of whom the framework refuses.
+#[derive(Debug, Default)]
+struct Hearing {
+    heard: Mutex<Vec<Heard>>,
+}
+
+impl Gate for Hearing {
+    fn class(&self, _: &Caller) -> Class {
+        Class::default()
+    }
+
+    fn visible(&self, _: &Caller, _: &Component) -> bool {
+        true
+    }
+
+    fn invoke(
+        &self,
+        context: Context,
+        _: Target,
+        input: Input,
+        leaf: Leaf,
+    ) -> BoxFuture<'_, Result<Outcome>> {
+        if context.gate_state().is_some() {
+            return leaf.run(context, input);
+        }
+        let form = ElicitSchema::default().required("ok", BooleanSchema::default());
+        let mut asks = Asks::default();
+        let question = ElicitParams::form("May it?", form);
+        asks.requests.set("city", InputRequest::Elicit(question));
+        asks.state = Some(json!("seen"));
+        Box::pin(async move { Ok(Outcome::InputRequired(asks)) })
+    }
+
+    fn refused(
+        &self,
+        context: Context,
+        target: Target,
+        _: Input,
+        error: Error,
+    ) -> BoxFuture<'_, Error> {
+        let who = context.caller().subject().to_owned();
+        let tool = target.component().key().to_owned();
+        let heard = (
+            format!("{who} {tool}"),
+            context.continues(),
+            context.gate_state(),
+            error.message().to_owned(),
+        );
+        self.heard.lock().unwrap().push(heard);
+        Box::pin(async move { error })
+    }
+}
+
+#[tokio::test]
+async fn the_gate_hears_of_rounds_that_do_not_come_to_it() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
+    let gate = Arc::new(Hearing::default());
+    let server = FastMcp::new("rounds")
+        .tool(visit)
+        .key_ring(KeyRing::new(&[OLD]).unwrap())
+        .clock(clock.clone())
+        .gate(gate.clone())
+        .build()
+        .unwrap();
+    let (ada, bob) = (caller(&server, "ada"), caller(&server, "bob"));
+    let state = begin(&ada).await;
+    assert!(gate.heard.lock().unwrap().is_empty());
+    let stolen = call(&bob, "tools/call", answered(&state)).await;
+    assert!(is_refused(&stolen), "{stolen}");
+    clock.advance(Duration::from_secs(600));
+    let late = call(&ada, "tools/call", answered(&state)).await;
+    assert!(is_refused(&late), "{late}");
+    let heard = std::mem::take(&mut *gate.heard.lock().unwrap());
+    let [stolen, late] = &heard[..] else {
+        panic!("{heard:?}");
+    };
+    assert!(stolen.0.starts_with("bob ") && stolen.0.contains("visit"));
+    assert_eq!((stolen.1, &stolen.2), (true, &None), "it opens nothing");
+    assert!(stolen.3.contains("requestState"), "{stolen:?}");
+    assert!(late.0.starts_with("ada ") && late.3.contains("expired"));
+    assert_eq!(late.2, Some(json!("seen")), "what the gate had put there");
 }
 
 #[tokio::test]

@@ -5,19 +5,12 @@ use std::{sync::Arc, time::Duration};
 use fastmcp::Server;
 use tokio_util::sync::CancellationToken;
 
-use super::{App, trail, watch::Stamp};
+use super::{App, sweep::Sweeper, trail, watch::Stamp};
 use crate::{
     mcp,
     pipeline::Pipeline,
     settlement::{Outbox, Recorder},
-    state,
 };
-
-/// How often leases and expired operations are looked after.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Rows of one sweep.
-const SWEEP_ROWS: u32 = 500;
 
 /// How often it is asked whether another replica has registered a manifest.
 const CATALOG_EVERY: Duration = Duration::from_secs(1);
@@ -28,26 +21,8 @@ const POLICY_EVERY: Duration = Duration::from_secs(2);
 impl App {
     /// What goes on beside the calls, until `shutdown` fires.
     pub(super) fn background(&self, shutdown: &CancellationToken) {
-        let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
-        let labels = self.pipeline.labels.clone();
-        self.tracker.spawn(async move {
-            while token
-                .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
-                .await
-                .is_some()
-            {
-                match ledger.sweep(SWEEP_ROWS).await {
-                    Ok(swept) if swept != state::ledger::Swept::default() => {
-                        tracing::debug!(?swept, "operations looked after")
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "operations could not be looked after"),
-                }
-                if let Err(error) = labels.forget(SWEEP_ROWS).await {
-                    tracing::warn!(%error, "labels could not be looked after");
-                }
-            }
-        });
+        let sweeper = Sweeper::new(self.state.ledger().clone(), &self.pipeline);
+        self.tracker.spawn(sweeper.run(shutdown.clone()));
         let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
         self.tracker.spawn(async move { limit.run(token).await });
         let (pipeline, server) = (Arc::clone(&self.pipeline), self.server.get().cloned());
@@ -58,6 +33,9 @@ impl App {
         let watched = self.api_keys.clone();
         self.tracker
             .spawn(watched.watch(audit.clone(), self.asked.subscribe(), shutdown.clone()));
+        let sealed = self.seal_keys.clone();
+        self.tracker
+            .spawn(sealed.watch(audit.clone(), self.asked.subscribe(), shutdown.clone()));
         let settlements = Recorder::new(
             Outbox::of(&self.config.data_dir),
             audit.clone(),

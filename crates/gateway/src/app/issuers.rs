@@ -61,12 +61,17 @@ impl Issuers {
             ..config.clone()
         };
         let (verifier, fetched) = verifier(config, clock, Vec::new()).await?;
+        let is_empty = verifier.is_none();
+        let now = Now {
+            verifier,
+            named: named(&config.jwt),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 config: config.clone(),
                 clock: Arc::clone(clock),
-                is_empty: verifier.is_none(),
-                believed: Arc::new(Believed(RwLock::new(verifier))),
+                is_empty,
+                believed: Arc::new(Believed(RwLock::new(now))),
                 state: Mutex::new(State {
                     seen,
                     fetched: fetched.into_iter().map(|one| (one, None)).collect(),
@@ -79,6 +84,11 @@ impl Issuers {
     pub(super) fn verifier(&self) -> Option<Arc<dyn TokenVerifier>> {
         let believed = Arc::clone(&self.inner.believed) as Arc<dyn TokenVerifier>;
         (!self.inner.is_empty).then_some(believed)
+    }
+
+    /// The issuers in force whose tokens come from elsewhere.
+    pub(super) fn named(&self) -> Arc<[String]> {
+        self.inner.believed.now().named
     }
 
     /// Keeps key sets fresh, and reads the files whenever one changed or `asked` says so, until `shutdown` fires. What cannot
@@ -146,7 +156,10 @@ impl Issuers {
         let (verifier, fetched) = verifier(&config, &self.inner.clock, self.fetched())
             .await
             .map_err(|error| told_of(&error))?;
-        self.inner.believed.replace(verifier);
+        self.inner.believed.replace(Now {
+            verifier,
+            named: named(&config.jwt),
+        });
         {
             let mut state = self.state();
             let before = std::mem::take(&mut state.fetched);
@@ -240,26 +253,43 @@ fn stamps(jwt: &Jwt) -> Vec<(PathBuf, Option<Stamp>)> {
     paths.map(|path| (path.clone(), Stamp::of(path))).collect()
 }
 
+/// The issuers whose tokens are accepted. That of development keys is no one to ask: its tokens are made on this machine.
+fn named(jwt: &Jwt) -> Arc<[String]> {
+    let own = match &jwt.keys {
+        JwtKeys::File(_) | JwtKeys::Url(_) => Some(&jwt.issuer),
+        JwtKeys::Development | JwtKeys::None => None,
+    };
+    let theirs = jwt.issuers.iter().map(|issuer| &issuer.issuer);
+    own.into_iter().chain(theirs).cloned().collect()
+}
+
 /// Verifies with what is in force.
-struct Believed(RwLock<Option<Arc<dyn TokenVerifier>>>);
+struct Believed(RwLock<Now>);
+
+/// What is in force.
+#[derive(Clone)]
+struct Now {
+    verifier: Option<Arc<dyn TokenVerifier>>,
+    named: Arc<[String]>,
+}
 
 impl Believed {
-    fn now(&self) -> Option<Arc<dyn TokenVerifier>> {
+    fn now(&self) -> Now {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn replace(&self, verifier: Option<Arc<dyn TokenVerifier>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = verifier;
+    fn replace(&self, now: Now) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
 }
 
 impl TokenVerifier for Believed {
     fn verify<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, VerifyError>> {
         Box::pin(async move {
-            match self.now() {
+            match self.now().verifier {
                 Some(verifier) => verifier.verify(token).await,
                 // There is one for as long as there is anything to read again.
                 None => Err(VerifyError::UnknownKey),

@@ -15,7 +15,9 @@ impl App {
     /// What is wrong, with the rule or the line.
     pub fn reload_limits(&self) -> Result<(), String> {
         let limit = &self.pipeline.limit;
-        let read = limits_of(&self.config.limits_path).map(Option::unwrap_or_default);
+        let path = &self.config.limits_path;
+        let read = limits_of(path).map(Option::unwrap_or_default);
+        let read = read.map_err(|fault| format!("`{}`: {fault}", path.display()));
         let read = read.map(|rules| {
             limit.reload(&rules);
             limit.names()

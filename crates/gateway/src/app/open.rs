@@ -9,7 +9,7 @@ use super::Error;
 use crate::{
     announce::Announcer,
     audit::{
-        Audit,
+        Audit, What,
         export::{Exports, Origin},
     },
     config::{Config, Trail},
@@ -66,6 +66,7 @@ pub(super) async fn open_audit(
     let Trail {
         segment_bytes,
         redact,
+        arguments,
         peers,
         sinks,
         queue,
@@ -97,7 +98,10 @@ pub(super) async fn open_audit(
         keys.audit_salt(),
         clock,
         exports,
-        redactor,
+        What {
+            redactor,
+            arguments: arguments.clone(),
+        },
     ))
 }
 
@@ -107,7 +111,7 @@ pub(super) async fn open_state(config: &Config, keys: &Keys) -> Result<State, Er
     {
         private_folder(folder)?;
     }
-    let seal = Arc::new(keys.seal().map_err(Error::part("key folder"))?);
+    let seal = Arc::new(keys.seal());
     let mut options = state::Options::new(config.state.clone(), seal, &config.instance)
         .map_err(Error::part("state"))?;
     options.retention = config.idempotency_ttl;

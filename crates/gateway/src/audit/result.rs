@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Audit, Record};
 use crate::broker::Brokered;
@@ -11,7 +11,7 @@ impl Record {
     /// Names the labels that whoever is given the result carries from here on.
     pub fn labels(&mut self, labels: &BTreeSet<String>) {
         let details = self.draft.details.get_or_insert_default();
-        details.insert("result_labels".to_owned(), json!(labels));
+        details.texts("result_labels", labels.iter().map(String::as_str));
     }
 
     /// Names the limit: how the call stands with the nearest, or which one refused it.

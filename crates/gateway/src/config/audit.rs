@@ -11,6 +11,7 @@ use super::{
     reader::Reader,
 };
 use crate::audit::{
+    Recorded,
     export::{Collector, Receiving, Sink},
     peers::Peers,
 };
@@ -22,6 +23,7 @@ const SYSLOG_PORT: u16 = 514;
 pub(super) fn trail(reader: &mut Reader<'_>) -> Option<Trail> {
     let megabytes = reader.read("AUDIT_SEGMENT_MB", number(1..=65_536_u64));
     let redact = reader.read_if_set("AUDIT_REDACT", names);
+    let arguments = reader.read_if_set("AUDIT_ARGUMENTS", recorded);
     let retention = retention(reader);
     let peers = peers(reader);
     let sinks = sinks(reader);
@@ -29,6 +31,7 @@ pub(super) fn trail(reader: &mut Reader<'_>) -> Option<Trail> {
     Some(Trail {
         segment_bytes: megabytes? << 20,
         redact: redact?.unwrap_or_default(),
+        arguments: arguments?.unwrap_or_default(),
         retention: retention?,
         peers: peers?,
         sinks: sinks?,
@@ -47,6 +50,15 @@ fn names(text: &str) -> Result<Vec<String>, Reject> {
     }
 }
 
+/// Arguments whose values are recorded.
+fn recorded(text: &str) -> Result<Vec<Recorded>, Reject> {
+    let rules = text.split(',').map(|rule| Recorded::parse(rule.trim()));
+    match rules.collect::<Option<Vec<_>>>() {
+        Some(rules) if rules.len() <= 64 => Ok(rules),
+        _ => Err(Reject::Range),
+    }
+}
+
 /// A folder, where it was set.
 fn folder(reader: &mut Reader<'_>, name: &'static str) -> Option<Option<PathBuf>> {
     let set = reader.read_if_set(name, |text| Ok(PathBuf::from(text)))?;
@@ -57,7 +69,7 @@ fn folder(reader: &mut Reader<'_>, name: &'static str) -> Option<Option<PathBuf>
     Some(folder)
 }
 
-fn retention(reader: &mut Reader<'_>) -> Option<Option<Retention>> {
+pub(super) fn retention(reader: &mut Reader<'_>) -> Option<Option<Retention>> {
     let days = reader.read_if_set("AUDIT_RETENTION_DAYS", number(1..=36_500_u32));
     let to = folder(reader, "AUDIT_ARCHIVE_DIR");
     let (days, to) = (days?, to?);

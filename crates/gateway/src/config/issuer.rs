@@ -126,6 +126,7 @@ pub struct Claims {
     roles: Option<OneOrMany>,
     scopes: Option<OneOrMany>,
     client_id: Option<OneOrMany>,
+    act: Option<OneOrMany>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -245,6 +246,7 @@ impl Claims {
             ("roles", self.roles, &mut names.roles),
             ("scopes", self.scopes, &mut names.scopes),
             ("client_id", self.client_id, &mut names.client_id),
+            ("act", self.act, &mut names.act),
         ] {
             if let Some(given) = given {
                 *slot = given
@@ -266,7 +268,7 @@ mod tests {
 issuers:
   - issuer: https://idp.example/t1
     tenants: [acme, globex]
-    claims: {tenant: org_id, roles: /realm_access/roles}
+    claims: {tenant: org_id, roles: /realm_access/roles, act: [act, /actor]}
   - issuer: https://keys.example
     tenants: "*"
     audience: tools
@@ -288,6 +290,9 @@ issuers:
         assert_eq!(discovered.tenants.as_ref().unwrap().len(), 2);
         assert_eq!(discovered.claims.tenant[0].as_str(), "org_id");
         assert_eq!(discovered.claims.subject.as_str(), "sub");
+        let act: Vec<_> = discovered.claims.act.iter().map(|it| it.as_str()).collect();
+        assert_eq!(act, ["act", "/actor"]);
+        assert_eq!(keyed.claims.act, ClaimNames::default().act);
         assert_eq!(keyed.tenants, None);
         assert_eq!(keyed.algorithms, Some(vec![Algorithm::Es256]));
         assert_eq!(keyed.audience.as_deref(), Some("tools"));
@@ -335,6 +340,7 @@ issuers:
                 "listed twice",
             ),
             (("org_id", "\"\""), "`claims.tenant`"),
+            (("[act, /actor]", "/"), "`claims.act`"),
             (("audience: tools", "audiense: tools"), "audiense"),
             (
                 ("stale_sec: 3600", "stale_sec: 299"),

@@ -30,10 +30,7 @@ const POLICY_FILE: &str = "policies.yml";
 pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Config> {
     refuse_promises(reader);
     let program = program(reader);
-    let data_dir = reader.path(
-        "FASTMCP_DATA_DIR",
-        reader.resolve(Path::new(super::DEFAULT_DATA_DIR)),
-    );
+    let data_dir = data_dir(reader);
     for name in ["FASTMCP_CONFIG", "ENV_FILE"] {
         let _file = reader.read_if_set(name, |text| Ok(text.to_owned()));
     }
@@ -98,6 +95,12 @@ pub(super) fn config(reader: &mut Reader<'_>, place: &Place<'_>) -> Option<Confi
     })
 }
 
+/// The folder of everything that has no place of its own.
+pub(super) fn data_dir(reader: &mut Reader<'_>) -> PathBuf {
+    let default = reader.resolve(Path::new(super::DEFAULT_DATA_DIR));
+    reader.path("FASTMCP_DATA_DIR", default)
+}
+
 /// How the program is called, listens and tells of itself.
 struct Program {
     app_name: String,
@@ -149,7 +152,11 @@ fn refuse_promises(reader: &mut Reader<'_>) {
     });
 }
 
-fn instance(reader: &mut Reader<'_>, place: &Place<'_>, data_dir: &Path) -> Option<String> {
+pub(super) fn instance(
+    reader: &mut Reader<'_>,
+    place: &Place<'_>,
+    data_dir: &Path,
+) -> Option<String> {
     if let Some(named) = reader.read_if_set("FASTMCP_INSTANCE", parse::instance)? {
         return Some(named);
     }
@@ -170,17 +177,52 @@ fn instance(reader: &mut Reader<'_>, place: &Place<'_>, data_dir: &Path) -> Opti
 }
 
 fn jwt(reader: &mut Reader<'_>, host: Option<IpAddr>) -> Option<Jwt> {
-    let issuer = reader.read("JWT_ISSUER", printable(1024));
-    let audience = reader.read("JWT_AUDIENCE", printable(1024));
+    let issuer = jwt_issuer(reader);
+    let audience = jwt_audience(reader);
     let algorithms = reader.read("JWT_ALG", parse::algorithms);
-    let ttl = reader.read("JWT_TTL_MIN", |text| {
-        number(1..=43_200_u64)(text).map(|m| std::time::Duration::from_secs(m * 60))
-    });
+    let ttl = jwt_ttl(reader);
     let leeway = reader.read("JWT_LEEWAY_SEC", seconds(0..=900));
+    let issuers = issuers(reader);
+    let keys = jwt_keys(reader, host)?;
+    let algorithms = algorithms?;
+    if keys == JwtKeys::Development && !algorithms.contains(&Algorithm::Rs256) {
+        reader.problem(
+            "JWT_ALG",
+            "development keys sign with RS256; add it, or set `JWT_JWKS_URL` or `JWT_JWKS_FILE`",
+        );
+    }
+    Some(Jwt {
+        issuer: issuer?,
+        audience: audience?,
+        algorithms,
+        ttl: ttl?,
+        leeway: leeway?,
+        keys,
+        issuers: issuers.0?,
+        issuers_file: issuers.1,
+    })
+}
+
+pub(super) fn jwt_issuer(reader: &mut Reader<'_>) -> Option<String> {
+    reader.read("JWT_ISSUER", printable(1024))
+}
+
+pub(super) fn jwt_audience(reader: &mut Reader<'_>) -> Option<String> {
+    reader.read("JWT_AUDIENCE", printable(1024))
+}
+
+/// How long a token lives that is made here.
+pub(super) fn jwt_ttl(reader: &mut Reader<'_>) -> Option<std::time::Duration> {
+    reader.read("JWT_TTL_MIN", |text| {
+        number(1..=43_200_u64)(text).map(|m| std::time::Duration::from_secs(m * 60))
+    })
+}
+
+/// Where the keys of `JWT_ISSUER` come from, for a gateway that listens at `host`.
+pub(super) fn jwt_keys(reader: &mut Reader<'_>, host: Option<IpAddr>) -> Option<JwtKeys> {
     let file = reader.read_if_set("JWT_JWKS_FILE", |text| Ok(std::path::PathBuf::from(text)));
     let url = reader.read_if_set("JWT_JWKS_URL", parse::jwks_url);
-    let issuers = issuers(reader);
-    let keys = match (file?, url?) {
+    Some(match (file?, url?) {
         (None, None) if reader.is_set("JWT_ISSUERS_FILE") => JwtKeys::None,
         // Beyond loopback development keys would be refused, and API keys are enough.
         (None, None)
@@ -204,23 +246,6 @@ fn jwt(reader: &mut Reader<'_>, host: Option<IpAddr>) -> Option<Jwt> {
             );
             return None;
         }
-    };
-    let algorithms = algorithms?;
-    if keys == JwtKeys::Development && !algorithms.contains(&Algorithm::Rs256) {
-        reader.problem(
-            "JWT_ALG",
-            "development keys sign with RS256; add it, or set `JWT_JWKS_URL` or `JWT_JWKS_FILE`",
-        );
-    }
-    Some(Jwt {
-        issuer: issuer?,
-        audience: audience?,
-        algorithms,
-        ttl: ttl?,
-        leeway: leeway?,
-        keys,
-        issuers: issuers.0?,
-        issuers_file: issuers.1,
     })
 }
 
@@ -249,12 +274,12 @@ struct Calls {
 }
 
 fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
-    let confirm_ttl = reader.read("CONFIRM_TTL_SEC", seconds(1..=604_800));
-    let approval_ttl = reader.read("APPROVAL_TTL_SEC", seconds(1..=604_800));
+    let confirm_ttl = confirm_ttl(reader);
+    let approval_ttl = approval_ttl(reader);
     let action_token = reader.read("ACTION_TOKEN_BYTES", |text| {
         TokenBytes::new(number(16..=64)(text)?).map_err(|_| Reject::Range)
     });
-    let idempotency_ttl = reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000));
+    let idempotency_ttl = idempotency_ttl(reader);
     let label_ttl = reader.read("LABEL_TTL_SEC", seconds(60..=2_592_000));
     let idempotency_wait = reader.read("IDEMPOTENCY_WAIT_SEC", seconds(0..=60));
     let request_timeout = reader.read("REQUEST_TIMEOUT", seconds(1..=3_600));
@@ -273,6 +298,18 @@ fn calls(reader: &mut Reader<'_>) -> Option<Calls> {
     })
 }
 
+pub(super) fn confirm_ttl(reader: &mut Reader<'_>) -> Option<std::time::Duration> {
+    reader.read("CONFIRM_TTL_SEC", seconds(1..=604_800))
+}
+
+pub(super) fn approval_ttl(reader: &mut Reader<'_>) -> Option<std::time::Duration> {
+    reader.read("APPROVAL_TTL_SEC", seconds(1..=604_800))
+}
+
+pub(super) fn idempotency_ttl(reader: &mut Reader<'_>) -> Option<std::time::Duration> {
+    reader.read("IDEMPOTENCY_TTL_SEC", seconds(1..=31_536_000))
+}
+
 /// The limits, but for how long a call may take, and the file where those stand beside the default one.
 fn limits(reader: &mut Reader<'_>, data_dir: &Path) -> Option<(limit::Settings, PathBuf)> {
     const FILE: &str = "RATE_LIMIT_FILE";
@@ -286,7 +323,12 @@ fn limits(reader: &mut Reader<'_>, data_dir: &Path) -> Option<(limit::Settings, 
         Ok(None) if is_named => Err("there is no such file".to_owned()),
         read => read.map(Option::unwrap_or_default),
     };
-    let rules = rules.map_err(|fault| reader.problem(FILE, fault)).ok();
+    let rules = rules.map_err(|fault| {
+        // Where it was named, its name is told already.
+        let told = format!("`{}`: {fault}", path.display());
+        reader.problem(FILE, if is_named { fault } else { told });
+    });
+    let rules = rules.ok();
     let fallback = reader.read("RATE_LIMIT_FALLBACK", parse::fallback);
     let redis = reader.read_if_set("REDIS_URL", parse::redis_url);
     let redis_authorities = callers::redis_authorities(reader);
@@ -323,12 +365,12 @@ fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
     let database_is_sample = !reader.is_set("DATABASE_PATH");
     let database = reader.path("DATABASE_PATH", data_dir.join("sample.db"));
     let database_max_rows = reader.read("DATABASE_MAX_ROWS", number(1..=1_000_000));
-    let audit = reader.path("AUDIT_WORM_DIR", data_dir.join("audit"));
+    let audit = audit_dir(reader, data_dir);
     let audit_mode = reader.read("AUDIT_MODE", parse::audit_mode);
     let root = reader.path("FILESYSTEM_ROOT", data_dir.join("files"));
     let megabytes = reader.read("FILESYSTEM_MAX_FILE_MB", number(1..=1_024_u64));
     let max_depth = reader.read("FILESYSTEM_MAX_DEPTH", number(1..=64));
-    let policy = reader.path("FASTMCP_POLICY", data_dir.join(POLICY_FILE));
+    let policy = policy(reader, data_dir);
     let limits = Limits {
         max_file_bytes: megabytes? * 1024 * 1024,
         max_depth: max_depth?,
@@ -348,7 +390,17 @@ fn files(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Files> {
     })
 }
 
-fn state(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Location> {
+/// The folder of the audit log.
+pub(super) fn audit_dir(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
+    reader.path("AUDIT_WORM_DIR", data_dir.join("audit"))
+}
+
+/// The file or folder of the policy.
+pub(super) fn policy(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
+    reader.path("FASTMCP_POLICY", data_dir.join(POLICY_FILE))
+}
+
+pub(super) fn state(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Location> {
     let address = reader.read_if_set("DATABASE_URL", parse::postgres);
     let file = reader.read_if_set("SQLITE_URL", parse::sqlite_path);
     let (address, file) = (address?, file?);

@@ -186,6 +186,10 @@ pub const VARIABLES: &[Variable] = &[
         "a list of names whose values no record holds, at most 64",
     ),
     without_default(
+        "AUDIT_ARGUMENTS",
+        "a list of `tool.argument` whose values are recorded, such as `database:executeQuery.query` or `ads:*.*`, at most 64 (default: none, digests alone)",
+    ),
+    without_default(
         "AUDIT_RETENTION_DAYS",
         "1 to 36500 days (default: everything is kept)",
     ),

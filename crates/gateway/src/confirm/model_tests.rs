@@ -129,9 +129,11 @@ async fn play(consent: Consent, moves: Vec<Move>) -> Result<(), TestCaseError> {
                 truth.elapsed += millis;
             }
             Move::Again => {
-                let again = confirm.again(id, &presented).await;
-                if let Ok(Some(issued)) = again {
-                    prop_assert!(issued.action_token.expose() == token && truth.effects == 0);
+                let again = confirm.submit(&presented, ARGUMENTS, None).await;
+                let again = again.expect("a ticket");
+                if again.operation_id == *id {
+                    prop_assert!(again.reused && again.action_token.expose() == token);
+                    prop_assert!(truth.effects == 0 && !truth.declined && truth.elapsed < TTL);
                 }
             }
         }

@@ -1,4 +1,10 @@
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::{approval::Approval, *};
 use crate::{
@@ -28,8 +34,17 @@ fn with(presented: &Binding) -> Redemption<'_> {
     }
 }
 
+/// A ticket of an operation of its own: its key says that it is another call.
 async fn issue(confirm: &Confirm) -> Issued {
-    confirm.reserve(&binding(), ARGUMENTS, None).await.unwrap()
+    static ISSUED: AtomicU64 = AtomicU64::new(0);
+    let named = key(&format!(
+        "issued-{}",
+        ISSUED.fetch_add(1, Ordering::Relaxed)
+    ));
+    confirm
+        .reserve(&binding(), ARGUMENTS, Some(&named))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -460,10 +475,12 @@ async fn pending_tickets_are_capped_for_each_subject() {
     let first = issue(&confirm).await;
     issue(&confirm).await;
     let refused = confirm
-        .reserve(&binding(), ARGUMENTS, None)
+        .reserve(&binding(), ARGUMENTS, Some(&key("third")))
         .await
         .unwrap_err();
     assert!(matches!(refused, Refusal::TooManyPending { limit: 2 }));
+    let attached = confirm.reserve(&binding(), ARGUMENTS, None).await.unwrap();
+    assert!(attached.reused, "who attaches adds nothing to what waits");
     let bob = Binding {
         subject: "bob".to_owned(),
         ..binding()
@@ -473,7 +490,155 @@ async fn pending_tickets_are_capped_for_each_subject() {
         .decline(&first.operation_id, "acme", "alice", "too dear")
         .await
         .unwrap();
-    assert!(confirm.reserve(&binding(), ARGUMENTS, None).await.is_ok());
+    let freed = confirm
+        .reserve(&binding(), ARGUMENTS, Some(&key("third")))
+        .await;
+    assert!(freed.is_ok_and(|issued| !issued.reused));
+}
+
+#[tokio::test]
+async fn the_same_call_attaches_to_the_one_that_waits_and_acts_once() {
+    let fixture = Fixture::memory().await;
+    let confirm = room(&fixture);
+    let reserve = async |binding: &Binding| confirm.reserve(binding, ARGUMENTS, None).await;
+    let same = binding();
+    let first = reserve(&same).await.unwrap();
+    let again = reserve(&same).await.unwrap();
+    assert!(!first.reused && again.reused);
+    assert_eq!(again.operation_id, first.operation_id);
+    assert_eq!(again.action_token.expose(), first.action_token.expose());
+    assert_eq!(
+        again.expires_at, first.expires_at,
+        "who asks again gets no more time"
+    );
+    // Whoever differs in anything has a call of its own.
+    let others = [
+        Binding {
+            tenant: "globex".to_owned(),
+            ..same.clone()
+        },
+        Binding {
+            subject: "bob".to_owned(),
+            ..same.clone()
+        },
+        Binding {
+            client: None,
+            ..same.clone()
+        },
+        Binding {
+            tool_id: ToolId::parse("ads:delete").unwrap(),
+            ..same.clone()
+        },
+        Binding {
+            args_digest: [9; 32],
+            ..same.clone()
+        },
+    ];
+    for other in others {
+        let issued = reserve(&other).await.unwrap();
+        assert!(!issued.reused, "{other:?}");
+    }
+    // A key says that it is another call, though everything else is the same.
+    let keyed = confirm
+        .reserve(&same, ARGUMENTS, Some(&key("another")))
+        .await
+        .unwrap();
+    assert_ne!(keyed.operation_id, first.operation_id);
+    confirm
+        .decline(&keyed.operation_id, "acme", "alice", "no")
+        .await
+        .unwrap();
+    let mut rivals = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (confirm, token) = (confirm.clone(), again.action_token.clone());
+        rivals.spawn(async move {
+            let redeemed = confirm.redeem(token.expose(), &with(&binding())).await;
+            redeemed.ok()
+        });
+    }
+    let tickets: Vec<_> = rivals.join_all().await.into_iter().flatten().collect();
+    assert_eq!(tickets.len(), 1, "one effect, whoever confirms");
+    let next = reserve(&same).await.unwrap();
+    assert_ne!(
+        next.operation_id, first.operation_id,
+        "what is at work waits for nobody"
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_changed_takes_the_place_of_the_one_that_waits() {
+    let fixture = Fixture::memory().await;
+    let confirm = room(&fixture);
+    let same = binding();
+    for changed in [
+        Binding {
+            definition_hash: [9; 32],
+            ..same.clone()
+        },
+        Binding {
+            obligations: "confirm:person".to_owned(),
+            ..same.clone()
+        },
+    ] {
+        let first = confirm.reserve(&same, ARGUMENTS, None).await.unwrap();
+        let next = confirm.reserve(&changed, ARGUMENTS, None).await.unwrap();
+        assert!(!next.reused && next.operation_id != first.operation_id);
+        assert_eq!(
+            fixture.status("acme", &first.operation_id).await,
+            Status::Cancelled
+        );
+        confirm
+            .decline(&next.operation_id, "acme", "alice", "no")
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_many_calls_at_once_one_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(KeyRing::ephemeral().unwrap());
+    let location = Location::File(folder.path().join("state.db"));
+    let pair = [
+        Fixture::replica(location.clone(), Arc::clone(&keys), "one").await,
+        Fixture::replica(location, keys, "two").await,
+    ];
+    let mut rivals = tokio::task::JoinSet::new();
+    for rival in 0..40 {
+        let confirm = room(&pair[rival % 2]);
+        rivals.spawn(async move {
+            let issued = confirm.reserve(&binding(), ARGUMENTS, None).await.unwrap();
+            (issued.operation_id, issued.action_token.expose().to_owned())
+        });
+    }
+    let mut issued = rivals.join_all().await;
+    issued.sort();
+    issued.dedup();
+    assert_eq!(issued.len(), 1, "one operation with one token");
+}
+
+#[tokio::test]
+async fn what_recovery_doubts_is_told_once_and_says_what_to_do() {
+    let fixture = Fixture::memory().await;
+    let (confirm, ledger) = (room(&fixture), fixture.state.ledger());
+    let issued = issue(&confirm).await;
+    let id = &issued.operation_id;
+    let ticket = confirm
+        .redeem(issued.action_token.expose(), &with(&binding()))
+        .await
+        .unwrap();
+    drop(ticket.intend(LEASE).await.unwrap());
+    fixture.pass(10_000);
+    // Whoever looks sees it, and takes nothing from the sweep.
+    let report = ledger.report("acme", id).await.unwrap().unwrap();
+    assert_eq!(report.status, Status::Unknown);
+    assert!(report.detail.unwrap().contains("settle"));
+    assert_eq!(fixture.status("acme", id).await, Status::Intended);
+    let swept = ledger.sweep(100).await.unwrap().recovered;
+    assert_eq!(swept.unknown, std::slice::from_ref(id));
+    assert_eq!(fixture.status("acme", id).await, Status::Unknown);
+    let swept = ledger.sweep(100).await.unwrap().recovered;
+    assert!(swept.unknown.is_empty());
 }
 
 #[tokio::test]
@@ -681,7 +846,7 @@ async fn recovery_gives_claims_back_and_doubts_intents() {
     );
     fixture.pass(30_000);
     let swept = ledger.sweep(100).await.unwrap().recovered;
-    assert_eq!((swept.released, swept.unknown), (1, 1));
+    assert_eq!((swept.released, swept.unknown.len()), (1, 1));
 
     let again = confirm
         .redeem(claimed.action_token.expose(), &with(&presented))
@@ -1025,7 +1190,10 @@ async fn a_restart_forgets_nothing_and_the_file_tells_nothing() {
         .ledger()
         .report("acme", &done.operation_id)
         .await;
-    assert!(matches!(sealed, Err(StateError::Seal(_))), "{sealed:?}");
+    assert!(
+        matches!(sealed, Err(StateError::KeyMissing(_))),
+        "{sealed:?}"
+    );
     stranger.state.close().await;
     assert!(matches!(
         stranger.state.ready().await,
@@ -1116,7 +1284,8 @@ async fn what_was_answered_survives_a_crash() {
     after_crash.pass(10_000);
     let swept = after_crash.state.ledger().sweep(100).await.unwrap();
     assert_eq!(
-        swept.recovered.unknown, 1,
+        swept.recovered.unknown.len(),
+        1,
         "nobody knows whether it happened"
     );
     after_crash.state.close().await;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{IN_PROGRESS, KEY_CONFLICT};
 use crate::{
-    call::Completed,
+    call::{CanConfirm, Completed, DoneBefore},
     confirm::Refusal,
     error::{Code, Error},
     state::{
@@ -55,13 +55,39 @@ pub(super) fn refused(refusal: Refusal) -> Error {
 /// What became of an operation that takes no confirmation any more.
 pub(super) fn settled(report: &Report) -> Error {
     let message = match (report.status, &report.detail) {
-        (Status::Declined, Some(detail)) => format!("Confirmation was refused: {detail}"),
+        (Status::Declined | Status::Cancelled, Some(detail)) => {
+            format!("Confirmation was refused: {detail}")
+        }
         (status, _) => format!("Confirmation was used: operation is {status}"),
     };
     Error::new(Code::Conflict, message)
         .with_detail("operation_id", report.operation_id.as_str())
         .with_detail("status", report.status.as_str())
         .with_detail("result", kept_result(report).unwrap_or(Value::Null))
+}
+
+/// To a client that has to confirm and cannot be asked.
+pub(super) fn cannot_be_asked(why: CanConfirm) -> Error {
+    let why = match why {
+        CanConfirm::WithoutSession => {
+            "this gateway keeps no sessions (FASTMCP_STATELESS_HTTP), so clients up to 2025-11-25 cannot be asked, whatever they declare; use a client of 2026-07-28"
+        }
+        _ => "this client cannot be asked; declare the capability `elicitation`",
+    };
+    let message = format!(
+        "Confirmation required: {why}, or use POST /tools/{{toolId}}/invoke and /confirm; nothing was done"
+    );
+    Error::new(Code::Conflict, message).with_detail("reason", "confirmation_required")
+}
+
+/// To a client that says neither yes nor no.
+pub(super) fn unanswered(operation_id: &OperationId) -> Error {
+    Error::new(
+        Code::Conflict,
+        "The question was accepted without an answer: `confirm` takes `true` or `false`; nothing was done, and the operation waits still",
+    )
+    .with_detail("reason", "unanswered")
+    .with_detail("operation_id", operation_id.as_str())
 }
 
 pub(super) fn in_progress(report: &Report) -> Error {
@@ -115,6 +141,15 @@ pub(super) fn replay(report: &Report) -> Result<Completed, Error> {
     })
 }
 
+/// The result of an earlier call, as far as it is told to one who asks for the same again.
+pub(super) fn told_result(report: &Report) -> Option<Raw> {
+    let kept: Kept<'_> = serde_json::from_slice(report.result.as_ref()?.bytes()?).ok()?;
+    let text = kept.result.get();
+    (text.len() <= DoneBefore::MAX_RESULT_BYTES)
+        .then(|| Raw::parse(text.to_owned()).ok())
+        .flatten()
+}
+
 fn kept_result(report: &Report) -> Option<Value> {
     let kept: Kept<'_> = serde_json::from_slice(report.result.as_ref()?.bytes()?).ok()?;
     serde_json::from_str(kept.result.get()).ok()
@@ -128,7 +163,13 @@ pub(super) fn failed_before(report: &Report) -> Error {
 }
 
 pub(super) fn away(error: crate::state::StateError) -> Error {
-    Error::unavailable("State is unavailable; nothing was done", error)
+    let Some(key) = error.missing_key() else {
+        return Error::unavailable("State is unavailable; nothing was done", error);
+    };
+    let told = format!(
+        "What is kept of this call is sealed with key `{key}`, which the gateway does not have any more; nothing was done. Ask its operator to put the key back"
+    );
+    Error::unavailable(told, error).with_detail("reason", "seal_key_missing")
 }
 
 pub(super) fn lost(lost: Lost) -> Error {

@@ -85,6 +85,14 @@ impl Folder {
         }
     }
 
+    /// Puts another secret into the file `name`, whole or not at all.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), KeyError> {
+        let written = self.files.write(name, bytes, true);
+        written
+            .map(drop)
+            .map_err(|source| self.failed(name, source))
+    }
+
     /// Puts `text`, which is not secret, into the file `name`.
     pub(super) fn publish(&self, name: &str, text: &str) -> Result<(), KeyError> {
         publish(&self.files, &self.path, name, text)

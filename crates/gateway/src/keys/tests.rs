@@ -30,12 +30,10 @@ fn keys_are_made_once_and_for_their_owner_alone() {
     assert_eq!(Keys::inspect(&data_dir).unwrap().len(), 3);
     let second = Keys::open(&data_dir).unwrap();
     assert_eq!(first.audit_salt(), second.audit_salt());
-    assert_ne!(first.audit_salt(), first.seal.as_slice());
-    let sealed = first.seal().unwrap().seal(b"purpose", b"value").unwrap();
-    assert_eq!(
-        second.seal().unwrap().open(b"purpose", &sealed).unwrap(),
-        b"value"
-    );
+    let seal = fs::read(data_dir.join(FOLDER).join(SEAL)).unwrap();
+    assert_ne!(first.audit_salt(), seal);
+    let sealed = first.seal().seal(b"purpose", b"value").unwrap();
+    assert_eq!(second.seal().open(b"purpose", &sealed).unwrap(), b"value");
     let key = first.audit_signer("gw-1").unwrap().verifier();
     assert_eq!(key, second.audit_signer("gw-1").unwrap().verifier());
     assert_eq!(
@@ -109,7 +107,8 @@ fn of_many_that_race_all_have_the_same_keys() {
         let open = || {
             start.wait();
             let keys = Keys::open(folder.path()).unwrap();
-            [keys.audit_salt(), keys.seal.as_slice(), &keys.audit_signing].concat()
+            let seal = fs::read(SealFile::path_in(folder.path())).unwrap();
+            [keys.audit_salt(), &seal, &keys.audit_signing].concat()
         };
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
         threads
@@ -176,4 +175,111 @@ async fn a_minted_token_verifies_with_the_published_keys() {
         Development::open_or_generate(folder.path()),
         Err(KeyError::Unfit { .. })
     ));
+}
+
+fn age(data_dir: &Path, by: std::time::Duration) -> Timestamp {
+    let at = std::time::SystemTime::now() - by;
+    let file = fs::File::options()
+        .write(true)
+        .open(SealFile::path_in(data_dir));
+    file.unwrap().set_modified(at).unwrap();
+    Timestamp::from_system_time(at)
+}
+
+#[test]
+fn seal_keys_rotate_one_step_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path();
+    assert!(SealFile::existing(data_dir).unwrap().is_none());
+    let ring = Keys::open(data_dir).unwrap().seal();
+    let sealed = ring.seal(b"purpose", b"value").unwrap();
+    let file = SealFile::existing(data_dir).unwrap().unwrap();
+    let first = ring.ids()[0];
+    let made = age(data_dir, std::time::Duration::from_secs(3_600));
+
+    let second = file.add().unwrap();
+    let keys = file.keys().unwrap();
+    assert_eq!(keys.ids(), [first, second], "it opens, and the other seals");
+    assert_eq!(keys.since(), made, "as long as before");
+    #[cfg(unix)]
+    assert_eq!(mode(&SealFile::path_in(data_dir)), 0o600);
+    file.seal_with(second).unwrap();
+    let keys = file.keys().unwrap();
+    assert_eq!(keys.ids(), [second, first]);
+    assert!(keys.since() > made, "from here on");
+    keys.put_into(&ring).unwrap();
+    assert_eq!(ring.open(b"purpose", &sealed).unwrap(), b"value");
+
+    let third = file.rotate().unwrap();
+    assert_eq!(file.keys().unwrap().ids(), [third, second, first]);
+    let again = Keys::open(data_dir).unwrap().seal();
+    assert_eq!(again.ids(), [third, second, first], "after a restart");
+    assert_eq!(again.open(b"purpose", &sealed).unwrap(), b"value");
+}
+
+#[test]
+fn seal_keys_go_when_they_are_named_and_seal_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = Keys::open(folder.path()).unwrap().seal();
+    let sealed = ring.seal(b"purpose", b"value").unwrap();
+    let file = SealFile::existing(folder.path()).unwrap().unwrap();
+    let first = ring.ids()[0];
+    let (second, third) = (file.add().unwrap(), file.rotate().unwrap());
+    assert!(matches!(file.remove(&[second, third]), Err(KeyError::Sealing { id }) if id == third));
+    let gone = fastmcp::seal::KeyId::of(&[0; 32]);
+    assert!(matches!(file.remove(&[gone]), Err(KeyError::NoSuchKey { id }) if id == gone));
+    assert!(matches!(
+        file.seal_with(gone),
+        Err(KeyError::NoSuchKey { .. })
+    ));
+    assert_eq!(file.keys().unwrap().ids().len(), 3, "whole or not at all");
+    file.remove(&[first]).unwrap();
+    file.keys().unwrap().put_into(&ring).unwrap();
+    assert_eq!(ring.lacks(&sealed), Some(first));
+}
+
+#[test]
+fn a_file_of_seal_keys_is_bounded_and_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    Keys::open(folder.path()).unwrap();
+    let file = SealFile::existing(folder.path()).unwrap().unwrap();
+    for _ in 1..MAX_SEAL_KEYS {
+        file.add().unwrap();
+    }
+    assert!(matches!(file.add(), Err(KeyError::TooManyKeys)));
+    assert!(matches!(file.rotate(), Err(KeyError::TooManyKeys)));
+    assert_eq!(file.keys().unwrap().ids().len(), MAX_SEAL_KEYS);
+    let path = SealFile::path_in(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let twice = [&whole[..32], &whole[..32]].concat();
+    let many = [&whole[..], &[7; 32]].concat();
+    for bad in [&b""[..], &whole[..33], &twice, &many] {
+        fs::write(&path, bad).unwrap();
+        assert!(matches!(file.keys(), Err(KeyError::Unfit { .. })));
+        assert!(matches!(file.rotate(), Err(KeyError::Unfit { .. })));
+        assert!(matches!(
+            Keys::open(folder.path()),
+            Err(KeyError::Unfit { .. })
+        ));
+        assert!(matches!(
+            Keys::inspect(folder.path()),
+            Err(KeyError::Unfit { .. })
+        ));
+        assert_eq!(fs::read(&path).unwrap(), bad, "left as it is");
+    }
+}
+
+#[test]
+fn of_rotations_at_once_none_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    Keys::open(folder.path()).unwrap();
+    let made: Vec<_> = thread::scope(|scope| {
+        let add = || SealFile::existing(folder.path()).unwrap().unwrap().add();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(add)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+        ended.collect::<Result<_, _>>().unwrap()
+    });
+    let file = SealFile::existing(folder.path()).unwrap().unwrap();
+    let ids = file.keys().unwrap().ids();
+    assert!(made.iter().all(|id| ids.contains(id)) && ids.len() == 9);
 }

@@ -11,7 +11,7 @@ use fastmcp_guard::random::Random;
 
 use super::{client, corr_id};
 use crate::{
-    call::{Call, Presented},
+    call::{Call, CanConfirm, Presented},
     error::{Code, Error},
     pipeline::Pipeline,
 };
@@ -24,19 +24,24 @@ pub(super) struct Look {
 
 impl Look {
     fn call(&self, context: &Context, tool: &str) -> Call {
-        Call {
-            caller: context.caller().clone(),
-            corr_id: corr_id(context, &*self.random),
-            tool_id: tool.chars().take(160).collect(),
-            args: None,
-            client: client(context),
-            session: context.session_id().map(str::to_owned),
-            idempotency_key: None,
-            presented: Presented::Nothing,
-            can_confirm: false,
-            can_attach: false,
-            cancel: context.cancellation().clone(),
-        }
+        bare(context, &*self.random, tool)
+    }
+}
+
+/// A call that does not come to its gate, for its record.
+pub(super) fn bare(context: &Context, random: &dyn Random, tool: &str) -> Call {
+    Call {
+        caller: context.caller().clone(),
+        corr_id: corr_id(context, random),
+        tool_id: tool.chars().take(160).collect(),
+        args: None,
+        client: client(context),
+        session: context.session_id().map(str::to_owned),
+        idempotency_key: None,
+        presented: Presented::Nothing,
+        can_confirm: CanConfirm::Undeclared,
+        can_attach: false,
+        cancel: context.cancellation().clone(),
     }
 }
 
@@ -61,7 +66,7 @@ impl Middleware for Look {
     }
 }
 
-fn refused(error: &Error) -> FrameworkError {
+pub(super) fn refused(error: &Error) -> FrameworkError {
     let message = error.message().to_owned();
     match error.code() {
         Code::Forbidden => FrameworkError::forbidden(message),

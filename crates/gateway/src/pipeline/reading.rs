@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Pipeline, Way};
 use crate::{
     audit::Record,
-    call::Call,
+    call::{Call, Pending},
     catalog::{PastTool, Target},
     consent::Hold,
     error::{Code, Error},
@@ -99,6 +99,24 @@ impl Pipeline {
         }
         let labels = then.into_iter().chain(now).flatten().collect();
         self.add(call, record, labels).await
+    }
+
+    /// Lets the caller carry the labels of an earlier result that the question whether to do it again tells. Where it cannot,
+    /// the question does not tell the result.
+    pub(super) async fn tell_before(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        permit: &Permit,
+        pending: &mut Pending,
+    ) {
+        let Some(before) = &mut pending.done_before else {
+            return;
+        };
+        let earlier = (Some(permit.target()), Some(&before.operation_id));
+        if before.result.is_some() && self.carry_again(call, record, earlier).await.is_err() {
+            before.result = None;
+        }
     }
 
     /// A refusal, once its caller carries the labels of the earlier result that it tells, if it tells one.

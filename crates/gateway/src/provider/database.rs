@@ -262,12 +262,15 @@ impl DatabaseProvider {
         endpoint: &str,
         payload: &Args,
         call: &Call<'_>,
-    ) -> Result<String, ProviderError> {
+    ) -> Result<Raw, ProviderError> {
         let timeout = self.timeout.min(call.timeout);
         let pool = Arc::clone(&self.pool);
         match endpoint {
             LIST_TABLES => {
                 let NoInput {} = decode(payload)?;
+                if let Some(list) = pool.listed() {
+                    return Ok(list);
+                }
                 self.reads
                     .run(timeout, Effect::None, move |deadline| {
                         catalog::list_tables(&pool, deadline)
@@ -282,7 +285,7 @@ impl DatabaseProvider {
                     })
                     .await
             }
-            EXECUTE_QUERY => self.execute(payload, call).await,
+            EXECUTE_QUERY => super::input::raw(self.execute(payload, call).await?),
             _ => Err(unknown_endpoint(PROVIDER_ID, endpoint)),
         }
     }
@@ -349,10 +352,7 @@ impl ProviderAdapter for DatabaseProvider {
         payload: &'a Args,
         call: &'a Call<'a>,
     ) -> BoxFuture<'a, Result<Raw, ProviderError>> {
-        Box::pin(async move {
-            let json = self.answer(endpoint, payload, call).await?;
-            super::input::raw(json)
-        })
+        Box::pin(self.answer(endpoint, payload, call))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {

@@ -18,7 +18,7 @@ use crate::{
     state::operation::OperationId,
 };
 
-/// Lists the calls that wait for a person's approval and that the caller may decide on.
+/// Lists the calls that wait for a person's approval and that the caller may approve, its own too where another person has to.
 #[utoipa::path(get, path = "/approvals", tag = "approvals", responses(
     (status = 200, description = "`{tenant, approvals: [{operation_id, status, toolId, sub, client, requires, approver_roles, digest, created_at, expires_at}]}`"),
     (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN")), security(("bearer" = [])))]

@@ -32,6 +32,7 @@ pub struct OpenApiDocument {
         super::catalog,
         super::invoke,
         super::confirm,
+        super::decline::decline,
         super::register,
         super::approvals::list,
         super::approvals::show,

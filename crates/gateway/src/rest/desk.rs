@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// How long a person stays signed in, unless the token ends sooner.
-const SESSION: Duration = Duration::from_secs(8 * 3_600);
+pub(crate) const SESSION: Duration = Duration::from_secs(8 * 3_600);
 /// The longest cookie, in bytes. Browsers keep 4,096 with name and attributes. Source: RFC 6265, section 6.1.
 const MAX_COOKIE: usize = 3_800;
 /// The largest form to sign in, in bytes.

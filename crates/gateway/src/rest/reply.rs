@@ -3,8 +3,7 @@
 use axum::{body::Body, response::Response};
 use fastmcp::transport::http::Unread;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::{
     call::{Call, Completed, CorrId},
@@ -28,23 +27,12 @@ pub(super) fn text(status: StatusCode, body: String) -> Response {
 
 /// A result: the provider's bytes as they came.
 pub(super) fn completed(call: &Call, done: &Completed) -> Result<Response, Error> {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        #[serde(rename = "toolId")]
-        tool_id: &'a str,
-        result: &'a RawValue,
-        token_meta: &'a serde_json::Map<String, Value>,
-    }
-    let result = serde_json::from_str(done.result.as_str()).map_err(Error::internal)?;
-    let answer = Answer {
-        tool_id: &call.tool_id,
-        result,
-        token_meta: &done.token_meta,
-    };
-    let mut response = text(
-        StatusCode::OK,
-        serde_json::to_string(&answer).map_err(Error::internal)?,
-    );
+    let tool_id = serde_json::to_string(&call.tool_id).map_err(Error::internal)?;
+    let token_meta = serde_json::to_string(&done.token_meta).map_err(Error::internal)?;
+    // It is JSON already, and need not be read to be written.
+    let result = done.result.as_str();
+    let body = format!(r#"{{"toolId":{tool_id},"result":{result},"token_meta":{token_meta}}}"#);
+    let mut response = text(StatusCode::OK, body);
     if done.replay {
         response.headers_mut().insert(
             HeaderName::from_static("x-idempotent-replay"),

@@ -120,6 +120,7 @@ fn create(row: &Row) -> Create {
         row: row.clone(),
         key: None,
         max_pending: None,
+        attaches: false,
     }
 }
 
@@ -348,6 +349,7 @@ async fn keys_name_one_operation(store: &impl OperationStore) {
         },
         key: Some(named.clone()),
         max_pending: None,
+        attaches: false,
     };
     assert!(matches!(
         store.create(with_key(&first, now)).await.unwrap(),
@@ -445,6 +447,7 @@ async fn pending_is_bounded(store: &impl OperationStore) {
         row,
         key: None,
         max_pending: Some(2),
+        attaches: false,
     };
     let first = one(now);
     assert!(matches!(
@@ -645,15 +648,19 @@ async fn sweeps_are_bounded(store: &impl OperationStore) {
         store.recover(after(now, 60), 2).await.unwrap(),
         Recovered {
             released: 2,
-            unknown: 0
+            unknown: Vec::new()
         }
     );
+    let recovered = store.recover(after(now, 60), 100).await.unwrap();
+    assert_eq!((recovered.released, recovered.unknown.len()), (1, 2));
+    for id in recovered.unknown {
+        let row = store.by_id(id).await.unwrap().unwrap();
+        assert_eq!(row.machine.status(), Status::Unknown);
+    }
     assert_eq!(
         store.recover(after(now, 60), 100).await.unwrap(),
-        Recovered {
-            released: 1,
-            unknown: 2
-        }
+        Recovered::default(),
+        "each is told once"
     );
     assert_eq!(store.expire(after(now, 999), 100).await.unwrap(), 0);
     assert_eq!(store.expire(after(now, 1_000), 2).await.unwrap(), 2);

@@ -3,9 +3,16 @@
 //! [`Ledger`] joins a store with what a store must not know: keys, clock, randomness and the name of this process. It
 //! decides nothing about callers; that is for the rooms `confirm` and `once`.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod seal;
 
-use fastmcp::seal::KeyRing;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fastmcp::seal::{KeyId, KeyRing};
 use fastmcp_guard::{
     clock::{Clock, Timestamp},
     random::Random,
@@ -13,12 +20,16 @@ use fastmcp_guard::{
 
 use super::{
     Backend, Options, StateError,
-    machine::{Claim, Event, Lease, Machine, Owner, Refused, Settlement, State},
+    machine::{Claim, Event, Lease, Machine, Owner, State, Status},
     operation::{
         Binding, Create, Created, Filter, IdempotencyKey, Note, OperationId, Recent, Recovered,
         Report, Row, Step, Stepped, Stored,
     },
 };
+
+mod settle;
+
+pub use settle::NotSettled;
 
 /// The largest result that is kept for replay, in bytes as sealed.
 pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
@@ -62,6 +73,8 @@ pub struct Ledger {
 struct Inner {
     store: Arc<dyn Backend>,
     keys: Arc<KeyRing>,
+    /// Keys that sealed what is kept, and that the ring lacked when it was seen last.
+    missing: Mutex<BTreeSet<KeyId>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     owner: Owner,
@@ -79,10 +92,12 @@ pub(crate) struct Draft<'a> {
     pub(crate) token: Option<(&'a str, [u8; 32])>,
     pub(crate) key: Option<&'a IdempotencyKey>,
     pub(crate) max_pending: Option<u32>,
+    /// Whether it gives way to the same call of the same caller that waits already.
+    pub(crate) attaches: bool,
 }
 
 /// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// What recovery found.
     pub recovered: Recovered,
@@ -90,27 +105,6 @@ pub struct Swept {
     pub expired: u64,
     /// Operations that need not be kept any longer.
     pub purged: u64,
-}
-
-/// An operation was not settled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotSettled {
-    /// There is none of this name.
-    #[error("there is no operation `{0}`")]
-    Missing(OperationId),
-    /// Only what is unknown can be settled.
-    #[error("operation `{operation_id}` cannot be settled")]
-    Refused {
-        /// Which.
-        operation_id: OperationId,
-        /// Why.
-        #[source]
-        source: Refused,
-    },
-    /// The state could not be read or written.
-    #[error(transparent)]
-    State(#[from] StateError),
 }
 
 impl Ledger {
@@ -131,6 +125,7 @@ impl Ledger {
             inner: Arc::new(Inner {
                 store,
                 keys,
+                missing: Mutex::default(),
                 clock,
                 random,
                 owner,
@@ -298,45 +293,22 @@ impl Ledger {
     ///
     /// Safe.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Report>, StateError> {
-        let rows = self.inner.store.list(filter).await?;
-        rows.into_iter().map(|row| self.report_of(row)).collect()
-    }
-
-    /// Settles what is unknown, after a person has found out. `note` says how.
-    ///
-    /// # Errors
-    ///
-    /// [`NotSettled`] unless the operation was unknown.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future may have settled it.
-    pub async fn settle(
-        &self,
-        id: &OperationId,
-        settlement: Settlement,
-        note: &str,
-    ) -> Result<Report, NotSettled> {
-        let missing = || NotSettled::Missing(id.clone());
-        let row = self.row(id).await?.ok_or_else(missing)?;
-        let detail = Note {
-            retain_until: Some(self.retain_until()),
-            ..self.detail(id, note)?
-        };
-        match self
-            .step(&row.binding.tenant, id, Event::Settle(settlement), detail)
-            .await?
-        {
-            Stepped::Moved(_) => {
-                let row = self.row(id).await?.ok_or_else(missing)?;
-                Ok(self.report_of(row)?)
-            }
-            Stepped::Refused(source) => Err(NotSettled::Refused {
-                operation_id: id.clone(),
-                source,
-            }),
-            Stepped::KeyTaken(_) | Stepped::Missing => Err(missing()),
+        let (status, limit, now) = (filter.status, filter.bounded(), self.now());
+        let mut rows = Vec::new();
+        if status == Some(Status::Unknown) {
+            // Some are, and the sweep has not come to them.
+            let filter = Filter {
+                status: Some(Status::Intended),
+                ..filter.clone()
+            };
+            rows = self.inner.store.list(filter).await?;
         }
+        rows.extend(self.inner.store.list(filter).await?);
+        rows.iter_mut().for_each(|row| row.doubt(now));
+        rows.retain(|row| status.is_none_or(|status| row.machine.status() == status));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.updated_at));
+        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        rows.into_iter().map(|row| self.report_of(row)).collect()
     }
 
     /// Gives back what expired claims hold, doubts what expired intents hold, expires what nobody consented to, and
@@ -355,9 +327,9 @@ impl Ledger {
         let recovered = self.inner.store.recover(now, limit).await?;
         let expired = self.inner.store.expire(now, limit).await?;
         let purged = self.inner.store.purge(now, limit).await?;
-        if recovered.unknown > 0 {
+        if !recovered.unknown.is_empty() {
             tracing::warn!(
-                operations = recovered.unknown,
+                operations = recovered.unknown.len(),
                 "operations with an unknown outcome await settlement"
             );
         }
@@ -446,6 +418,7 @@ impl Ledger {
             row,
             key: draft.key.cloned(),
             max_pending: draft.max_pending,
+            attaches: draft.attaches,
         };
         Ok((id, self.inner.store.create(create).await?))
     }
@@ -468,14 +441,17 @@ impl Ledger {
     }
 
     /// Applies what time has done to a row that was read: leases and deadlines that are over. The sweep would do the
-    /// same a little later.
+    /// same a little later. That an outcome is unknown is the sweep's alone to write, which tells of it: here it is only
+    /// seen.
     pub(crate) async fn fresh(&self, mut row: Row) -> Result<Row, StateError> {
         for _ in 0..ATTEMPTS {
             let now = self.now();
             let event = match &row.machine.state {
-                State::Claimed(lease) | State::Intended(lease) if lease.until <= now => {
-                    Event::Recover
+                State::Intended(_) => {
+                    row.doubt(now);
+                    return Ok(row);
                 }
+                State::Claimed(lease) if lease.until <= now => Event::Recover,
                 State::Reserved | State::Confirmed if row.machine.expires_at <= now => {
                     Event::Expire
                 }
@@ -506,6 +482,8 @@ impl Ledger {
                 |bytes| String::from_utf8_lossy(&bytes).into_owned(),
             )
         });
+        let recovered = row.machine.status() == Status::Unknown && detail.is_none();
+        let detail = detail.or_else(|| recovered.then(|| Report::RECOVERED.to_owned()));
         let (effect, lease_until) = match &row.machine.state {
             State::Failed(effect) => (Some(*effect), None),
             State::Claimed(Lease { until, .. }) | State::Intended(Lease { until, .. }) => {
@@ -555,30 +533,6 @@ impl Ledger {
             ..Note::default()
         })
     }
-
-    fn seal(&self, id: &OperationId, field: Field, plain: &[u8]) -> Result<Vec<u8>, StateError> {
-        Ok(self
-            .inner
-            .keys
-            .seal(bound_to(id, field).as_bytes(), plain)?)
-    }
-
-    pub(crate) fn open(
-        &self,
-        id: &OperationId,
-        field: Field,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, StateError> {
-        Ok(self
-            .inner
-            .keys
-            .open(bound_to(id, field).as_bytes(), sealed)?)
-    }
-}
-
-/// Sealed bytes open in their own row and column only.
-fn bound_to(id: &OperationId, field: Field) -> String {
-    format!("operations|{id}|{}", field.column())
 }
 
 /// The claim that an accepted claiming step made.

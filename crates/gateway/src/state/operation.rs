@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     StateError,
-    machine::{Effect, Event, Machine, Refused, Status},
+    machine::{Effect, Event, Machine, Refused, State, Status},
 };
 use crate::manifest::ToolId;
 
@@ -224,6 +224,16 @@ pub struct Row {
     pub detail_sealed: Option<Vec<u8>>,
 }
 
+impl Row {
+    /// Sees that nobody knows the outcome of what acted until its lease was over. The sweep writes it, and tells of it.
+    pub(crate) fn doubt(&mut self, now: Timestamp) {
+        let over = matches!(&self.machine.state, State::Intended(lease) if lease.until <= now);
+        if over && let Ok(machine) = self.machine.step(&Event::Recover, now) {
+            self.machine = machine;
+        }
+    }
+}
+
 /// A new operation, and the conditions under which it may be made.
 #[derive(Clone, Debug)]
 pub struct Create {
@@ -233,6 +243,8 @@ pub struct Create {
     pub key: Option<IdempotencyKey>,
     /// How many operations of this tenant and subject may wait for consent, this one included.
     pub max_pending: Option<u32>,
+    /// Whether it gives way to the newest open operation of the same call and caller. With a key it never does.
+    pub attaches: bool,
 }
 
 /// What became of a [`Create`].
@@ -240,7 +252,7 @@ pub struct Create {
 pub enum Created {
     /// It was made.
     New,
-    /// The key names this one.
+    /// The key names this one, or the call waits as this one already.
     Existing(Box<Row>),
     /// Too many wait for consent.
     TooManyPending,
@@ -328,12 +340,12 @@ impl Filter {
 }
 
 /// What recovery found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Claims that had not acted and were given back.
     pub released: u64,
-    /// Operations of which nobody knows whether they happened.
-    pub unknown: u64,
+    /// Operations of which nobody knows whether they happened: those that this call moved, and so nobody else's.
+    pub unknown: Vec<OperationId>,
 }
 
 /// Keeps operations.
@@ -344,7 +356,7 @@ pub struct Recovered {
 ///
 /// A dropped future may or may not have had its effect.
 pub trait OperationStore: fmt::Debug + Send + Sync + 'static {
-    /// Makes an operation unless its key names one.
+    /// Makes an operation unless its key names one, or it attaches to one.
     fn create(&self, create: Create) -> BoxFuture<'_, Result<Created, StateError>>;
 
     /// Moves an operation exactly as [`Machine::step`] says.
@@ -450,6 +462,8 @@ pub struct Report {
 impl Report {
     /// What stands for a reason or note that cannot be opened any more.
     pub(crate) const DETAIL_GONE: &str = "sealed with a key that is gone";
+    /// What is to be said of an outcome that recovery found to be unknown.
+    pub(crate) const RECOVERED: &str = "no outcome was recorded in time: the gateway that did it was ended, or cut off from the state; find out whether it was done, then settle it";
 }
 
 impl Report {

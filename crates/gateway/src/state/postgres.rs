@@ -16,11 +16,11 @@ use std::{
 };
 
 use fastmcp_guard::clock::Clock;
-use futures_util::future::BoxFuture;
+use futures_util::future::Either;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
     sync::{Mutex, Semaphore, SemaphorePermit},
@@ -28,9 +28,9 @@ use tokio::{
 };
 
 use super::{
-    Load, StateError,
+    DatabaseError, Load, StateError,
     ledger::ATTEMPTS,
-    sql::{Change, Engine, Fields, Reader, Session, Statement, Value, bound, reading, writing},
+    sql::{Answer, Change, Engine, Fields, Reader, Session, Statement, Value, reading, writing},
 };
 
 pub(super) mod address;
@@ -322,35 +322,44 @@ impl Session for Held<'_> {
         &'a mut self,
         statement: Statement,
         values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<Vec<Fields>, sqlx::Error>> {
-        Box::pin(async move {
-            let query = bound!(sqlx::query::<sqlx::Postgres>(statement.postgres), values);
+    ) -> Answer<'a, Vec<Fields>> {
+        Either::Right(Box::pin(async move {
+            let query = bound(statement, values);
             let connection = self.connection()?;
             let answer = timeout(ANSWER, query.fetch_all(connection)).await;
             let rows = self.heard(answer)?;
             Ok(rows.into_iter().map(Fields::Postgres).collect())
-        })
+        }))
     }
 
-    fn execute<'a>(
-        &'a mut self,
-        statement: Statement,
-        values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(async move {
-            let query = bound!(sqlx::query::<sqlx::Postgres>(statement.postgres), values);
+    fn execute<'a>(&'a mut self, statement: Statement, values: &'a [Value<'a>]) -> Answer<'a, u64> {
+        Either::Right(Box::pin(async move {
+            let query = bound(statement, values);
             let connection = self.connection()?;
             let answer = timeout(ANSWER, query.execute(connection)).await;
             Ok(self.heard(answer)?.rows_affected())
-        })
+        }))
     }
 
-    fn turn<'a>(&'a mut self, of: &'a str) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-        Box::pin(async move {
+    fn turn<'a>(&'a mut self, of: &'a str) -> Answer<'a, ()> {
+        Either::Right(Box::pin(async move {
             self.execute(TURN, &[of.into()]).await?;
             Ok(())
-        })
+        }))
     }
+}
+
+/// A statement with its values.
+fn bound<'a>(
+    statement: Statement,
+    values: &'a [Value<'a>],
+) -> sqlx::query::Query<'a, sqlx::Postgres, PgArguments> {
+    let query = sqlx::query(statement.postgres);
+    values.iter().fold(query, |query, value| match *value {
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+        Value::Number(number) => query.bind(number),
+    })
 }
 
 /// Two names that come to one number wait for each other, which harms nothing.
@@ -401,6 +410,9 @@ fn is_read_only(error: &sqlx::Error) -> bool {
 /// Whether the change lost against a rival's and can simply be made again.
 fn is_rivalry(error: &StateError) -> bool {
     let StateError::Write(source) = error else {
+        return false;
+    };
+    let DatabaseError::Postgres(source) = &**source else {
         return false;
     };
     let Some(error) = source.as_database_error() else {

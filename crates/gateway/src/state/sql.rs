@@ -9,23 +9,31 @@
 //! rests on time: a claim is taken by one conditional `UPDATE` and checked by its fence, and a key leaves an operation
 //! only together with the end of that operation. A clock that is wrong ends leases and tickets too early or too late.
 
-use std::{fmt, future::Future, sync::Arc};
-
-use fastmcp_guard::clock::Timestamp;
-use futures_util::future::BoxFuture;
-use sqlx::{
-    Decode, Postgres, Row as _, SqlSafeStr as _, Sqlite, Type,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
-    postgres::PgRow,
-    sqlite::SqliteRow,
+use std::{
+    fmt,
+    future::{Future, Ready},
+    sync::Arc,
 };
 
-use super::{Backend, Load, StateError, postgres::is_outage};
+use fastmcp_guard::clock::Timestamp;
+use futures_util::future::{BoxFuture, Either};
+use sqlx::{
+    Row as _, SqlSafeStr as _,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    postgres::PgRow,
+};
+
+use super::{
+    Backend, DatabaseError, Load, SealedWith, StateError,
+    postgres::is_outage,
+    sqlite::{Column, Row},
+};
 
 mod label;
 mod manifest;
 pub(super) mod operation;
 mod row;
+mod sealed;
 
 /// A statement in the words of each database. Parameters are `$1`, `$2`, ...
 #[derive(Clone, Copy, Debug)]
@@ -158,38 +166,29 @@ fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.millis()).unwrap_or(i64::MAX)
 }
 
-/// Hands the values of a statement to a query of either database.
-macro_rules! bound {
-    ($query:expr, $values:expr) => {
-        $values.iter().fold($query, |query, value| match *value {
-            $crate::state::sql::Value::Text(text) => query.bind(text),
-            $crate::state::sql::Value::Bytes(bytes) => query.bind(bytes),
-            $crate::state::sql::Value::Number(number) => query.bind(number),
-        })
-    };
-}
-
-pub(super) use bound;
-
 /// One row of an answer.
 pub(super) enum Fields {
-    Sqlite(SqliteRow),
+    Sqlite(Row),
     Postgres(PgRow),
 }
 
 impl Fields {
     /// Reads one column.
-    fn column<'r, T>(&'r self, column: &'static str) -> Result<T, StateError>
-    where
-        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
-    {
+    pub(super) fn column<'r, T: Column<'r>>(
+        &'r self,
+        column: &'static str,
+    ) -> Result<T, StateError> {
         match self {
-            Self::Sqlite(row) => row.try_get(column),
-            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.column(column),
+            Self::Postgres(row) => row.try_get(column).ok(),
         }
-        .map_err(|_| StateError::Corrupt { column })
+        .ok_or(StateError::Corrupt { column })
     }
 }
+
+/// What a database answers: at once where the caller's own thread asks it, later where it is far away.
+pub(super) type Answer<'a, T> =
+    Either<Ready<Result<T, DatabaseError>>, BoxFuture<'a, Result<T, DatabaseError>>>;
 
 /// A connection that is spoken to.
 pub(super) trait Session: Send {
@@ -198,17 +197,13 @@ pub(super) trait Session: Send {
         &'a mut self,
         statement: Statement,
         values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<Vec<Fields>, sqlx::Error>>;
+    ) -> Answer<'a, Vec<Fields>>;
 
     /// Changes something, and returns how many rows it was.
-    fn execute<'a>(
-        &'a mut self,
-        statement: Statement,
-        values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<u64, sqlx::Error>>;
+    fn execute<'a>(&'a mut self, statement: Statement, values: &'a [Value<'a>]) -> Answer<'a, u64>;
 
     /// Lets one change at a time do what `of` names, until its transaction ends.
-    fn turn<'a>(&'a mut self, of: &'a str) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+    fn turn<'a>(&'a mut self, of: &'a str) -> Answer<'a, ()>;
 }
 
 /// A connection for one question.
@@ -295,6 +290,10 @@ impl<E: Engine> Backend for Store<E> {
         Box::pin(self.engine.ready())
     }
 
+    fn sealed_with(&self) -> BoxFuture<'_, Result<Vec<SealedWith>, StateError>> {
+        Box::pin(sealed::sealed_with(self))
+    }
+
     fn load(&self) -> Load {
         self.engine.load()
     }
@@ -304,25 +303,28 @@ impl<E: Engine> Backend for Store<E> {
     }
 }
 
-pub(super) fn reading(source: sqlx::Error) -> StateError {
-    trouble(source, StateError::Read)
+pub(super) fn reading(source: impl Into<DatabaseError>) -> StateError {
+    trouble(source.into(), StateError::Read)
 }
 
-pub(super) fn writing(source: sqlx::Error) -> StateError {
-    trouble(source, StateError::Write)
+pub(super) fn writing(source: impl Into<DatabaseError>) -> StateError {
+    trouble(source.into(), StateError::Write)
 }
 
-fn trouble(source: sqlx::Error, otherwise: fn(Arc<sqlx::Error>) -> StateError) -> StateError {
-    let code = source.as_database_error().and_then(|error| error.code());
-    match (&source, code.as_deref()) {
+fn trouble(source: DatabaseError, otherwise: fn(Arc<DatabaseError>) -> StateError) -> StateError {
+    let DatabaseError::Postgres(error) = source else {
+        return otherwise(Arc::new(source));
+    };
+    let code = error.as_database_error().and_then(|error| error.code());
+    match (&error, code.as_deref()) {
         (sqlx::Error::PoolClosed, _) => StateError::Closed,
         (sqlx::Error::PoolTimedOut, _) => StateError::Busy,
         // query_canceled, lock_not_available: by the bounds that PostgreSQL was given.
         (_, Some("57014" | "55P03")) => StateError::Busy,
         // read_only_sql_transaction: a primary that has become a standby.
         (_, Some("25006")) => StateError::ReadOnly,
-        (error, _) if is_outage(error) => StateError::Unreachable(Arc::new(source)),
-        _ => otherwise(Arc::new(source)),
+        (outage, _) if is_outage(outage) => StateError::Unreachable(Arc::new(error)),
+        _ => otherwise(Arc::new(DatabaseError::Postgres(error))),
     }
 }
 

@@ -2,60 +2,28 @@
 //!
 //! Source of the settings: sqlite.org, "Write-Ahead Logging" and "PRAGMA Statements".
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use futures_util::future::BoxFuture;
-use sqlx::{
-    ConnectOptions as _, Connection as _, SqliteConnection,
-    pool::PoolConnection,
-    sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-    },
-};
-use tokio::{
-    sync::{MappedMutexGuard, Mutex, MutexGuard},
-    time::Instant,
-};
+use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::{
-    Load, StateError,
-    sql::{
-        self, Change, Engine, Fields, Migrations, Session, Statement, Value, bound, migrating,
-        migrator, newest, reading,
-    },
+    DatabaseError, Load, StateError,
+    sql::{Change, Engine, Reader as _, Statement, reading, statement},
 };
 
+mod connection;
+mod queue;
+mod reader;
+mod row;
+mod schema;
 mod writer;
 
-use writer::{Slot, Writer};
-
-/// What brings the schema up to date.
-const MIGRATIONS: &Migrations = &[
-    (
-        "operations",
-        include_str!("../../migrations/sqlite/0001_operations.sql"),
-    ),
-    (
-        "revisions",
-        include_str!("../../migrations/sqlite/0002_revisions.sql"),
-    ),
-    (
-        "labels",
-        include_str!("../../migrations/sqlite/0003_labels.sql"),
-    ),
-    (
-        "tools",
-        include_str!("../../migrations/sqlite/0004_tools.sql"),
-    ),
-];
-/// Says that a file is ours: "FMCP" in ASCII. Source: sqlite.org, "PRAGMA application_id".
-const APPLICATION_ID: i64 = 0x464d_4350;
-/// How long a statement waits for another process that writes, for example `fastmcp operations settle`.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long is waited between two tries where SQLite does not wait by itself.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// How long a question waits for a free connection.
-const READER_WAIT: Duration = Duration::from_secs(5);
+use reader::{Reader, Readers};
+pub(super) use row::{Column, Row};
+use writer::Writer;
 
 /// A SQLite database.
 #[derive(Debug)]
@@ -64,146 +32,50 @@ pub(super) struct Sqlite {
     readers: Readers,
 }
 
-/// Where questions are answered.
-#[derive(Debug)]
-enum Readers {
-    /// On connections of their own, which see the last commit.
-    Pool(SqlitePool),
-    /// On the writer's connection, between its transactions: a database in memory has no other.
-    Shared(Slot),
-}
-
-/// A connection for one question.
-pub(super) enum Reader<'a> {
-    Pooled(PoolConnection<sqlx::Sqlite>),
-    Shared(MappedMutexGuard<'a, SqliteConnection>),
-}
-
-impl Reader<'_> {
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::Shared(connection) => connection,
-        }
-    }
-}
+/// What every database answers.
+const PULSE: Statement = statement!("SELECT at FROM heartbeat WHERE id = 1");
 
 impl Sqlite {
     /// Makes a database in memory.
     pub(super) async fn memory() -> Result<Self, StateError> {
-        let options = settings(SqliteConnectOptions::new().filename(":memory:"));
-        let mut connection = connect(&options, ":memory:").await?;
-        migrate(&mut connection).await?;
-        let slot: Slot = Arc::new(Mutex::new(Some(connection)));
-        let writer = Writer::start(Arc::clone(&slot), None);
+        let connection = on_thread(connection::memory).await?;
+        let slot = Arc::new(Mutex::new(Some(connection)));
         Ok(Self {
-            writer,
+            writer: Writer::start(Arc::clone(&slot), None)?,
             readers: Readers::Shared(slot),
         })
     }
 
     /// Opens or makes the database in a file and brings its schema up to date.
     pub(super) async fn file(path: &Path, readers: u32) -> Result<Self, StateError> {
-        let readers = readers.clamp(1, 64);
-        let name = path.display().to_string();
-        let opening = |source: io::Error| StateError::Open {
-            path: name.clone(),
-            source: Arc::new(source),
-        };
-        protect(path).await.map_err(opening)?;
-        let file = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(BUSY_TIMEOUT);
-        // Nothing is set on a file before it is known to be ours.
-        let mut plain = connect(&file.clone().disable_statement_logging(), &name).await?;
-        let ours = adopt(&mut plain)
-            .await
-            .map_err(|source| opened(&name, source))?;
-        plain
-            .close()
-            .await
-            .map_err(|source| opened(&name, source))?;
-        if !ours {
-            return Err(StateError::Foreign { path: name });
-        }
-        let options = settings(file)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let mut connection = connect(&options, &name).await?;
-        migrate(&mut connection).await?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(readers)
-            .acquire_timeout(READER_WAIT)
-            .test_before_acquire(false)
-            .connect_lazy_with(options.clone().read_only(true));
-        let writer = Writer::start(Arc::new(Mutex::new(Some(connection))), Some(options));
+        let path = PathBuf::from(path);
+        let file = path.clone();
+        let connection = on_thread(move || connection::file(&file)).await?;
+        let slot = Arc::new(Mutex::new(Some(connection)));
         Ok(Self {
-            writer,
-            readers: Readers::Pool(pool),
+            writer: Writer::start(slot, Some(path.clone()))?,
+            readers: Readers::pool(path, readers.clamp(1, 64)),
         })
-    }
-}
-
-impl sql::Reader for Reader<'_> {
-    fn session(&mut self) -> &mut dyn Session {
-        self.connection()
-    }
-}
-
-impl Session for SqliteConnection {
-    fn rows<'a>(
-        &'a mut self,
-        statement: Statement,
-        values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<Vec<Fields>, sqlx::Error>> {
-        Box::pin(async move {
-            let query = bound!(sqlx::query::<sqlx::Sqlite>(statement.sqlite), values);
-            let rows = query.fetch_all(self).await?;
-            Ok(rows.into_iter().map(Fields::Sqlite).collect())
-        })
-    }
-
-    fn execute<'a>(
-        &'a mut self,
-        statement: Statement,
-        values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(async move {
-            let query = bound!(sqlx::query::<sqlx::Sqlite>(statement.sqlite), values);
-            Ok(query.execute(self).await?.rows_affected())
-        })
-    }
-
-    /// Whoever writes is alone.
-    fn turn<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-        Box::pin(std::future::ready(Ok(())))
     }
 }
 
 impl Engine for Sqlite {
-    type Reader<'a> = Reader<'a>;
+    type Reader<'a> = Reader;
 
     async fn change<C: Change>(&self, change: C) -> Result<C::Output, StateError> {
         self.writer.submit(change).await
     }
 
-    async fn reader(&self) -> Result<Reader<'_>, StateError> {
-        match &self.readers {
-            Readers::Pool(pool) => pool.acquire().await.map(Reader::Pooled).map_err(reading),
-            Readers::Shared(slot) => MutexGuard::try_map(slot.lock().await, Option::as_mut)
-                .map(Reader::Shared)
-                .map_err(|_| StateError::Closed),
-        }
+    async fn reader(&self) -> Result<Reader, StateError> {
+        self.readers.take().await
     }
 
     async fn ready(&self) -> Result<(), StateError> {
         self.writer.ready().await?;
         let mut reader = self.reader().await?;
-        sqlx::query("SELECT at FROM heartbeat WHERE id = 1")
-            .fetch_one(reader.connection())
-            .await
-            .map(drop)
-            .map_err(reading)
+        let pulse = reader.session().rows(PULSE, &[]).await.map_err(reading)?;
+        let pulse = pulse.first().ok_or(rusqlite::Error::QueryReturnedNoRows);
+        pulse.map(drop).map_err(reading)
     }
 
     fn load(&self) -> Load {
@@ -212,146 +84,23 @@ impl Engine for Sqlite {
 
     async fn close(&self) {
         // Readers go first: the last connection to close folds the log into the file.
-        if let Readers::Pool(pool) = &self.readers {
-            pool.close().await;
-        }
+        self.readers.close().await;
         self.writer.close().await;
     }
 }
 
-fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
-    options
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true)
-        // A malicious file must not make us run what its schema says.
-        .pragma("trusted_schema", "OFF")
-        .disable_statement_logging()
-}
-
-/// Makes the file readable by its owner alone, before anything is in it. The log and its index take over its mode.
-async fn protect(path: &Path) -> io::Result<()> {
-    let mut open = tokio::fs::OpenOptions::new();
-    open.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    open.mode(0o600);
-    let file = open.open(path).await?;
-    #[cfg(unix)]
-    {
-        use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
-
-        if file.metadata().await?.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(Permissions::from_mode(0o600)).await?;
-        }
-    }
-    drop(file);
-    Ok(())
-}
-
-/// Opens a connection. While others open a new file as well, whoever comes second to turning it to its log is told at once that it
-/// is locked, whatever the busy timeout: it has to ask again.
-async fn connect(
-    options: &SqliteConnectOptions,
-    name: &str,
-) -> Result<SqliteConnection, StateError> {
-    let until = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match SqliteConnection::connect_with(options).await {
-            Err(source) if is_busy(&source) && Instant::now() < until => {
-                tokio::time::sleep(BUSY_PAUSE).await;
-            }
-            opening => return opening.map_err(|source| opened(name, source)),
-        }
-    }
-}
-
-/// Source: SQLite, "Result and Extended Result Codes": the low byte is the primary code, and 5 is `SQLITE_BUSY`.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == 5)
-}
-
-/// Marks an empty database as ours; says whether it is.
-async fn adopt(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // In one look, or it may seem to have had our tables before our mark while somebody else makes it ours.
-    let mut look = connection.begin().await?;
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *look)
-        .await?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *look)
-        .await?;
-    look.rollback().await?;
-    if id == 0 && tables == 0 {
-        sqlx::query("PRAGMA application_id = 0x464d4350")
-            .execute(connection)
-            .await?;
-        return Ok(true);
-    }
-    Ok(id == APPLICATION_ID)
-}
-
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StateError> {
-    let known = newest(MIGRATIONS);
-    // Two processes that start on one new file take turns; the later one finds everything done.
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(|source| migrating(source.into(), known))?;
-    migrator(MIGRATIONS)
-        .run(&mut *transaction)
-        .await
-        .map_err(|source| migrating(source, known))?;
-    transaction
-        .commit()
-        .await
-        .map_err(|source| migrating(source.into(), known))
-}
-
 /// The version of the schema in the file, and the one that this program knows; `None` where there is no file.
 pub(super) async fn versions(path: &Path) -> Result<(Option<i64>, i64), StateError> {
-    let known = newest(MIGRATIONS);
-    if !path.is_file() {
-        return Ok((None, known));
-    }
-    let name = path.display().to_string();
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(BUSY_TIMEOUT)
-        .read_only(true)
-        .disable_statement_logging();
-    let mut connection = connect(&options, &name).await?;
-    let found = version_of(&mut connection).await;
-    let closed = connection.close().await;
-    match found {
-        Ok(Some(found)) => closed
-            .map(|()| (Some(found), known))
-            .map_err(|source| opened(&name, source)),
-        Ok(None) => Err(StateError::Foreign { path: name }),
-        Err(source) => Err(opened(&name, source)),
-    }
+    let path = path.to_owned();
+    on_thread(move || schema::versions(&path)).await
 }
 
-/// The version of the schema; `None` where the file is another application's.
-async fn version_of(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
-        .await?;
-    if id != APPLICATION_ID {
-        return Ok(None);
-    }
-    let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
-    sqlx::query_scalar(newest)
-        .fetch_one(connection)
-        .await
-        .map(Some)
-}
-
-fn opened(path: &str, source: sqlx::Error) -> StateError {
-    StateError::Open {
-        path: path.to_owned(),
-        source: Arc::new(source),
-    }
+/// Does what may wait for the disk.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(reading(DatabaseError::BrokeOff)))
 }
 
 #[cfg(test)]
@@ -374,15 +123,11 @@ mod tests {
     async fn a_file_of_another_application_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("theirs.db");
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true);
-        let mut theirs = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::query("CREATE TABLE notes (note TEXT)")
-            .execute(&mut theirs)
-            .await
+        let theirs = rusqlite::Connection::open(&path).unwrap();
+        theirs
+            .execute_batch("CREATE TABLE notes (note TEXT)")
             .unwrap();
-        theirs.close().await.unwrap();
+        theirs.close().unwrap();
         let before = std::fs::read(&path).unwrap();
         let refused = Sqlite::file(&path, 1).await.unwrap_err();
         assert!(matches!(refused, StateError::Foreign { .. }), "{refused:?}");
@@ -410,17 +155,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         Sqlite::file(&path, 1).await.unwrap().close().await;
-        let mut newer =
-            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path))
-                .await
-                .unwrap();
-        sqlx::query(
-            "INSERT INTO _sqlx_migrations VALUES (99, 'newer', CURRENT_TIMESTAMP, TRUE, x'00', 1)",
-        )
-        .execute(&mut newer)
-        .await
-        .unwrap();
-        newer.close().await.unwrap();
+        let newer = rusqlite::Connection::open(&path).unwrap();
+        newer
+            .execute_batch(
+                "INSERT INTO _sqlx_migrations VALUES (99, 'newer', CURRENT_TIMESTAMP, TRUE, x'00', 1)",
+            )
+            .unwrap();
+        newer.close().unwrap();
         let refused = Sqlite::file(&path, 1).await.unwrap_err();
         assert!(
             matches!(refused, StateError::Newer { version: 99, .. }),
@@ -468,16 +209,51 @@ mod tests {
             ("PRAGMA trusted_schema", "0"),
             ("PRAGMA busy_timeout", "5000"),
         ] {
-            let row = sqlx::query(pragma)
-                .fetch_one(reader.connection())
-                .await
-                .unwrap();
-            let value = sqlx::Row::try_get_unchecked::<String, _>(&row, 0).unwrap();
+            let value = reader.ask(move |connection| {
+                connection.query_one(pragma, [], |row| row.get::<_, rusqlite::types::Value>(0))
+            });
+            let value = match value.await.unwrap() {
+                rusqlite::types::Value::Integer(number) => number.to_string(),
+                rusqlite::types::Value::Text(text) => text,
+                other => panic!("{other:?}"),
+            };
             assert_eq!(value, expected, "{pragma}");
         }
-        let refused = sqlx::query("UPDATE heartbeat SET at = 1")
-            .execute(reader.connection())
-            .await;
+        let write = statement!("UPDATE heartbeat SET at = 1");
+        let refused = reader.session().execute(write, &[]).await;
         assert!(refused.is_err(), "a reader cannot write");
+    }
+
+    #[tokio::test]
+    async fn questions_wait_for_a_connection_and_give_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::file(&folder.path().join("state.db"), 1)
+            .await
+            .unwrap();
+        let mut first = sqlite.reader().await.unwrap();
+        let second = sqlite.reader();
+        tokio::pin!(second);
+        assert!(futures_util::poll!(&mut second).is_pending());
+        // Whoever gives up has asked all the same: the connection comes back by itself.
+        let (go, may_go) = std::sync::mpsc::channel();
+        {
+            let asking = first.ask(move |_| {
+                may_go.recv().unwrap();
+                Ok(())
+            });
+            tokio::pin!(asking);
+            assert!(futures_util::poll!(&mut asking).is_pending());
+        }
+        drop(first);
+        assert!(futures_util::poll!(&mut second).is_pending());
+        go.send(()).unwrap();
+        let mut second = second.await.unwrap();
+        let broken = second.ask(|connection| connection.execute("no SQL", []));
+        assert!(broken.await.is_err());
+        let pulse = second.session().rows(PULSE, &[]).await.unwrap();
+        assert_eq!(pulse.len(), 1, "after a failure it is another connection");
+        drop(second);
+        sqlite.close().await;
+        assert!(matches!(sqlite.reader().await, Err(StateError::Closed)));
     }
 }

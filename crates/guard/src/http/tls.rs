@@ -1,18 +1,26 @@
-//! Whose certificates are trusted.
+//! Whose certificates are trusted, and which one is shown.
 
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::FetchError;
 
-/// The root certificates that a host's certificate must lead to.
+/// The root certificates that a host's certificate must lead to, and the certificate that is shown to it.
 #[derive(Clone, Debug)]
 pub struct Trust {
     bundled: Bundled,
     extra: Vec<CertificateDer<'static>>,
+    shown: Option<Arc<Shown>>,
+}
+
+/// A certificate with those that lead to a root, and its key. `Debug` does not show the key.
+#[derive(Debug)]
+struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 /// Whether Mozilla's roots are trusted.
@@ -28,6 +36,7 @@ impl Default for Trust {
         Self {
             bundled: Bundled::Trusted,
             extra: Vec::new(),
+            shown: None,
         }
     }
 }
@@ -39,6 +48,7 @@ impl Trust {
         Self {
             bundled: Bundled::Left,
             extra: Vec::new(),
+            shown: None,
         }
     }
 
@@ -61,15 +71,40 @@ impl Trust {
         Ok(self)
     }
 
-    /// The configuration of TLS clients: versions 1.2 and 1.3, no client certificate.
+    /// Shows the certificate in `chain`, followed by those that lead to its root, to hosts that ask for one. `key` is its
+    /// private key. Both are PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Config`] if either cannot be read, or they do not belong together.
+    pub fn showing(mut self, chain: &[u8], key: &[u8]) -> Result<Self, FetchError> {
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| unusable(&error.to_string()))?;
+        if chain.is_empty() {
+            return Err(unusable("it holds no certificate"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| unusable(&format!("private key: {error}")))?;
+        self.shown = Some(Arc::new(Shown { chain, key }));
+        // Put together once here, so that a wrong pair is refused where it is given.
+        self.client_config()?;
+        Ok(self)
+    }
+
+    /// The configuration of TLS clients: versions 1.2 and 1.3.
     pub(super) fn client_config(&self) -> Result<ClientConfig, FetchError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable(&error.to_string()))?;
-        Ok(config
-            .with_root_certificates(self.roots()?)
-            .with_no_client_auth())
+        let config = config.with_root_certificates(self.roots()?);
+        match &self.shown {
+            None => Ok(config.with_no_client_auth()),
+            Some(shown) => config
+                .with_client_auth_cert(shown.chain.clone(), shown.key.clone_key())
+                .map_err(|error| unusable(&error.to_string())),
+        }
     }
 
     fn roots(&self) -> Result<RootCertStore, FetchError> {
@@ -112,5 +147,29 @@ mod tests {
         }
         assert!(Trust::default().roots().unwrap().len() > 50);
         assert!(Trust::none().roots().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_certificate_is_shown_with_its_own_key_alone() {
+        let made = || rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+        let (one, other) = (made(), made());
+        let key = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| made.signing_key.serialize_pem();
+        let trust = Trust::none()
+            .showing(one.cert.pem().as_bytes(), key(&one).as_bytes())
+            .unwrap();
+        let config = trust.client_config().unwrap();
+        assert!(config.client_auth_cert_resolver.has_certs());
+        assert!(!format!("{trust:?}").contains(&format!("{:?}", one.signing_key.serialize_der())));
+        for (chain, key) in [
+            (one.cert.pem(), key(&other)),
+            (String::new(), key(&one)),
+            (one.cert.pem(), one.cert.pem()),
+        ] {
+            let refused = Trust::none().showing(chain.as_bytes(), key.as_bytes());
+            assert!(matches!(
+                refused,
+                Err(FetchError::Config { field: "trust", .. })
+            ));
+        }
     }
 }

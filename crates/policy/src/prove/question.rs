@@ -3,11 +3,11 @@
 use crate::attribute::Attribute;
 use crate::compile::{self, Unit};
 use crate::condition::{Literal, Test};
-use crate::error::{Fault, LoadError, Problem, nearest};
+use crate::error::{Fault, LoadError, Place, Problem, nearest};
 use crate::obligation::Obligation;
 use crate::rule::{Report, Rule, read_rule};
 use crate::set::PolicySet;
-use crate::source::one_line;
+use crate::source::unreadable;
 use crate::yaml::{self, Entry, Node, Value};
 
 /// The most bytes of a file of questions.
@@ -164,7 +164,7 @@ impl Question {
             .filter(|(_, _, role)| set.roles().all(|known| known != *role));
         let problems = unknown.map(|(line, key, role)| Problem {
             file: self.file.clone(),
-            line: Some(line).filter(|line| *line > 0),
+            at: Place::line(line),
             rule: None,
             fault: Fault::UnknownRole {
                 key,
@@ -181,8 +181,7 @@ fn parsed(text: &str, report: &mut Report<'_>) -> Option<Node> {
         Ok(node) => Some(node),
         Err(error) => {
             let line = error.location().map_or(0, |at| at.line());
-            let message = one_line(&error.to_string());
-            report.add(line, None, Fault::Yaml { message });
+            report.add(line, None, unreadable(&error, text));
             None
         }
     }

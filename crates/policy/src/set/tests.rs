@@ -153,7 +153,12 @@ fn more_conditions() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         ("context.arguments.x", json!(9_007_199_254_740_993_i64)),
         ("context.arguments.n", json!([3, -1])),
         ("context.arguments.n !=", json!(3)),
-        ("context.arguments.o.check_in !=", json!(true)),
+        ("context.arguments.\"o.check_in\" !=", json!(true)),
+        ("context.arguments.x_in", json!([0, 3, false])),
+        ("context.arguments.x_any", json!(["w", true])),
+        ("context.arguments.n_in", json!([3, -1])),
+        ("subject.claims.dept_any", json!(["eng", "secret"])),
+        ("subject.claims.level_in", json!([3, 4])),
     ];
     vec(select(cases), 0..3)
 }

@@ -71,11 +71,6 @@ fn condition() -> impl Strategy<Value = (String, Value)> {
         ("subject.tenant", json!("== resource.tenant")),
         ("subject.sub", json!("alice")),
         ("subject.sub !=", json!(["alice", "it's \"b\\ob\""])),
-        ("subject.claims.dept", json!("sales")),
-        ("subject.claims.dept", json!("!= sales")),
-        ("subject.claims.dept", json!(["sales", "eng"])),
-        ("subject.claims.dept", json!("== resource.classification")),
-        ("subject.claims.level", json!(3)),
         ("resource.toolId", json!("p1:a")),
         ("resource.toolId_in", json!(["p1:a", "p2:b"])),
         ("resource.toolId", json!("!= p1:a")),
@@ -110,15 +105,46 @@ fn condition() -> impl Strategy<Value = (String, Value)> {
         ("context.ip", json!("!= 10.0.0.0/8")),
         ("context.time_before", json!("2026-11-20T09:45:00Z")),
         ("context.time_after", json!("2026-11-20T10:15:00+01:00")),
+    ];
+    let cases = cases.into_iter().chain(on_open_names()).collect::<Vec<_>>();
+    select(cases).prop_map(|(key, value)| (key.to_owned(), value))
+}
+
+/// Those on claims and arguments, whose names may end like an operator.
+fn on_open_names() -> impl Iterator<Item = (&'static str, Value)> {
+    [
+        ("subject.claims.dept", json!("sales")),
+        ("subject.claims.dept", json!("!= sales")),
+        ("subject.claims.dept", json!(["sales", "eng"])),
+        ("subject.claims.dept", json!("== resource.classification")),
+        ("subject.claims.level", json!(3)),
+        ("subject.claims.dept_in", json!(["sales", "eng"])),
+        ("subject.claims.dept_any", json!(["secret", "eng"])),
+        ("subject.claims.dept !=", json!(["sales", "eng"])),
+        (
+            "subject.claims.\"dept\" !=",
+            json!("resource.classification"),
+        ),
+        ("subject.claims.level_in", json!([3, "4"])),
+        ("subject.claims.opt_in", json!(["sales"])),
+        ("subject.claims.\"opt_in\"", json!("sales")),
+        ("subject.claims.\"opt_in\"_any", json!(["sales", true])),
         ("context.arguments.x", json!("v")),
         ("context.arguments.x", json!(["v", 1, true])),
         ("context.arguments.x", json!("!= v")),
         ("context.arguments.x !=", json!([1])),
         ("context.arguments.x", json!("== subject.sub")),
         ("context.arguments.x !=", json!("subject.sub")),
-        ("context.arguments.o.check_in", json!(true)),
-    ];
-    select(cases.to_vec()).prop_map(|(key, value)| (key.to_owned(), value))
+        ("context.arguments.x_in", json!(["v", 1, true])),
+        ("context.arguments.x_any", json!(["alice", "w"])),
+        ("context.arguments.\"x\"_in", json!(["w", 1])),
+        ("context.arguments.\"x\" !=", json!(["v", true])),
+        ("context.arguments.o.check_in", json!([true, "v"])),
+        ("context.arguments.\"o.check_in\"", json!(true)),
+        ("context.arguments.\"o.check_in\" !=", json!([true])),
+        ("context.arguments.o.check", json!("!= v")),
+    ]
+    .into_iter()
 }
 
 fn duty() -> impl Strategy<Value = Option<(&'static str, Value)>> {
@@ -194,6 +220,11 @@ fn subject() -> impl Strategy<Value = Subject> {
         json!("secret"),
     ]);
     let level = of(select(vec![json!(3), json!("3"), json!(4)]));
+    let opt_in = of(select(vec![
+        json!("sales"),
+        json!(true),
+        json!(["a", "sales"]),
+    ]));
     let scopes = weighted(
         0.3,
         texts(&[
@@ -213,15 +244,18 @@ fn subject() -> impl Strategy<Value = Subject> {
         texts(&["r1", "r2", "r3", "stranger", "secret"]),
         scopes,
         dept,
-        level,
+        (level, opt_in),
     )
-        .prop_map(|(sub, tenant, roles, scopes, dept, level)| {
+        .prop_map(|(sub, tenant, roles, scopes, dept, (level, opt_in))| {
             let mut subject = Subject::new(sub).roles(roles).claim("dept", dept);
             subject.tenant = tenant.map(str::to_owned);
             subject.scopes = scopes.map(|scopes| scopes.into_iter().map(str::to_owned).collect());
             subject
                 .claims
                 .extend(level.map(|level| ("level".to_owned(), level)));
+            subject
+                .claims
+                .extend(opt_in.map(|value| ("opt_in".to_owned(), value)));
             subject
         })
 }
@@ -276,14 +310,19 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         json!({}),
     ]);
     let labels = btree_set(select(vec!["pii", "secret", "open"]), 0..3);
-    let arguments = of(
-        (weighted(0.7, x), of(any::<bool>())).prop_map(|(x, check_in)| {
+    let arguments = of((
+        weighted(0.7, x),
+        of(any::<bool>()),
+        of(select(vec!["v", "w"])),
+    )
+        .prop_map(|(x, check_in, check)| {
             let mut map = Map::new();
             map.extend(x.map(|x| ("x".to_owned(), x)));
-            map.extend(check_in.map(|flag| ("o".to_owned(), json!({"check_in": flag}))));
+            map.extend(
+                check_in.map(|flag| ("o".to_owned(), json!({"check_in": flag, "check": check}))),
+            );
             Value::Object(map)
-        }),
-    );
+        }));
     let circumstances = (time, client, ip, labels, arguments);
     (action, subject(), tool(), circumstances).prop_map(
         |(action, subject, tool, (time, client, ip, labels, arguments))| Question {

@@ -27,10 +27,15 @@ fn errors_name_the_file_the_line_the_rule_and_the_way_out() {
 #[test]
 fn a_repeated_key_is_refused_where_it_stands() {
     let text = "version: 1\nroles:\n  a: [x]\nrules:\n  - id: r\n    effect: deny\n    when:\n      resource.tenant: x\n      resource.tenant: y\n";
-    let error = error(&Sources::new().with_yaml("policies.yml", text));
-    assert!(
-        error.starts_with("policy not loaded: policies.yml:9: not valid YAML: duplicate"),
-        "{error}"
+    assert_eq!(
+        error(&Sources::new().with_yaml("policies.yml", text)),
+        "policy not loaded: policies.yml:9: the key `resource.tenant` stands here a second time, first on line 8; one of the two must go"
+    );
+    // The same key in other maps is none of its business.
+    let text = "version: 1\nroles:\n  a: [x]\nrules:\n  - {id: r, effect: deny, when: {subject.sub: x}}\n  - id: s\n    effect: deny\n    effect: deny\n    when: {subject.sub: x}\n";
+    assert_eq!(
+        error(&Sources::new().with_yaml("policies.yml", text)),
+        "policy not loaded: policies.yml:8: the key `effect` stands here a second time, first on line 7; one of the two must go"
     );
 }
 

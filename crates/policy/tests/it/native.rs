@@ -204,15 +204,15 @@ fn cedar_is_read_strictly() {
     let cases = [
         (
             "permit (principal, action, resource)",
-            "p.cedar:1: not valid Cedar:",
+            "p.cedar:1:37: not valid Cedar:",
         ),
         (
             "\n\npermit (principal, action, resource) when { resource. };",
-            "p.cedar:3: not valid Cedar:",
+            "p.cedar:3:55: not valid Cedar:",
         ),
         (
             "permit (principal, action, resource);",
-            "p.cedar: a policy has no id; write `@id(\"...\")` before it",
+            "p.cedar:1:1: a policy has no id; write `@id(\"...\")` before it",
         ),
         (
             "@id(\"pay\") permit (principal, action, resource);",
@@ -220,11 +220,23 @@ fn cedar_is_read_strictly() {
         ),
         (
             "@id(\"a\") @obligatoin(\"confirm\") permit (principal, action, resource);",
-            "p.cedar: rule `a`: unknown annotation `@obligatoin`; did you mean `obligation`?",
+            "p.cedar:1:10: rule `a`: unknown annotation `@obligatoin`; did you mean `obligation`?",
         ),
         (
             "@id(\"a\") @obligation(\"redact\") permit (principal, action, resource);",
-            "p.cedar: rule `a`: `@obligation(\"redact\")`: use `confirm`",
+            "p.cedar:1:10: rule `a`: `@obligation(\"redact\")`: use `confirm`",
+        ),
+        (
+            "// permit (principal, action, resource);\n@id(\"b\") permit (principal, action, resource);\n\n  permit (principal, action, resource);",
+            "p.cedar:4:3: a policy has no id; write `@id(\"...\")` before it",
+        ),
+        (
+            "@id(\"b\")\npermit (principal, action, resource);\n\n@id(\"a\")\n  @obligation(\"confirm:persn\")\npermit (principal, action, resource);",
+            "p.cedar:5:3: rule `a`: `@obligation(\"confirm:persn\")`: use `confirm`",
+        ),
+        (
+            "@id(\"a\") permit (principal, action, resource);\n@id(\"a\") permit (principal, action, resource);",
+            "p.cedar:2:1: the id `a` is used already in p.cedar",
         ),
         (
             "@id(\"a\") @approver(\"leed\") permit (principal, action, resource);",
@@ -236,15 +248,15 @@ fn cedar_is_read_strictly() {
         ),
         (
             "@id(\"a\") permit (principal == ?principal, action, resource);",
-            "p.cedar: templates are not supported; write the policy out",
+            "p.cedar:1:1: templates are not supported; write the policy out",
         ),
         (
             "@id(\"a\")\npermit (principal, action == Action::\"tools.invoke\", resource)\nwhen { resource.toolid == \"x\" };",
-            "p.cedar:3: rule `a`: not valid Cedar:",
+            "p.cedar:3:8: rule `a`: not valid Cedar:",
         ),
         (
             "@id(\"a\")\npermit (principal, action == Action::\"tools.invoke\", resource)\nwhen { resource.tenant == \"x\" };",
-            "p.cedar:3: rule `a`: not valid Cedar:",
+            "p.cedar:3:8: rule `a`: not valid Cedar:",
         ),
         (
             "@id(\"a\") permit (principal, action == Action::\"tools.invoke\", resource) when { principal.hasTag(resource.toolId) };",

@@ -164,8 +164,10 @@ fn holds(
     };
     let suffix = ["_in", "_any", "_before", "_after"]
         .into_iter()
-        .find(|suffix| name.ends_with(suffix) && !name.contains("arguments"));
+        .find(|suffix| name.ends_with(suffix));
     let name = suffix.map_or(name, |suffix| name.trim_end_matches(suffix));
+    // Quotes keep the end of an open name from being an operator, and mean nothing else.
+    let name = &name.replace('"', "");
     let left = see(policy, name, request);
     let is_reference = right
         .as_str()

@@ -1,8 +1,12 @@
 //! What the Python original of the platform got wrong, one test each, and other things that must never come back.
 
-use fastmcp_policy::{Action, ConsentLevel, Effect, Obligation, Reason, Resource, Subject};
+use fastmcp_policy::{
+    Action, ConsentLevel, Context, Effect, Obligation, PolicySet, Reason, Request, Resource,
+    Sources, Subject,
+};
+use serde_json::{Value, json};
 
-use crate::{invoke, load};
+use crate::{invoke, load, now};
 
 const ROLES: &str = "version: 1\nroles:\n  finance-write: [\"ads.write\", \"tools.invoke:write\"]\n  mcp-admin: [\"mcp.*\", \"tools.invoke:write\"]\n";
 
@@ -236,4 +240,71 @@ fn a_request_out_of_shape_or_bounds_is_denied() {
             field: "resource.tenant"
         }
     );
+}
+
+#[test]
+fn operators_on_arguments_and_claims_deny_what_they_say() {
+    let write = |path: &str| json!({"path": path});
+    for condition in [
+        "context.arguments.path_in: [secret.txt, b.txt]",
+        "context.arguments.path_any: [secret.txt, b.txt]",
+        "context.arguments.\"path\"_in: [secret.txt]",
+        "context.arguments.path: [secret.txt]",
+        "\"context.arguments.path !=\": [e.txt]",
+    ] {
+        let set = load(&with_rules(&format!(
+            "{ALLOW_FINANCE}  - {{id: no-secret, effect: deny, when: {{action: tools.invoke, {condition}}}}}\n"
+        )));
+        let decide = |arguments: &Value| {
+            set.decide(&Request {
+                action: Action::ToolsInvoke,
+                subject: &finance(),
+                resource: Some(&ads()),
+                context: &Context::at(now()).arguments(arguments),
+            })
+            .effect
+        };
+        assert_eq!(decide(&write("secret.txt")), Effect::Deny, "{condition}");
+        assert_eq!(decide(&write("e.txt")), Effect::Allow, "{condition}");
+    }
+    for condition in [
+        "subject.claims.dept_in: [sales]",
+        "subject.claims.dept_any: [sales]",
+    ] {
+        let set = load(&with_rules(&format!(
+            "{ALLOW_FINANCE}  - {{id: no-sales, effect: deny, when: {{{condition}}}}}\n"
+        )));
+        let of = |dept: &str| invoke(&set, &finance().claim("dept", dept), &ads()).effect;
+        assert_eq!((of("sales"), of("eng")), (Effect::Deny, Effect::Allow));
+        assert_eq!(
+            invoke(&set, &finance(), &ads()).effect,
+            Effect::Deny,
+            "not known"
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_operator_is_no_name() {
+    for condition in [
+        "context.arguments.path_not_in: [a]",
+        "context.arguments.path_IN: [a]",
+        "\"context.arguments.path in\": [a]",
+        "\"context.arguments.path_in !=\": [a]",
+        "\"subject.claims.dept \": a",
+        "subject.claims.dept_before: \"2027-01-01T00:00:00Z\"",
+    ] {
+        let text = with_rules(&format!(
+            "{ALLOW_FINANCE}  - id: odd\n    effect: deny\n    when:\n      {condition}\n"
+        ));
+        let error = PolicySet::load(&Sources::new().with_yaml("p.yml", text), 1)
+            .map(|_| ())
+            .expect_err(condition)
+            .to_string();
+        assert!(
+            error.starts_with("policy not loaded: p.yml:10: rule `odd`: `"),
+            "{error}"
+        );
+        assert!(error.contains("stands in quotes: `"), "{error}");
+    }
 }

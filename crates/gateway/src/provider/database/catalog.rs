@@ -2,11 +2,12 @@
 //!
 //! The statements are ours, so no rules stand before them, only the deadline.
 
+use fastmcp_protocol::Raw;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::Serialize;
 
 use super::{
-    connection::Pool,
+    connection::{DataVersion, Pool, Reader},
     failure::{failed, of_statement},
     rules::InForce,
 };
@@ -68,25 +69,29 @@ struct Index {
     columns: Vec<Option<String>>,
 }
 
-/// Runs `work` on a connection for reading under `deadline`, and writes its answer as JSON.
-fn with_reader<T: Serialize>(
+/// Runs `work` on a connection for reading under `deadline`.
+fn with_reader<T>(
     pool: &Pool,
     deadline: &Deadline,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> Result<String, ProviderError> {
+) -> Result<(Reader, T), ProviderError> {
     let reader = pool
         .reader()
         .map_err(|error| failed("the database cannot be opened", &error))?;
     let answer = InForce::begin(&reader.connection, None, deadline)
         .and_then(|_in_force| in_one_transaction(&reader.connection, work))
         .map_err(|error| of_statement(&error, None, deadline.total()))?;
-    pool.give_back(reader);
-    let json = serde_json::to_string(&answer).map_err(|error| {
+    Ok((reader, answer))
+}
+
+/// Writes an answer as JSON.
+fn written<T: Serialize>(pool: &Pool, answer: &T) -> Result<Raw, ProviderError> {
+    let json = Raw::of(answer).map_err(|error| {
         ProviderError::failed(Effect::None, "the schema has no JSON form")
             .with_detail(error.to_string())
     })?;
     let most = pool.options().max_result_bytes;
-    if json.len() > most {
+    if json.as_str().len() > most {
         let message = format!(
             "the schema is larger than {most} bytes; ask for single tables with `getSchema`"
         );
@@ -107,10 +112,11 @@ fn in_one_transaction<T>(
     Ok(answer)
 }
 
-/// The tables and views with their numbers of rows, by name.
-pub(super) fn list_tables(pool: &Pool, deadline: &Deadline) -> Result<String, ProviderError> {
+/// The tables and views with their numbers of rows, by name. Kept where it is whole, for as long as nothing is written.
+pub(super) fn list_tables(pool: &Pool, deadline: &Deadline) -> Result<Raw, ProviderError> {
     let most = pool.options().max_rows;
-    with_reader(pool, deadline, |connection| {
+    let (mut reader, (version, list)) = with_reader(pool, deadline, |connection| {
+        let version = DataVersion::of(connection)?;
         let mut tables = names(connection)?;
         let truncated = tables.len() > most;
         tables.truncate(most);
@@ -123,8 +129,28 @@ pub(super) fn list_tables(pool: &Pool, deadline: &Deadline) -> Result<String, Pr
             }
             table.row_count = count(connection, &table.name)?;
         }
-        Ok(TableList { tables, truncated })
-    })
+        Ok((version, TableList { tables, truncated }))
+    })?;
+    let json = written(pool, &list);
+    if let Ok(json) = &json
+        && list.tables.iter().all(ListedTable::is_of_the_file)
+    {
+        reader.keep_listed(version, json);
+    }
+    pool.give_back(reader);
+    json
+}
+
+impl ListedTable {
+    /// Whether all that is told of it changes with the file alone: what a virtual table holds may be anywhere, and a table that
+    /// was not counted in time may be next time.
+    fn is_of_the_file(&self) -> bool {
+        match self.kind.as_str() {
+            "view" => true,
+            "virtual" => false,
+            _ => self.row_count.is_some(),
+        }
+    }
 }
 
 fn names(connection: &Connection) -> rusqlite::Result<Vec<ListedTable>> {
@@ -158,24 +184,16 @@ fn count(connection: &Connection, table: &str) -> rusqlite::Result<Option<u64>> 
 }
 
 /// Columns, keys and indexes of the table or view `name`.
-pub(super) fn schema(
-    pool: &Pool,
-    name: &str,
-    deadline: &Deadline,
-) -> Result<String, ProviderError> {
-    let mut found = true;
-    let json = with_reader(pool, deadline, |connection| {
-        let schema = table_schema(connection, name)?;
-        found = schema.is_some();
-        Ok(schema)
-    })?;
-    if found {
-        Ok(json)
-    } else {
-        Err(ProviderError::invalid(shorten(&format!(
+pub(super) fn schema(pool: &Pool, name: &str, deadline: &Deadline) -> Result<Raw, ProviderError> {
+    let (reader, schema) =
+        with_reader(pool, deadline, |connection| table_schema(connection, name))?;
+    pool.give_back(reader);
+    let Some(schema) = schema else {
+        return Err(ProviderError::invalid(shorten(&format!(
             "`table_name`: there is no table `{name}`; `listTables` tells which there are"
-        ))))
-    }
+        ))));
+    };
+    written(pool, &schema)
 }
 
 fn table_schema(connection: &Connection, name: &str) -> rusqlite::Result<Option<TableSchema>> {

@@ -3,8 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use fastmcp_protocol::Raw;
 use rusqlite::{Connection, OpenFlags, config::DbConfig, limits::Limit};
 
 use super::{
@@ -15,6 +17,8 @@ use super::{
 
 /// The longest statement that makes a table, in bytes; what callers send is held shorter.
 const MAX_SCHEMA_SQL: i32 = 1_000_000;
+/// How long a connection waits for who writes, where no deadline says otherwise.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages that one connection may keep in memory, in KiB; more spills to temporary files.
 const CACHE_KIB: i32 = 8 * 1024;
 
@@ -32,6 +36,22 @@ pub(super) struct Pool {
 pub(super) struct Reader {
     pub(super) connection: Connection,
     known: Option<(i64, Arc<Tables>)>,
+    /// The last list of tables, and of which state of the file.
+    listed: Option<(DataVersion, Raw)>,
+}
+
+/// Tells the states of the file apart that one connection has seen; to another connection it says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DataVersion(i64);
+
+impl DataVersion {
+    /// Counts commits of all other connections, and this one makes none.
+    ///
+    /// Source: <https://www.sqlite.org/pragma.html#pragma_data_version>.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut statement = connection.prepare_cached("PRAGMA main.data_version")?;
+        statement.query_row([], |row| row.get(0).map(Self))
+    }
 }
 
 impl Pool {
@@ -50,10 +70,7 @@ impl Pool {
             path,
             options,
             modules: Arc::new(modules),
-            idle: Mutex::new(vec![Reader {
-                connection,
-                known: None,
-            }]),
+            idle: Mutex::new(vec![Reader::new(connection)]),
         })
     }
 
@@ -67,18 +84,25 @@ impl Pool {
 
     /// A connection for reading: one that waits, or a new one.
     pub(super) fn reader(&self) -> rusqlite::Result<Reader> {
-        let waiting = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        match waiting {
+        match self.waiting() {
             Some(reader) => Ok(reader),
-            None => Ok(Reader {
-                connection: open_reader(&self.path, &self.options)?,
-                known: None,
-            }),
+            None => open_reader(&self.path, &self.options).map(Reader::new),
         }
+    }
+
+    /// A connection for reading that waits, if there is one.
+    fn waiting(&self) -> Option<Reader> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop()
+    }
+
+    /// The list of tables that was kept, where nothing was written since. Waits for nobody: it is a look at the file's
+    /// version.
+    pub(super) fn listed(&self) -> Option<Raw> {
+        let reader = self.waiting()?;
+        let listed = reader.listed_still();
+        self.give_back(reader);
+        listed
     }
 
     /// Takes a connection back that served without a failure of the database itself.
@@ -101,6 +125,27 @@ impl Pool {
 }
 
 impl Reader {
+    const fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            known: None,
+            listed: None,
+        }
+    }
+
+    /// Keeps the list of tables, as it is at `version`.
+    pub(super) fn keep_listed(&mut self, version: DataVersion, list: &Raw) {
+        self.listed = Some((version, list.clone()));
+    }
+
+    fn listed_still(&self) -> Option<Raw> {
+        let (of, list) = self.listed.as_ref()?;
+        self.connection.busy_timeout(Duration::ZERO).ok()?;
+        let version = DataVersion::of(&self.connection);
+        self.connection.busy_timeout(BUSY_TIMEOUT).ok()?;
+        (version.ok()? == *of).then(|| list.clone())
+    }
+
     /// The tables of the schema, looked up again when it changed.
     pub(super) fn tables(&mut self) -> rusqlite::Result<Arc<Tables>> {
         let version = self

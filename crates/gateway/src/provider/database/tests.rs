@@ -139,6 +139,44 @@ async fn tables_and_schemas_are_told() {
 }
 
 #[tokio::test]
+async fn a_list_of_tables_is_kept_until_something_is_written() {
+    let place = place();
+    let rows = async |table: &str| {
+        let listed = place.call(LIST_TABLES, json!({}), &[]).await.unwrap();
+        let tables = listed["tables"].as_array().unwrap().clone();
+        let found = tables.into_iter().find(|listed| listed["name"] == table);
+        found.map(|listed| listed["row_count"].clone())
+    };
+    let kept = || place.provider.pool.listed();
+    assert!(kept().is_none(), "nobody has asked");
+    assert_eq!(rows("products").await, Some(json!(15)));
+    let first = kept().unwrap();
+    assert_eq!(rows("products").await, Some(json!(15)));
+    assert_eq!(kept(), Some(first));
+
+    let sql = "DELETE FROM order_items WHERE product_id = 1";
+    place.write(sql).await.unwrap();
+    place
+        .write("DELETE FROM products WHERE id = 1")
+        .await
+        .unwrap();
+    assert!(kept().is_none(), "a call has written");
+    assert_eq!(rows("products").await, Some(json!(14)));
+
+    place.direct().execute("CREATE TABLE more (n)", []).unwrap();
+    assert!(kept().is_none(), "another program has written");
+    assert_eq!(rows("more").await, Some(json!(0)));
+    assert!(kept().is_some());
+
+    place
+        .direct()
+        .execute("CREATE VIRTUAL TABLE texts USING fts5(text)", [])
+        .unwrap();
+    assert_eq!(rows("texts").await, Some(json!(0)));
+    assert!(kept().is_none(), "a virtual table may tell of anything");
+}
+
+#[tokio::test]
 async fn honest_queries_are_answered() {
     let place = place();
     for (sql, rows) in [

@@ -116,6 +116,12 @@ impl Change for Create {
                 }
                 scope.take_from(&row, now, session).await?;
             }
+            if self.attaches
+                && scope.is_none()
+                && let Some(row) = open(&self.row, session).await?
+            {
+                return Ok(Created::Existing(Box::new(row)));
+            }
             if let Some(limit) = self.max_pending
                 && pending(&self.row, session).await? >= i64::from(limit)
             {
@@ -130,7 +136,33 @@ impl Change for Create {
     }
 
     fn is_one_statement(&self) -> bool {
-        self.key.is_none() && self.max_pending.is_none()
+        self.key.is_none() && self.max_pending.is_none() && !self.attaches
+    }
+}
+
+/// The operation as which the call of `row` waits already.
+async fn open(row: &Row, session: &mut dyn Session) -> Result<Option<Row>, StateError> {
+    let query = Recent {
+        binding: row.binding.clone(),
+        now: row.created_at,
+        since: Timestamp::UNIX_EPOCH,
+    };
+    let found = session.rows(OPEN, &query.values()).await.map_err(writing)?;
+    found.first().map(row::operation).transpose()
+}
+
+impl Recent {
+    /// For the statements that look for it.
+    fn values(&self) -> [Value<'_>; 7] {
+        [
+            self.binding.tenant.as_str().into(),
+            self.binding.subject.as_str().into(),
+            self.binding.tool_id.as_str().into(),
+            self.binding.args_digest.as_slice().into(),
+            self.binding.client.as_deref().into(),
+            self.since.into(),
+            self.now.into(),
+        ]
     }
 }
 
@@ -193,21 +225,23 @@ struct Sweep {
 }
 
 impl Change for Sweep {
-    /// How many rows became unknown, and how many were touched otherwise.
-    type Output = (u64, u64);
+    /// Which rows became unknown, and how many were touched otherwise.
+    type Output = (Vec<OperationId>, u64);
 
     fn apply<'a>(
         &'a self,
         session: &'a mut dyn Session,
-    ) -> BoxFuture<'a, Result<(u64, u64), StateError>> {
+    ) -> BoxFuture<'a, Result<(Vec<OperationId>, u64), StateError>> {
         Box::pin(async move {
             let values = [self.now.into(), i64::from(self.limit).into()];
             let rows = session.rows(self.statement, &values).await;
-            let (mut unknown, mut others) = (0, 0);
+            let (mut unknown, mut others) = (Vec::new(), 0);
             for row in rows.map_err(writing)? {
                 let state: &str = row.column("state")?;
                 if state == Status::Unknown.as_str() {
-                    unknown += 1;
+                    let column = "operation_id";
+                    let id = OperationId::parse(row.column(column)?);
+                    unknown.push(id.map_err(|_| StateError::Corrupt { column })?);
                 } else {
                     others += 1;
                 }
@@ -237,15 +271,7 @@ impl<E: Engine> Store<E> {
         statements: &[Statement],
         query: &Recent,
     ) -> Result<Option<Row>, StateError> {
-        let values = [
-            query.binding.tenant.as_str().into(),
-            query.binding.subject.as_str().into(),
-            query.binding.tool_id.as_str().into(),
-            query.binding.args_digest.as_slice().into(),
-            query.binding.client.as_deref().into(),
-            query.since.into(),
-            query.now.into(),
-        ];
+        let values = query.values();
         let mut reader = self.engine.reader().await?;
         for statement in statements {
             let found = reader.session().rows(*statement, &values).await;
@@ -261,7 +287,7 @@ impl<E: Engine> Store<E> {
         statement: Statement,
         now: Timestamp,
         limit: u32,
-    ) -> Result<(u64, u64), StateError> {
+    ) -> Result<(Vec<OperationId>, u64), StateError> {
         let sweep = Sweep {
             statement,
             now,

@@ -1,45 +1,49 @@
 //! The one writer: many changes, one transaction, one sync of the disk.
 //!
+//! It is a thread, which holds the connection and waits for the disk, so that a statement costs a call and not a message.
 //! Changes come in through a bounded queue. The writer takes what waits, up to [`MAX_BATCH`], applies it in order
 //! within one transaction and answers after the commit, so that under load many callers share the cost of one commit.
 //! If a batch fails, each of its changes is tried in a transaction of its own, so that nobody pays for another's fault.
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use rusqlite::Connection;
+use tokio::sync::{Mutex, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use super::super::{
-    Load, StateError,
-    sql::{Change, Session, Statement, statement, writing},
+use super::{
+    super::{
+        DatabaseError, Load, StateError,
+        sql::{Change, Session, Statement, statement, writing},
+    },
+    connection,
+    queue::{MAX_BATCH, Queue},
 };
 
-/// How many changes share a transaction at most.
-const MAX_BATCH: usize = 64;
-/// How many changes may wait; further callers wait for room.
-const QUEUE: usize = 1_024;
-/// How long a caller waits for room before it is told that the database is busy.
-const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// How long changes wait for others to share a transaction with, where there have been others: not longer than the sync
+/// takes that they then share.
+const GATHER: Duration = Duration::from_millis(1);
 
-/// The writer's connection; `None` while it is being replaced, and for good once it is closed. Asynchronous because
-/// a database in memory is read through it too, and both sides hold it while they wait for the database.
-pub(super) type Slot = Arc<Mutex<Option<SqliteConnection>>>;
+/// The writer's connection; `None` while it is being replaced, and for good once it is closed. Fair to those who wait,
+/// since a database in memory is read through it too.
+pub(super) type Slot = Arc<Mutex<Option<Connection>>>;
 
-/// The handle of the writer's task.
+/// The handle of the writer's thread.
 pub(super) struct Writer {
-    queue: mpsc::Sender<Box<dyn Job>>,
-    stop: CancellationToken,
-    tracker: TaskTracker,
+    queue: Arc<Queue>,
     state: Arc<Progress>,
+    ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -50,47 +54,50 @@ struct Progress {
 }
 
 impl Writer {
-    /// Starts the task. With `reconnect` it replaces a connection that broke.
-    pub(super) fn start(slot: Slot, reconnect: Option<SqliteConnectOptions>) -> Self {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let stop = CancellationToken::new();
-        let tracker = TaskTracker::new();
+    /// Starts the thread. With `file` it replaces a connection that broke.
+    pub(super) fn start(slot: Slot, file: Option<PathBuf>) -> Result<Self, StateError> {
+        let queue = Arc::new(Queue::new());
         let state = Arc::new(Progress::default());
-        let task = Task {
+        let ended = CancellationToken::new();
+        let work = Loop {
             slot,
-            reconnect,
-            jobs,
-            stop: stop.clone(),
+            file,
+            queue: Arc::clone(&queue),
             state: Arc::clone(&state),
         };
-        tracker.spawn(task.run());
-        tracker.close();
-        Self {
+        let end = Ended(Arc::clone(&queue), ended.clone());
+        thread::Builder::new()
+            .name("state-writer".to_owned())
+            .spawn(move || {
+                let _end = end;
+                work.run();
+            })
+            .map_err(|source| StateError::Open {
+                path: "state-writer".to_owned(),
+                source: Arc::new(source),
+            })?;
+        Ok(Self {
             queue,
-            stop,
-            tracker,
             state,
-        }
+            ended,
+        })
     }
 
     /// Has a change made, and waits until it is durable.
     pub(super) async fn submit<C: Change>(&self, change: C) -> Result<C::Output, StateError> {
-        let room = tokio::time::timeout(QUEUE_WAIT, self.queue.reserve())
-            .await
-            .map_err(|_| StateError::Busy)?
-            .map_err(|_| StateError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        room.send(Box::new(Pending {
+        let pending = Pending {
             change,
             output: None,
             reply,
-        }));
+        };
+        self.queue.push(Box::new(pending)).await?;
         answer.await.map_err(|_| StateError::Closed)?
     }
 
     /// Whether the last transaction went well; if it did not, tries a small one.
     pub(super) async fn ready(&self) -> Result<(), StateError> {
-        if self.stop.is_cancelled() || self.queue.is_closed() {
+        if self.queue.is_closed() {
             return Err(StateError::Closed);
         }
         if self.state.failing.load(Ordering::Acquire) {
@@ -109,8 +116,26 @@ impl Writer {
 
     /// Finishes what waits, refuses what comes later, and closes the connection.
     pub(super) async fn close(&self) {
-        self.stop.cancel();
-        self.tracker.wait().await;
+        self.queue.close();
+        self.ended.cancelled().await;
+    }
+}
+
+impl Drop for Writer {
+    /// What was accepted is still done.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// However the thread ends, nobody waits for ever.
+struct Ended(Arc<Queue>, CancellationToken);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let Self(queue, ended) = self;
+        queue.end();
+        ended.cancel();
     }
 }
 
@@ -130,23 +155,19 @@ struct Pending<C: Change> {
 }
 
 /// A [`Pending`] of any kind.
-trait Job: Send {
-    fn apply<'a>(
-        &'a mut self,
-        connection: &'a mut SqliteConnection,
-    ) -> BoxFuture<'a, Result<(), StateError>>;
+pub(super) trait Job: Send {
+    fn apply(&mut self, connection: &mut Connection) -> Result<(), StateError>;
     fn answer(self: Box<Self>, outcome: Result<(), StateError>);
 }
 
 impl<C: Change> Job for Pending<C> {
-    fn apply<'a>(
-        &'a mut self,
-        connection: &'a mut SqliteConnection,
-    ) -> BoxFuture<'a, Result<(), StateError>> {
-        Box::pin(async {
-            self.output = Some(self.change.apply(connection).await?);
-            Ok(())
-        })
+    fn apply(&mut self, connection: &mut Connection) -> Result<(), StateError> {
+        let applied = || self.change.apply(connection).now_or_never();
+        // Here the session answers at once, so a change that waits would wait for ever. One that panics has done nothing
+        // that lasts: its transaction is undone.
+        let applied = catch_unwind(AssertUnwindSafe(applied)).ok().flatten();
+        self.output = Some(applied.unwrap_or_else(|| Err(writing(DatabaseError::BrokeOff)))?);
+        Ok(())
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StateError>) {
@@ -157,55 +178,55 @@ impl<C: Change> Job for Pending<C> {
     }
 }
 
-struct Task {
+struct Loop {
     slot: Slot,
-    reconnect: Option<SqliteConnectOptions>,
-    jobs: mpsc::Receiver<Box<dyn Job>>,
-    stop: CancellationToken,
+    file: Option<PathBuf>,
+    queue: Arc<Queue>,
     state: Arc<Progress>,
 }
 
-impl Task {
-    async fn run(mut self) {
+impl Loop {
+    fn run(self) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        let stop = self.stop.clone();
+        let mut company = 0;
         loop {
-            let taken = tokio::select! {
-                taken = self.jobs.recv_many(&mut batch, MAX_BATCH) => taken,
-                () = stop.cancelled(), if !self.jobs.is_closed() => {
-                    self.jobs.close();
-                    continue;
-                }
-            };
+            let in_vain = self.queue.take(company, GATHER, &mut batch);
+            let taken = batch.len();
             if taken == 0 {
                 break;
             }
-            self.write(&mut batch).await;
+            let meanwhile = self.write(&mut batch);
+            // Around are those who were answered now and those who came meanwhile. If nobody came although somebody was
+            // waited for, the next go at once; and whoever is alone always does.
+            company = if in_vain { 0 } else { taken + meanwhile };
         }
-        if let Some(connection) = self.slot.lock().await.take()
-            && let Err(error) = connection.close().await
+        if let Some(connection) = self.slot.blocking_lock().take()
+            && let Err((_, error)) = connection.close()
         {
             tracing::warn!(%error, "state database did not close cleanly");
         }
     }
 
-    async fn write(&self, batch: &mut Vec<Box<dyn Job>>) {
-        let whole = self.transaction(batch).await;
+    /// Says how many came meanwhile. Counted before anybody is answered: who comes back at once is not another.
+    fn write(&self, batch: &mut Vec<Box<dyn Job>>) -> usize {
+        let whole = self.transaction(batch);
+        let meanwhile = self.queue.len();
         if whole.is_ok() || batch.len() == 1 {
             for job in batch.drain(..) {
                 job.answer(whole.clone());
             }
-            return;
+            return meanwhile;
         }
         for mut job in batch.drain(..) {
-            let outcome = self.transaction(std::slice::from_mut(&mut job)).await;
+            let outcome = self.transaction(std::slice::from_mut(&mut job));
             job.answer(outcome);
         }
+        meanwhile
     }
 
-    async fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StateError> {
-        let mut slot = self.slot.lock().await;
-        let outcome = self.attempt(&mut slot, jobs).await;
+    fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StateError> {
+        let mut slot = self.slot.blocking_lock();
+        let outcome = self.attempt(&mut slot, jobs);
         self.state
             .failing
             .store(outcome.is_err(), Ordering::Release);
@@ -218,7 +239,7 @@ impl Task {
             Err(error) => {
                 tracing::error!(%error, changes = jobs.len(), "state database refused a transaction");
                 // A file's connection is not trusted after a failure. Memory would be gone with it.
-                if self.reconnect.is_some() {
+                if self.file.is_some() {
                     *slot = None;
                 }
             }
@@ -226,33 +247,35 @@ impl Task {
         outcome
     }
 
-    async fn attempt(
+    fn attempt(
         &self,
-        slot: &mut Option<SqliteConnection>,
+        slot: &mut Option<Connection>,
         jobs: &mut [Box<dyn Job>],
     ) -> Result<(), StateError> {
-        let connection = match (slot, &self.reconnect) {
+        let connection = match (slot, &self.file) {
             (Some(connection), _) => connection,
-            (slot @ None, Some(options)) => slot.insert(
-                SqliteConnection::connect_with(options)
-                    .await
-                    .map_err(writing)?,
-            ),
+            (slot @ None, Some(path)) => slot.insert(connection::writing(path).map_err(writing)?),
             (None, None) => return Err(StateError::Closed),
         };
         // Immediate: the right to write is taken at once, not when it may be too late to wait for it.
-        let mut transaction = connection
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(writing)?;
-        for job in jobs {
-            if let Err(error) = job.apply(&mut transaction).await {
-                transaction.rollback().await.map_err(writing)?;
-                return Err(error);
-            }
+        say(connection, "BEGIN IMMEDIATE")?;
+        let outcome = jobs
+            .iter_mut()
+            .try_for_each(|job| job.apply(connection))
+            .and_then(|()| say(connection, "COMMIT"));
+        // Some failures have undone it already.
+        if outcome.is_err() && !connection.is_autocommit() {
+            say(connection, "ROLLBACK")?;
         }
-        transaction.commit().await.map_err(writing)
+        outcome
     }
+}
+
+fn say(connection: &Connection, words: &str) -> Result<(), StateError> {
+    let said = connection
+        .prepare_cached(words)
+        .and_then(|mut words| words.execute([]));
+    said.map(drop).map_err(writing)
 }
 
 /// The smallest change.
@@ -275,9 +298,11 @@ impl Change for Beat {
 mod tests {
     use super::*;
     use crate::state::{
-        sql::Engine as _,
+        sql::{Engine as _, Reader as _},
         sqlite::{Readers, Sqlite},
     };
+
+    const BEATS: Statement = statement!("SELECT at FROM heartbeat");
 
     const SECOND: Statement = statement!("INSERT INTO heartbeat (id, at) VALUES (2, 0)");
 
@@ -300,15 +325,19 @@ mod tests {
     }
 
     /// Holds the writer inside a transaction until it is let go.
-    struct Gate(Arc<tokio::sync::Semaphore>);
+    struct Gate {
+        open: Arc<tokio::sync::RwLock<()>>,
+        reached: Arc<tokio::sync::Notify>,
+    }
 
     impl Change for Gate {
         type Output = ();
 
         fn apply<'a>(&'a self, _: &'a mut dyn Session) -> BoxFuture<'a, Result<(), StateError>> {
             Box::pin(async {
+                self.reached.notify_one();
                 // Once open it stays open: a batch that failed is tried again.
-                drop(self.0.acquire().await.unwrap());
+                drop(self.open.blocking_read());
                 Ok(())
             })
         }
@@ -316,29 +345,34 @@ mod tests {
 
     async fn beats(sqlite: &Sqlite) -> i64 {
         let mut reader = sqlite.reader().await.unwrap();
-        sqlx::query_scalar("SELECT at FROM heartbeat")
-            .fetch_one(reader.connection())
-            .await
-            .unwrap()
+        let rows = reader.session().rows(BEATS, &[]).await.unwrap();
+        rows[0].column("at").unwrap()
     }
 
     /// Fills the queue behind a held transaction, then lets everything go.
     async fn at_once(sqlite: &Sqlite, broken: usize, good: usize) -> (usize, usize) {
-        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let closed = Arc::clone(&gate).write_owned().await;
+        let reached = Arc::new(tokio::sync::Notify::new());
         let all = async {
+            // Or some of them would be in the transaction that is held.
+            reached.notified().await;
             let good =
                 futures_util::future::join_all((0..good).map(|_| sqlite.writer.submit(Beat)));
             let broken =
                 futures_util::future::join_all((0..broken).map(|_| sqlite.writer.submit(Broken)));
             futures_util::future::join(broken, good).await
         };
-        let release = async {
-            while sqlite.writer.queue.capacity() + broken + good > QUEUE {
+        let release = async move {
+            while sqlite.writer.queue.len() < broken + good {
                 tokio::task::yield_now().await;
             }
-            gate.add_permits(1);
+            drop(closed);
         };
-        let held = sqlite.writer.submit(Gate(Arc::clone(&gate)));
+        let held = sqlite.writer.submit(Gate {
+            open: gate,
+            reached: Arc::clone(&reached),
+        });
         let (held, (broken, good), ()) = futures_util::future::join3(held, all, release).await;
         held.unwrap();
         let failed = broken.iter().filter(|outcome| outcome.is_err()).count();
@@ -400,6 +434,62 @@ mod tests {
             usize::try_from(beats(&again).await).unwrap(),
             done,
             "accepted means durable"
+        );
+    }
+
+    /// A change that has a fault.
+    struct Faulty {
+        waits: bool,
+    }
+
+    impl Change for Faulty {
+        type Output = ();
+
+        fn apply<'a>(
+            &'a self,
+            session: &'a mut dyn Session,
+        ) -> BoxFuture<'a, Result<(), StateError>> {
+            Box::pin(async {
+                Beat.apply(session).await?;
+                if self.waits {
+                    std::future::pending::<()>().await;
+                }
+                panic!("a fault of a test")
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_a_change_is_told_and_harms_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Sqlite::file(&folder.path().join("state.db"), 1).await;
+        for sqlite in [Sqlite::memory().await.unwrap(), file.unwrap()] {
+            for waits in [true, false] {
+                let faulty = sqlite.writer.submit(Faulty { waits });
+                let (faulty, good) =
+                    futures_util::future::join(faulty, sqlite.writer.submit(Beat)).await;
+                let faulty = faulty.unwrap_err();
+                let is_told = matches!(&faulty, StateError::Write(why) if matches!(**why, DatabaseError::BrokeOff));
+                assert!(is_told, "{faulty:?}");
+                good.unwrap();
+            }
+            assert_eq!(beats(&sqlite).await, 2);
+            sqlite.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_forgotten_leaves_the_file_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let sqlite = Sqlite::file(&path, 1).await.unwrap();
+        sqlite.writer.submit(Beat).await.unwrap();
+        let ended = sqlite.writer.ended.clone();
+        drop(sqlite);
+        ended.cancelled().await;
+        assert!(
+            !folder.path().join("state.db-wal").exists(),
+            "the log was folded in"
         );
     }
 }

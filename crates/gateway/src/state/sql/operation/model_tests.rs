@@ -61,6 +61,7 @@ async fn compare(
             row,
             key: None,
             max_pending: None,
+            attaches: false,
         })
         .await
         .unwrap();

@@ -116,7 +116,7 @@ pub(super) const RECOVER: Statement = statement!(
      owner = CASE state WHEN 'claimed' THEN NULL ELSE owner END, lease_until = NULL, updated_at = $1 WHERE"
     (among) "FROM operations" [operations_leased]
     "WHERE lease_until IS NOT NULL AND lease_until <= $1 ORDER BY lease_until LIMIT $2" (end_among)
-    " RETURNING state"
+    " RETURNING state, operation_id"
 );
 
 /// Expiry of what nobody consented to.
@@ -144,8 +144,6 @@ pub(super) const STANDING: Statement = statement!(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Row as _;
-
     use super::*;
     use crate::state::{
         contract_tests::owner,
@@ -204,12 +202,13 @@ mod tests {
         ];
         let mut reader = sqlite.reader().await.unwrap();
         for sql in queries.into_iter().chain(events.iter().map(moving)) {
-            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.sqlite));
-            let plan = sqlx::query(explain)
-                .fetch_all(reader.connection())
-                .await
-                .unwrap();
-            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            let explain = format!("EXPLAIN QUERY PLAN {}", sql.sqlite);
+            let plan = reader.ask(move |connection| {
+                let mut explain = connection.prepare(&explain)?;
+                let plan = explain.raw_query().mapped(|row| row.get("detail"));
+                plan.collect::<rusqlite::Result<Vec<String>>>()
+            });
+            let plan = plan.await.unwrap();
             let reads = |word: &str| {
                 plan.iter()
                     .any(|line| line.starts_with(word) && !line.contains("CONSTANT ROW"))

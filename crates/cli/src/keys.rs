@@ -1,0 +1,275 @@
+//! `fastmcp keys`: the keys that seal what the gateway keeps.
+
+mod standing;
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use fastmcp::seal::KeyId;
+use fastmcp_audit::{Draft, Log, Object, Status};
+use fastmcp_gateway::keys::{Keys as Secrets, SealFile, SealKeys};
+use serde_json::{Value, json};
+
+use crate::{
+    Outcome,
+    operations::{name, open_log},
+    output,
+    place::Place,
+};
+use standing::{Standing, look};
+
+/// Rotate the keys that seal what the gateway keeps
+///
+/// Arguments, results, action tokens and sign-ins are sealed with the first key of `keys/seal.key` and opened with any of
+/// them. A running gateway takes the file up within seconds. One gateway rotates with `keys rotate`. Replicas rotate in
+/// steps: `keys add` on one, copy the file to all of them, then `keys use` on each; so none seals what another cannot open.
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    List(List),
+    Rotate(Change),
+    Add(Change),
+    Use(UseKey),
+    Retire(Retire),
+}
+
+impl Keys {
+    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+        match self.command {
+            KeysCommand::List(list) => list.run(),
+            KeysCommand::Rotate(change) => change.rotate(),
+            KeysCommand::Add(change) => change.add(),
+            KeysCommand::Use(used) => used.run(),
+            KeysCommand::Retire(retire) => retire.run(),
+        }
+    }
+}
+
+/// Print the keys, what the state keeps under each, and when an older one may go
+///
+/// Keys are named by the beginning of their SHA-256; the keys themselves are never shown. `missing` is what the state was
+/// sealed with and the file does not hold.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fastmcp keys list
+  fastmcp keys rotate --by alice
+  fastmcp keys retire --old           once nothing needs the older ones")]
+struct List {
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Add a new key
+///
+/// `rotate`: it seals from here on; what older keys sealed still opens. `add`: it opens only, until `keys use` names it.
+#[derive(Debug, Args)]
+struct Change {
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Have another key of the file seal from here on
+#[derive(Debug, Args)]
+struct UseKey {
+    /// The key's name
+    #[arg(value_name = "KEY", value_parser = id)]
+    key: KeyId,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Remove older keys that nothing needs any more
+///
+/// Refuses while the state keeps what a key sealed, and until what clients carry has expired (CONFIRM_TTL_SEC,
+/// APPROVAL_TTL_SEC, and eight hours of a sign-in, from when the key sealed last). Where replicas share the keys, see first
+/// that every one of them seals with the new one.
+#[derive(Debug, Args)]
+struct Retire {
+    /// Names of keys
+    #[arg(value_name = "KEY", value_parser = id, required_unless_present = "old", conflicts_with = "old")]
+    keys: Vec<KeyId>,
+    /// Every key that may go
+    #[arg(long)]
+    old: bool,
+    /// Even if something needs it, which then opens never again
+    #[arg(long, conflicts_with = "old")]
+    force: bool,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Who changes keys, and where.
+#[derive(Debug, Args)]
+struct Who {
+    /// Who does it, for the record
+    #[arg(long, value_name = "NAME", default_value = "operator", value_parser = name)]
+    by: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+fn id(text: &str) -> Result<KeyId, String> {
+    KeyId::parse(text)
+        .ok_or_else(|| "use the eight digits that `fastmcp keys list` shows".to_owned())
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<Outcome> {
+        let standings = look(&self.place)?;
+        if self.json {
+            let keys: Vec<_> = standings.iter().map(Standing::json).collect();
+            output::say_json(&keys)?;
+            return Ok(Outcome::Passed);
+        }
+        let head = ["KEY", "USE", "VALUES", "MAY GO"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(standings.iter().map(Standing::row));
+        output::say(&output::table(&rows))?;
+        Ok(Outcome::Passed)
+    }
+}
+
+impl Change {
+    fn rotate(&self) -> anyhow::Result<Outcome> {
+        let key = self.who.change("rotate", |file| Ok(file.rotate()?))?;
+        told(&format!(
+            "key `{key}` seals from here on; the older ones open what they sealed. `fastmcp keys list` says when they may go"
+        ))
+    }
+
+    fn add(&self) -> anyhow::Result<Outcome> {
+        let key = self.who.change("add", |file| Ok(file.add()?))?;
+        told(&format!(
+            "key `{key}` opens. Once every replica has this file, run `fastmcp keys use {key}` on each"
+        ))
+    }
+}
+
+impl UseKey {
+    fn run(&self) -> anyhow::Result<Outcome> {
+        let key = self.key;
+        self.who.change("use", |file| Ok(file.seal_with(key)?))?;
+        told(&format!(
+            "key `{key}` seals from here on; the others open what they sealed"
+        ))
+    }
+}
+
+impl Retire {
+    fn run(&self) -> anyhow::Result<Outcome> {
+        let standings = look(&self.who.place);
+        let keys = match standings {
+            Ok(standings) if self.old => {
+                let free = standings.iter().filter(|standing| standing.may_go());
+                free.map(|standing| standing.key).collect()
+            }
+            Ok(standings) => {
+                if !self.force {
+                    refuse_needed(&self.keys, &standings)?;
+                }
+                self.keys.clone()
+            }
+            Err(_) if self.force => self.keys.clone(),
+            Err(error) => return Err(error.context("nothing was removed")),
+        };
+        if keys.is_empty() {
+            output::say("no key may go yet; `fastmcp keys list` says why")?;
+            return Ok(Outcome::Passed);
+        }
+        self.who.change("retire", |file| Ok(file.remove(&keys)?))?;
+        let names: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+        told(&format!("removed: {}", names.join(", ")))
+    }
+}
+
+fn refuse_needed(keys: &[KeyId], standings: &[Standing]) -> anyhow::Result<()> {
+    for key in keys {
+        let standing = standings.iter().find(|standing| standing.key == *key);
+        if let Some(standing) = standing.filter(|standing| !standing.may_go()) {
+            bail!(
+                "nothing was removed: key `{key}` is needed ({}); --force removes it all the same, and what it sealed opens never again",
+                standing.why()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The seal keys of the gateway with this data folder; `None` where it has none yet.
+pub(crate) fn ring(data_dir: &Path) -> anyhow::Result<Option<SealKeys>> {
+    let file = SealFile::existing(data_dir)?;
+    Ok(file.map(|file| file.keys()).transpose()?)
+}
+
+fn file(data_dir: &Path) -> anyhow::Result<SealFile> {
+    SealFile::existing(data_dir)?.with_context(|| {
+        format!(
+            "there is no `{}`; name the gateway's data folder with --data-dir, or start the gateway once, which makes it",
+            SealFile::path_in(data_dir).display()
+        )
+    })
+}
+
+impl Who {
+    /// Changes the keys, and records that in the audit log unless a running gateway holds it, which records what it takes up.
+    fn change<T>(
+        &self,
+        what: &str,
+        change: impl FnOnce(&SealFile) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let config = self.place.audit()?;
+        let file = file(&config.data_dir)?;
+        let before = file.keys()?.ids();
+        // Held before anything changes: where the log cannot take the record for another reason, nothing is changed.
+        let log = match Secrets::open(&config.data_dir) {
+            Ok(keys) if !config.instance.is_empty() => open_log(&config, &keys),
+            // Nobody has started a gateway here, so there is no log.
+            Ok(_) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        let log = log.context("nothing was changed")?;
+        let changed = change(&file);
+        let recorded = match (&log, &changed) {
+            (Some(log), Ok(_)) => {
+                let after = file.keys()?.ids();
+                let record = self.record(what, &before, &after);
+                log.append(&record).wait().map(drop)
+            }
+            _ => Ok(()),
+        };
+        let closed = log.as_ref().map_or(Ok(()), Log::close);
+        let changed = changed.context("nothing was changed")?;
+        recorded
+            .and(closed)
+            .context("keys are changed, but the audit log took no record of it")?;
+        Ok(changed)
+    }
+
+    fn record(&self, what: &str, before: &[KeyId], after: &[KeyId]) -> Draft {
+        let shown = |keys: &[KeyId]| -> Value { keys.iter().map(ToString::to_string).collect() };
+        let mut draft = Draft::event("seal_keys.changed", Status::Success);
+        draft.resource_type = Some("seal_keys".to_owned());
+        draft.details = Some(Object::from_iter([
+            ("by", json!(self.by)),
+            ("change", json!(what)),
+            ("keys", shown(after)),
+            ("before", shown(before)),
+        ]));
+        draft
+    }
+}
+
+fn told(text: &str) -> anyhow::Result<Outcome> {
+    output::say(text)?;
+    Ok(Outcome::Passed)
+}

@@ -1,0 +1,40 @@
+//! What a record says of who calls: the caller, who acts for it, and its program.
+
+use fastmcp_audit::{Draft, Object};
+use fastmcp_auth::{Caller, UserAgent, caller::Actor};
+use fastmcp_guard::redact::Redactor;
+use serde_json::{Value, json};
+
+use super::{bounded, secret::plain};
+
+/// Names the caller and, where its token does, those who act for it: whatever becomes of what is asked.
+pub(super) fn who(draft: &mut Draft, caller: &Caller) {
+    draft.sub = Some(bounded(caller.subject()));
+    draft.tenant = caller.tenant().map(bounded);
+    draft.ip_address = caller.client_address().map(|a| a.to_string());
+    draft.user_agent = caller.user_agent().map(|a| bounded(a.as_str()));
+    let actors = caller.actors();
+    if !actors.is_empty() {
+        let chain: Vec<_> = actors.iter().map(said).collect();
+        let details = draft.details.get_or_insert_default();
+        details.put("actors", &Value::Array(chain));
+    }
+}
+
+/// An actor in the words of the token.
+fn said(actor: &Actor) -> Value {
+    match actor.issuer() {
+        None => json!({"sub": actor.subject()}),
+        Some(issuer) => json!({"iss": issuer, "sub": actor.subject()}),
+    }
+}
+
+/// Names the program that rules saw. One by mistake may send its key where its name belongs.
+pub(super) fn program(attributes: &mut Object, redactor: &Redactor, client: Option<&UserAgent>) {
+    let name = client.and_then(UserAgent::product);
+    let name = name.map(|name| plain(redactor, name));
+    attributes.text("client", name.as_deref());
+    if let Some(version) = client.and_then(UserAgent::version) {
+        attributes.text("client_version", &*plain(redactor, version));
+    }
+}

@@ -1,0 +1,105 @@
+//! What is recorded of calls that do not go their way: who withholds a confirmation, and who is refused before it.
+
+use super::Pipeline;
+use crate::{
+    call::{Call, Completed, Done, Withheld},
+    error::{Code, Error},
+    state::operation::OperationId,
+};
+
+impl Pipeline {
+    /// Records how the caller's user withheld the confirmation that it was asked for.
+    ///
+    /// The answer says what became of the operation.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: polled to its end.
+    pub async fn withhold(&self, call: &Call, operation: &OperationId, how: Withheld) -> Error {
+        let mut record = self.audit.open(call, "tools.confirm");
+        record.operation(operation);
+        let refusal = self.consents.withhold(call, operation, how).await;
+        let refusal = self.refuse(call, &mut record, refusal).await;
+        self.audit.close(record, &Err(refusal.clone())).await;
+        refusal
+    }
+
+    /// Withdraws what waits for the caller's own confirmation, by its action token, and says which operation it was.
+    ///
+    /// # Errors
+    ///
+    /// As for a confirmation by that token.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: polled to its end.
+    pub async fn decline(&self, call: &Call, token: &str) -> Result<OperationId, Error> {
+        let mut record = self.audit.open(call, "tools.decline");
+        let declined = match self.limit.admit_request(&call.caller) {
+            Ok(()) => self.consents.decline(call, token).await,
+            Err(limited) => Err(limited),
+        };
+        let outcome = match declined {
+            Ok(report) => {
+                record.operation(&report.operation_id);
+                Ok(report.operation_id)
+            }
+            Err(refusal) => Err(self.refuse(call, &mut record, refusal).await),
+        };
+        let closed = match &outcome {
+            Ok(id) => fastmcp_protocol::Raw::of(&serde_json::json!({"status": "declined"}))
+                .map_err(Error::internal)
+                .map(|result| {
+                    Done::Complete(Completed {
+                        result,
+                        token_meta: serde_json::Map::new(),
+                        replay: false,
+                        operation_id: Some(id.clone()),
+                    })
+                }),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        self.audit.close(record, &closed).await;
+        outcome
+    }
+
+    /// Records that a call was refused before its way began, of which `operation` it was if that can be told, and `why`.
+    /// Returns what its caller is to be told: it may ask too often for that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call may not be recorded.
+    pub async fn turn_away(
+        &self,
+        call: &Call,
+        (action, operation): (&str, Option<&OperationId>),
+        why: Error,
+    ) -> Error {
+        let mut record = self.audit.open(call, action);
+        if let Some(operation) = operation {
+            record.operation(operation);
+        }
+        let limited = self.limit.admit_request(&call.caller).err();
+        let refusal = limited.unwrap_or(why);
+        self.audit.close(record, &Err(refusal.clone())).await;
+        refusal
+    }
+
+    /// Records a call of a tool that the caller does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RateLimited`] when the caller asks too often. That there is no such tool is the door's to say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the call may not be recorded.
+    pub async fn unknown(&self, call: &Call) -> Result<(), Error> {
+        let why = Error::tool_not_found();
+        let refusal = self.turn_away(call, ("tools.invoke", None), why).await;
+        match refusal.code() {
+            Code::NotFound => Ok(()),
+            _ => Err(refusal),
+        }
+    }
+}

@@ -1,0 +1,602 @@
+//! The key of a condition taken apart: which attribute, and what is asked of it.
+//!
+//! Names of arguments and claims are open, and operators stand behind a name: `context.arguments.path_in` is the argument `path` and the
+//! operator `_in`. A rule whose operator were taken for a part of the name would read something that no call carries, and deny nothing. So what
+//! looks like an operator is one, or is refused; a name that looks like one stands in quotes: `context.arguments."check_in"`.
+
+use std::borrow::Cow;
+
+use crate::argument;
+use crate::attribute::{ARGUMENT, Attribute, CLAIM, Kind};
+use crate::error::{Fault, nearest};
+use crate::yaml::Value;
+
+/// What stands in a name without quotes, beside letters and digits.
+const PLAIN: &str = "_-.:/@$#+%";
+
+/// A key, read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Key<'a> {
+    pub(crate) attribute: Attribute,
+    pub(crate) form: Form<'a>,
+}
+
+/// What a key asks of its attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form<'a> {
+    /// The value says it.
+    Plain,
+    In,
+    Any,
+    Before,
+    After,
+    /// `"attribute !="`.
+    Not,
+    /// `"attribute != other"`.
+    Differs(&'a str),
+}
+
+impl<'a> Key<'a> {
+    /// Reads a key. `value` is what stands behind it: a list makes a misspelt operator likelier than an odd name.
+    pub(crate) fn parse(text: &'a str, value: &Value) -> Result<Self, Fault> {
+        match Open::of(text) {
+            Some(open) if open.rest.starts_with('"') => open.quoted(),
+            Some(open) => open.bare(value),
+            None => closed(text),
+        }
+    }
+}
+
+/// Reads the name of an attribute, without an operator.
+pub(crate) fn name(text: &str) -> Result<Attribute, Fault> {
+    let key = match Open::of(text) {
+        Some(open) if !open.rest.starts_with('"') => return open.attribute(open.rest),
+        Some(open) => open.quoted()?,
+        None => return known(text),
+    };
+    match key.form {
+        Form::Plain => Ok(key.attribute),
+        _ => Err(unknown(text)),
+    }
+}
+
+/// Writes the name of an argument or claim the way it is read: in quotes where it would be read otherwise.
+pub(crate) fn written(path: &str) -> Cow<'_, str> {
+    let is_bare = path.chars().all(is_plain) && Word::ends(path, true).is_none();
+    if is_bare {
+        path.into()
+    } else {
+        in_quotes(path).into()
+    }
+}
+
+fn in_quotes(path: &str) -> String {
+    serde_json::Value::from(path).to_string()
+}
+
+fn is_plain(letter: char) -> bool {
+    letter.is_alphanumeric() || PLAIN.contains(letter)
+}
+
+fn negated(right: &str) -> Form<'_> {
+    match right.trim() {
+        "" => Form::Not,
+        other => Form::Differs(other),
+    }
+}
+
+/// A key whose name is on the closed list.
+fn closed(text: &str) -> Result<Key<'_>, Fault> {
+    let Some((left, right)) = text.split_once("!=") else {
+        return suffixed(text);
+    };
+    let left = left.trim();
+    match suffixed(left) {
+        Ok(Key {
+            attribute,
+            form: Form::Plain,
+        }) => Ok(Key {
+            attribute,
+            form: negated(right),
+        }),
+        Ok(Key { attribute, .. }) => Err(Fault::TwoOperators {
+            key: text.to_owned(),
+            attribute: attribute.to_string(),
+        }),
+        Err(_) => Err(Fault::UnknownCondition {
+            key: text.to_owned(),
+            nearest: nearest(left, Attribute::names()),
+        }),
+    }
+}
+
+fn suffixed(key: &str) -> Result<Key<'_>, Fault> {
+    let suffixes = [
+        ("_in", Form::In),
+        ("_any", Form::Any),
+        ("_before", Form::Before),
+        ("_after", Form::After),
+    ];
+    let found = suffixes
+        .into_iter()
+        .find_map(|(text, form)| Some((key.strip_suffix(text)?, text, form)));
+    let Some((name, text, form)) = found else {
+        return known(key).map(|attribute| Key {
+            attribute,
+            form: Form::Plain,
+        });
+    };
+    let attribute = known(name).map_err(|_| unknown(key))?;
+    let is_set = attribute.kind() == Kind::Set;
+    let instead = match form {
+        Form::In if is_set => "`_any`, since it holds several values",
+        Form::Any if !is_set => "`_in`, since it holds one value",
+        Form::Before | Form::After if attribute != Attribute::Time => "it of `context.time` only",
+        Form::In | Form::Any if attribute == Attribute::Time => "`_before` or `_after`",
+        _ => return Ok(Key { attribute, form }),
+    };
+    Err(Fault::Suffix {
+        key: key.to_owned(),
+        suffix: text,
+        instead,
+    })
+}
+
+fn known(name: &str) -> Result<Attribute, Fault> {
+    Attribute::from_name(name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(key: &str) -> Fault {
+    Fault::UnknownCondition {
+        key: key.to_owned(),
+        nearest: nearest(key, Attribute::names()),
+    }
+}
+
+/// A key under `context.arguments` or `subject.claims`.
+struct Open<'a> {
+    key: &'a str,
+    prefix: &'static str,
+    make: fn(String) -> Attribute,
+    /// What stands behind the prefix.
+    rest: &'a str,
+}
+
+impl<'a> Open<'a> {
+    fn of(key: &'a str) -> Option<Self> {
+        let of = |prefix, make| {
+            Some(Self {
+                key,
+                prefix,
+                make,
+                rest: key.strip_prefix(prefix)?,
+            })
+        };
+        of(CLAIM, Attribute::Claim).or_else(|| of(ARGUMENT, Attribute::Argument))
+    }
+
+    /// `"a name"`, and what stands behind it.
+    fn quoted(&self) -> Result<Key<'a>, Fault> {
+        let parts = closing(self.rest).and_then(|at| self.rest.split_at_checked(at + 1));
+        let read = parts.and_then(|(name, tail)| Some((serde_json::from_str(name).ok()?, tail)));
+        let Some((path, tail)): Option<(String, _)> = read else {
+            let what = "a name in quotes is a JSON text".to_owned();
+            return Err(self.fault(what, self.rest.trim_matches('"')));
+        };
+        let form = match (tail, tail.trim_start().strip_prefix("!=")) {
+            ("", _) => Form::Plain,
+            ("_in", _) => Form::In,
+            ("_any", _) => Form::Any,
+            (_, Some(right)) => negated(right),
+            _ => {
+                return Err(self.fault(
+                    format!("`{tail}` is no operator; use `_in`, `_any` or ` !=`"),
+                    &path,
+                ));
+            }
+        };
+        Ok(Key {
+            attribute: self.attribute(&path)?,
+            form,
+        })
+    }
+
+    fn bare(&self, value: &Value) -> Result<Key<'a>, Fault> {
+        let (name, right) = match self.rest.split_once("!=") {
+            Some((name, right)) => (name.trim_end(), Some(right)),
+            None => (self.rest, None),
+        };
+        if !name.chars().all(is_plain) {
+            let what = format!("without quotes a name has letters, digits and `{PLAIN}` only");
+            return Err(self.fault(what, name));
+        }
+        let is_list = matches!(value, Value::List(_));
+        let Some(word) = Word::ends(name, is_list) else {
+            return Ok(Key {
+                attribute: self.attribute(name)?,
+                form: right.map_or(Form::Plain, negated),
+            });
+        };
+        let written = name.get(word.at..).unwrap_or_default();
+        let wrong = match (word.form, right) {
+            (Err(instead), _) => format!("`{written}` is no operator; {instead}"),
+            (Ok(_), Some(_)) => {
+                format!("`{written}` and `!=` do not go together; `!=` alone takes a list")
+            }
+            (Ok(_), None) if !is_list => {
+                format!("`{written}` takes a list, found {}", value.shape())
+            }
+            (Ok(form), None) => {
+                let attribute = self.attribute(name.get(..word.at).unwrap_or_default())?;
+                return Ok(Key { attribute, form });
+            }
+        };
+        Err(self.fault(wrong, name))
+    }
+
+    fn attribute(&self, path: &str) -> Result<Attribute, Fault> {
+        if argument::is_path(path) {
+            return Ok((self.make)(path.to_owned()));
+        }
+        Err(self.fault(
+            "a name has 1 to 16 parts between dots, none of them empty, and 256 bytes at most"
+                .to_owned(),
+            self.rest,
+        ))
+    }
+
+    fn fault(&self, what: String, name: &str) -> Fault {
+        Fault::Name {
+            key: self.key.to_owned(),
+            what,
+            quoted: format!("{}{}", self.prefix, in_quotes(name)),
+        }
+    }
+}
+
+/// Where the quote that opens a text is closed.
+fn closing(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    text.char_indices().skip(1).find_map(|(at, letter)| {
+        let closes = letter == '"' && !is_escaped;
+        is_escaped = letter == '\\' && !is_escaped;
+        closes.then_some(at)
+    })
+}
+
+/// The end of a name that is an operator, or was meant to be one.
+struct Word {
+    /// Where it begins.
+    at: usize,
+    /// The operator, or what to write instead.
+    form: Result<Form<'static>, &'static str>,
+}
+
+const NOT: &str = "write `!=` behind the name, which takes a list too";
+const EQUAL: &str = "write the value alone, or several as a list";
+const ONE_OF: &str = "write `_in`";
+const AMOUNT: &str = "amounts are compared in a .cedar file";
+const PATTERN: &str = "patterns are for `like` in a .cedar file";
+const MOMENT: &str = "only `context.time` has it";
+const SPELLING: &str = "write `_in` or `_any`";
+
+/// What people write for operators, the longer before those that they end with.
+const MISTAKEN: [(&str, &str); 36] = [
+    ("_not_in", NOT),
+    ("_notin", NOT),
+    ("_nin", NOT),
+    ("_not_any", NOT),
+    ("_none_of", NOT),
+    ("_not_eq", NOT),
+    ("_not_equals", NOT),
+    ("_not", NOT),
+    ("_ne", NOT),
+    ("_neq", NOT),
+    ("_eq", EQUAL),
+    ("_equals", EQUAL),
+    ("_one_of", ONE_OF),
+    ("_oneof", ONE_OF),
+    ("_any_of", ONE_OF),
+    ("_anyof", ONE_OF),
+    ("_all_of", ONE_OF),
+    ("_gt", AMOUNT),
+    ("_gte", AMOUNT),
+    ("_ge", AMOUNT),
+    ("_lt", AMOUNT),
+    ("_lte", AMOUNT),
+    ("_le", AMOUNT),
+    ("_between", AMOUNT),
+    ("_like", PATTERN),
+    ("_matches", PATTERN),
+    ("_regex", PATTERN),
+    ("_contains", PATTERN),
+    ("_startswith", PATTERN),
+    ("_starts_with", PATTERN),
+    ("_endswith", PATTERN),
+    ("_ends_with", PATTERN),
+    ("_before", MOMENT),
+    ("_after", MOMENT),
+    ("_exists", "a value that is not there equals nothing"),
+    ("_missing", "a value that is not there equals nothing"),
+];
+
+/// What is as likely a name, unless a list stands behind it.
+const MISTAKEN_FOR_LISTS: [(&str, &str); 12] = [
+    ("_all", ONE_OF),
+    ("_none", NOT),
+    ("_is", EQUAL),
+    ("_match", PATTERN),
+    ("-in", ONE_OF),
+    (".in", ONE_OF),
+    ("$in", ONE_OF),
+    ("$nin", NOT),
+    ("-any", ONE_OF),
+    (".any", ONE_OF),
+    ("_ni", ONE_OF),
+    ("_ins", ONE_OF),
+];
+
+impl Word {
+    fn ends(name: &str, is_list: bool) -> Option<Self> {
+        // ASCII alone, so that places in the one are places in the other.
+        let folded = name.to_ascii_lowercase();
+        let lists = MISTAKEN_FOR_LISTS.into_iter().filter(|_| is_list);
+        let mistaken = MISTAKEN.into_iter().chain(lists);
+        let instead = mistaken
+            .filter_map(|(word, instead)| Some((folded.strip_suffix(word)?.len(), Err(instead))))
+            .min_by_key(|(at, _)| *at);
+        let operator = || {
+            let operators = [("_in", Form::In), ("_any", Form::Any)];
+            operators.into_iter().find_map(|(word, form)| {
+                let at = folded.strip_suffix(word)?.len();
+                let is_written = name.ends_with(word);
+                Some((at, if is_written { Ok(form) } else { Err(SPELLING) }))
+            })
+        };
+        // Any word may end a name; before a list, one that is nearly `any` was meant to be it.
+        let nearly = || {
+            let at = folded.rfind('_').filter(|_| is_list)?;
+            let word = folded.get(at + 1..)?;
+            (strsim::damerau_levenshtein(word, "any") == 1).then_some((at, Err(SPELLING)))
+        };
+        let (at, form) = instead.or_else(operator).or_else(nearly)?;
+        Some(Self { at, form })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml;
+
+    /// Reads `key: value` written as one line of YAML.
+    fn shown(line: &str) -> String {
+        let Value::Map(entries) = yaml::parse(line).expect("valid YAML").value else {
+            panic!("a map")
+        };
+        match Key::parse(&entries[0].key, &entries[0].node.value) {
+            Ok(Key { attribute, form }) => format!("{attribute:?} {form:?}"),
+            Err(fault) => fault.to_string(),
+        }
+    }
+
+    #[test]
+    fn operators_stand_behind_open_names() {
+        let cases = [
+            ("context.arguments.path_in: [a]", "Argument(\"path\") In"),
+            ("context.arguments.path_any: [a]", "Argument(\"path\") Any"),
+            ("context.arguments.a.b_c_in: [a]", "Argument(\"a.b_c\") In"),
+            ("subject.claims.dept_in: [a]", "Claim(\"dept\") In"),
+            ("subject.claims.dept_any: [a]", "Claim(\"dept\") Any"),
+            (
+                "subject.claims.https://example.com/team_in: [a]",
+                "Claim(\"https://example.com/team\") In",
+            ),
+            ("\"context.arguments.path !=\": a", "Argument(\"path\") Not"),
+            ("\"context.arguments.path!=\": a", "Argument(\"path\") Not"),
+            (
+                "\"context.arguments.path != subject.sub\": true",
+                "Argument(\"path\") Differs(\"subject.sub\")",
+            ),
+            ("context.arguments.path: a", "Argument(\"path\") Plain"),
+            (
+                "context.arguments.customer_id: [a]",
+                "Argument(\"customer_id\") Plain",
+            ),
+            ("context.arguments.login: [a]", "Argument(\"login\") Plain"),
+            (
+                "context.arguments.delete_all: true",
+                "Argument(\"delete_all\") Plain",
+            ),
+            ("context.arguments.größe: [a]", "Argument(\"größe\") Plain"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(shown(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_quotes_is_what_it_says() {
+        let cases = [
+            (
+                "context.arguments.\"check_in\": true",
+                "Argument(\"check_in\") Plain",
+            ),
+            (
+                "context.arguments.\"check_in\": [a]",
+                "Argument(\"check_in\") Plain",
+            ),
+            (
+                "context.arguments.\"check_in\"_in: [a]",
+                "Argument(\"check_in\") In",
+            ),
+            (
+                "context.arguments.\"check_in\"_any: [a]",
+                "Argument(\"check_in\") Any",
+            ),
+            (
+                "'context.arguments.\"check_in\" !=': [a]",
+                "Argument(\"check_in\") Not",
+            ),
+            (
+                "'context.arguments.\"a != b\" != subject.sub': true",
+                "Argument(\"a != b\") Differs(\"subject.sub\")",
+            ),
+            (
+                "'context.arguments.\"a\\\"b\\\\\"': x",
+                "Argument(\"a\\\"b\\\\\") Plain",
+            ),
+            (
+                "subject.claims.\"works_after\": x",
+                "Claim(\"works_after\") Plain",
+            ),
+            (
+                "subject.claims.\"org.opt_in\": x",
+                "Claim(\"org.opt_in\") Plain",
+            ),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(shown(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn what_could_be_an_operator_is_one_or_is_refused() {
+        let cases = [
+            (
+                "context.arguments.check_in: true",
+                "`_in` takes a list, found a boolean",
+                "check_in",
+            ),
+            (
+                "subject.claims.opt_any: x",
+                "`_any` takes a list, found text",
+                "opt_any",
+            ),
+            (
+                "\"context.arguments.path_in !=\": [a]",
+                "`_in` and `!=` do not go together; `!=` alone takes a list",
+                "path_in",
+            ),
+            (
+                "context.arguments.path_not_in: [a]",
+                "`_not_in` is no operator; write `!=` behind the name, which takes a list too",
+                "path_not_in",
+            ),
+            (
+                "context.arguments.path_IN: [a]",
+                "`_IN` is no operator; write `_in` or `_any`",
+                "path_IN",
+            ),
+            (
+                "context.arguments.path_Any: x",
+                "`_Any` is no operator; write `_in` or `_any`",
+                "path_Any",
+            ),
+            (
+                "context.arguments.path_ayn: [a]",
+                "`_ayn` is no operator; write `_in` or `_any`",
+                "path_ayn",
+            ),
+            (
+                "context.arguments.path_an: [a]",
+                "`_an` is no operator; write `_in` or `_any`",
+                "path_an",
+            ),
+            (
+                "context.arguments.path_ni: [a]",
+                "`_ni` is no operator; write `_in`",
+                "path_ni",
+            ),
+            (
+                "context.arguments.path.$in: [a]",
+                "`$in` is no operator; write `_in`",
+                "path.$in",
+            ),
+            (
+                "context.arguments.budget_gt: 5",
+                "`_gt` is no operator; amounts are compared in a .cedar file",
+                "budget_gt",
+            ),
+            (
+                "subject.claims.mail_ends_with: x",
+                "`_ends_with` is no operator; patterns are for `like` in a .cedar file",
+                "mail_ends_with",
+            ),
+            (
+                "context.arguments.due_before: \"2027-01-01\"",
+                "`_before` is no operator; only `context.time` has it",
+                "due_before",
+            ),
+            (
+                "context.arguments.tags_all: [a]",
+                "`_all` is no operator; write `_in`",
+                "tags_all",
+            ),
+            (
+                "\"context.arguments.path \": a",
+                "without quotes a name has letters, digits and `_-.:/@$#+%` only",
+                "path ",
+            ),
+            (
+                "\"context.arguments.p == subject.sub\": true",
+                "without quotes a name has letters, digits and `_-.:/@$#+%` only",
+                "p == subject.sub",
+            ),
+            (
+                "context.arguments.items[0].path: a",
+                "without quotes a name has letters, digits and `_-.:/@$#+%` only",
+                "items[0].path",
+            ),
+            (
+                "context.arguments._in: [a]",
+                "a name has 1 to 16 parts between dots, none of them empty, and 256 bytes at most",
+                "_in",
+            ),
+            (
+                "context.arguments.\"a\"_not: x",
+                "`_not` is no operator; use `_in`, `_any` or ` !=`",
+                "a",
+            ),
+            (
+                "context.arguments.\"a: x",
+                "a name in quotes is a JSON text",
+                "a",
+            ),
+        ];
+        for (line, what, name) in cases {
+            let said = shown(line);
+            assert!(said.contains(&format!(": {what}; ")), "{line}: {said}");
+            assert!(said.ends_with(&format!(".\"{name}\"`")), "{line}: {said}");
+        }
+        assert_eq!(
+            shown("\"resource.toolId_in !=\": [a]"),
+            "`resource.toolId_in !=`: two operators do not go together; write `resource.toolId !=`, which takes a list too"
+        );
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        for path in [
+            "x",
+            "a.b",
+            "check_in",
+            "tags_any",
+            "a b",
+            "x\"y",
+            "delete_all",
+            "p_ayn",
+            "größe",
+            "X_IN",
+        ] {
+            let shown = Attribute::Argument(path.to_owned()).to_string();
+            for value in [Value::Bool(true), Value::List(Vec::new())] {
+                let key = Key::parse(&shown, &value).unwrap_or_else(|fault| panic!("{fault}"));
+                assert_eq!(key.attribute, Attribute::Argument(path.to_owned()));
+                assert_eq!(key.form, Form::Plain);
+            }
+            assert_eq!(name(&shown), Ok(Attribute::Argument(path.to_owned())));
+        }
+    }
+}
