@@ -33,7 +33,13 @@ pub(crate) struct Keys {
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
     List(List),
+    /// Add a new key and seal with it from here on
+    ///
+    /// What older keys sealed still opens. Where replicas share the keys, `keys add` and `keys use` do the same in two steps.
     Rotate(Change),
+    /// Add a new key that opens only
+    ///
+    /// It seals from when `keys use` names it: first give every replica the file.
     Add(Change),
     Use(UseKey),
     Retire(Retire),
@@ -62,16 +68,13 @@ Examples:
   fastmcp keys rotate --by alice
   fastmcp keys retire --old           once nothing needs the older ones")]
 struct List {
-    /// Print a JSON array
+    /// Print a JSON object for each key
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     place: Place,
 }
 
-/// Add a new key
-///
-/// `rotate`: it seals from here on; what older keys sealed still opens. `add`: it opens only, until `keys use` names it.
 #[derive(Debug, Args)]
 struct Change {
     #[command(flatten)]
@@ -127,8 +130,9 @@ impl List {
     fn run(self) -> anyhow::Result<Outcome> {
         let standings = look(&self.place)?;
         if self.json {
-            let keys: Vec<_> = standings.iter().map(Standing::json).collect();
-            output::say_json(&keys)?;
+            for standing in &standings {
+                output::say(&standing.json().to_string())?;
+            }
             return Ok(Outcome::Passed);
         }
         let head = ["KEY", "USE", "VALUES", "MAY GO"];

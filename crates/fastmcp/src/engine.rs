@@ -26,7 +26,7 @@ use fastmcp_protocol::{
     task::EXTENSION,
     wire::CacheHint,
 };
-use fastmcp_transport::{Denied, Peer};
+use fastmcp_transport::{Denied, Peer, TurnedAway};
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use serde_json::json;
@@ -93,6 +93,12 @@ pub type Admission = std::result::Result<Caller, Denied>;
 pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
     /// Who is calling.
     fn admit<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Admission>;
+
+    /// Takes note of a request that was refused before it became a call; `caller` sent it, if that was asked by then.
+    /// Whom [`Self::admit`] did not let in is not told of again. Default: nothing.
+    fn turned_away(&self, peer: &Peer, caller: Option<&Caller>, why: TurnedAway<'_>) {
+        let _ = (peer, caller, why);
+    }
 
     /// The challenge for a caller whose token lacks one of `needed`. Without one it is told in the
     /// result of its call.

@@ -11,7 +11,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{Message, RpcError, jsonrpc::encode_error};
 use fastmcp_transport::{
-    Call, Denied, Door, Inbound, Limits, Peer, PeerKind, Reply, What,
+    Call, Denied, Door, Inbound, Limits, Peer, PeerKind, Reply, TurnedAway, What,
     http::{HttpConfig, HttpService, Serve},
     memory::Memory,
     stdio::Stdio,
@@ -297,6 +297,12 @@ impl Door for Engine {
             }
             // Who verifies is away: what was proven holds until it expires.
             Err(denied) => denied.status == 503,
+        }
+    }
+
+    fn turned_away(&self, peer: &Peer, caller: Option<&Caller>, why: TurnedAway<'_>) {
+        if let Some(authenticate) = &self.authenticate {
+            authenticate.turned_away(peer, caller, why);
         }
     }
 

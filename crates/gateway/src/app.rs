@@ -160,11 +160,13 @@ impl App {
         let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) =
             (Arc::new(SystemClock), Arc::new(OsRandom));
         open::private_folder(&config.data_dir)?;
-        // Taken before the file is read, so that what changes meanwhile is seen as a change.
-        let sealed_by = Stamp::of(&SealFile::path_in(&config.data_dir));
+        // Taken before the file is read, so that what changes meanwhile is seen as a change; unless the file is made here.
+        let seal_file = SealFile::path_in(&config.data_dir);
+        let sealed_by = Stamp::of(&seal_file);
         let key_ring = open::blocking(&config.data_dir, Keys::open)
             .await?
             .map_err(Error::part("key folder"))?;
+        let sealed_by = sealed_by.or_else(|| Stamp::of(&seal_file));
         let policies = PolicyFiles::open(&config.policy_path)?;
         // Taken before the files are read, so that what changes meanwhile is seen as a change.
         let loaded = policies.fingerprint();

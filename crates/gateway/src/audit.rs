@@ -32,7 +32,7 @@ use fastmcp_guard::{
 use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
-pub use self::argument::Recorded;
+pub use self::{argument::Recorded, who::From};
 use self::{export::Exports, secret::plain, who::who};
 use crate::{
     call::{Call, CorrId, Done},
@@ -233,27 +233,20 @@ impl Audit {
         }
     }
 
-    /// Records a refusal before a caller was known; `count` of them were not recorded one by one.
-    pub fn refused_at_door(
-        &self,
-        corr_id: &CorrId,
-        error: &Error,
-        address: Option<std::net::IpAddr>,
-        agent: Option<&str>,
-    ) {
+    /// Records a refusal before there was a call. Of more than some in a second only the count is recorded.
+    pub fn refused_at_door(&self, corr_id: &CorrId, why: &str, from: From<'_>) {
         if !self.admits_door_record() {
             self.inner.suppressed.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let mut draft = Draft::event("door.refused", Status::Denied);
         draft.corr_id = Some(corr_id.as_str().to_owned());
-        draft.reason = Some(bounded(error.message()));
-        draft.ip_address = address.map(|a| a.to_string());
-        draft.user_agent = agent.map(bounded);
+        draft.reason = Some(bounded(why));
+        from.name_in(&mut draft);
         let suppressed = self.inner.suppressed.swap(0, Ordering::Relaxed);
         if suppressed > 0 {
-            let details = Object::from_iter([("not_recorded_before", json!(suppressed))]);
-            draft.details = Some(details);
+            let details = draft.details.get_or_insert_default();
+            details.put("not_recorded_before", &json!(suppressed));
         }
         self.redact(&mut draft);
         // Nothing was done and nobody waits: the log writes it in its own time.

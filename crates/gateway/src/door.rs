@@ -7,7 +7,7 @@ use std::{
 
 use fastmcp::{
     server::{Admission, Authenticate},
-    transport::{ClientCertificate, Denied, Peer},
+    transport::{ClientCertificate, Denied, Peer, TurnedAway},
 };
 use fastmcp_auth::{
     AuthenticateError, Authenticator, Caller, Connection,
@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use crate::{
-    audit::Audit,
+    audit::{Audit, From},
     call::CorrId,
     error::{Code, Error},
     telemetry::Telemetry,
@@ -87,15 +87,21 @@ impl Door {
         sent.unwrap_or_else(|| CorrId::generate(&*self.random))
     }
 
-    /// Records a request that is turned away before anybody asks who sends it.
-    pub fn turned_away(&self, headers: &HeaderMap, peer: Option<IpAddr>, error: &Error) {
-        let address = self.client_address(headers, peer);
-        let agent = headers
-            .get(http::header::USER_AGENT)
-            .and_then(|v| v.to_str().ok());
-        self.telemetry.refused("host");
+    /// Records a request that is refused before it is a call. `caller` sent it, unless nobody asked who does.
+    pub fn turned_away(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        caller: Option<&Caller>,
+        why: TurnedAway<'_>,
+    ) {
+        let from = match caller {
+            Some(caller) => From::Caller(caller),
+            None => From::Unknown(self.client_address(headers, peer), agent(headers)),
+        };
+        self.telemetry.refused(why.reason.as_str());
         let corr_id = self.corr_id(headers);
-        self.audit.refused_at_door(&corr_id, error, address, agent);
+        self.audit.refused_at_door(&corr_id, why.message, from);
     }
 
     /// Authenticates.
@@ -115,9 +121,7 @@ impl Door {
         corr_id: &CorrId,
     ) -> Result<Caller, Refused> {
         let address = self.client_address(headers, peer);
-        let agent = headers
-            .get(http::header::USER_AGENT)
-            .and_then(|v| v.to_str().ok());
+        let agent = agent(headers);
         let why = match self.authenticator.authenticate(headers).await {
             Ok(caller) => {
                 let shown = certificate.map(|ClientCertificate(der)| &**der);
@@ -130,7 +134,8 @@ impl Door {
         };
         let error = why.message();
         self.telemetry.refused(why.reason());
-        self.audit.refused_at_door(corr_id, &error, address, agent);
+        let from = From::Unknown(address, agent);
+        self.audit.refused_at_door(corr_id, error.message(), from);
         tracing::info!(correlation_id = %corr_id, reason = why.reason(), "caller turned away");
         Err(Refused {
             challenge: self.challenge(&why),
@@ -150,11 +155,7 @@ impl Door {
     }
 
     /// The client's address: the peer's, or behind trusted proxies the last one that is not theirs.
-    pub(crate) fn client_address(
-        &self,
-        headers: &HeaderMap,
-        peer: Option<IpAddr>,
-    ) -> Option<IpAddr> {
+    fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
         let trusted = |address: IpAddr| self.proxies.iter().any(|net| net.contains(&address));
         let peer = peer?;
         if !trusted(peer) {
@@ -173,6 +174,12 @@ impl Door {
         }
         Some(peer)
     }
+}
+
+fn agent(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(http::header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
 }
 
 /// An address, with or without a port.
@@ -247,6 +254,11 @@ impl Authenticate for Door {
                 .with_data(refused.error.to_json(corr_id.as_str())),
             })
         })
+    }
+
+    fn turned_away(&self, peer: &Peer, caller: Option<&Caller>, why: TurnedAway<'_>) {
+        let address = peer.address.map(|a| a.ip());
+        Self::turned_away(self, &peer.headers, address, caller, why);
     }
 
     fn step_up(&self, needed: &[String]) -> Option<HeaderValue> {

@@ -26,8 +26,8 @@ use axum::{
 use fastmcp::{
     Server,
     transport::{
-        ClientCertificate, Limits,
-        http::{Intake, RemoteAddr},
+        ClientCertificate, Limits, Reason, TurnedAway,
+        http::{Intake, RemoteAddr, Unread},
     },
 };
 use fastmcp_auth::Caller;
@@ -163,6 +163,15 @@ impl Entered {
         }
     }
 
+    /// The answer to a request whose body did not come in, which is recorded.
+    fn unread(&self, unread: &Unread) -> Response {
+        let message = unread.to_string();
+        let why = TurnedAway::new(Reason::Body, &message);
+        let door = &self.rest.door;
+        door.turned_away(&self.headers, None, Some(&self.caller), why);
+        reply::unread(unread, &self.corr_id)
+    }
+
     /// What was read of a request; what could not be read is recorded as refused.
     async fn fit<T>(
         &self,
@@ -232,8 +241,11 @@ where
     let cancel = CancellationToken::new();
     let tracker = rest.tracker.clone();
     let Ok(permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
-        let busy = Error::new(Code::Unavailable, "Too many requests are under way")
-            .with_retry_after(Duration::from_secs(1));
+        let message = "Too many requests are under way";
+        let why = TurnedAway::new(Reason::Busy, message);
+        rest.door
+            .turned_away(&parts.headers, address(&parts), None, why);
+        let busy = Error::new(Code::Unavailable, message).with_retry_after(Duration::from_secs(1));
         return reply::error(&busy, &corr_id);
     };
     let entered = match Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await {
@@ -249,7 +261,7 @@ where
     };
     let body = match intake.read(body, &entered.rest.limits).await {
         Ok(body) => body,
-        Err(unread) => return intake.closing(reply::unread(&unread, &corr_id)),
+        Err(unread) => return intake.closing(entered.unread(&unread)),
     };
     let id = corr_id.clone();
     let handled = Box::pin(async move {
@@ -570,7 +582,8 @@ pub fn forbidden_host(door: &Door, error: &impl std::fmt::Display, request: &Req
     let error = Error::new(Code::Forbidden, format!("Access denied: {error}"));
     let peer = request.extensions().get::<RemoteAddr>();
     let peer = peer.map(|RemoteAddr(address)| address.ip());
-    door.turned_away(request.headers(), peer, &error);
+    let why = TurnedAway::new(Reason::Host, error.message());
+    door.turned_away(request.headers(), peer, None, why);
     reply::with_status(&error, StatusCode::FORBIDDEN, request.headers())
 }
 

@@ -32,8 +32,61 @@ pub trait Door: Send + Sync + 'static {
         std::future::ready(true)
     }
 
+    /// Takes note of a request over HTTP that was refused before it became a call; `caller` sent it, if that was asked
+    /// by then. Whom [`Self::admit`] did not let in is not told of again. Default: nothing.
+    fn turned_away(&self, peer: &Peer, caller: Option<&Self::Caller>, why: TurnedAway<'_>) {
+        let _ = (peer, caller, why);
+    }
+
     /// Begins to answer `inbound`.
     fn call(self: &Arc<Self>, caller: Self::Caller, inbound: Inbound) -> Call;
+}
+
+/// Why a request was refused before it became a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedAway<'a> {
+    /// In one of few words.
+    pub reason: Reason,
+    /// What was answered.
+    pub message: &'a str,
+}
+
+impl<'a> TurnedAway<'a> {
+    /// Because of `reason`, with this answer.
+    #[must_use]
+    pub const fn new(reason: Reason, message: &'a str) -> Self {
+        Self { reason, message }
+    }
+}
+
+/// What was wrong with a request that was refused before it became a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It names a host or an origin that is not allowed.
+    Host,
+    /// Too many calls were under way.
+    Busy,
+    /// Its headers do not fit together, or not with its body.
+    Headers,
+    /// Its body cannot be read.
+    Body,
+    /// It names a session of somebody else.
+    Session,
+}
+
+impl Reason {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Busy => "busy",
+            Self::Headers => "headers",
+            Self::Body => "body",
+            Self::Session => "session",
+        }
+    }
 }
 
 /// What came in.

@@ -19,7 +19,7 @@ pub mod sse;
 pub mod stdio;
 pub mod wire;
 
-pub use door::{Call, Denied, Door, Inbound, Reply, What};
+pub use door::{Call, Denied, Door, Inbound, Reason, Reply, TurnedAway, What};
 pub use exchange::{Exchange, Step};
 pub use limits::{Http2Limits, Limits};
 pub use outlet::{Frame, Outlet};

@@ -80,7 +80,10 @@ impl Standing {
         match (self.used, self.values) {
             (Use::Seals, _) => "it seals".to_owned(),
             (Use::Missing, values) => format!("it is missing, and {values} values need it"),
-            (Use::Opens, 0) => format!("clients carry what it sealed until {}", rfc3339(self.from)),
+            (Use::Opens, 0) => format!(
+                "clients may carry what it sealed until {}",
+                rfc3339(self.from)
+            ),
             (Use::Opens, values) => format!("the state keeps {values} values that it sealed"),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Home, until};
+use crate::support::{Ask, Gateway, Home, modern, until};
 
 #[tokio::test]
 async fn the_log_verifies_and_an_edited_byte_is_found_and_named() {
@@ -324,6 +324,89 @@ async fn what_has_begun_is_finished_and_recorded_when_its_client_is_gone() {
             .await,
         1
     );
+}
+
+#[tokio::test]
+async fn what_the_mcp_door_refuses_before_it_is_a_call_is_recorded() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let (token, other) = (
+        home.role("eve", "data-analyst").await,
+        home.role("al", "data-analyst").await,
+    );
+    let session = gateway.legacy(&other, json!({})).await.session;
+    let asked = json!({"name": "database_listTables", "arguments": {}});
+    let call = modern("tools/call", asked, &json!({}));
+    let list = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"});
+    let ask = |corr_id: &str| {
+        gateway
+            .ask("POST", "/mcp")
+            .bearer(&token)
+            .header("x-correlation-id", corr_id)
+    };
+    let usual = |ask: Ask| ask.header("accept", "application/json, text/event-stream");
+    let newest = |ask: Ask| {
+        ask.header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+    };
+    let refused = [
+        (
+            "name",
+            newest(usual(ask("name")))
+                .header("mcp-name", "ads_createCampaign")
+                .json(&call),
+            400,
+        ),
+        (
+            "names",
+            newest(usual(ask("names")))
+                .header("mcp-name", "database_listTables")
+                .header("mcp-name", "database_listTables")
+                .json(&call),
+            400,
+        ),
+        (
+            "session",
+            usual(ask("session"))
+                .header("mcp-session-id", &session)
+                .json(&list),
+            404,
+        ),
+        ("text", usual(ask("text")).body("{"), 400),
+        (
+            "accept",
+            ask("accept").header("accept", "image/png").json(&call),
+            406,
+        ),
+        (
+            "origin",
+            usual(ask("origin"))
+                .header("origin", "https://evil.example")
+                .json(&call),
+            403,
+        ),
+    ];
+    for (corr_id, request, status) in refused {
+        let reply = request.send().await;
+        assert_eq!(reply.status, status, "{corr_id}: {}", reply.text());
+        let record = until(corr_id, async || home.audit_of(corr_id).pop()).await;
+        let shown = (&record["action"], &record["status"]);
+        assert_eq!(shown, (&json!("door.refused"), &json!("denied")));
+        let sender = if corr_id == "origin" {
+            Value::Null
+        } else {
+            json!("eve")
+        };
+        assert_eq!(record["sub"], sender, "{record}");
+        let reason = record["reason"].as_str().unwrap();
+        assert!(!reason.contains(&session), "{reason}");
+    }
+    let metrics = gateway.get("/metrics").await;
+    for line in ["headers\"} 3", "body\"} 1", "session\"} 1", "host\"} 1"] {
+        assert!(metrics.text().contains(line), "{line}: {}", metrics.text());
+    }
+    gateway.stop().await;
+    assert!(home.verify().await.0);
 }
 
 #[tokio::test]

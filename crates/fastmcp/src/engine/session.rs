@@ -227,6 +227,13 @@ impl Sessions {
         Some(Arc::clone(session))
     }
 
+    /// Whether the session `id` is open, and not of `principal`.
+    pub(crate) fn is_anothers(&self, id: &str, principal: &str) -> bool {
+        lock(&self.open)
+            .get(id)
+            .is_some_and(|session| session.principal != principal)
+    }
+
     pub(crate) fn close(&self, id: &str) {
         let session = lock(&self.open).remove(id);
         if let Some(session) = session {

@@ -20,7 +20,7 @@ use fastmcp_protocol::{
     logging::{CancelledParams, SetLevelParams},
     resource::Resource,
 };
-use fastmcp_transport::{Call, Outlet, Reply};
+use fastmcp_transport::{Call, Door as _, Outlet, Reason, Reply, TurnedAway};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::HeaderName;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,13 @@ fn find(engine: &Engine, exchange: &Exchange) -> Found {
     {
         Some(session) => Found::Session(session),
         None if exchange.peer.connection.is_some() => Found::Unnamed,
-        None => Found::Unknown,
+        None => {
+            if engine.sessions.is_anothers(&key, principal.as_str()) {
+                let why = TurnedAway::new(Reason::Session, "the session is another caller's");
+                engine.turned_away(&exchange.peer, Some(&exchange.caller), why);
+            }
+            Found::Unknown
+        }
     }
 }
 

@@ -1,11 +1,34 @@
 //! What a record says of who calls: the caller, who acts for it, and its program.
 
+use std::net::IpAddr;
+
 use fastmcp_audit::{Draft, Object};
 use fastmcp_auth::{Caller, UserAgent, caller::Actor};
 use fastmcp_guard::redact::Redactor;
 use serde_json::{Value, json};
 
 use super::{bounded, secret::plain};
+
+/// Who sent what was refused before it was a call.
+#[derive(Clone, Copy, Debug)]
+pub enum From<'a> {
+    /// Who proved to be somebody.
+    Caller(&'a Caller),
+    /// Whoever is at this address, with this User-Agent.
+    Unknown(Option<IpAddr>, Option<&'a str>),
+}
+
+impl From<'_> {
+    pub(super) fn name_in(self, draft: &mut Draft) {
+        match self {
+            Self::Caller(caller) => who(draft, caller),
+            Self::Unknown(address, agent) => {
+                draft.ip_address = address.map(|a| a.to_string());
+                draft.user_agent = agent.map(bounded);
+            }
+        }
+    }
+}
 
 /// Names the caller and, where its token does, those who act for it: whatever becomes of what is asked.
 pub(super) fn who(draft: &mut Draft, caller: &Caller) {

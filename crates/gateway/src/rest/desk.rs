@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fastmcp::{
     seal::KeyRing,
     transport::{
-        ClientCertificate, Limits,
+        ClientCertificate, Limits, Reason, TurnedAway,
         http::{Intake, RemoteAddr},
     },
 };
@@ -241,14 +241,9 @@ fn from_elsewhere(rest: &Rest, request: &Request) -> Option<Response> {
     let error = own_origin(request.uri(), headers).err()?;
     let corr_id = rest.door.corr_id(headers);
     let peer = request.extensions().get::<RemoteAddr>();
-    let agent = headers
-        .get(header::USER_AGENT)
-        .and_then(|agent| agent.to_str().ok());
-    let address = rest
-        .door
-        .client_address(headers, peer.map(|peer| peer.0.ip()));
-    let audit = &rest.pipeline.audit;
-    audit.refused_at_door(&corr_id, &error, address, agent);
+    let why = TurnedAway::new(Reason::Host, error.message());
+    rest.door
+        .turned_away(headers, peer.map(|peer| peer.0.ip()), None, why);
     Some(html::failed(&error, &corr_id))
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    door::{Denied, Door, Inbound, Reply, What},
+    door::{Denied, Door, Inbound, Reason, Reply, TurnedAway, What},
     exchange::{Exchange, Step},
     http::{
         Body,
@@ -148,9 +148,12 @@ impl<D: Door> HttpService<D> {
                 _ => match intake.read(body, &inner.config.limits).await {
                     Ok(body) => match inner.parse(&peer.headers, body) {
                         Ok(parsed) => parsed,
-                        Err(refusal) => return *refusal,
+                        Err(away) => return *inner.turn_away(&peer, Some(&caller), *away),
                     },
-                    Err(unread) => return intake.closing(not_read(&unread)),
+                    Err(unread) => {
+                        let away = not_read(&unread);
+                        return intake.closing(*inner.turn_away(&peer, Some(&caller), *away));
+                    }
                 },
             };
             let id = match &what {
@@ -189,35 +192,41 @@ impl<D: Door> Inner<D> {
         method: &Method,
     ) -> Result<(D::Caller, OwnedSemaphorePermit), Box<Response<Body>>> {
         named.map_err(|e| {
-            refuse(
-                403,
-                &RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string()),
-            )
+            let error = RpcError::new(ErrorCode::INVALID_REQUEST, e.to_string());
+            self.turn_away(peer, None, *refuse(403, Reason::Host, &error))
         })?;
         let caller = self
             .door
             .admit(peer)
             .await
             .map_err(|denied| Box::new(deny(denied)))?;
-        let permit = Arc::clone(&self.calls)
-            .try_acquire_owned()
-            .map_err(|_| busy())?;
-        match *method {
-            Method::POST => acceptable(&peer.headers)?,
-            Method::GET => listens(peer)?,
-            Method::DELETE => {}
-            _ => return Err(Box::new(not_allowed())),
-        }
+        let taken = Arc::clone(&self.calls).try_acquire_owned();
+        let permit = taken
+            .map_err(|_| busy())
+            .and_then(|permit| fits(method, peer).map(|()| permit))
+            .map_err(|away| self.turn_away(peer, Some(&caller), *away))?;
         Ok((caller, permit))
     }
 
+    /// Tells the door of a refusal, and gives the answer.
+    fn turn_away(
+        &self,
+        peer: &Peer,
+        caller: Option<&D::Caller>,
+        away: Away,
+    ) -> Box<Response<Body>> {
+        if let Some((reason, message)) = &away.told {
+            let why = TurnedAway::new(*reason, message);
+            self.door.turned_away(peer, caller, why);
+        }
+        Box::new(away.response)
+    }
+
     /// Classifies the body of a POST; says too whether a disconnect cancels its call.
-    fn parse(&self, headers: &HeaderMap, body: Bytes) -> Result<(What, bool), Box<Response<Body>>> {
+    fn parse(&self, headers: &HeaderMap, body: Bytes) -> Result<(What, bool), Box<Away>> {
         let text = ByteString::try_from(body).map_err(|_| {
-            refuse(
-                400,
-                &RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8"),
-            )
+            let error = RpcError::new(ErrorCode::PARSE_ERROR, "body is not UTF-8");
+            refuse(400, Reason::Body, &error)
         })?;
         let depth = self.config.limits.json_depth;
         let message = Message::parse(&text, depth).map_err(|e| malformed(&e))?;
@@ -244,6 +253,23 @@ impl<D: Door> Inner<D> {
         };
         let call = self.door.call(caller, inbound);
         Exchange::new(call, outlet, cancel, self.tracker.clone())
+    }
+}
+
+/// An answer to what is no call.
+#[derive(Debug)]
+struct Away {
+    response: Response<Body>,
+    /// What the door is told of it, if anything.
+    told: Option<(Reason, String)>,
+}
+
+impl Away {
+    fn new(response: Response<Body>, reason: Reason, error: &RpcError) -> Box<Self> {
+        Box::new(Self {
+            response,
+            told: Some((reason, error.message.to_string())),
+        })
     }
 }
 
@@ -326,7 +352,20 @@ where
     }
 }
 
-fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+/// Whether `method` is served, and the headers are those that it needs.
+fn fits(method: &Method, peer: &Peer) -> Result<(), Box<Away>> {
+    match *method {
+        Method::POST => acceptable(&peer.headers),
+        Method::GET => listens(peer),
+        Method::DELETE => Ok(()),
+        _ => Err(Box::new(Away {
+            response: not_allowed(),
+            told: None,
+        })),
+    }
+}
+
+fn acceptable(headers: &HeaderMap) -> Result<(), Box<Away>> {
     /// What nearly every client sends, known at a glance.
     const USUAL: &str = "application/json, text/event-stream";
     let json = |value: &HeaderValue| {
@@ -340,7 +379,7 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
             ErrorCode::INVALID_REQUEST,
             "Content-Type must be application/json",
         );
-        return Err(refuse(415, &error));
+        return Err(refuse(415, Reason::Headers, &error));
     }
     let (mut json, mut events, mut named) = (false, false, false);
     for ranges in headers.get_all(header::ACCEPT) {
@@ -363,13 +402,10 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
         ErrorCode::INVALID_REQUEST,
         "Accept must name application/json and text/event-stream",
     );
-    Err(refuse(406, &error))
+    Err(refuse(406, Reason::Headers, &error))
 }
 
-fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a str>, Box<Response<Body>>> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Box<Away>> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -379,13 +415,13 @@ fn single<'a>(
                 ErrorCode::HEADER_MISMATCH,
                 format!("header {name} must be sent once, in visible ASCII"),
             );
-            Err(refuse(400, &error))
+            Err(refuse(400, Reason::Headers, &error))
         }
     }
 }
 
 /// Whether a GET wants what a GET gives.
-fn listens(peer: &Peer) -> Result<(), Box<Response<Body>>> {
+fn listens(peer: &Peer) -> Result<(), Box<Away>> {
     let wants = peer
         .header("accept")
         .is_some_and(|v| v.contains("text/event-stream") || v.contains("*/*"));
@@ -396,7 +432,7 @@ fn listens(peer: &Peer) -> Result<(), Box<Response<Body>>> {
         ErrorCode::INVALID_REQUEST,
         "Accept must name text/event-stream",
     );
-    Err(refuse(406, &error))
+    Err(refuse(406, Reason::Headers, &error))
 }
 
 fn listen(peer: &Peer) -> What {
@@ -468,41 +504,40 @@ fn not_allowed() -> Response<Body> {
     response
 }
 
-fn refuse(status: u16, error: &RpcError) -> Box<Response<Body>> {
-    Box::new(json(status, encode_error(None, error).into()))
+fn refuse(status: u16, reason: Reason, error: &RpcError) -> Box<Away> {
+    Away::new(
+        json(status, encode_error(None, error).into()),
+        reason,
+        error,
+    )
 }
 
-fn not_read(unread: &Unread) -> Response<Body> {
+fn not_read(unread: &Unread) -> Box<Away> {
     let code = match unread {
         Unread::Broken(_) => ErrorCode::PARSE_ERROR,
         Unread::TooLarge(_) | Unread::TooSlow(_) => ErrorCode::INVALID_REQUEST,
     };
-    *refuse(unread.status(), &RpcError::new(code, unread.to_string()))
+    let error = RpcError::new(code, unread.to_string());
+    refuse(unread.status(), Reason::Body, &error)
 }
 
-fn busy() -> Box<Response<Body>> {
-    let mut response = refuse(
-        503,
-        &RpcError::internal("too many calls are under way; try again"),
-    );
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+fn busy() -> Box<Away> {
+    let error = RpcError::internal("too many calls are under way; try again");
+    let mut away = refuse(503, Reason::Busy, &error);
+    let headers = away.response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    away
 }
 
-fn malformed(malformed: &Malformed) -> Box<Response<Body>> {
-    Box::new(json(
-        400,
-        encode_error(malformed.id.as_ref(), &malformed.error).into(),
-    ))
+fn malformed(malformed: &Malformed) -> Box<Away> {
+    let body = encode_error(malformed.id.as_ref(), &malformed.error);
+    Away::new(json(400, body.into()), Reason::Body, &malformed.error)
 }
 
-fn refused(refusal: &Refusal) -> Box<Response<Body>> {
-    Box::new(json(
-        refusal.status,
-        encode_error(refusal.id.as_ref(), &refusal.error).into(),
-    ))
+fn refused(refusal: &Refusal) -> Box<Away> {
+    let body = encode_error(refusal.id.as_ref(), &refusal.error);
+    let response = json(refusal.status, body.into());
+    Away::new(response, Reason::Headers, &refusal.error)
 }
 
 fn deny(denied: Denied) -> Response<Body> {
