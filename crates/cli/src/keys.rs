@@ -7,13 +7,15 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fastmcp::seal::KeyId;
-use fastmcp_audit::{Draft, Log, Object, Status};
-use fastmcp_gateway::keys::{Keys as Secrets, SealFile, SealKeys};
+use fastmcp_gateway::{
+    keys::{Keys as Secrets, SealFile, SealKeys},
+    state::act::{Act, Untold},
+};
 use serde_json::{Value, json};
 
 use crate::{
     Outcome,
-    operations::{name, open_log},
+    operations::{Opened, RECORDED_LATER, name, open_log, record, untold},
     output,
     place::Place,
 };
@@ -225,7 +227,7 @@ fn file(data_dir: &Path) -> anyhow::Result<SealFile> {
 }
 
 impl Who {
-    /// Changes the keys, and records that in the audit log unless a running gateway holds it, which records what it takes up.
+    /// Changes the keys, and records that in the audit log; where a running gateway holds it, that one does.
     fn change<T>(
         &self,
         what: &str,
@@ -243,33 +245,45 @@ impl Who {
         };
         let log = log.context("nothing was changed")?;
         let changed = change(&file);
-        let recorded = match (&log, &changed) {
-            (Some(log), Ok(_)) => {
-                let after = file.keys()?.ids();
-                let record = self.record(what, &before, &after);
-                log.append(&record).wait().map(drop)
+        let closing = match (&log, &changed) {
+            (Some(log), Ok(_)) => self.told(what, &before, &file, |untold| record(log, &untold)),
+            (Some(log), Err(_)) => Ok(log.close()?),
+            (None, Ok(_)) if Opened::exists(&self.place)? => {
+                let left = self.told(what, &before, &file, |untold| {
+                    Opened::with(&self.place, |opened| opened.leave(untold))
+                });
+                left.inspect(|()| output::complain(RECORDED_LATER))
             }
-            _ => Ok(()),
+            (None, _) => Ok(()),
         };
-        let closed = log.as_ref().map_or(Ok(()), Log::close);
         let changed = changed.context("nothing was changed")?;
-        recorded
-            .and(closed)
-            .context("keys are changed, but the audit log took no record of it")?;
+        closing.context("keys are changed, but the audit log took no record of who did it")?;
         Ok(changed)
     }
 
-    fn record(&self, what: &str, before: &[KeyId], after: &[KeyId]) -> Draft {
+    /// Has `tell` tell of the change.
+    fn told(
+        &self,
+        what: &str,
+        before: &[KeyId],
+        file: &SealFile,
+        tell: impl FnOnce(Untold) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let shown = |keys: &[KeyId]| -> Value { keys.iter().map(ToString::to_string).collect() };
-        let mut draft = Draft::event("seal_keys.changed", Status::Success);
-        draft.resource_type = Some("seal_keys".to_owned());
-        draft.details = Some(Object::from_iter([
+        let details = [
             ("by", json!(self.by)),
             ("change", json!(what)),
-            ("keys", shown(after)),
+            ("keys", shown(&file.keys()?.ids())),
             ("before", shown(before)),
-        ]));
-        draft
+        ];
+        let details = details.map(|(name, value)| (name.to_owned(), value));
+        tell(untold(Act {
+            action: "seal_keys.changed".to_owned(),
+            tenant: None,
+            resource_type: "seal_keys".to_owned(),
+            resource_id: None,
+            details: details.into_iter().collect(),
+        })?)
     }
 }
 

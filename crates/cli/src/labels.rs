@@ -2,12 +2,19 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use fastmcp_audit::{Draft, Log, Object, Status};
-use fastmcp_gateway::{audit::rfc3339, state::label::Holder};
+use fastmcp_gateway::{
+    audit::rfc3339,
+    state::{act::Act, label::Holder},
+};
 use fastmcp_guard::clock::{Clock as _, SystemClock};
-use serde_json::json;
+use serde_json::{Map, json};
 
-use crate::{Outcome, operations::Opened, output, place::Place};
+use crate::{
+    Outcome,
+    operations::{Opened, RECORDED_LATER, record, untold},
+    output,
+    place::Place,
+};
 
 /// Look at the labels that a caller carries for what it has read, and take them back
 ///
@@ -91,7 +98,7 @@ impl Show {
 /// Take from a caller all that it carries, in every session
 ///
 /// What the caller asked for until now and still waits keeps the labels that it was asked with. The act becomes a record of
-/// the audit log, unless a running gateway holds it.
+/// the audit log: where a running gateway holds that, within seconds, else at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -111,39 +118,32 @@ impl Clear {
     fn run(&self, opened: &Opened) -> anyhow::Result<Outcome> {
         // Held before anything changes: where the log cannot take the record for another reason, nothing is cleared.
         let log = opened.log().context("nothing was cleared")?;
-        let cleared = opened.wait(opened.labels().clear(self.whose.holder()))?;
-        let recorded = match &log {
-            Some(log) => log.append(&self.record(cleared)).wait().map(drop),
-            None => Ok(()),
-        };
-        let closed = log.as_ref().map_or(Ok(()), Log::close);
+        let untold = untold(self.act())?;
+        let waits = log.is_none().then(|| untold.clone());
+        let cleared = opened.wait(opened.labels().clear(self.whose.holder(), waits))?;
         let Whose { tenant, sub } = &self.whose;
         output::say(&format!(
             "`{}` of tenant `{}` carries nothing any more ({cleared} cleared)",
             output::printable(sub),
             output::printable(tenant)
         ))?;
-        recorded
-            .and(closed)
+        let Some(log) = log else {
+            output::complain(RECORDED_LATER);
+            return Ok(Outcome::Passed);
+        };
+        record(&log, &untold.counting(cleared))
             .context("labels are cleared, but the audit log took no record of it")?;
-        if log.is_none() {
-            output::complain(
-                "another process holds the audit log, most likely the running gateway, so that the labels were cleared is recorded nowhere",
-            );
-        }
         Ok(Outcome::Passed)
     }
 
-    fn record(&self, cleared: u64) -> Draft {
-        let mut draft = Draft::event("labels.cleared", Status::Success);
-        draft.tenant = Some(self.whose.tenant.clone());
-        draft.resource_type = Some("caller".to_owned());
-        draft.resource_id = Some(self.whose.sub.clone());
-        draft.details = Some(Object::from_iter([
-            ("by", json!(self.by)),
-            ("cleared", json!(cleared)),
-        ]));
-        draft
+    fn act(&self) -> Act {
+        Act {
+            action: "labels.cleared".to_owned(),
+            tenant: Some(self.whose.tenant.clone()),
+            resource_type: "caller".to_owned(),
+            resource_id: Some(self.whose.sub.clone()),
+            details: Map::from_iter([("by".to_owned(), json!(self.by))]),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `fastmcp operations`: calls that are confirmed or keyed, looked at and settled.
 
+mod act;
 mod list;
 mod opened;
 mod row;
 mod settle;
 mod show;
 
+pub(crate) use act::{RECORDED_LATER, record, untold};
 pub(crate) use opened::Opened;
 pub(crate) use settle::{name, open_log};
 

@@ -117,6 +117,7 @@ impl Waiting {
             ("status", json!(report.status.as_str())),
             ("toolId", json!(binding.tool_id.as_str())),
             ("sub", json!(binding.subject)),
+            ("actors", json!(binding.actors())),
             ("client", json!(binding.client)),
             ("requires", json!(self.level.name())),
             ("approver_roles", json!(self.roles)),

@@ -32,7 +32,10 @@ use fastmcp_guard::{
 use fastmcp_protocol::args::Args;
 use serde_json::{Map, Value, json};
 
-pub use self::{argument::Recorded, who::From};
+pub use self::{
+    argument::Recorded,
+    who::{From, chain},
+};
 use self::{export::Exports, secret::plain, who::who};
 use crate::{
     call::{Call, CorrId, Done},

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use fastmcp_auth::Caller;
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
 
 use crate::{
     announce::{Announcer, Notice},
-    audit::{Intended, rfc3339},
+    audit::{Intended, chain, rfc3339},
     call::{Call, CanConfirm, Completed, DoneBefore, Pending, Presented},
     catalog::PastTool,
     confirm::{Config, Confirm, Consent, Issued, Redemption, Refusal},
@@ -513,6 +514,7 @@ fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
     Ok(Binding {
         tenant: permit.tenant().to_owned(),
         subject: permit.caller().subject().to_owned(),
+        actors: actors(permit.caller())?,
         client: permit
             .caller()
             .client_id()
@@ -527,6 +529,14 @@ fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
         labels: permit.labels(),
         tool: tool.to_text().map_err(Error::internal)?,
     })
+}
+
+/// Who acts for `caller`, as the state keeps it.
+fn actors(caller: &Caller) -> Result<String, Error> {
+    match caller.actors() {
+        [] => Ok(String::new()),
+        actors => serde_json::to_string(&chain(actors)).map_err(Error::internal),
+    }
 }
 
 fn pending(permit: &Permit, issued: &Issued, earlier: Option<&Report>) -> Pending {

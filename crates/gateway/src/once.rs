@@ -146,7 +146,7 @@ impl Once {
     async fn again(&self, row: &Row, binding: &Binding) -> Result<Option<Ticket>, StateError> {
         let same_call = row.binding.definition_hash == binding.definition_hash
             && row.binding.obligations == binding.obligations
-            && row.binding.client == binding.client;
+            && row.binding.same_caller(binding);
         let event = if same_call {
             Event::Claim {
                 owner: self.ledger.owner(),

@@ -13,6 +13,7 @@ use fastmcp_guard::{
 };
 use futures_util::future::BoxFuture;
 
+pub mod act;
 #[cfg(test)]
 #[expect(
     clippy::too_many_lines,
@@ -39,6 +40,7 @@ pub mod ticket;
 
 pub use postgres::address::{Address, InvalidAddress};
 
+use act::ActStore;
 use label::LabelStore;
 use ledger::Ledger;
 use machine::{InvalidOwner, Owner};
@@ -279,7 +281,7 @@ pub struct SealedWith {
 }
 
 /// A database that keeps all of the state.
-pub trait Backend: OperationStore + ManifestStore + LabelStore {
+pub trait Backend: OperationStore + ManifestStore + LabelStore + ActStore {
     /// Whether it can be read and written right now.
     fn ready(&self) -> BoxFuture<'_, Result<(), StateError>>;
 
@@ -373,6 +375,12 @@ impl State {
     /// What callers have read.
     #[must_use]
     pub fn labels(&self) -> &dyn LabelStore {
+        &*self.backend
+    }
+
+    /// What was done and is in no log yet.
+    #[must_use]
+    pub fn acts(&self) -> &dyn ActStore {
         &*self.backend
     }
 

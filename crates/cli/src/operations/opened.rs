@@ -10,6 +10,7 @@ use fastmcp_gateway::{
     manifest::Manifest,
     state::{
         Location, Options, SealedWith, Sight, State,
+        act::Untold,
         label::LabelStore,
         ledger::Ledger,
         machine::Status,
@@ -128,6 +129,11 @@ impl Opened {
         Self::with(place, |opened| {
             Ok(Some(opened.wait(opened.ledger().sealed_with())?))
         })
+    }
+
+    /// Leaves an act to the running gateway, which records it.
+    pub(crate) fn leave(&self, untold: Untold) -> anyhow::Result<()> {
+        Ok(self.wait(self.state.acts().leave(untold))?)
     }
 
     pub(super) fn ledger(&self) -> &Ledger {

@@ -2,7 +2,7 @@
 
 use fastmcp_gateway::{
     audit::rfc3339,
-    state::operation::{Report, Stored},
+    state::operation::{Binding, Report, Stored},
 };
 use serde_json::{Map, Value, json};
 
@@ -37,6 +37,16 @@ fn cut(text: &str) -> String {
     }
 }
 
+/// Who acts for the caller; nothing where nobody does.
+fn actors(binding: &Binding) -> Value {
+    let actors = binding.actors();
+    if actors.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(actors)
+    }
+}
+
 /// The operation as JSON, without its result; what is absent has no member.
 pub(super) fn json(report: &Report) -> Map<String, Value> {
     let result_bytes = report.result.as_ref().map(|result| match result {
@@ -50,6 +60,7 @@ pub(super) fn json(report: &Report) -> Map<String, Value> {
         ("effect", json!(report.effect.map(|e| e.as_str()))),
         ("tenant", json!(binding.tenant)),
         ("subject", json!(binding.subject)),
+        ("actors", actors(binding)),
         ("client", json!(binding.client)),
         ("toolId", json!(binding.tool_id.as_str())),
         ("created_at", json!(rfc3339(report.created_at))),

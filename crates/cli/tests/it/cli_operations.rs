@@ -39,6 +39,7 @@ fn binding(tenant: &str) -> Binding {
         tool: String::new(),
         tenant: tenant.to_owned(),
         subject: "agent-1".to_owned(),
+        actors: String::new(),
         client: None,
         tool_id: ToolId::parse("ads:createCampaign").unwrap(),
         definition_hash: [1; 32],

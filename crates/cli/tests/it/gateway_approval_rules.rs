@@ -340,6 +340,7 @@ async fn a_call_is_judged_as_the_tool_that_was_asked_for() {
     let mut binding = Binding {
         tenant: "public".to_owned(),
         subject: "alice".to_owned(),
+        actors: String::new(),
         client: None,
         tool_id: id,
         definition_hash: [1; 32],

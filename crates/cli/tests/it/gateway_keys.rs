@@ -94,6 +94,17 @@ async fn keys_rotate_between_a_call_and_its_replay_and_between_a_question_and_it
         1,
         "the file that the start made is no change"
     );
+    let changed_by = until("who did it, told by the gateway", async || {
+        let audit = home.audit();
+        let mut changes = audit
+            .iter()
+            .filter(|record| record["action"] == "seal_keys.changed");
+        changes.next_back().map(|record| record["details"].clone())
+    })
+    .await;
+    let (by, change) = (&changed_by["by"], &changed_by["change"]);
+    assert_eq!((by, change), (&json!("alice"), &json!("add")));
+    assert_eq!(changed_by["keys"], json!([old, new]));
     changed(&home, &["use", &new, "--by", "alice"]).await;
     taken_up(&home, &[&new, old]).await;
     assert_eq!(degraded(&gateway).await, Value::Null);

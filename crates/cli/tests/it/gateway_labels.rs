@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Home, Legacy, Reply, accept, can_be_asked};
+use crate::support::{Gateway, Home, Legacy, Reply, accept, can_be_asked, until};
 
 const CREATE: &str = "ads:createCampaign";
 const TABLES: &str = "database:listTables";
@@ -363,6 +363,36 @@ async fn a_stored_result_is_read_again_when_it_is_replayed() {
     let replayed = labelled.read_once().await;
     assert_eq!(replayed.header("x-idempotent-replay"), Some("true"));
     is_refused(&labelled.invoke(&labelled.agent, CREATE, &campaign()).await);
+}
+
+#[tokio::test]
+async fn what_is_cleared_beside_a_running_gateway_is_recorded_by_it() {
+    let labelled = Labelled::start().await;
+    labelled.read(&labelled.agent).await;
+    labelled.forget().await;
+    let record = until("the record", async || {
+        let mut audit = labelled.home.audit().into_iter();
+        audit.find(|record| record["action"] == "labels.cleared")
+    })
+    .await;
+    let about = (&record["tenant"], &record["resource_id"], &record["status"]);
+    assert_eq!(
+        about,
+        (&json!("public"), &json!("agent-1"), &json!("success"))
+    );
+    let details = &record["details"];
+    assert_eq!(
+        (&details["by"], &details["cleared"]),
+        (&json!("operator"), &json!(1))
+    );
+    assert!(
+        details["act"].is_string() && details["at"].is_string(),
+        "{record}"
+    );
+    labelled.gateway.stop().await;
+    let records = labelled.home.audit().into_iter();
+    let cleared = records.filter(|record| record["action"] == "labels.cleared");
+    assert_eq!(cleared.count(), 1);
 }
 
 #[tokio::test]

@@ -282,6 +282,74 @@ async fn who_acts_for_whom_is_in_every_record() {
     gateway.stop().await;
 }
 
+/// Two eyes stay two, whichever token they look through.
+#[tokio::test]
+async fn who_acts_for_somebody_approves_none_of_it_and_shares_nothing_with_them() {
+    const CREATE: &str = "ads:createCampaign";
+    let home = Home::new();
+    fs::create_dir(home.data()).unwrap();
+    let policy = "
+version: 1
+roles:
+  buyer: [ads.write, \"tools.invoke:write\"]
+  approver: [approvals.decide]
+rules:
+  - {id: four-eyes, effect: allow, when: {action: tools.invoke, subject.roles: buyer}, require_confirmation: other_person}
+";
+    fs::write(home.policies(), policy).unwrap();
+    let key = SigningKey::ec("theirs");
+    home.write("theirs.json", &keys(&key));
+    home.write(
+        "issuers.yml",
+        &format!(
+            "issuers: [{{issuer: {THEIRS}, tenants: acme, jwks_file: theirs.json, claims: {{act: act}}}}]"
+        ),
+    );
+    let vars = [("JWT_ISSUERS_FILE", "issuers.yml"), ("JWT_ALG", "ES256")];
+    let gateway = home.start_with(&vars).await;
+    let alice = token(&key, "theirs", &json!({"sub": "alice", "roles": ["buyer"]}));
+    let bob_for_alice = json!({"sub": "alice", "roles": ["buyer"], "act": {"sub": "bob"}});
+    let bob_for_alice = token(&key, "theirs", &bob_for_alice);
+    let [bob, carol] = ["bob", "carol"]
+        .map(|sub| token(&key, "theirs", &json!({"sub": sub, "roles": ["approver"]})));
+    let arguments = json!({"name": "Spring", "budget": 100, "startDate": "2027-03-01"});
+    let ask = async |token: &str| {
+        let asked = gateway.invoke(token, CREATE, &arguments).send().await;
+        assert_eq!(asked.status, 202, "{}", asked.text());
+        asked.json()
+    };
+    let asked = ask(&bob_for_alice).await;
+    let path = format!("/approvals/{}", asked["operation_id"].as_str().unwrap());
+    let approve = async |token: &str| {
+        let shown = gateway.ask("GET", &path).bearer(token).send().await.ok();
+        assert_eq!(shown["actors"], json!([{"sub": "bob"}]), "{shown}");
+        let decision = json!({"decision": "approve", "digest": shown["digest"], "note": "fine"});
+        let decided = gateway.ask("POST", &path).bearer(token).json(&decision);
+        decided.send().await
+    };
+    let own = approve(&bob).await;
+    assert_eq!(own.status, 403, "{}", own.text());
+    let other = approve(&carol).await;
+    assert_eq!(other.status, 200, "{}", other.text());
+
+    // What was approved for one of them the other one neither gets nor is told.
+    let alone = ask(&alice).await;
+    assert_ne!(alone["operation_id"], asked["operation_id"], "{alone}");
+    let mut confirmation = arguments.clone();
+    confirmation["action_token"] = asked["action_token"].clone();
+    let stranger = gateway.confirm(&alice, CREATE, &confirmation).send().await;
+    assert_eq!(stranger.status, 403, "{}", stranger.text());
+    let done = gateway
+        .confirm(&bob_for_alice, CREATE, &confirmation)
+        .send()
+        .await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let again = ask(&alice).await;
+    assert_eq!(again["operation_id"], alone["operation_id"]);
+    assert!(again.get("done_before").is_none(), "{again}");
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn callers_do_not_choose_the_name_of_what_they_do() {
     let home = Home::new();

@@ -21,7 +21,7 @@ const POLICY_EVERY: Duration = Duration::from_secs(2);
 impl App {
     /// What goes on beside the calls, until `shutdown` fires.
     pub(super) fn background(&self, shutdown: &CancellationToken) {
-        let sweeper = Sweeper::new(self.state.ledger().clone(), &self.pipeline);
+        let sweeper = Sweeper::new(self.state.clone(), &self.pipeline);
         self.tracker.spawn(sweeper.run(shutdown.clone()));
         let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
         self.tracker.spawn(async move { limit.run(token).await });

@@ -1,11 +1,12 @@
-//! Looks after operations whose time is over, and records what recovery found.
+//! Looks after operations whose time is over, and records what was done without a log.
 //!
-//! An operation that was begun and has no outcome when its lease ends becomes `unknown`, by one conditional `UPDATE`: of all
-//! replicas one moves it, and that one records it. What the log does not take is recorded with a later look.
+//! An operation that was begun and has no outcome when its lease ends becomes `unknown`; that, and what commands do beside a
+//! running gateway, waits in the state until a log has it. Replicas that look at the same moment may both record an act;
+//! `details.act` tells that it is one.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use fastmcp_audit::{Draft, Object, Phase, Status as Outcome};
+use fastmcp_audit::{AuditError, Draft, Object, Phase, Status as Outcome};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -14,15 +15,13 @@ use crate::{
     label::Labels,
     pipeline::Pipeline,
     state::{
-        StateError,
-        ledger::{Ledger, Swept},
-        operation::{OperationId, Report, Row},
+        State, StateError,
+        act::{RECOVERED, Untold},
+        operation::{Report, Row},
     },
     telemetry::Telemetry,
 };
 
-/// The action of the record.
-const ACTION: &str = "operations.recovered";
 /// How often leases and expired operations are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rows of one sweep.
@@ -30,76 +29,112 @@ const SWEEP_ROWS: u32 = 500;
 
 /// Looks after operations.
 pub(super) struct Sweeper {
-    ledger: Ledger,
+    state: State,
     labels: Labels,
     audit: Audit,
     telemetry: Telemetry,
-    /// Found to be unknown, and not recorded yet.
-    owed: Vec<OperationId>,
 }
 
 impl Sweeper {
-    pub(super) fn new(ledger: Ledger, pipeline: &Pipeline) -> Self {
+    pub(super) fn new(state: State, pipeline: &Pipeline) -> Self {
         Self {
-            ledger,
+            state,
             labels: pipeline.labels.clone(),
             audit: pipeline.audit.clone(),
             telemetry: pipeline.telemetry.clone(),
-            owed: Vec::new(),
         }
     }
 
     /// Looks every few seconds, until `shutdown` fires.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) async fn run(self, shutdown: CancellationToken) {
         while shutdown
             .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
             .await
             .is_some()
         {
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "operations could not be looked after");
+            self.look().await;
+        }
+    }
+
+    async fn look(&self) {
+        let swept = self.state.ledger().sweep(SWEEP_ROWS).await;
+        complain(swept.err(), "operations could not be looked after");
+        let told = self.tell().await;
+        complain(told.err(), "what was done is not recorded yet; tried again");
+        let forgotten = self.labels.forget(SWEEP_ROWS).await;
+        complain(forgotten.err(), "labels could not be looked after");
+    }
+
+    /// Records what no log has yet.
+    async fn tell(&self) -> Result<(), NotTold> {
+        for act in self.state.acts().untold(SWEEP_ROWS).await? {
+            match self.record(&act).await {
+                // Nothing makes it fit, and it must not stand in the way of others.
+                Err(error) if error.is_the_acts() => keep(&act, &error),
+                recorded => recorded?,
             }
-            self.forget().await;
-        }
-    }
-
-    async fn forget(&self) {
-        if let Err(error) = self.labels.forget(SWEEP_ROWS).await {
-            tracing::warn!(%error, "labels could not be looked after");
-        }
-    }
-
-    async fn look(&mut self) -> Result<(), StateError> {
-        let swept = self.ledger.sweep(SWEEP_ROWS).await?;
-        if swept != Swept::default() {
-            tracing::debug!(?swept, "operations looked after");
-        }
-        for id in swept.recovered.unknown {
-            self.telemetry.doubted();
-            self.owed.push(id);
-        }
-        self.record().await
-    }
-
-    /// Records what is owed, as far as the log takes it.
-    async fn record(&mut self) -> Result<(), StateError> {
-        while let Some(id) = self.owed.last() {
-            if let Some(row) = self.ledger.row(id).await?
-                && let Err(error) = self.audit.append(&draft(&row)).await
-            {
-                tracing::warn!(%error, operation = %id, "unknown outcome is not recorded yet; tried again");
-                break;
-            }
-            self.owed.pop();
         }
         Ok(())
     }
+
+    async fn record(&self, act: &Untold) -> Result<(), NotTold> {
+        let draft = self.draft(act).await?.ok_or(NotTold::Unreadable)?;
+        self.audit.append(&draft).await?;
+        if draft.action == RECOVERED {
+            self.telemetry.doubted();
+        }
+        Ok(self.state.acts().told(act.id.clone()).await?)
+    }
+
+    /// What the log keeps of an act; nothing where it cannot be read.
+    async fn draft(&self, untold: &Untold) -> Result<Option<Draft>, StateError> {
+        let recovered = untold.act.as_ref().filter(|act| act.action == RECOVERED);
+        if recovered.is_some()
+            && let Some(row) = self.state.ledger().row(&untold.id).await?
+        {
+            return Ok(Some(doubt(&row)));
+        }
+        Ok(untold.draft())
+    }
+}
+
+/// Why what was done is not recorded.
+#[derive(Debug, thiserror::Error)]
+enum NotTold {
+    #[error("it cannot be read, which a newer version may have left")]
+    Unreadable,
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+impl NotTold {
+    /// Whether it is for what this one act is, and not for a trouble that passes.
+    const fn is_the_acts(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable
+                | Self::State(StateError::Corrupt { .. })
+                | Self::Audit(AuditError::Draft { .. })
+        )
+    }
+}
+
+fn complain(error: Option<impl fmt::Display>, what: &'static str) {
+    if let Some(error) = error {
+        tracing::warn!(%error, "{what}");
+    }
+}
+
+fn keep(untold: &Untold, error: &NotTold) {
+    tracing::error!(act = %untold.id, %error, "what was done cannot be recorded; it is kept");
 }
 
 /// What the log keeps of an outcome that nobody knows.
-fn draft(row: &Row) -> Draft {
+fn doubt(row: &Row) -> Draft {
     let (id, bound) = (row.id.as_str(), &row.binding);
-    let mut draft = Draft::event(ACTION, Outcome::Unknown);
+    let mut draft = Draft::event(RECOVERED, Outcome::Unknown);
     draft.phase = Phase::Outcome;
     draft.reason = Some(Report::RECOVERED.to_owned());
     draft.resource_type = Some("operation".to_owned());
@@ -118,4 +153,64 @@ fn draft(row: &Row) -> Draft {
         json!(rfc3339(row.created_at)),
     )]));
     draft
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fastmcp_audit::{Filter, Log, Options, Signer, generate_key};
+    use fastmcp_guard::clock::{Clock as _, SystemClock};
+
+    use super::*;
+    use crate::state::{
+        contract_tests::{Fixture, after, binding, owner},
+        machine::{Claim, Event, Machine},
+        operation::{Note, Stepped},
+    };
+
+    /// The one that found it may have ended before the log had it; whoever looks next tells it.
+    #[tokio::test]
+    async fn what_recovery_found_is_told_by_whoever_looks_next_and_once() {
+        let fixture = Fixture::memory().await;
+        let (ledger, now) = (fixture.state.ledger(), fixture.clock.now());
+        let claimed = Machine::claimed(owner(), after(now, 50), after(now, 1_000));
+        let row = crate::state::contract_tests::row(binding(), claimed, now);
+        fixture.create(&row).await;
+        let intend = Event::Intend {
+            claim: Claim {
+                owner: owner(),
+                fence: 1,
+            },
+            until: after(now, 60),
+        };
+        let moved = ledger.step("acme", &row.id, intend, Note::default()).await;
+        assert!(matches!(moved, Ok(Stepped::Moved(_))));
+        fixture.pass(100);
+        let swept = ledger.sweep(10).await.unwrap();
+        assert!(swept.recovered.unknown.contains(&row.id));
+
+        let folder = tempfile::tempdir().unwrap();
+        let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
+        let audit = folder.path().join("audit");
+        let log = Log::open(&audit, Options::new("t", signer)).unwrap();
+        let sweeper = Sweeper {
+            state: fixture.state.clone(),
+            labels: Labels::new(fixture.state.clone(), Duration::from_secs(60)),
+            audit: Audit::new(log, b"salt", Arc::new(SystemClock)),
+            telemetry: Telemetry::new(),
+        };
+        sweeper.look().await;
+        sweeper.look().await;
+        drop(sweeper);
+        let filter = Filter {
+            action: Some(RECOVERED.to_owned()),
+            ..Filter::default()
+        };
+        let told: Vec<_> = fastmcp_audit::read(&audit, filter).unwrap().collect();
+        let [Ok(told)] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert_eq!(told.operation_id.as_deref(), Some(row.id.as_str()));
+    }
 }

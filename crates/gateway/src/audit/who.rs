@@ -38,10 +38,14 @@ pub(super) fn who(draft: &mut Draft, caller: &Caller) {
     draft.user_agent = caller.user_agent().map(|a| bounded(a.as_str()));
     let actors = caller.actors();
     if !actors.is_empty() {
-        let chain: Vec<_> = actors.iter().map(said).collect();
         let details = draft.details.get_or_insert_default();
-        details.put("actors", &Value::Array(chain));
+        details.put("actors", &Value::Array(chain(actors)));
     }
+}
+
+/// Who acts for somebody, as records, the state and approvals name them.
+pub fn chain(actors: &[Actor]) -> Vec<Value> {
+    actors.iter().map(said).collect()
 }
 
 /// An actor in the words of the token.

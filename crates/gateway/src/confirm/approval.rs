@@ -23,7 +23,8 @@ impl Confirm {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unknown`] for an operation of another tenant; [`Refusal::SelfApproval`]; [`Refusal::Expired`];
+    /// [`Refusal::Unknown`] for an operation of another tenant; [`Refusal::SelfApproval`], also of who acts for the caller;
+    /// [`Refusal::Expired`];
     /// [`Refusal::Used`] when it does not wait for consent any more.
     ///
     /// # Cancel safety
@@ -37,7 +38,7 @@ impl Confirm {
         let row = self
             .of_tenant(operation_id, approval.tenant, approval.approver)
             .await?;
-        if approval.consent == Consent::OtherPerson && row.binding.subject == approval.approver {
+        if approval.consent == Consent::OtherPerson && row.binding.is_asked_by(approval.approver) {
             return Err(Refusal::SelfApproval);
         }
         let note = Note {

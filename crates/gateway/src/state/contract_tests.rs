@@ -9,6 +9,7 @@ use fastmcp_guard::clock::{Clock as _, ManualClock, Timestamp};
 
 use super::{
     Backend, Location, Options, State, StateError,
+    act::{Act, ActStore, RECOVERED, Untold},
     label::{Carried, Carry, Holder, LabelStore},
     machine::{Claim, Effect, Event, Machine, Owner, Refused, Settlement, Status},
     manifest::{After, ManifestStore, Registration},
@@ -53,6 +54,11 @@ impl Fixture {
         }
     }
 
+    pub(crate) async fn create(&self, row: &Row) {
+        let created = self.state.backend.create(create(row)).await;
+        assert!(matches!(created, Ok(Created::New)));
+    }
+
     pub(crate) fn pass(&self, millis: u64) {
         self.clock.advance(Duration::from_millis(millis));
     }
@@ -69,6 +75,7 @@ pub(crate) fn binding() -> Binding {
     Binding {
         tenant: "acme".to_owned(),
         subject: "alice".to_owned(),
+        actors: String::new(),
         client: Some("desktop".to_owned()),
         tool_id: ToolId::parse("ads:create").unwrap(),
         definition_hash: [1; 32],
@@ -143,6 +150,7 @@ async fn moved(store: &impl OperationStore, row: &Row, event: Event, now: Timest
 
 /// Everything, on a fresh and empty store.
 pub(crate) async fn holds(store: &impl Backend) {
+    acts_wait_until_they_are_told(store).await;
     rows_come_back(store).await;
     steps_are_conditional(store).await;
     tenants_are_apart(store).await;
@@ -605,7 +613,7 @@ async fn recent_finds_what_counts(store: &impl OperationStore) {
     assert_eq!(found.id, newer.id, "asking again hides nothing");
 }
 
-async fn sweeps_are_bounded(store: &impl OperationStore) {
+async fn sweeps_are_bounded(store: &(impl OperationStore + ActStore)) {
     // In the year 2100 nothing else of this suite is in the way.
     let now = Timestamp::from_unix_seconds(4_102_444_800);
     while store.recover(now, 100).await.unwrap() != Recovered::default() {}
@@ -653,7 +661,10 @@ async fn sweeps_are_bounded(store: &impl OperationStore) {
     );
     let recovered = store.recover(after(now, 60), 100).await.unwrap();
     assert_eq!((recovered.released, recovered.unknown.len()), (1, 2));
+    let told = store.untold(100).await.unwrap();
     for id in recovered.unknown {
+        let told = told.iter().find(|untold| untold.id == id).unwrap();
+        assert_eq!(told.act.as_ref().unwrap().action, RECOVERED);
         let row = store.by_id(id).await.unwrap().unwrap();
         assert_eq!(row.machine.status(), Status::Unknown);
     }
@@ -815,7 +826,40 @@ async fn manifests_are_kept(store: &impl ManifestStore) {
     ));
 }
 
-async fn labels_are_carried(store: &impl LabelStore) {
+fn untold(number: u64, action: &str) -> Untold {
+    let act = Act {
+        action: action.to_owned(),
+        tenant: Some("acme".to_owned()),
+        resource_type: "caller".to_owned(),
+        resource_id: None,
+        details: serde_json::Map::new(),
+    };
+    Untold {
+        id: OperationId::parse(&format!("00000000-0000-7000-8000-{number:012x}")).unwrap(),
+        at: after(START, number),
+        act: Some(act),
+    }
+}
+
+async fn acts_wait_until_they_are_told(store: &impl ActStore) {
+    let [first, second, third] = [1, 2, 3].map(|number| untold(number, "thing.done"));
+    for act in [&third, &first, &second, &first] {
+        store.leave(act.clone()).await.unwrap();
+    }
+    let other = untold(1, "another.thing");
+    store.leave(other).await.unwrap();
+    let left = store.untold(2).await.unwrap();
+    assert_eq!(left, [first.clone(), second.clone()], "the oldest, once");
+    for act in [first.id.clone(), first.id, second.id] {
+        store.told(act).await.unwrap();
+    }
+    let last = third.id.clone();
+    assert_eq!(store.untold(10).await.unwrap(), [third]);
+    store.told(last).await.unwrap();
+    assert_eq!(store.untold(10).await.unwrap(), []);
+}
+
+async fn labels_are_carried(store: &(impl LabelStore + ActStore)) {
     let holder = |session: Option<&'static str>| Holder::new("acme", "alice", session);
     let carry =
         async |session: Option<&'static str>, labels: &[&str], until: (Option<u64>, u64)| {
@@ -875,7 +919,14 @@ async fn labels_are_carried(store: &impl LabelStore) {
         })
         .await
         .unwrap();
-    assert_eq!(store.clear(holder(None)).await.unwrap(), 1);
+    let told = untold(1, "labels.cleared");
+    let cleared = store.clear(holder(None), Some(told.clone())).await;
+    assert_eq!(cleared.unwrap(), 1);
+    let left = store.untold(100).await.unwrap();
+    let left = left.into_iter().find(|left| left.id == told.id).unwrap();
+    assert_eq!(left.at, told.at);
+    assert_eq!(left.act.unwrap().details["cleared"], 1);
+    store.told(told.id).await.unwrap();
     assert_eq!(carried(holder(Some("one")), 0).await, "");
     assert_eq!(
         carried(Holder::new("acme", "bob", None), 0).await,

@@ -8,7 +8,7 @@ use fastmcp_guard::clock::Timestamp;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
-use super::StateError;
+use super::{StateError, act::Untold};
 
 /// The most labels that one question answers.
 pub(crate) const MOST: u32 = 2_048;
@@ -89,8 +89,13 @@ pub trait LabelStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<Carried>, StateError>>;
 
-    /// Takes from the caller what it carries, in all of its sessions; says how many labels that were.
-    fn clear(&self, holder: Holder) -> BoxFuture<'_, Result<u64, StateError>>;
+    /// Takes from the caller what it carries, in all of its sessions; says how many labels that were. Where nobody records
+    /// it now, `untold` is kept until somebody does.
+    fn clear(
+        &self,
+        holder: Holder,
+        untold: Option<Untold>,
+    ) -> BoxFuture<'_, Result<u64, StateError>>;
 
     /// Removes at most `limit` labels whose time is over at `now`.
     fn forget(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StateError>>;

@@ -325,14 +325,14 @@ impl Ledger {
     pub async fn sweep(&self, limit: u32) -> Result<Swept, StateError> {
         let now = self.now();
         let recovered = self.inner.store.recover(now, limit).await?;
-        let expired = self.inner.store.expire(now, limit).await?;
-        let purged = self.inner.store.purge(now, limit).await?;
         if !recovered.unknown.is_empty() {
             tracing::warn!(
                 operations = recovered.unknown.len(),
                 "operations with an unknown outcome await settlement"
             );
         }
+        let expired = self.inner.store.expire(now, limit).await?;
+        let purged = self.inner.store.purge(now, limit).await?;
         Ok(Swept {
             recovered,
             expired,

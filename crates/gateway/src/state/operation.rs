@@ -10,6 +10,7 @@ use fastmcp_guard::{
     random::{self, Random},
 };
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use super::{
     StateError,
@@ -134,6 +135,9 @@ pub struct Binding {
     pub tenant: String,
     /// The caller; at most 1,024 bytes.
     pub subject: String,
+    /// Who acts for the caller, the one at work first: a JSON array of `sub` and `iss`, empty where nobody does; at most
+    /// 32 KiB.
+    pub actors: String,
     /// The caller's client (`client_id`, or the client's declared name), if it has one; at most 1,024 bytes.
     pub client: Option<String>,
     /// The tool.
@@ -165,6 +169,7 @@ impl Binding {
         let sizes = [
             ("tenant", self.tenant.len(), 256),
             ("subject", self.subject.len(), 1_024),
+            ("actors", self.actors.len(), 32 * 1_024),
             ("client", client, 1_024),
             ("obligations", self.obligations.len(), 16 * 1_024),
             ("policy_version", self.policy_version.len(), 256),
@@ -184,10 +189,26 @@ impl Binding {
         labels.map(str::to_owned).collect()
     }
 
-    /// Whether both come from one caller: tenant, subject and client.
+    /// Whether both come from one caller: tenant, subject, who acts for it, and client.
     #[must_use]
     pub fn same_caller(&self, other: &Self) -> bool {
-        self.tenant == other.tenant && self.subject == other.subject && self.client == other.client
+        self.tenant == other.tenant
+            && self.subject == other.subject
+            && self.actors == other.actors
+            && self.client == other.client
+    }
+
+    /// Whether `who` asked: as the caller, or acting for it. By name alone, whoever vouches for it: who might be the same
+    /// person is no other.
+    #[must_use]
+    pub fn is_asked_by(&self, who: &str) -> bool {
+        self.subject == who || self.actors().iter().any(|actor| actor["sub"] == who)
+    }
+
+    /// Who acts for the caller, as records name them.
+    #[must_use]
+    pub fn actors(&self) -> Vec<Value> {
+        serde_json::from_str(&self.actors).unwrap_or_default()
     }
 }
 

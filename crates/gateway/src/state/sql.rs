@@ -29,6 +29,7 @@ use super::{
     sqlite::{Column, Row},
 };
 
+mod act;
 mod label;
 mod manifest;
 pub(super) mod operation;

@@ -114,6 +114,7 @@ pub(super) fn show(
         ("Operation", "operation_id"),
         ("Status", "status"),
         ("Asked for by", "sub"),
+        ("Acting for it", "actors"),
         ("Client", "client"),
         ("Has read", "labels"),
         ("Takes", "requires"),

@@ -32,6 +32,14 @@ const MIGRATIONS: &Migrations = &[
         "tools",
         include_str!("../../../migrations/postgres/0004_tools.sql"),
     ),
+    (
+        "acts",
+        include_str!("../../../migrations/postgres/0005_acts.sql"),
+    ),
+    (
+        "actors",
+        include_str!("../../../migrations/postgres/0006_actors.sql"),
+    ),
 ];
 /// Which of them were applied: a table of our own, since a database may be shared with others.
 const APPLIED: &str = "fastmcp_migrations";

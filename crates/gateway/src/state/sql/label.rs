@@ -6,9 +6,12 @@ use futures_util::future::BoxFuture;
 use super::{
     super::{
         StateError,
+        act::Untold,
         label::{Carried, Carry, Holder, LabelStore, MOST},
     },
-    Change, Engine, Session, Statement, Store, row, statement, writing,
+    Change, Engine, Session, Statement, Store,
+    act::leave,
+    row, statement, writing,
 };
 
 const CARRY: Statement = statement!(
@@ -53,20 +56,27 @@ impl Change for Carry {
     }
 }
 
-struct Clear(Holder);
+struct Clear {
+    holder: Holder,
+    untold: Option<Untold>,
+}
 
 impl Change for Clear {
     type Output = u64;
 
     fn apply<'a>(&'a self, session: &'a mut dyn Session) -> BoxFuture<'a, Result<u64, StateError>> {
         Box::pin(async move {
-            let values = [self.0.caller().into()];
-            session.execute(CLEAR, &values).await.map_err(writing)
+            let values = [self.holder.caller().into()];
+            let cleared = session.execute(CLEAR, &values).await.map_err(writing)?;
+            if let Some(untold) = &self.untold {
+                leave(&untold.clone().counting(cleared), session).await?;
+            }
+            Ok(cleared)
         })
     }
 
     fn is_one_statement(&self) -> bool {
-        true
+        self.untold.is_none()
     }
 }
 
@@ -120,8 +130,12 @@ impl<E: Engine> LabelStore for Store<E> {
         })
     }
 
-    fn clear(&self, holder: Holder) -> BoxFuture<'_, Result<u64, StateError>> {
-        Box::pin(self.engine.change(Clear(holder)))
+    fn clear(
+        &self,
+        holder: Holder,
+        untold: Option<Untold>,
+    ) -> BoxFuture<'_, Result<u64, StateError>> {
+        Box::pin(self.engine.change(Clear { holder, untold }))
     }
 
     fn forget(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StateError>> {

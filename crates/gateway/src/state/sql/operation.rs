@@ -6,13 +6,16 @@ use futures_util::future::BoxFuture;
 use super::{
     super::{
         StateError,
+        act::Untold,
         machine::{Event, Owner, State, Status},
         operation::{
             Binding, Create, Created, Filter, IdempotencyKey, Note, OperationId, OperationStore,
             Recent, Recovered, Row, Step, Stepped,
         },
     },
-    Change, Engine, Reader as _, Session, Statement, Store, Value, reading, row, writing,
+    Change, Engine, Reader as _, Session, Statement, Store, Value,
+    act::leave,
+    reading, row, writing,
 };
 use crate::manifest::ToolId;
 
@@ -153,7 +156,7 @@ async fn open(row: &Row, session: &mut dyn Session) -> Result<Option<Row>, State
 
 impl Recent {
     /// For the statements that look for it.
-    fn values(&self) -> [Value<'_>; 7] {
+    fn values(&self) -> [Value<'_>; 8] {
         [
             self.binding.tenant.as_str().into(),
             self.binding.subject.as_str().into(),
@@ -162,6 +165,7 @@ impl Recent {
             self.binding.client.as_deref().into(),
             self.since.into(),
             self.now.into(),
+            self.binding.actors.as_str().into(),
         ]
     }
 }
@@ -212,6 +216,7 @@ async fn insert(row: &Row, session: &mut dyn Session) -> Result<(), StateError> 
         row.retain_until.into(),
         row.binding.labels.as_str().into(),
         row.binding.tool.as_str().into(),
+        row.binding.actors.as_str().into(),
     ];
     let inserted = session.execute(INSERT, &values).await;
     inserted.map(drop).map_err(writing)
@@ -225,33 +230,52 @@ struct Sweep {
 }
 
 impl Change for Sweep {
-    /// Which rows became unknown, and how many were touched otherwise.
-    type Output = (Vec<OperationId>, u64);
+    type Output = u64;
 
-    fn apply<'a>(
-        &'a self,
-        session: &'a mut dyn Session,
-    ) -> BoxFuture<'a, Result<(Vec<OperationId>, u64), StateError>> {
+    fn apply<'a>(&'a self, session: &'a mut dyn Session) -> BoxFuture<'a, Result<u64, StateError>> {
         Box::pin(async move {
             let values = [self.now.into(), i64::from(self.limit).into()];
             let rows = session.rows(self.statement, &values).await;
-            let (mut unknown, mut others) = (Vec::new(), 0);
-            for row in rows.map_err(writing)? {
-                let state: &str = row.column("state")?;
-                if state == Status::Unknown.as_str() {
-                    let column = "operation_id";
-                    let id = OperationId::parse(row.column(column)?);
-                    unknown.push(id.map_err(|_| StateError::Corrupt { column })?);
-                } else {
-                    others += 1;
-                }
-            }
-            Ok((unknown, others))
+            Ok(rows.map_err(writing)?.len() as u64)
         })
     }
 
     fn is_one_statement(&self) -> bool {
         true
+    }
+}
+
+/// Recovery of many operations. What becomes unknown is told with it.
+struct Recover {
+    now: Timestamp,
+    limit: u32,
+}
+
+impl Change for Recover {
+    type Output = Recovered;
+
+    fn apply<'a>(
+        &'a self,
+        session: &'a mut dyn Session,
+    ) -> BoxFuture<'a, Result<Recovered, StateError>> {
+        Box::pin(async move {
+            let values = [self.now.into(), i64::from(self.limit).into()];
+            let rows = session.rows(RECOVER, &values).await;
+            let mut recovered = Recovered::default();
+            for row in rows.map_err(writing)? {
+                let state: &str = row.column("state")?;
+                if state == Status::Unknown.as_str() {
+                    let column = "operation_id";
+                    let id = OperationId::parse(row.column(column)?);
+                    let id = id.map_err(|_| StateError::Corrupt { column })?;
+                    leave(&Untold::recovered(&id, self.now), session).await?;
+                    recovered.unknown.push(id);
+                } else {
+                    recovered.released += 1;
+                }
+            }
+            Ok(recovered)
+        })
     }
 }
 
@@ -282,18 +306,17 @@ impl<E: Engine> Store<E> {
         Ok(None)
     }
 
-    async fn sweep(
+    fn sweep(
         &self,
         statement: Statement,
         now: Timestamp,
         limit: u32,
-    ) -> Result<(Vec<OperationId>, u64), StateError> {
-        let sweep = Sweep {
+    ) -> BoxFuture<'_, Result<u64, StateError>> {
+        Box::pin(self.engine.change(Sweep {
             statement,
             now,
             limit,
-        };
-        self.engine.change(sweep).await
+        }))
     }
 }
 
@@ -399,17 +422,14 @@ impl<E: Engine> OperationStore for Store<E> {
     }
 
     fn recover(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Recovered, StateError>> {
-        Box::pin(async move {
-            let (unknown, released) = self.sweep(RECOVER, now, limit).await?;
-            Ok(Recovered { released, unknown })
-        })
+        Box::pin(self.engine.change(Recover { now, limit }))
     }
 
     fn expire(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StateError>> {
-        Box::pin(async move { Ok(self.sweep(EXPIRE, now, limit).await?.1) })
+        self.sweep(EXPIRE, now, limit)
     }
 
     fn purge(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StateError>> {
-        Box::pin(async move { Ok(self.sweep(PURGE, now, limit).await?.1) })
+        self.sweep(PURGE, now, limit)
     }
 }

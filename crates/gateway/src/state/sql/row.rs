@@ -77,6 +77,7 @@ pub(super) fn operation(row: &Fields) -> Result<Row, StateError> {
         binding: Binding {
             tenant: row.column("tenant")?,
             subject: row.column("subject")?,
+            actors: row.column("actors")?,
             client: row.column("client")?,
             tool_id: ToolId::parse(tool_id)
                 .map_err(|_| StateError::Corrupt { column: "tool_id" })?,

@@ -13,7 +13,7 @@ macro_rules! select {
             "SELECT o.operation_id, o.tenant, o.subject, o.client, o.tool_id, o.definition_hash, o.args_digest, \
              o.obligations, o.policy_version, o.redeemed_policy_version, o.token_hash, o.state, o.effect, o.owner, \
              o.fence, o.lease_until, o.confirmed_by, o.created_at, o.updated_at, o.expires_at, o.retain_until, \
-             o.result_bytes, o.detail_sealed, o.labels, o.tool, "
+             o.result_bytes, o.detail_sealed, o.labels, o.tool, o.actors, "
             $large
             " FROM operations AS o "
             $($rest)+
@@ -57,8 +57,8 @@ pub(super) const PENDING: Statement = statement!(
 pub(super) const INSERT: Statement = statement!(
     "INSERT INTO operations (operation_id, tenant, subject, client, tool_id, definition_hash, args_digest, \
      args_sealed, obligations, policy_version, token_hash, token_sealed, state, effect, owner, fence, lease_until, \
-     created_at, updated_at, expires_at, retain_until, labels, tool) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20, $21, $22)"
+     created_at, updated_at, expires_at, retain_until, labels, tool, actors) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20, $21, $22, $23)"
 );
 
 /// The operation of a token.
@@ -77,14 +77,14 @@ pub(super) const HAS_KEY: Statement = statement!(
 pub(super) const UNKNOWN: Statement = select!(
     [operations_unknown]
     "WHERE o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
-     AND o.client IS NOT DISTINCT FROM $5 AND o.state = 'unknown' ORDER BY o.updated_at DESC LIMIT 1"
+     AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.state = 'unknown' ORDER BY o.updated_at DESC LIMIT 1"
 );
 
 /// The newest operation of a call that is at work or completed.
 pub(super) const ACTED: Statement = select!(
     [operations_recent]
     "WHERE o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
-     AND o.client IS NOT DISTINCT FROM $5 AND o.updated_at >= $6 AND o.state IN ('claimed', 'intended', 'completed') \
+     AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.updated_at >= $6 AND o.state IN ('claimed', 'intended', 'completed') \
      ORDER BY o.updated_at DESC LIMIT 1"
 );
 
@@ -92,7 +92,7 @@ pub(super) const ACTED: Statement = select!(
 pub(super) const OPEN: Statement = select!(
     [operations_recent]
     "WHERE o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
-     AND o.client IS NOT DISTINCT FROM $5 AND o.updated_at >= $6 AND o.state IN ('reserved', 'confirmed') \
+     AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.updated_at >= $6 AND o.state IN ('reserved', 'confirmed') \
      AND o.expires_at > $7 ORDER BY o.updated_at DESC LIMIT 1"
 );
 

@@ -7,11 +7,14 @@ use super::{
     super::{
         super::{
             StateError,
+            act::Untold,
             ledger::ATTEMPTS,
-            machine::{Claim, Effect, Event, Machine, Owner, Settlement},
+            machine::{Claim, Effect, Event, Machine, Owner, Settlement, Status},
             operation::{Step, Stepped},
         },
-        Change, Session, Statement, row, statement, writing,
+        Change, Session, Statement,
+        act::leave,
+        row, statement, writing,
     },
     Scope,
     statement::STANDING,
@@ -161,12 +164,17 @@ impl Change for Step {
             if let (Stepped::Moved(_), Some(scope)) = (&stepped, new_key) {
                 scope.bind(&self.id, session).await?;
             }
+            if let (Event::Recover, Stepped::Moved(machine)) = (&self.event, &stepped)
+                && machine.status() == Status::Unknown
+            {
+                leave(&Untold::recovered(&self.id, self.now), session).await?;
+            }
             Ok(stepped)
         })
     }
 
     fn is_one_statement(&self) -> bool {
-        self.note.key.is_none()
+        self.note.key.is_none() && !matches!(self.event, Event::Recover)
     }
 }
 

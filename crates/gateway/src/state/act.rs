@@ -1,0 +1,112 @@
+//! What was done and is not in an audit log yet.
+//!
+//! Recovery moves operations before a log can tell of it, and a command beside a running gateway has no log at all. So
+//! what they did is kept with the change itself, in one transaction, and a gateway records it and takes it away. Killed in
+//! between it is recorded twice, under the same id, and never not at all.
+
+use std::fmt;
+
+use fastmcp_audit::{Draft, Object, Status};
+use fastmcp_guard::clock::Timestamp;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{StateError, operation::OperationId};
+use crate::audit::rfc3339;
+
+/// The action of what recovery found.
+pub(crate) const RECOVERED: &str = "operations.recovered";
+/// The kind of resource that recovery is about.
+const OPERATION: &str = "operation";
+
+/// Something that was done, for the log.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Act {
+    /// What, in the words of the log: `labels.cleared`.
+    pub action: String,
+    /// The tenant that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What kind of thing it is about.
+    pub resource_type: String,
+    /// Which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+    /// Who did it, and what else the record says.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+}
+
+/// An act with its name and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Untold {
+    /// Tells it from every other one.
+    pub id: OperationId,
+    /// When it was done.
+    pub at: Timestamp,
+    /// What was done; `None` where that cannot be read: a newer version wrote it.
+    pub act: Option<Act>,
+}
+
+impl Untold {
+    /// That recovery found at `at` that nobody knows the outcome of `operation`, which it finds once.
+    pub(super) fn recovered(operation: &OperationId, at: Timestamp) -> Self {
+        let act = Act {
+            action: RECOVERED.to_owned(),
+            tenant: None,
+            resource_type: OPERATION.to_owned(),
+            resource_id: Some(operation.as_str().to_owned()),
+            details: Map::new(),
+        };
+        Self {
+            id: operation.clone(),
+            at,
+            act: Some(act),
+        }
+    }
+}
+
+impl Untold {
+    /// The same, saying how many labels were `cleared`.
+    #[must_use]
+    pub fn counting(mut self, cleared: u64) -> Self {
+        if let Some(act) = &mut self.act {
+            act.details.insert("cleared".to_owned(), cleared.into());
+        }
+        self
+    }
+
+    /// What the log keeps of it; nothing where it cannot be read.
+    #[must_use]
+    pub fn draft(&self) -> Option<Draft> {
+        let act = self.act.as_ref()?;
+        let mut draft = Draft::event(&act.action, Status::Success);
+        draft.tenant.clone_from(&act.tenant);
+        draft.resource_type = Some(act.resource_type.clone());
+        draft.resource_id.clone_from(&act.resource_id);
+        let mut details = Object::from(act.details.clone());
+        details.text("act", self.id.as_str());
+        details.text("at", &*rfc3339(self.at));
+        draft.details = Some(details);
+        Some(draft)
+    }
+}
+
+/// Keeps what was done until a log has it.
+///
+/// Each method is atomic and durable.
+///
+/// # Cancel safety
+///
+/// A dropped future may or may not have had its effect.
+pub trait ActStore: fmt::Debug + Send + Sync + 'static {
+    /// Keeps an act. One of the same id is kept already: nothing changes.
+    fn leave(&self, untold: Untold) -> BoxFuture<'_, Result<(), StateError>>;
+
+    /// What no log has yet, the oldest first.
+    fn untold(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Untold>, StateError>>;
+
+    /// Takes away what a log has.
+    fn told(&self, id: OperationId) -> BoxFuture<'_, Result<(), StateError>>;
+}
