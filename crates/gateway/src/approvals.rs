@@ -238,7 +238,7 @@ impl Pipeline {
             // Of a call from before it was kept, the definition says what it was, and the arguments what they demanded.
             (None, Some(target), Some(args)) => {
                 let demands = target.demands(args)?;
-                let mut resource = target.entry().resource().clone();
+                let mut resource = Resource::clone(target.entry().resource());
                 resource.safety_tags.extend(demands.safety_tags);
                 resource.required_scopes.extend(demands.scopes);
                 resource.read_only &= !demands.writes;
@@ -248,7 +248,7 @@ impl Pipeline {
         };
         let mut tools = vec![then.clone()];
         if let (Some(target), None) = (&known, unchanged) {
-            let mut now = target.entry().resource().clone();
+            let mut now = Resource::clone(target.entry().resource());
             now.safety_tags.extend(then.safety_tags);
             now.required_scopes.extend(then.required_scopes);
             now.read_only &= then.read_only;

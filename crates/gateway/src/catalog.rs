@@ -38,7 +38,7 @@ const PAGE: u32 = 500;
 #[derive(Debug)]
 pub struct Entry {
     manifest: Manifest,
-    resource: Resource,
+    resource: Arc<Resource>,
     inputs: Validator,
     definition_hash: [u8; 32],
     adapter: Arc<dyn ProviderAdapter>,
@@ -70,7 +70,7 @@ impl Entry {
             .map_err(|e| {
                 Error::invalid(format!("`inputs` is not a schema that can be used: {e}"))
             })?;
-        let resource = resource(&manifest);
+        let resource = Arc::new(resource(&manifest));
         let mut definition_hash = [0; 32];
         let text = serde_json::to_vec(&manifest).map_err(Error::internal)?;
         definition_hash.copy_from_slice(digest(&SHA256, &text).as_ref());
@@ -91,7 +91,7 @@ impl Entry {
 
     /// The tool as policy sees it.
     #[must_use]
-    pub const fn resource(&self) -> &Resource {
+    pub const fn resource(&self) -> &Arc<Resource> {
         &self.resource
     }
 

@@ -502,7 +502,7 @@ fn summary(permit: &Permit) -> String {
 
 fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
     let target = permit.target();
-    let resource = permit.decided().resource.as_ref();
+    let resource = permit.decided().resource.as_deref();
     let tool = PastTool::of(
         target,
         resource.unwrap_or_else(|| target.entry().resource()),

@@ -77,7 +77,7 @@ pub struct Decided {
     /// The caller.
     pub subject: Subject,
     /// The tool, with what the arguments added; `None` for actions that have none.
-    pub resource: Option<Resource>,
+    pub resource: Option<Arc<Resource>>,
     /// The client program, whose name rules compare.
     pub client: Option<UserAgent>,
     /// What the caller carried: the labels of what it has read; `None` where no rule asked.
@@ -175,7 +175,7 @@ impl Denial {
 /// What a caller asks for.
 struct Asked<'a> {
     action: Action,
-    resource: Option<Resource>,
+    resource: Option<Arc<Resource>>,
     arguments: Option<&'a Value>,
 }
 
@@ -188,9 +188,9 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn of(self, resource: Resource) -> Self {
+    fn of(self, resource: impl Into<Arc<Resource>>) -> Self {
         Self {
-            resource: Some(resource),
+            resource: Some(resource.into()),
             ..self
         }
     }
@@ -266,10 +266,14 @@ impl Policy {
         (args, demands): (Args, Demands),
         standing: &Standing,
     ) -> Result<Permit, Denial> {
-        let mut resource = target.entry().resource().clone();
-        resource.safety_tags.extend(demands.safety_tags);
-        resource.required_scopes.extend(demands.scopes);
-        resource.read_only = resource.read_only && !demands.writes;
+        let mut resource = Arc::clone(target.entry().resource());
+        // Most calls demand nothing by their arguments, and share the tool's own.
+        if demands != Demands::default() {
+            let resource = Arc::make_mut(&mut resource);
+            resource.safety_tags.extend(demands.safety_tags);
+            resource.required_scopes.extend(demands.scopes);
+            resource.read_only = resource.read_only && !demands.writes;
+        }
         let scopes = resource.required_scopes.iter().cloned().collect();
         let writes = !resource.read_only;
         let arguments = args.to_value();
@@ -431,7 +435,7 @@ impl Policy {
         if self.shows(&call.caller, entry) {
             return None;
         }
-        let asked = Asked::to(Action::ToolsInvoke).of(entry.resource().clone());
+        let asked = Asked::to(Action::ToolsInvoke).of(Arc::clone(entry.resource()));
         let decided = self.decide(call, asked, &self.standing());
         Some(Denial::of(decided))
     }
@@ -473,7 +477,7 @@ impl Policy {
         let decision = set.decide(&Request {
             action,
             subject: &subject,
-            resource: resource.as_ref(),
+            resource: resource.as_deref(),
             context: &context,
         });
         Decided {
