@@ -19,7 +19,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -67,7 +67,7 @@ use issuers::Issuers;
 use policies::PolicyFiles;
 use resource::Described;
 use seal_keys::SealWatch;
-use watch::Stamp;
+use watch::{Seen, Stamp};
 
 /// How long a session may sit idle.
 const SESSION_IDLE: Duration = Duration::from_secs(1_800);
@@ -126,9 +126,8 @@ pub struct App {
     config: Config,
     pipeline: Arc<Pipeline>,
     policies: PolicyFiles,
-    loaded: policies::Fingerprint,
-    limits_loaded: Option<Stamp>,
-    reloading: Mutex<()>,
+    loaded: Seen<policies::Fingerprint>,
+    limits_loaded: Seen<Option<Stamp>>,
     /// Says that keys, certificates and issuers are to be read now.
     asked: tokio::sync::watch::Sender<()>,
     state: State,
@@ -169,8 +168,8 @@ impl App {
         let sealed_by = sealed_by.or_else(|| Stamp::of(&seal_file));
         let policies = PolicyFiles::open(&config.policy_path)?;
         // Taken before the files are read, so that what changes meanwhile is seen as a change.
-        let loaded = policies.fingerprint();
-        let limits_loaded = Stamp::of(&config.limits_path);
+        let loaded = Seen::new(policies.fingerprint());
+        let limits_loaded = Seen::new(Stamp::of(&config.limits_path));
         let policy = Policy::load(&policies.read()?, Arc::clone(&clock))
             .map_err(|e| Error::Policy(e.to_string()))?;
         let telemetry = Telemetry::new();
@@ -208,7 +207,6 @@ impl App {
             policies,
             loaded,
             limits_loaded,
-            reloading: Mutex::default(),
             asked: tokio::sync::watch::Sender::default(),
             state,
             api_keys,
@@ -339,11 +337,11 @@ impl App {
     ///
     /// What is wrong, with file and line.
     pub fn reload_policy(&self) -> Result<String, String> {
-        // A signal and a changed file may come together.
-        let _one_at_a_time = self
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        self.loaded
+            .load(|| self.policies.fingerprint(), || self.load_policy())
+    }
+
+    fn load_policy(&self) -> Result<String, String> {
         let loaded = self
             .policies
             .read()

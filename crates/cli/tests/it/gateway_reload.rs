@@ -19,6 +19,13 @@ async fn version(gateway: &Gateway) -> Value {
     gateway.get("/ready").await.ok()["dependencies"]["policy"]["version"].clone()
 }
 
+/// The places of records in the audit log.
+fn places(home: &Home, action: &str) -> Vec<u64> {
+    let records = home.audit().into_iter();
+    let loads = records.filter(|r| r["action"] == action);
+    loads.map(|r| r["seq"].as_u64().unwrap()).collect()
+}
+
 /// The default policy, with the roles of the database rule replaced by `roles`.
 fn only_for(policies: &str, roles: &str) -> String {
     let old = r#"subject.roles: ["data-analyst", "data-admin"]"#;
@@ -202,6 +209,39 @@ async fn a_ticket_is_asked_about_again_under_the_policy_of_today() {
         .send()
         .await
         .ok();
+}
+
+#[tokio::test]
+async fn what_a_signal_has_loaded_is_not_loaded_again() {
+    let home = Home::new();
+    let limits = |name: &str| {
+        let rule = format!("{{name: {name}, key: [subject], quota: {{max: 9, per: day}}}}");
+        home.write(
+            "limits.yml",
+            &format!("default: true\nrules:\n  - {rule}\n"),
+        );
+    };
+    limits("first");
+    let gateway = home.start_with(&[("RATE_LIMIT_FILE", "limits.yml")]).await;
+    // The policy is looked at before the limits, at a signal and by itself.
+    let loaded = async |times: usize| {
+        until("the limits", async || {
+            places(&home, "limits.reloaded").get(times - 1).copied()
+        })
+        .await
+    };
+    let policies = fs::read_to_string(home.policies()).unwrap();
+    fs::write(home.policies(), only_for(&policies, r#""data-admin""#)).unwrap();
+    gateway.signal(Signal::HUP);
+    let at_the_signal = loaded(1).await;
+    limits("second");
+    let by_itself = loaded(2).await;
+    let policy = places(&home, "policy.reloaded");
+    let between = |place: &u64| (at_the_signal..by_itself).contains(place);
+    assert!(
+        !policy.is_empty() && !policy.iter().any(between),
+        "{policy:?}"
+    );
 }
 
 const NO_LARGE_CAMPAIGNS: &str = r#"

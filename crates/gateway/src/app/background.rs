@@ -69,23 +69,19 @@ impl App {
 
     /// Watches the files of policy and limits until `shutdown` fires, loading what changed.
     pub(super) async fn watch_policy(&self, shutdown: CancellationToken) {
-        let (mut seen, mut limits_seen) = (self.loaded.clone(), self.limits_loaded);
         while shutdown
             .run_until_cancelled(tokio::time::sleep(POLICY_EVERY))
             .await
             .is_some()
         {
-            let now = self.policies.fingerprint();
-            if now != seen {
-                seen = now;
-                // The outcome is logged, counted and recorded there.
-                let _outcome = self.reload_policy();
-            }
-            let now = Stamp::of(&self.config.limits_path);
-            if now != limits_seen {
-                limits_seen = now;
-                let _outcome = self.reload_limits();
-            }
+            // Outcomes are logged, counted and recorded there.
+            let _outcome = self
+                .loaded
+                .load_changed(|| self.policies.fingerprint(), || self.load_policy());
+            let _outcome = self.limits_loaded.load_changed(
+                || Stamp::of(&self.config.limits_path),
+                || self.load_limits(),
+            );
         }
     }
 }

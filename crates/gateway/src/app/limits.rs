@@ -3,7 +3,7 @@
 use fastmcp_audit::Status;
 use serde_json::json;
 
-use super::App;
+use super::{App, watch::Stamp};
 use crate::config::limits_of;
 
 impl App {
@@ -14,6 +14,11 @@ impl App {
     ///
     /// What is wrong, with the rule or the line.
     pub fn reload_limits(&self) -> Result<(), String> {
+        let look = || Stamp::of(&self.config.limits_path);
+        self.limits_loaded.load(look, || self.load_limits())
+    }
+
+    pub(super) fn load_limits(&self) -> Result<(), String> {
         let limit = &self.pipeline.limit;
         let path = &self.config.limits_path;
         let read = limits_of(path).map(Option::unwrap_or_default);

@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -37,6 +38,39 @@ impl Stamp {
             #[cfg(not(unix))]
             changed: (0, 0),
         })
+    }
+}
+
+/// What was seen when something was loaded last: one change is loaded once, whoever finds it first.
+pub(super) struct Seen<S>(Mutex<S>);
+
+impl<S: PartialEq> Seen<S> {
+    pub(super) const fn new(seen: S) -> Self {
+        Self(Mutex::new(seen))
+    }
+
+    /// Loads it, whether it changed or not. What `look` sees is taken before, so that what changes meanwhile is seen as a
+    /// change.
+    pub(super) fn load<T>(&self, look: impl FnOnce() -> S, load: impl FnOnce() -> T) -> T {
+        // A signal and a changed file may come together.
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = look();
+        load()
+    }
+
+    /// Loads it if it changed.
+    pub(super) fn load_changed<T>(
+        &self,
+        look: impl FnOnce() -> S,
+        load: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = look();
+        if now == *seen {
+            return None;
+        }
+        *seen = now;
+        Some(load())
     }
 }
 
