@@ -5,10 +5,12 @@ use std::{fs, path::PathBuf, process::Output};
 use fastmcp_audit::{Draft, Log, Options, Signer, Status, generate_key};
 use serde_json::Value;
 
-use crate::support::Home;
+use crate::support::{Home, not_at_midnight};
 
 /// A home with a log of six records: opened, four of ours, closed.
-fn logged() -> Home {
+async fn logged() -> Home {
+    // They stand in one file.
+    not_at_midnight().await;
     let home = Home::new();
     let dir = home.data().join("audit");
     fs::create_dir_all(&dir).unwrap();
@@ -37,7 +39,7 @@ fn logged() -> Home {
 }
 
 fn file(home: &Home) -> PathBuf {
-    home.audit_files().pop().unwrap()
+    home.audit_file("agent-2")
 }
 
 fn stdout(output: &Output) -> String {
@@ -69,7 +71,7 @@ fn edit(home: &Home, line: usize, from: &str) {
 
 #[tokio::test]
 async fn a_whole_log_verifies() {
-    let home = logged();
+    let home = logged().await;
     let output = home.run(&["audit", "verify"], &[]).await;
     let text = stdout(&output);
     assert!(
@@ -91,7 +93,7 @@ async fn a_whole_log_verifies() {
 
 #[tokio::test]
 async fn an_edited_byte_fails_and_names_file_line_and_record() {
-    let home = logged();
+    let home = logged().await;
     let name = file(&home)
         .file_name()
         .unwrap()
@@ -119,7 +121,7 @@ async fn an_edited_byte_fails_and_names_file_line_and_record() {
 
 #[tokio::test]
 async fn another_key_and_a_checkpoint_that_was_kept_are_held_against_it() {
-    let home = logged();
+    let home = logged().await;
     let kept = home.folder().join("kept");
     let kept = kept.to_str().unwrap();
     stdout(&home.run(&["audit", "checkpoint", "-o", kept], &[]).await);
@@ -150,7 +152,7 @@ async fn another_key_and_a_checkpoint_that_was_kept_are_held_against_it() {
 
 #[tokio::test]
 async fn records_are_found_and_shown_whole() {
-    let home = logged();
+    let home = logged().await;
     let found = stdout(
         &home
             .run(
@@ -199,7 +201,7 @@ async fn records_are_found_and_shown_whole() {
 
 #[tokio::test]
 async fn the_last_records_come_last_and_cannot_steer_the_terminal() {
-    let home = logged();
+    let home = logged().await;
     let text = stdout(&home.run(&["audit", "tail", "-n", "2"], &[]).await);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 3);
@@ -221,7 +223,7 @@ async fn the_last_records_come_last_and_cannot_steer_the_terminal() {
 
 #[tokio::test]
 async fn one_record_is_proved_without_the_others() {
-    let home = logged();
+    let home = logged().await;
     let proof = home.folder().join("2.proof");
     let path = proof.to_str().unwrap();
     stdout(&home.run(&["audit", "prove", "2", "-o", path], &[]).await);

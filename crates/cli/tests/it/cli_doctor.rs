@@ -61,7 +61,7 @@ async fn a_used_place_is_looked_at_in_every_part() {
     let seal = home.data().join("keys/seal.key");
     fs::set_permissions(&seal, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(home.policies(), "version: 1\nrols: {}\n").unwrap();
-    let log = home.audit_files().pop().unwrap();
+    let log = home.audit_file("audit.opened");
     let text = fs::read_to_string(&log).unwrap();
     fs::write(&log, text.replacen("audit.opened", "audit.opende", 1)).unwrap();
     let (code, report) = examine(

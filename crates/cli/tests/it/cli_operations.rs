@@ -396,7 +396,7 @@ async fn a_log_that_is_damaged_keeps_what_is_unknown_as_it_is() {
         }
     };
     stdout(&settle(&first).await);
-    let file = home.audit_files().pop().unwrap();
+    let file = home.audit_file("audit.opened");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("audit.opened", "audit.closed")).unwrap();
     fs::remove_file(home.data().join("audit/checkpoint")).unwrap();

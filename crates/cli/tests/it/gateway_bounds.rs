@@ -16,7 +16,12 @@ async fn after_the_burst_a_caller_waits_and_nobody_else_does() {
             ("RATE_BUCKET_BURST", "3"),
         ])
         .await;
+    // Made first: beside the calls it would take of the time that they count.
     let token = home.role("agent-1", "data-analyst").await;
+    let other = home.role("agent-2", "data-analyst").await;
+    let tenant = home
+        .mint("agent-1", &["--role", "data-analyst", "--tenant", "acme"])
+        .await;
     for _ in 0..3 {
         gateway.invoke(&token, TABLES, &json!({})).send().await.ok();
     }
@@ -43,11 +48,7 @@ async fn after_the_burst_a_caller_waits_and_nobody_else_does() {
     );
 
     gateway.query(&token, "SELECT 1").await.ok();
-    let other = home.role("agent-2", "data-analyst").await;
     gateway.invoke(&other, TABLES, &json!({})).send().await.ok();
-    let tenant = home
-        .mint("agent-1", &["--role", "data-analyst", "--tenant", "acme"])
-        .await;
     gateway
         .invoke(&tenant, TABLES, &json!({}))
         .send()

@@ -232,7 +232,7 @@ async fn while_it_runs_a_second_call_is_told_to_come_back() {
     let gateway = home.start().await;
     let token = home.role("writer", "data-admin").await;
     let slow = json!({
-        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT count(*) FROM c)",
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT 1, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3000000) SELECT count(*) FROM c)",
     });
     let first = keyed(&gateway, &token, "slow", &slow)
         .header("x-correlation-id", "slow-1")

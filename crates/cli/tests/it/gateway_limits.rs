@@ -6,7 +6,7 @@ use fastmcp_services::Redis;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Home, Reply, until};
+use crate::support::{Gateway, Home, Reply, not_at_midnight, until};
 
 const TABLES: &str = "database:listTables";
 const CAMPAIGN: &str = "ads:createCampaign";
@@ -23,7 +23,9 @@ fn write(home: &Home, rules: &str) {
     fs::write(home.folder().join("limits.yml"), text).unwrap();
 }
 
+/// Starts a gateway over those limits. No day ends while they count.
 async fn start(home: &Home, vars: &[(&str, &str)]) -> Gateway {
+    not_at_midnight().await;
     let file = [("RATE_LIMIT_FILE", "limits.yml")];
     home.start_with(&[&file, vars].concat()).await
 }

@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,6 +82,16 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
         }
     })
     .await
+}
+
+/// Waits out the last minute of a day (UTC): what counts or files by the day would begin anew within a test.
+pub(crate) async fn not_at_midnight() {
+    const DAY: u64 = 86_400;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let second = now.as_secs() % DAY;
+    if second >= DAY - 60 {
+        tokio::time::sleep(Duration::from_secs(DAY - second)).await;
+    }
 }
 
 /// A folder that outlives the processes that use it.
@@ -263,6 +273,13 @@ impl Home {
             .collect();
         files.sort();
         files
+    }
+
+    /// The first file of the audit log that holds `text`. There are two where a day ended meanwhile.
+    pub(crate) fn audit_file(&self, text: &str) -> PathBuf {
+        let holds = |file: &PathBuf| fs::read_to_string(file).unwrap().contains(text);
+        let found = self.audit_files().into_iter().find(holds);
+        found.unwrap_or_else(|| panic!("`{text}` is nowhere in the audit log"))
     }
 
     /// Every whole record of the audit log.
