@@ -2,8 +2,10 @@
 
 use std::{
     fs::{self, File},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     net::{Ipv4Addr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -17,6 +19,13 @@ const READY: Duration = Duration::from_secs(60);
 
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long its own processes may take to notice that a server is gone.
+const GONE: Duration = Duration::from_secs(10);
+
+/// Ports below those that the system gives to whoever asks for any (from 32768 on with Linux): nobody else gets the port
+/// of a server that is away for a while.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// Ports that are tried: another process may take a free one first.
 const ATTEMPTS: usize = 5;
@@ -63,10 +72,38 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let begun = children(self.child.id());
         // It may have ended on its own; then there is nothing to do.
         let _ended = self.child.kill();
         let _status = self.child.wait();
+        // What it had begun ends a moment later by itself, and answers until then.
+        let until = Instant::now() + GONE;
+        while begun.iter().any(|id| lives(*id)) && Instant::now() < until {
+            thread::sleep(PAUSE);
+        }
     }
+}
+
+/// The processes that a process has begun, where the system tells of them as Linux does.
+fn children(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|id| stat(*id).is_some_and(|(_, of)| of == parent))
+        .collect()
+}
+
+/// Whether a process is there, and does not only wait for somebody to hear of its end.
+fn lives(id: u32) -> bool {
+    stat(id).is_some_and(|(state, _)| !matches!(&*state, "Z" | "X"))
+}
+
+/// The state and the parent of a process. Source: proc_pid_stat(5).
+fn stat(id: u32) -> Option<(String, u32)> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name of the program stands before them in brackets, and may hold anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 /// Calls `start` with a free port until one works.
@@ -84,9 +121,22 @@ pub(crate) fn on_free_port<T>(
     }
 }
 
+/// Any of [`PORTS`] that is free now.
 fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+    let mut left = PORTS.len();
+    loop {
+        // Its keys are random.
+        let [high, low, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
+        let port = PORTS.start + u16::from_be_bytes([high, low]) % (PORTS.end - PORTS.start);
+        left -= 1;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_free) => return Ok(port),
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse || left == 0 => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Where `program` is: on the search path, or in one of `folders`.
