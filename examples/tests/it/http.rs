@@ -1,6 +1,11 @@
 //! Those that serve HTTP.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Stdio,
+    time::Duration,
+};
 
 use fastmcp::{
     guard::http::{Config, UrlFetcher},
@@ -15,6 +20,7 @@ use tokio::{
 async fn start(program: &str) -> (Child, String) {
     let mut child = Command::new(program)
         .env("PORT", "0")
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -26,6 +32,18 @@ async fn start(program: &str) -> (Child, String) {
         }
     }
     panic!("{program} does not say where it listens");
+}
+
+/// An address that is free now, of those that the system gives to nobody who asks for any: with Linux they begin at 32768.
+fn free_address() -> SocketAddr {
+    loop {
+        let [high, low, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
+        let port = 20_000 + u16::from_be_bytes([high, low]) % 12_000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 #[tokio::test]
@@ -46,12 +64,12 @@ async fn tokens_decide_what_is_seen() {
 
 #[tokio::test]
 async fn a_production_server_says_how_it_is() {
-    // Free a moment ago; it is told a port, as a deployment tells it one.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    // It is told a port, as a deployment tells it one.
+    let address = free_address();
     let _child = Command::new(env!("CARGO_BIN_EXE_production_server"))
         .envs([("TRANSPORT", "http"), ("PORT", &address.port().to_string())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .unwrap();

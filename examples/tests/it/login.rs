@@ -66,6 +66,7 @@ async fn start(hub: &str) -> (Child, String) {
             ("GITHUB_CLIENT_ID", "the-app"),
             ("GITHUB_CLIENT_SECRET", "its-secret"),
         ])
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()

@@ -94,6 +94,10 @@ impl Fixture for Served {
         // The server has a clock of its own, which says whole milliseconds.
         Box::pin(tokio::time::sleep(time + Duration::from_millis(5)))
     }
+
+    fn short(&self) -> Duration {
+        Duration::from_secs(3)
+    }
 }
 
 fn names(key: &str) -> (Collection, Key) {
@@ -242,11 +246,11 @@ async fn a_scan_goes_on_over_what_is_gone_and_takes_it_out() {
 #[tokio::test]
 async fn an_outage_is_told_and_over_when_the_server_is_back() {
     let mut redis = Redis::start().unwrap();
-    let fast = RedisConfig {
-        timeout: Duration::from_secs(2),
+    let patient = RedisConfig {
+        timeout: Duration::from_secs(20),
         ..RedisConfig::default()
     };
-    let store = config(&redis, fast).await;
+    let store = config(&redis, patient).await;
     let (collection, key) = names("k");
     let version = store
         .put(&collection, &key, "kept".into(), None)

@@ -245,7 +245,10 @@ async fn a_stream_is_taken_up_after_its_last_event_when_the_server_wants() {
     let second = format!("{SSE}id: e3\n{}", event(&progress(2)));
     let third = format!("{SSE}id: e4\n{}", event(&response(1)));
     let server = Scripted::start([first, second, third].map(Act::Close).into()).await;
-    let wire = wire(&server.url);
+    // Without the server's word nobody would wait to see it taken up.
+    let wire = wire_with(&server.url, |config| {
+        config.resume_delay = Duration::from_secs(600);
+    });
     let mut outgoing = request(1, "tools/call");
     outgoing.resumable = true;
     outgoing.headers = session();
@@ -255,9 +258,7 @@ async fn a_stream_is_taken_up_after_its_last_event_when_the_server_wants() {
         let began = Instant::now();
         assert_eq!(messages.next().await.unwrap().unwrap(), expected);
         let waited = began.elapsed();
-        // Without the server's word it would be a second.
-        let (from, to) = (Duration::from_millis(300), Duration::from_millis(900));
-        assert!(waited >= from && waited < to, "{waited:?}");
+        assert!(waited >= Duration::from_millis(300), "{waited:?}");
     }
     assert!(messages.next().await.is_none());
     let requests = server.requests();
@@ -395,14 +396,17 @@ async fn silence_ends_an_answer() {
     let server = Scripted::start(silent.into()).await;
     let wire = wire_with(&server.url, |config| {
         config.idle_timeout = Duration::from_millis(50);
-        config.answer_timeout = Duration::from_millis(500);
+        config.answer_timeout = Duration::from_secs(30);
     });
     let read = read(wire.request(request(1, "ping")).await.unwrap()).await;
     assert!(
         matches!(&read[..], [Err(WireError::Broken(text))] if text.contains("silent")),
         "{read:?}"
     );
-    let late = wire.request(request(2, "ping")).await.unwrap_err();
+    let hurried = wire_with(&server.url, |config| {
+        config.answer_timeout = Duration::from_millis(500);
+    });
+    let late = hurried.request(request(2, "ping")).await.unwrap_err();
     assert!(matches!(late, WireError::Timeout(_)), "{late}");
 }
 
@@ -411,8 +415,8 @@ async fn comments_are_no_silence_but_have_an_end() {
     let act = Act::Repeat(SSE.to_owned(), ": alive\n\n", Duration::from_millis(20));
     let server = Scripted::start(vec![act]).await;
     let wire = wire_with(&server.url, |config| {
-        config.idle_timeout = Duration::from_millis(900);
-        config.stream_timeout = Duration::from_millis(1_200);
+        config.idle_timeout = Duration::from_secs(5);
+        config.stream_timeout = Duration::from_secs(6);
     });
     let began = Instant::now();
     let read = read(wire.request(request(1, "ping")).await.unwrap()).await;
@@ -420,7 +424,7 @@ async fn comments_are_no_silence_but_have_an_end() {
         matches!(&read[..], [Err(WireError::Timeout(_))]),
         "{read:?}"
     );
-    assert!(began.elapsed() >= Duration::from_millis(1_200));
+    assert!(began.elapsed() >= Duration::from_secs(6));
 }
 
 #[tokio::test]

@@ -231,7 +231,7 @@ async fn closing_is_friendly_first() {
         say("{}")
     );
     let mut config = shell(&asked).directory(folder.path());
-    config.grace = Duration::from_secs(1);
+    config.grace = Duration::from_secs(5);
     let wire = StdioWire::spawn(&config).unwrap();
     said(&wire).await;
     wire.close(HeaderMap::new()).await;
