@@ -255,7 +255,6 @@ async fn of_a_thousand_redemptions_one_gets_the_ticket() {
     let fixture = Fixture::open(location, Arc::new(KeyRing::ephemeral().unwrap())).await;
     let confirm = room(&fixture);
     let issued = issue(&confirm).await;
-    let before = fixture.state.load();
     let mut attempts = tokio::task::JoinSet::new();
     for _ in 0..1_000 {
         let (confirm, token) = (confirm.clone(), issued.action_token.clone());
@@ -275,15 +274,6 @@ async fn of_a_thousand_redemptions_one_gets_the_ticket() {
     }
     assert_eq!(tickets.len(), 1);
     assert_eq!(tickets[0].fence(), 1);
-    let load = fixture.state.load();
-    let (changes, transactions) = (
-        load.changes - before.changes,
-        load.transactions - before.transactions,
-    );
-    assert!(
-        transactions * 2 <= changes || changes < 10,
-        "{changes} changes took {transactions} transactions"
-    );
     fixture.state.close().await;
 }
 

@@ -47,7 +47,8 @@ struct Recording {
 }
 
 const RECORDING: Recording = Recording {
-    total: Duration::from_secs(10),
+    // A busy machine starts a server again within a minute.
+    total: Duration::from_secs(if cfg!(test) { 60 } else { 10 }),
     first: Duration::from_millis(50),
     longest: Duration::from_secs(1),
 };

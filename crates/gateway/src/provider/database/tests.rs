@@ -677,7 +677,14 @@ async fn endless_statements_end_at_the_deadline() {
         let error = place.read(&sql).await.unwrap_err();
         assert!(error.message.contains("was stopped after 300 ms"), "{sql}: {error}");
         assert_eq!((error.effect, error.invalid_argument), (Effect::None, false), "{sql}");
-        assert_eq!(place.read("SELECT 1 AS one").await.unwrap()["rows"], json!([{"one": 1}]));
+        // The connection is of use again, though a busy machine may not be done in so short a time.
+        let answer = loop {
+            match place.read("SELECT 1 AS one").await {
+                Err(error) if error.message.contains("was stopped after 300 ms") => {}
+                answer => break answer.unwrap(),
+            }
+        };
+        assert_eq!(answer["rows"], json!([{"one": 1}]), "{sql}");
     }
     let sql =
         format!("{endless} INSERT INTO customers SELECT x + 1000, 'n', x, 'c', 'c', 'd' FROM c");
@@ -778,7 +785,7 @@ async fn memory_stays_bounded_when_many_large_values_are_asked_for() {
 #[tokio::test]
 async fn a_locked_database_is_waited_for_and_then_refused() {
     let place = place_with(Options {
-        timeout: Duration::from_millis(200),
+        timeout: Duration::from_secs(5),
         ..Options::default()
     });
     let blocker = place.direct();
