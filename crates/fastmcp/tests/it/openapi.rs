@@ -924,11 +924,13 @@ async fn an_api_that_is_away_or_silent_is_said_so() {
     let at = |port: u16| format!("http://127.0.0.1:{port}");
     let document = json!({"openapi": "3.1.0", "paths": {"/a": {
         "get": {"operationId": "read"}, "post": {"operationId": "write"}}}});
-    let build = |url: String| {
+    let build = |url: String, timeout: Duration| {
         let builder = OpenApi::builder(document.clone()).base_url(url);
-        builder.timeout(Duration::from_millis(50)).build().unwrap()
+        builder.timeout(timeout).build().unwrap()
     };
-    let waiting = client(build(at(silent.local_addr().unwrap().port()))).await;
+    // Enough for the request to go out.
+    let (soon, late) = (Duration::from_secs(1), Duration::from_secs(30));
+    let waiting = client(build(at(silent.local_addr().unwrap().port()), soon)).await;
     let error = async |client: &Client, name: &str| {
         let error = client.call_tool(name, json!({})).await.unwrap_err();
         error.message().to_owned()
@@ -944,6 +946,6 @@ async fn an_api_that_is_away_or_silent_is_said_so() {
     // Bound, so that nobody else gets the port, and not listening.
     let gone = tokio::net::TcpSocket::new_v4().unwrap();
     gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let away = client(build(at(gone.local_addr().unwrap().port()))).await;
+    let away = client(build(at(gone.local_addr().unwrap().port()), late)).await;
     assert_eq!(error(&away, "write").await, "the API cannot be reached");
 }

@@ -82,8 +82,8 @@ async fn a_subscription_does_not_outlast_the_input() {
     let first: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
     write.shutdown().await.unwrap();
-    // Half of what calls are given to finish.
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), running).await;
+    // Less than what calls are given to finish.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(9), running).await;
     ended.unwrap().unwrap().unwrap();
     assert_eq!(lines.next_line().await.unwrap(), None);
 }

@@ -137,7 +137,7 @@ async fn until(stream: &mut TcpStream, wanted: &str) -> String {
 async fn over_http_the_stream_of_who_does_not_answer_ends_with_the_session() {
     let ping = PingMiddleware::new()
         .interval(Duration::ZERO)
-        .answer_within(Duration::from_secs(3));
+        .answer_within(Duration::from_secs(10));
     let server = FastMcp::new("pings").middleware(ping).build().unwrap();
     let running = Running::start(server, HttpConfig::default()).await;
     const POST: &str = "POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream";
