@@ -1,6 +1,6 @@
 //! The open corners: arguments of the call and claims of the token, as typed values under dotted paths.
 //!
-//! Cedar's schema is closed and arguments are not, so a call's arguments become six entities with tags, one per type. Rules name their paths
+//! Cedar's schema is closed and arguments are not, so a call's arguments become seven entities with tags, one per type. Rules name their paths
 //! in quotes, hence only the paths that some rule reads are ever looked up, however large the arguments are.
 
 use std::collections::BTreeSet;
@@ -65,7 +65,9 @@ pub(crate) enum Seen<'a> {
     Number(&'a Number),
     /// A list of texts.
     List(Vec<&'a str>),
-    /// A list of anything else, or one beyond bounds.
+    /// A list of texts, numbers, booleans and nulls, but not of texts alone.
+    Mixed(&'a [Value]),
+    /// A list that holds objects or lists, or one beyond bounds.
     OtherList,
     Object,
     /// A text beyond bounds.
@@ -81,9 +83,16 @@ impl<'a> Seen<'a> {
             Value::String(text) if text.len() > TEXT_MAX => Self::Oversized,
             Value::String(text) => Self::Text(text),
             Value::Array(entries) if entries.len() > LIST_MAX => Self::OtherList,
+            Value::Array(entries)
+                if entries
+                    .iter()
+                    .any(|entry| entry.is_array() || entry.is_object()) =>
+            {
+                Self::OtherList
+            }
             Value::Array(entries) => {
                 let texts: Option<Vec<_>> = entries.iter().map(Value::as_str).collect();
-                texts.map_or(Self::OtherList, Self::List)
+                texts.map_or(Self::Mixed(entries), Self::List)
             }
             Value::Object(_) => Self::Object,
         }
@@ -96,9 +105,20 @@ impl<'a> Seen<'a> {
             Self::Text(_) | Self::Oversized => "text",
             Self::Flag(_) => "flag",
             Self::Number(_) => "number",
-            Self::List(_) | Self::OtherList => "list",
+            Self::List(_) | Self::Mixed(_) | Self::OtherList => "list",
             Self::Object => "object",
         }
+    }
+
+    /// Says whether a rule that compares with values can judge this one: all but a list of which not every entry is looked at.
+    pub(crate) const fn is_comparable(&self) -> bool {
+        !matches!(self, Self::OtherList)
+    }
+
+    /// Says whether a rule that compares with another attribute can judge this value: one that is alone. Whether a list is the caller, or is not, has
+    /// no answer that neither widens a grant nor passes a deny rule by.
+    pub(crate) const fn is_single(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Mixed(_) | Self::OtherList)
     }
 
     /// Says whether a Cedar policy that reads `context.arguments.<kind>` sees this value. One that sees none of it must not judge: an
@@ -115,8 +135,20 @@ impl<'a> Seen<'a> {
                 _ => false,
             },
             Self::List(_) => matches!(kind, "kind" | "list"),
+            Self::Mixed(_) => matches!(kind, "kind" | "mixed"),
             Self::OtherList | Self::Object | Self::Oversized => kind == "kind",
         }
+    }
+}
+
+/// An entry of a [mixed](Seen::Mixed) list as text: JSON, whole numbers as integers. Null is no entry, as it is no argument.
+pub(crate) fn entry(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => whole(number)
+            .map_or_else(|| number.to_string(), |whole| whole.to_string())
+            .into(),
+        Value::Bool(_) | Value::String(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

@@ -127,6 +127,21 @@ impl Values {
         }
         Ok(values)
     }
+
+    /// Says whether an argument is one of these, or a list that shares one.
+    fn hold(&self, seen: &Seen<'_>) -> bool {
+        match seen {
+            Seen::Text(text) => self.texts.contains(*text),
+            Seen::Flag(flag) => self.flags.contains(flag),
+            Seen::Number(number) => {
+                argument::whole(number).is_some_and(|whole| self.numbers.contains(&whole))
+            }
+            Seen::List(texts) => texts.iter().any(|text| self.texts.contains(*text)),
+            Seen::Mixed(entries) => entries.iter().any(|entry| self.hold(&Seen::of(entry))),
+            // Lists that cannot be judged are refused before anything is tested.
+            Seen::Null | Seen::OtherList | Seen::Object | Seen::Oversized => false,
+        }
+    }
 }
 
 /// One address is a network of its own.
@@ -188,15 +203,7 @@ impl<'a> View<'a> {
             Self::Set(set) => set.iter().any(|text| values.texts.contains(text)),
             Self::Hour(hour) => values.numbers.contains(hour),
             Self::Address(address) => values.networks.iter().any(|known| known.contains(address)),
-            Self::Argument(Some(seen)) => match seen {
-                Seen::Text(text) => values.texts.contains(*text),
-                Seen::Flag(flag) => values.flags.contains(flag),
-                Seen::Number(number) => {
-                    argument::whole(number).is_some_and(|whole| values.numbers.contains(&whole))
-                }
-                Seen::List(texts) => texts.iter().any(|text| values.texts.contains(*text)),
-                Seen::Null | Seen::OtherList | Seen::Object | Seen::Oversized => false,
-            },
+            Self::Argument(Some(seen)) => values.hold(seen),
             Self::Argument(None) | Self::Moment(_) => false,
         }
     }
@@ -212,7 +219,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// JSON null is no argument. One that stands in several places is refused before anything is tested.
+/// JSON null is no argument. One that stands in several places is refused before anything is tested (see [`crate::entity::check`]).
 fn argument<'a>(arguments: &'a Value, path: &str) -> Option<Seen<'a>> {
     match look_up(arguments.as_object()?, path) {
         Found::One(value) => Some(Seen::of(value)).filter(|seen| *seen != Seen::Null),

@@ -254,6 +254,13 @@ fn reads(rule: &Rule) -> Reads {
             };
             reads.sub |= *attribute == Attribute::Sub;
         }
+        if let Attribute::Argument(path) = &condition.attribute {
+            let with = match &condition.test {
+                Test::Same(_) | Test::Differs(_) => &mut reads.equated,
+                _ => &mut reads.compared,
+            };
+            with.insert(path.clone());
+        }
         if let (Attribute::Scopes, Test::AnyOf(values) | Test::NoneOf(values)) =
             (&condition.attribute, &condition.test)
         {
@@ -331,7 +338,7 @@ fn any_of(attribute: &Attribute, values: &[Literal]) -> String {
     }
 }
 
-/// An argument equals a value of its own type only; a list of texts matches if it shares one.
+/// An argument equals a value of its own type only; a list matches if it shares one.
 fn argument_any_of(attribute: &Attribute, values: &[Literal]) -> String {
     let Attribute::Argument(path) = attribute else {
         return "false".to_owned();
@@ -359,9 +366,12 @@ fn argument_any_of(attribute: &Attribute, values: &[Literal]) -> String {
         .flatten()
         .map(|(has, get, set)| format!("({has} && {set}.contains({get}))"))
         .collect();
-    tests.extend(
-        of("list", is_text).map(|(has, get, set)| format!("({has} && {get}.containsAny({set}))")),
-    );
+    let mixed = of("mixed", |_| true).map(|(has, get, _)| {
+        let entries: Vec<_> = values.iter().map(|value| quoted(&entry(value))).collect();
+        (has, get, format!("[{}]", entries.join(", ")))
+    });
+    let lists = of("list", is_text).into_iter().chain(mixed);
+    tests.extend(lists.map(|(has, get, set)| format!("({has} && {get}.containsAny({set}))")));
     tests.join(" || ")
 }
 
@@ -389,6 +399,15 @@ fn texts(values: &[Literal]) -> impl Iterator<Item = &str> {
 fn set(values: &[Literal]) -> String {
     let values: Vec<_> = values.iter().map(literal).collect();
     format!("[{}]", values.join(", "))
+}
+
+/// A value as it stands in a list of several types: see [`crate::argument::entry`].
+fn entry(value: &Literal) -> String {
+    match value {
+        Literal::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+        Literal::Int(number) => number.to_string(),
+        Literal::Bool(flag) => flag.to_string(),
+    }
 }
 
 fn literal(value: &Literal) -> String {

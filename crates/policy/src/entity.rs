@@ -109,7 +109,7 @@ pub(crate) fn check(context: &Context<'_>, reads: &Reads) -> Result<(), Reason> 
     }
 }
 
-/// A path with two meanings cannot be judged. And a policy written in Cedar must see each argument that it asks for, or it could be passed by.
+/// A path with two meanings cannot be judged. And a policy must see each argument that it asks for, or it could be passed by.
 fn check_arguments(arguments: &Map<String, Value>, reads: &Reads) -> Result<(), Reason> {
     let mut paths = reads.arguments.iter();
     if let Some(path) = paths.find(|path| look_up(arguments, path) == Found::Several) {
@@ -119,18 +119,36 @@ fn check_arguments(arguments: &Map<String, Value>, reads: &Reads) -> Result<(), 
     }
     let asked = reads.typed.iter().flatten();
     for (path, kinds) in asked.filter(|(_, kinds)| !kinds.is_empty()) {
-        let Found::One(value) = look_up(arguments, path) else {
-            continue;
-        };
-        let seen = Seen::of(value);
-        if !kinds.iter().any(|kind| seen.fits(kind)) {
-            let kind = seen.kind();
-            return Err(undecidable(format!(
-                "a rule reads the argument `{path}`, and this {kind} is not of a form that it can compare exactly"
-            )));
-        }
+        expect(arguments, path, |seen| {
+            kinds.iter().any(|kind| seen.fits(kind))
+        })?;
+    }
+    for path in &reads.compared {
+        expect(arguments, path, |seen| seen.is_comparable())?;
+    }
+    for path in &reads.equated {
+        expect(arguments, path, |seen| seen.is_single())?;
     }
     Ok(())
+}
+
+/// Refuses an argument that is there and does not fit.
+fn expect(
+    arguments: &Map<String, Value>,
+    path: &str,
+    fits: impl Fn(&Seen<'_>) -> bool,
+) -> Result<(), Reason> {
+    let Found::One(value) = look_up(arguments, path) else {
+        return Ok(());
+    };
+    let seen = Seen::of(value);
+    if fits(&seen) {
+        return Ok(());
+    }
+    let kind = seen.kind();
+    Err(undecidable(format!(
+        "a rule reads the argument `{path}`, and this {kind} is not of a form that it can compare exactly"
+    )))
 }
 
 fn undecidable(what: impl Into<String>) -> Reason {
@@ -163,6 +181,10 @@ pub(crate) fn arguments(arguments: &Value, reads: &Reads) -> Result<Vec<Entity>,
                     .for_each(|value| tag("decimal", Expr::new_decimal(value)));
             }
             Seen::List(values) => tag("list", Expr::new_set(values.into_iter().map(text))),
+            Seen::Mixed(entries) => {
+                let entries = entries.iter().filter_map(argument::entry);
+                tag("mixed", Expr::new_set(entries.map(Expr::new_string)));
+            }
             Seen::Null | Seen::OtherList | Seen::Object | Seen::Oversized => {}
         }
     }

@@ -91,7 +91,7 @@ impl Unknown {
         self
     }
 
-    fn has(&self, part: Part) -> bool {
+    pub(crate) fn has(&self, part: Part) -> bool {
         self.parts.contains(&part)
     }
 
@@ -308,13 +308,10 @@ fn allowed(certain: &[&Unit], perhaps: &[&Unit]) -> BTreeSet<Verdict> {
     more.chain([base]).collect()
 }
 
-/// Whether some arguments could not be judged exactly, which denies: those of no type under which the policy looks, and those that stand in two
-/// places, as a dotted path can.
+/// Whether some arguments could not be judged exactly, which denies: those of no type under which the policy looks, lists of lists or beyond
+/// bounds, and those that stand in two places, as a dotted path can.
 fn may_be_unjudged(unit: &Unit, unknown: &Unknown) -> bool {
-    let reads = &unit.reads;
-    unknown.has(Part::Arguments)
-        && reads.reads_arguments()
-        && (!reads.typed.is_empty() || reads.arguments.iter().any(|path| path.contains('.')))
+    unknown.has(Part::Arguments) && unit.reads.reads_arguments()
 }
 
 fn ids(units: &[&Unit]) -> BTreeSet<String> {
@@ -453,7 +450,8 @@ rules:
             format!("{} [{}]", verdicts.join("|"), open.join(" "))
         };
         assert_eq!(words("agent", "t:any"), "allow []");
-        assert_eq!(words("agent", "t:wipe"), "allow|confirm:person [ask]");
+        // A list that cannot be judged is denied.
+        assert_eq!(words("agent", "t:wipe"), "deny|allow|confirm:person [ask]");
         assert_eq!(words("agent", "t:pay"), "deny|allow [not-bob]");
         assert_eq!(words("agent", "t:eu"), "deny|allow [eu]");
         assert_eq!(words("agent", "t:amount"), "deny|allow [amounts]");

@@ -356,15 +356,13 @@ impl Asked<'_> {
         if let Some(area) = self.area {
             named.add_unit(&area.unit)?;
         }
-        let nothing = BTreeSet::new();
+        let nothing = Reads::default();
         let world = World {
             action,
             sides: &sides,
             named: &named,
             reads: &self.reads(),
-            asked: self
-                .area
-                .map_or(&nothing, |area| &area.unit.reads.arguments),
+            asked: self.area.map_or(&nothing, |area| &area.unit.reads),
             tools: self.tools,
         };
         let lines = world.lines();

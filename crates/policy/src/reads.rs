@@ -15,6 +15,10 @@ pub(crate) struct Reads {
     pub(crate) context: BTreeSet<String>,
     /// Paths under `context.arguments`.
     pub(crate) arguments: BTreeSet<String>,
+    /// Those of them that rules compare with values.
+    pub(crate) compared: BTreeSet<String>,
+    /// Those of them that rules compare with another attribute.
+    pub(crate) equated: BTreeSet<String>,
     /// Paths under `subject.claims`.
     pub(crate) claims: BTreeSet<String>,
     /// Scopes with which the caller's are compared.
@@ -47,6 +51,8 @@ impl Reads {
         self.sub |= other.sub;
         self.context.extend(other.context.iter().cloned());
         self.arguments.extend(other.arguments.iter().cloned());
+        self.compared.extend(other.compared.iter().cloned());
+        self.equated.extend(other.equated.iter().cloned());
         self.claims.extend(other.claims.iter().cloned());
         self.scopes.extend(other.scopes.iter().cloned());
         self.labels.extend(other.labels.iter().cloned());

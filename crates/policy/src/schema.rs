@@ -41,6 +41,7 @@ entity ArgumentFlag tags Bool;
 entity ArgumentNumber tags Long;
 entity ArgumentDecimal tags decimal;
 entity ArgumentList tags Set<String>;
+entity ArgumentMixed tags Set<String>;
 
 // `labels`: what the caller has read; for `approvals.decide`, what the one who asked had read.
 type Circumstances = {
@@ -58,6 +59,7 @@ type Circumstances = {
     number: ArgumentNumber,
     decimal: ArgumentDecimal,
     list: ArgumentList,
+    mixed: ArgumentMixed,
   },
 };
 
@@ -68,13 +70,14 @@ action "catalog:list" appliesTo { principal: [Caller], resource: [Catalog], cont
 "#;
 
 /// The kinds of arguments, each with the entity type that holds it.
-pub(crate) const ARGUMENT_KINDS: [(&str, &str); 6] = [
+pub(crate) const ARGUMENT_KINDS: [(&str, &str); 7] = [
     ("kind", "ArgumentKind"),
     ("text", "ArgumentText"),
     ("flag", "ArgumentFlag"),
     ("number", "ArgumentNumber"),
     ("decimal", "ArgumentDecimal"),
     ("list", "ArgumentList"),
+    ("mixed", "ArgumentMixed"),
 ];
 
 /// The parsed schema.

@@ -18,7 +18,7 @@ use crate::error::{Fault, LoadError, Place, Problem};
 use crate::explain::{self, Explanation};
 use crate::native;
 use crate::obligation::join;
-use crate::outlook::{self, Outlook, Standing, Unknown};
+use crate::outlook::{self, Outlook, Part, Standing, Unknown};
 use crate::prepare::{Kept, Prepared, PreparedKey, claims};
 use crate::reads::Reads;
 use crate::request::{Request, Subject};
@@ -190,7 +190,16 @@ impl PolicySet {
     pub fn outlook(&self, request: &Request<'_>, unknown: &Unknown) -> Outlook {
         let looked = || {
             let kept = self.prepare(request)?;
-            let question = kept.1.question(request)?;
+            // What is not known is not refused either.
+            let arguments = request.context.arguments;
+            let context = crate::request::Context {
+                arguments: arguments.filter(|_| !unknown.has(Part::Arguments)),
+                ..request.context.clone()
+            };
+            let question = kept.1.question(&Request {
+                context: &context,
+                ..*request
+            })?;
             let standing = Standing {
                 lacks_scopes: !kept.1.missing_scopes.is_empty(),
                 needs_no_grant: self.needs_no_grant(request),

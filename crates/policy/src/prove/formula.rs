@@ -10,6 +10,7 @@ use super::question::Area;
 use crate::action::Action;
 use crate::compile::{Reach, Role, Unit};
 use crate::obligation::{ConsentLevel, Obligation};
+use crate::reads::Reads;
 use crate::schema::quoted;
 use crate::scope::{APPROVE, INVOKE_READ, INVOKE_WRITE, REGISTER};
 use crate::set::PolicySet;
@@ -149,8 +150,9 @@ fn written(id: &str, text: &str) -> Result<Policy, String> {
     Policy::parse(Some(PolicyId::new(id)), text).map_err(|error| error.to_string())
 }
 
-/// Under which circumstances the argument check of this policy refuses the whole call: see `entity::check_typed`.
+/// Under which circumstances the argument check of this policy refuses the whole call: see `entity::check_arguments`.
 fn unfit_arguments(unit: &Unit) -> Vec<String> {
+    let reached = reached(&unit.reach);
     let asked = unit.reads.typed.iter().flatten();
     let narrowed = asked.filter(|(_, kinds)| !kinds.is_empty() && !kinds.contains("kind"));
     let one = |(path, kinds): (&String, &BTreeSet<String>)| {
@@ -160,12 +162,29 @@ fn unfit_arguments(unit: &Unit) -> Vec<String> {
             .map(|kind| format!("context.arguments.{kind}.hasTag({path})"))
             .collect();
         format!(
-            "{}context has arguments && context.arguments.kind.hasTag({path}) && !({})",
-            reached(&unit.reach),
+            "{reached}context has arguments && context.arguments.kind.hasTag({path}) && !({})",
             fits.join(" || ")
         )
     };
-    narrowed.map(one).collect()
+    let lists = unfit_lists(&unit.reads).into_iter();
+    let lists = lists.map(|list| format!("{reached}context has arguments && {list}"));
+    narrowed.map(one).chain(lists).collect()
+}
+
+/// The lists that rules with these reads refuse to judge, where a call has arguments.
+pub(super) fn unfit_lists(reads: &Reads) -> Vec<String> {
+    let is_list = |path: &str| {
+        let kind = "context.arguments.kind";
+        format!("({kind}.hasTag({path}) && {kind}.getTag({path}) == \"list\")")
+    };
+    let compared = reads.compared.iter().map(|path| {
+        let path = quoted(path);
+        let judged =
+            ["list", "mixed"].map(|kind| format!("context.arguments.{kind}.hasTag({path})"));
+        format!("({} && !({}))", is_list(&path), judged.join(" || "))
+    });
+    let equated = reads.equated.iter().map(|path| is_list(&quoted(path)));
+    compared.chain(equated).collect()
 }
 
 /// Under which circumstances the whole call is refused because an argument that these policies read stands in several places: see

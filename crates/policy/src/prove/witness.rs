@@ -141,7 +141,7 @@ impl Model<'_> {
         };
         let mut kinds: BTreeMap<String, Attributes> = BTreeMap::new();
         for kind in [
-            "kind", "text", "flag", "number", "decimal", "list", "several",
+            "kind", "text", "flag", "number", "decimal", "list", "mixed", "several",
         ] {
             let found = match record.get(kind) {
                 Some(EvalResult::EntityUid(uid)) => self.env.entities.get(uid),
@@ -165,8 +165,11 @@ impl Model<'_> {
                 of("text").map(json)
             } else if has("flag") {
                 of("flag").map(json)
-            } else if has("list") {
-                Some(of("list").map_or(Value::from(vec![1]), json))
+            } else if has("list") || of("mixed").is_some() {
+                let mixed = || {
+                    of("mixed").map_or_else(|| Value::from(vec![Value::Array(Vec::new())]), mixed)
+                };
+                Some(of("list").map_or_else(mixed, json))
             } else if has("number") || of("decimal").is_some() {
                 Some(self.number(of("number"), of("decimal"))?)
             } else if kind.is_some() {
@@ -204,6 +207,25 @@ impl Model<'_> {
             _ => Ok(Value::from(1e300)),
         }
     }
+}
+
+/// A list that is not of texts alone. What stands for no entry of one, nothing equals: null, as is added where all are texts.
+fn mixed(entries: &EvalResult) -> Value {
+    let entries = members(entries).into_iter();
+    let mut list: Vec<Value> = entries
+        .map(|entry| serde_json::from_str(&entry).unwrap_or_default())
+        .map(|entry: Value| {
+            if entry.is_array() || entry.is_object() {
+                Value::Null
+            } else {
+                entry
+            }
+        })
+        .collect();
+    if list.iter().all(Value::is_string) {
+        list.push(Value::Null);
+    }
+    list.into()
 }
 
 /// An argument in two places: under the name that has the dot in it, and where the dot separates.
@@ -378,6 +400,15 @@ fn thinned(mut example: Example, holds: &impl Fn(&Example) -> bool) -> Example {
                 arguments.remove(&name);
             }
         });
+        // One entry of a list instead of all of it.
+        let entries = example.arguments.get(&name).and_then(Value::as_array);
+        for entry in entries.cloned().unwrap_or_default() {
+            attempt(&mut example, &|it| {
+                if let Some(value @ Value::Array(_)) = it.arguments.get_mut(&name) {
+                    *value = entry.clone();
+                }
+            });
+        }
     }
     let tool = example.resource.clone().unwrap_or_default();
     for tag in tool.safety_tags {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Tool;
-use super::formula::{Named, Side, any};
+use super::formula::{Named, Side, any, unfit_lists};
 use crate::action::Action;
 use crate::attribute::WEEKDAYS;
 use crate::reads::Reads;
@@ -23,8 +23,8 @@ pub(super) struct World<'a> {
     pub(super) named: &'a Named,
     /// What the policies and the question read.
     pub(super) reads: &'a Reads,
-    /// The arguments that the question itself reads.
-    pub(super) asked: &'a BTreeSet<String>,
+    /// What the question itself reads.
+    pub(super) asked: &'a Reads,
     /// The tools that there are; empty for all that could be.
     pub(super) tools: &'a [Tool],
 }
@@ -40,9 +40,12 @@ impl World<'_> {
         for path in &self.reads.arguments {
             // Only where a dot separates and belongs to a name at once. Whether the conditions of the question hold of such an argument,
             // nobody can say.
-            let one_place = !path.contains('.') || self.asked.contains(path);
+            let one_place = !path.contains('.') || self.asked.arguments.contains(path);
             argument(&quoted(path), one_place, &mut lines);
         }
+        // Nor of a list that its conditions cannot be held against.
+        let unfit = unfit_lists(self.asked).into_iter();
+        lines.extend(unfit.map(|list| format!("!(context has arguments && {list})")));
         // An approval is about the tool as it was when the call was asked for, which may be in no list of today.
         if self.action == Action::ToolsInvoke && !self.tools.is_empty() {
             lines.push(any(self.tools.iter().map(is_tool).collect()));
@@ -254,6 +257,8 @@ fn argument(path: &str, one_place: bool, lines: &mut Vec<String>) {
     line(format!("!{} || {}", has("number"), is("number")));
     line(format!("!{} || {}", has("decimal"), is("number")));
     line(format!("!{} || {}", has("list"), is("list")));
+    line(format!("!{} || {}", has("mixed"), is("list")));
+    line(format!("!({} && {})", has("list"), has("mixed")));
     line(if one_place {
         format!("!{}", has("several"))
     } else {

@@ -307,6 +307,11 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         json!(true),
         json!(["v", "w"]),
         json!([1]),
+        json!(["alice", 1.0, null]),
+        json!([true, 1.5, "w"]),
+        json!([null]),
+        json!([["v"]]),
+        json!(["v", {}]),
         json!({}),
     ]);
     let labels = btree_set(select(vec!["pii", "secret", "open"]), 0..3);

@@ -28,6 +28,13 @@ enum Seen {
 
 pub(crate) fn decide(policy: &Value, request: &Request<'_>) -> Verdict {
     let rules = policy["rules"].as_array().expect("rules");
+    if rules.iter().any(|rule| is_unjudged(rule, request)) {
+        return Verdict {
+            allowed: false,
+            ids: BTreeSet::new(),
+            obligations: BTreeSet::new(),
+        };
+    }
     let denied: Vec<_> = rules
         .iter()
         .filter(|rule| rule["effect"] == "deny" && matches(policy, rule, request, true))
@@ -116,6 +123,16 @@ fn is_operator(value: &Value) -> bool {
 
 fn matches(policy: &Value, rule: &Value, request: &Request<'_>, missing_matches: bool) -> bool {
     let when = rule["when"].as_object().expect("when");
+    is_about(rule, request)
+        && when
+            .iter()
+            .filter(|(key, _)| *key != "action")
+            .all(|(key, value)| holds(policy, key, value, request, missing_matches))
+}
+
+/// Whether the rule is about requests of this action.
+fn is_about(rule: &Value, request: &Request<'_>) -> bool {
+    let when = rule["when"].as_object().expect("when");
     let reads_resource = when
         .iter()
         .any(|(key, value)| key.contains("resource.") || value.to_string().contains("resource."));
@@ -123,11 +140,51 @@ fn matches(policy: &Value, rule: &Value, request: &Request<'_>, missing_matches:
         request.action != Action::ApprovalsDecide || rule["effect"] == "deny",
         |action| list(action).contains(&json!(request.action.name())),
     );
-    let fits = named && (!reads_resource || request.action != Action::CatalogList);
-    fits && when
+    named && (!reads_resource || request.action != Action::CatalogList)
+}
+
+/// Whether the rule refuses to judge the request: its action, tool, provider and roles fit, and it reads an argument that is a list which it
+/// cannot compare.
+fn is_unjudged(rule: &Value, request: &Request<'_>) -> bool {
+    let Some(arguments) = request.context.arguments else {
+        return false;
+    };
+    let when = rule["when"].as_object().expect("when");
+    let asked: Vec<_> = when
         .iter()
-        .filter(|(key, _)| *key != "action")
-        .all(|(key, value)| holds(policy, key, value, request, missing_matches))
+        .map(|(key, value)| Asked::of(key, value))
+        .collect();
+    let tool = request.resource;
+    let own = [
+        ("resource.toolId", tool.map(|tool| vec![&tool.tool_id])),
+        (
+            "resource.provider_id",
+            tool.map(|tool| vec![&tool.provider_id]),
+        ),
+        (
+            "subject.roles",
+            Some(request.subject.roles.iter().collect()),
+        ),
+    ];
+    let fits = own.into_iter().all(|(name, own)| {
+        let mut all = asked.iter();
+        let first = all.find(|it| it.name == name && !it.negated && !it.is_reference());
+        let own = own.unwrap_or_default();
+        first.is_none_or(|it| {
+            list(&it.right)
+                .iter()
+                .any(|value| own.iter().any(|text| value == *text))
+        })
+    });
+    let is_unfit = |it: &Asked| {
+        let path = it.name.strip_prefix("context.arguments.");
+        let entries = path.and_then(|path| at(arguments, path)?.as_array());
+        entries.is_some_and(|entries| {
+            let deep = |entry: &Value| entry.is_array() || entry.is_object();
+            it.is_reference() || entries.len() > 1024 || entries.iter().any(deep)
+        })
+    };
+    is_about(rule, request) && fits && asked.iter().any(is_unfit)
 }
 
 fn list(value: &Value) -> Vec<Value> {
@@ -137,6 +194,54 @@ fn list(value: &Value) -> Vec<Value> {
         .unwrap_or_else(|| vec![value.clone()])
 }
 
+/// A condition taken apart.
+struct Asked {
+    name: String,
+    suffix: Option<&'static str>,
+    negated: bool,
+    right: Value,
+}
+
+impl Asked {
+    fn of(key: &str, value: &Value) -> Self {
+        let text = value.as_str().unwrap_or_default();
+        let (name, negated, right) = if let Some((left, right)) = key.split_once("!=") {
+            (
+                left.trim(),
+                true,
+                if right.trim().is_empty() {
+                    value.clone()
+                } else {
+                    json!(right.trim())
+                },
+            )
+        } else if let Some(right) = text.strip_prefix("!=") {
+            (key, true, json!(right.trim()))
+        } else if let Some(right) = text.strip_prefix("==") {
+            (key, false, json!(right.trim()))
+        } else {
+            (key, false, value.clone())
+        };
+        let suffix = ["_in", "_any", "_before", "_after"]
+            .into_iter()
+            .find(|suffix| name.ends_with(suffix));
+        let name = suffix.map_or(name, |suffix| name.trim_end_matches(suffix));
+        // Quotes keep the end of an open name from being an operator, and mean nothing else.
+        let name = name.replace('"', "");
+        Self {
+            name,
+            suffix,
+            negated,
+            right,
+        }
+    }
+
+    fn is_reference(&self) -> bool {
+        let is_name = |text: &str| text.starts_with("subject.") || text.starts_with("resource.");
+        self.right.as_str().is_some_and(is_name)
+    }
+}
+
 fn holds(
     policy: &Value,
     key: &str,
@@ -144,34 +249,16 @@ fn holds(
     request: &Request<'_>,
     missing_matches: bool,
 ) -> bool {
-    let text = value.as_str().unwrap_or_default();
-    let (name, negated, right) = if let Some((left, right)) = key.split_once("!=") {
-        (
-            left.trim(),
-            true,
-            if right.trim().is_empty() {
-                value.clone()
-            } else {
-                json!(right.trim())
-            },
-        )
-    } else if let Some(right) = text.strip_prefix("!=") {
-        (key, true, json!(right.trim()))
-    } else if let Some(right) = text.strip_prefix("==") {
-        (key, false, json!(right.trim()))
-    } else {
-        (key, false, value.clone())
-    };
-    let suffix = ["_in", "_any", "_before", "_after"]
-        .into_iter()
-        .find(|suffix| name.ends_with(suffix));
-    let name = suffix.map_or(name, |suffix| name.trim_end_matches(suffix));
-    // Quotes keep the end of an open name from being an operator, and mean nothing else.
-    let name = &name.replace('"', "");
+    let asked = Asked::of(key, value);
+    let is_reference = asked.is_reference();
+    let Asked {
+        name,
+        suffix,
+        negated,
+        right,
+    } = asked;
+    let name = &name;
     let left = see(policy, name, request);
-    let is_reference = right
-        .as_str()
-        .is_some_and(|text| text.starts_with("subject.") || text.starts_with("resource."));
     let right = if is_reference {
         see(policy, right.as_str().expect("text"), request)
     } else {
@@ -214,7 +301,7 @@ fn equal(name: &str, left: &Value, right: &Value) -> bool {
         "context.ip" => within(left.as_str().expect("text"), right.as_str().expect("text")),
         _ if name.starts_with("subject.claims.") => plain(left) == plain(right),
         "subject.scopes" => covers(left.as_str().expect("text"), right.as_str().expect("text")),
-        _ => left == right,
+        _ => left == right || (left.is_number() && left.as_f64() == right.as_f64()),
     }
 }
 
@@ -301,15 +388,17 @@ fn see_tool(name: &str, request: &Request<'_>) -> Seen {
     }
 }
 
+fn at<'a>(arguments: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split('.');
+    parts.try_fold(arguments, |value, part| value.get(part))
+}
+
 fn argument(arguments: &Value, path: &str) -> Seen {
-    match path
-        .split('.')
-        .try_fold(arguments, |value, part| value.get(part))
-    {
+    match at(arguments, path) {
         None | Some(Value::Null) => Seen::Absent,
-        Some(Value::Array(list)) if list.iter().all(Value::is_string) => Seen::Many(list.clone()),
-        // Neither of these equals anything that a rule can write.
-        Some(Value::Array(_) | Value::Object(_)) => Seen::One(json!({})),
+        Some(Value::Array(list)) => Seen::Many(list.clone()),
+        // Equals nothing that a rule can write.
+        Some(Value::Object(_)) => Seen::One(json!({})),
         Some(value) => Seen::One(value.clone()),
     }
 }

@@ -407,6 +407,51 @@ async fn what_policy_refuses_to_judge_is_refused() {
 }
 
 #[tokio::test]
+async fn lists_are_proved_as_they_are_judged() {
+    let roles = "{a: [\"tools.invoke:write\"], b: [\"tools.invoke:write\"]}";
+    let anybody = "{id: r, effect: allow, when: {action: tools.invoke, subject.roles: [a, b]}}";
+    let looking = |conditions: &str| {
+        let rule = format!("{{id: d, effect: deny, when: {{action: tools.invoke, {conditions}}}}}");
+        rules(roles, &[anybody, &rule])
+    };
+    let denies = looking("context.arguments.to: [rival, 5]");
+    let about = |value: &str| format!("{{action: tools.invoke, context.arguments.to: {value}}}");
+    for value in ["rival", "5", "[5, rival]"] {
+        assert_eq!(
+            never(&about(value), &denies).await,
+            Answer::Proved,
+            "{value}"
+        );
+    }
+    // A list that holds it among others is one of them.
+    let alone = looking("context.arguments.to: 5, \"context.arguments.to !=\": 6");
+    let found = refuted(never(&about("5"), &alone).await, &alone);
+    let entries = found.example.arguments["to"].as_array().expect("a list");
+    assert!(
+        entries.contains(&json!(5)) && entries.contains(&json!(6)),
+        "{found:?}"
+    );
+    // Neither rule ever denies, but who reads a list refuses what it cannot compare.
+    let plain = rules(roles, &[anybody]);
+    let no_more = [("no_more_than", "old")];
+    let never_holds = [
+        "context.arguments.to: 5, \"context.arguments.to !=\": 5",
+        "context.arguments.to: \"== subject.sub\", \"context.arguments.to !=\": subject.sub",
+    ];
+    for conditions in never_holds {
+        let looks = looking(conditions);
+        let found = refuted(ask(&no_more, &plain, Some(&looks), &[]).await, &plain);
+        let compared = found.compared.expect("the other").reason.to_string();
+        assert!(
+            compared.contains("this list is not of a form"),
+            "{compared}"
+        );
+        let answer = ask(&no_more, &looks, Some(&plain), &[]).await;
+        assert_eq!(answer, Answer::Proved);
+    }
+}
+
+#[tokio::test]
 async fn a_solver_that_is_none_proves_nothing() {
     let set = built_in();
     let question = Question::from_parts("q", &[("never", MONEY)]).expect("a question");

@@ -308,3 +308,139 @@ fn a_misspelt_operator_is_no_name() {
         assert!(error.contains("stands in quotes: `"), "{error}");
     }
 }
+
+/// What becomes of a call with these arguments, where anybody of finance may call unless the one rule denies.
+fn with_condition(condition: &str) -> impl Fn(&Value) -> Reason {
+    let set = load(&with_rules(&format!(
+        "{ALLOW_FINANCE}  - {{id: no, effect: deny, when: {{action: tools.invoke, {condition}}}}}\n"
+    )));
+    move |arguments| {
+        set.decide(&Request {
+            action: Action::ToolsInvoke,
+            subject: &finance(),
+            resource: Some(&ads()),
+            context: &Context::at(now()).arguments(arguments),
+        })
+        .reason
+    }
+}
+
+#[test]
+fn a_list_is_compared_entry_by_entry_whatever_else_is_in_it() {
+    let cases = [
+        (
+            "context.arguments.to_any: [\"rival@x\"]",
+            json!(["rival@x"]),
+            json!(["a@x"]),
+        ),
+        (
+            "context.arguments.to_any: [\"rival@x\"]",
+            json!(["rival@x", 1]),
+            json!(["a@x", 1, null]),
+        ),
+        (
+            "context.arguments.to: [\"rival@x\", 7]",
+            json!([null, true, 7.0]),
+            json!(["7", false, 7.5]),
+        ),
+        (
+            "context.arguments.to_any: [5]",
+            json!([5]),
+            json!(["5", 5.5, true, 1e300]),
+        ),
+        (
+            "context.arguments.to: true",
+            json!([false, true]),
+            json!(["true", 1]),
+        ),
+        (
+            "\"context.arguments.to !=\": [\"a@x\", 5]",
+            json!([6, "b@x"]),
+            json!([5, "b@x"]),
+        ),
+    ];
+    for (condition, denied, allowed) in cases {
+        let decide = with_condition(condition);
+        let told = |to: &Value| decide(&json!({"to": to}));
+        assert!(
+            matches!(told(&denied), Reason::RuleDenies { .. }),
+            "{condition} {denied}: {}",
+            told(&denied)
+        );
+        assert!(
+            matches!(told(&allowed), Reason::Allowed { .. }),
+            "{condition} {allowed}: {}",
+            told(&allowed)
+        );
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_judged_passes_by_no_rule() {
+    let mut many: Vec<_> = (0..1024).map(|at| json!(format!("a{at}@x"))).collect();
+    many.push(json!("rival@x"));
+    let texts = Value::Array(many);
+    let flags = Value::Array(vec![json!(true); 1025]);
+    for condition in [
+        "context.arguments.to_any: [\"rival@x\"]",
+        "\"context.arguments.to !=\": [\"a@x\"]",
+        "context.arguments.to: 5",
+        "context.arguments.to: \"== subject.sub\"",
+    ] {
+        let decide = with_condition(condition);
+        for list in [
+            &texts,
+            &flags,
+            &json!(["rival@x", {}]),
+            &json!([["rival@x"]]),
+        ] {
+            let reason = decide(&json!({"to": list})).to_string();
+            assert_eq!(
+                reason,
+                "policy cannot decide: a rule reads the argument `to`, and this list is not of a form that it can compare exactly",
+                "{condition}"
+            );
+            assert!(matches!(
+                decide(&json!({"cc": list})),
+                Reason::Allowed { .. } | Reason::RuleDenies { .. }
+            ));
+        }
+    }
+}
+
+#[test]
+fn a_list_is_not_compared_with_another_attribute() {
+    for condition in [
+        "context.arguments.to: \"== subject.sub\"",
+        "context.arguments.to: \"!= subject.sub\"",
+    ] {
+        let decide = with_condition(condition);
+        for list in [json!(["agent-1"]), json!(["agent-1", "b"]), json!([])] {
+            let reason = decide(&json!({"to": list}));
+            assert!(
+                matches!(reason, Reason::Undecidable { .. }),
+                "{condition} {list}: {reason}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_grant_on_an_argument_is_not_widened_by_a_list_that_cannot_be_judged() {
+    let rules = "  - {id: open, effect: allow, when: {action: tools.invoke, subject.roles: [finance-write], \"context.arguments.to !=\": [\"rival@x\"]}}\n";
+    let set = load(&with_rules(rules));
+    let decide = |arguments: &Value| {
+        set.decide(&Request {
+            action: Action::ToolsInvoke,
+            subject: &finance(),
+            resource: Some(&ads()),
+            context: &Context::at(now()).arguments(arguments),
+        })
+        .effect
+    };
+    assert_eq!(decide(&json!({"to": ["a@x", 1]})), Effect::Allow);
+    let long: Vec<_> = (0..1025).map(|at| json!(at)).collect();
+    for to in [json!(["rival@x", 1]), json!([["rival@x"]]), json!(long)] {
+        assert_eq!(decide(&json!({"to": to})), Effect::Deny, "{to}");
+    }
+}
