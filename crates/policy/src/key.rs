@@ -2,7 +2,7 @@
 //!
 //! Names of arguments and claims are open, and operators stand behind a name: `context.arguments.path_in` is the argument `path` and the
 //! operator `_in`. A rule whose operator were taken for a part of the name would read something that no call carries, and deny nothing. So what
-//! looks like an operator is one, or is refused; a name that looks like one stands in quotes: `context.arguments."check_in"`.
+//! looks like an operator is one, or is refused, and so are two; a name that looks like one stands in quotes: `context.arguments."check_in"`.
 
 use std::borrow::Cow;
 
@@ -275,92 +275,125 @@ struct Word {
 const NOT: &str = "write `!=` behind the name, which takes a list too";
 const EQUAL: &str = "write the value alone, or several as a list";
 const ONE_OF: &str = "write `_in`";
+const CONTAINS: &str =
+    "`_any` says that a list shares one of these, and patterns are for `like` in a .cedar file";
 const AMOUNT: &str = "amounts are compared in a .cedar file";
 const PATTERN: &str = "patterns are for `like` in a .cedar file";
+const NO_PATTERN: &str = "patterns are for `like` in a .cedar file, and `!` before it";
 const MOMENT: &str = "only `context.time` has it";
 const SPELLING: &str = "write `_in` or `_any`";
+const ABSENT: &str = "a value that is not there equals nothing";
 
-/// What people write for operators, the longer before those that they end with.
-const MISTAKEN: [(&str, &str); 36] = [
-    ("_not_in", NOT),
-    ("_notin", NOT),
-    ("_nin", NOT),
-    ("_not_any", NOT),
-    ("_none_of", NOT),
-    ("_not_eq", NOT),
-    ("_not_equals", NOT),
-    ("_not", NOT),
-    ("_ne", NOT),
-    ("_neq", NOT),
-    ("_eq", EQUAL),
-    ("_equals", EQUAL),
-    ("_one_of", ONE_OF),
-    ("_oneof", ONE_OF),
-    ("_any_of", ONE_OF),
-    ("_anyof", ONE_OF),
-    ("_all_of", ONE_OF),
-    ("_gt", AMOUNT),
-    ("_gte", AMOUNT),
-    ("_ge", AMOUNT),
-    ("_lt", AMOUNT),
-    ("_lte", AMOUNT),
-    ("_le", AMOUNT),
-    ("_between", AMOUNT),
-    ("_like", PATTERN),
-    ("_matches", PATTERN),
-    ("_regex", PATTERN),
-    ("_contains", PATTERN),
-    ("_startswith", PATTERN),
-    ("_starts_with", PATTERN),
-    ("_endswith", PATTERN),
-    ("_ends_with", PATTERN),
-    ("_before", MOMENT),
-    ("_after", MOMENT),
-    ("_exists", "a value that is not there equals nothing"),
-    ("_missing", "a value that is not there equals nothing"),
+/// What people write for operators, each with what to write instead. `_` is where one word ends, however that is shown: `notin`, `notIn`.
+const MISTAKEN: [(&str, &str); 10] = [
+    (
+        NOT,
+        "not_in nin not_any none_of not_one_of not_any_of not_all_of not is_not isnt ne neq",
+    ),
+    (
+        NOT,
+        "not_eq not_equal not_equals not_equal_to excludes except lacks",
+    ),
+    (EQUAL, "eq equal equals equal_to"),
+    (ONE_OF, "one_of any_of all_of"),
+    (CONTAINS, "contains contain has includes include"),
+    (
+        AMOUNT,
+        "gt gte ge lt lte le between greater_than less_than more_than at_least at_most",
+    ),
+    (
+        AMOUNT,
+        "greater_than_or_equal greater_than_or_equals less_than_or_equal less_than_or_equals",
+    ),
+    (
+        PATTERN,
+        "like matches regex regexp glob prefix suffix starts_with begins_with ends_with",
+    ),
+    (MOMENT, "before after"),
+    (ABSENT, "exists missing"),
 ];
 
 /// What is as likely a name, unless a list stands behind it.
-const MISTAKEN_FOR_LISTS: [(&str, &str); 12] = [
-    ("_all", ONE_OF),
-    ("_none", NOT),
-    ("_is", EQUAL),
-    ("_match", PATTERN),
-    ("-in", ONE_OF),
-    (".in", ONE_OF),
-    ("$in", ONE_OF),
-    ("$nin", NOT),
-    ("-any", ONE_OF),
-    (".any", ONE_OF),
-    ("_ni", ONE_OF),
-    ("_ins", ONE_OF),
+const MISTAKEN_FOR_LISTS: [(&str, &str); 4] = [
+    (NOT, "none"),
+    (EQUAL, "is"),
+    (ONE_OF, "all ni ins"),
+    (PATTERN, "match"),
 ];
 
 impl Word {
+    /// Finds the operator at the end of a name, or what was meant for one. Operators do not stack: what stands before is looked at once more.
     fn ends(name: &str, is_list: bool) -> Option<Self> {
-        // ASCII alone, so that places in the one are places in the other.
-        let folded = name.to_ascii_lowercase();
+        let last = Self::last(name, is_list)?;
+        let before = name.get(..last.at).and_then(|rest| Self::last(rest, true));
+        Some(match before {
+            None => last,
+            Some(before) => Self {
+                at: before.at,
+                form: Err(before.instead_of_both(&last)),
+            },
+        })
+    }
+
+    fn last(name: &str, is_list: bool) -> Option<Self> {
         let lists = MISTAKEN_FOR_LISTS.into_iter().filter(|_| is_list);
         let mistaken = MISTAKEN.into_iter().chain(lists);
         let instead = mistaken
-            .filter_map(|(word, instead)| Some((folded.strip_suffix(word)?.len(), Err(instead))))
+            .flat_map(|(instead, words)| words.split(' ').map(move |word| (word, Err(instead))))
+            .filter_map(|(word, instead)| Some((place(name, word, is_list)?, instead)))
             .min_by_key(|(at, _)| *at);
         let operator = || {
-            let operators = [("_in", Form::In), ("_any", Form::Any)];
-            operators.into_iter().find_map(|(word, form)| {
-                let at = folded.strip_suffix(word)?.len();
-                let is_written = name.ends_with(word);
-                Some((at, if is_written { Ok(form) } else { Err(SPELLING) }))
+            let operators = [("in", "_in", Form::In), ("any", "_any", Form::Any)];
+            operators.into_iter().find_map(|(word, exactly, form)| {
+                let at = place(name, word, is_list)?;
+                let written = name.get(at..).filter(|it| is_list || it.starts_with('_'))?;
+                let form = Some(form).filter(|_| written == exactly);
+                Some((at, form.ok_or(SPELLING)))
             })
         };
         // Any word may end a name; before a list, one that is nearly `any` was meant to be it.
         let nearly = || {
-            let at = folded.rfind('_').filter(|_| is_list)?;
-            let word = folded.get(at + 1..)?;
-            (strsim::damerau_levenshtein(word, "any") == 1).then_some((at, Err(SPELLING)))
+            let at = name.rfind('_').filter(|_| is_list)?;
+            let word = name.get(at + 1..)?.to_ascii_lowercase();
+            (strsim::damerau_levenshtein(&word, "any") == 1).then_some((at, Err(SPELLING)))
         };
         let (at, form) = instead.or_else(operator).or_else(nearly)?;
         Some(Self { at, form })
+    }
+
+    /// What to write for two words, of which this is the first. INVARIANT: what is negated is never told to be written without.
+    fn instead_of_both(&self, last: &Self) -> &'static str {
+        match (self.form.err(), last.form.err()) {
+            (Some(NOT), Some(PATTERN)) => NO_PATTERN,
+            (Some(NOT), Some(instead @ (AMOUNT | MOMENT | ABSENT))) => instead,
+            (Some(NOT), _) | (_, Some(NOT)) => NOT,
+            (Some(instead), None | Some(SPELLING | ONE_OF | EQUAL)) | (_, Some(instead)) => instead,
+            (None, None) => SPELLING,
+        }
+    }
+}
+
+/// Where a word begins that a name ends with, what sets it apart included: `_`, a capital, or before a list also another sign.
+fn place(name: &str, word: &str, is_list: bool) -> Option<usize> {
+    let mut rest = name.trim_end_matches('_');
+    for letter in word.chars().rev() {
+        rest = if letter == '_' {
+            rest.strip_suffix(['_', '-', '.']).unwrap_or(rest)
+        } else {
+            let last = rest.chars().next_back()?;
+            let is_it = last.eq_ignore_ascii_case(&letter);
+            rest.strip_suffix(last).filter(|_| is_it)?
+        };
+    }
+    let mut letters = name.get(rest.len()..)?.chars();
+    let is_capital = letters.next().is_some_and(char::is_uppercase);
+    let before = rest.chars().next_back()?;
+    match before {
+        '_' => Some(rest.trim_end_matches('_').len()),
+        '-' | '.' | '$' => Some(rest.len() - 1).filter(|_| is_list),
+        _ if !is_capital => None,
+        _ => (!before.is_uppercase() || letters.next().is_some_and(char::is_lowercase))
+            .then_some(rest.len()),
     }
 }
 
@@ -511,7 +544,7 @@ mod tests {
             ),
             (
                 "context.arguments.path.$in: [a]",
-                "`$in` is no operator; write `_in`",
+                "`$in` is no operator; write `_in` or `_any`",
                 "path.$in",
             ),
             (
@@ -576,6 +609,127 @@ mod tests {
         );
     }
 
+    /// What `context.arguments.NAME: value` is told, without the key and the way to write it as a name.
+    fn told(name: &str, value: &str) -> String {
+        let said = shown(&format!("context.arguments.{name}: {value}"));
+        let what = said
+            .split_once(": ")
+            .and_then(|(_, rest)| rest.rsplit_once("; an argument"));
+        what.map_or(said.clone(), |(what, _)| what.to_owned())
+    }
+
+    #[test]
+    fn operators_do_not_stack() {
+        let cases = [
+            ("path_is_in", "_is_in", EQUAL),
+            ("path_in_in", "_in_in", SPELLING),
+            ("path_in_any", "_in_any", SPELLING),
+            ("path__in", "__in", SPELLING),
+            ("path_any_of_in", "_any_of_in", ONE_OF),
+            ("tags_contains_any", "_contains_any", CONTAINS),
+            ("tags_has_any", "_has_any", CONTAINS),
+            ("path_starts_with_any", "_starts_with_any", PATTERN),
+            ("cost_gt_any", "_gt_any", AMOUNT),
+            ("path_not_in_any", "_not_in_any", NOT),
+            ("path_is_not_in", "_is_not_in", NOT),
+            ("path_not_IN", "_not_IN", NOT),
+            ("path_not_ayn", "_not_ayn", NOT),
+            ("path_not_is", "_not_is", NOT),
+            ("path_not_like", "_not_like", NO_PATTERN),
+            ("path_not_starts_with", "_not_starts_with", NO_PATTERN),
+            ("tags_not_contains", "_not_contains", NOT),
+            ("cost_not_gt", "_not_gt", AMOUNT),
+        ];
+        for (name, word, advice) in cases {
+            let expected = format!("`{word}` is no operator; {advice}");
+            assert_eq!(told(name, "[a]"), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_negated_is_told_to_be_negated() {
+        let words = "_not_in _notin _nin _not_any _none_of _noneof _not_one_of _not_oneof _notoneof _not_any_of _not_all_of _not _isnot \
+             _is_not _isnt _ne _neq _not_eq _not_equal _notequal _not_equals _is_not_one_of _excludes _except _not_includes _lacks \
+             NotIn NotOneOf IsNot NotEquals";
+        for word in words.split_whitespace() {
+            for value in ["a", "[a]"] {
+                let expected = format!("`{word}` is no operator; {NOT}");
+                assert_eq!(told(&format!("path{word}"), value), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_write_for_operators_is_refused() {
+        let cases = [
+            (EQUAL, "_equal _equals _eq _equal_to Equals"),
+            (CONTAINS, "_has _includes _include _contains Contains"),
+            (
+                PATTERN,
+                "_prefix _suffix _begins_with _beginswith _regexp _glob _startsWith StartsWith EndsWith",
+            ),
+            (
+                AMOUNT,
+                "_greater_than _less_than _greaterthan _greater_than_or_equal _less_than_or_equals _at_least _at_most \
+                 _more_than GreaterThan Lte",
+            ),
+            (MOMENT, "_before After"),
+        ];
+        for (advice, words) in cases {
+            for word in words.split(' ') {
+                for value in ["a", "[a]"] {
+                    let expected = format!("`{word}` is no operator; {advice}");
+                    assert_eq!(told(&format!("path{word}"), value), expected);
+                }
+            }
+        }
+        for (word, advice) in [
+            ("In", SPELLING),
+            ("Any", SPELLING),
+            ("-in", SPELLING),
+            (".any", SPELLING),
+            ("_in_", SPELLING),
+            ("All", ONE_OF),
+            ("-not-in", NOT),
+            (".not", NOT),
+            (".startsWith", PATTERN),
+            ("$gt", AMOUNT),
+            ("_containsAny", CONTAINS),
+        ] {
+            assert_eq!(
+                told(&format!("path{word}"), "[a]"),
+                format!("`{word}` is no operator; {advice}")
+            );
+        }
+        assert_eq!(
+            told("userIDIn", "[a]"),
+            format!("`In` is no operator; {SPELLING}")
+        );
+        // As likely names, where no list is.
+        for name in [
+            "checkIn",
+            "range.gt",
+            "filter.not",
+            "path_is",
+            "deleteAll",
+            "cannot",
+            "prefix",
+            "login",
+            "maths",
+            "order.by-any",
+        ] {
+            assert_eq!(told(name, "a"), format!("Argument({name:?}) Plain"));
+        }
+        for name in ["plugin", "cannot", "Berlin", "prefix", "tags", "company"] {
+            assert_eq!(told(name, "[a]"), format!("Argument({name:?}) Plain"));
+            assert_eq!(
+                told(&format!("{name}_in"), "[a]"),
+                format!("Argument({name:?}) In")
+            );
+        }
+        assert_eq!(told("\"path_is\"_in", "[a]"), "Argument(\"path_is\") In");
+    }
+
     #[test]
     fn what_is_shown_is_read_back() {
         for path in [
@@ -589,6 +743,10 @@ mod tests {
             "p_ayn",
             "größe",
             "X_IN",
+            "checkIn",
+            "path_is_in",
+            "key_prefix",
+            "tail_",
         ] {
             let shown = Attribute::Argument(path.to_owned()).to_string();
             for value in [Value::Bool(true), Value::List(Vec::new())] {

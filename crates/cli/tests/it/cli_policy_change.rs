@@ -174,7 +174,9 @@ async fn the_table_says_who_may_call_what() {
     .await;
     assert_eq!(cell(&said, "ads:createCampaign", "payer"), "depends");
     assert!(
-        said.contains("ads:createCampaign for payer: allow or confirm:person, depending on ask"),
+        said.contains(
+            "ads:createCampaign for payer: deny or allow or confirm:person, depending on ask"
+        ),
         "{said}"
     );
     let (_, said, _) = run(

@@ -290,6 +290,19 @@ fn a_misspelt_operator_is_no_name() {
         "context.arguments.path_not_in: [a]",
         "context.arguments.path_IN: [a]",
         "\"context.arguments.path in\": [a]",
+        "context.arguments.path_is_in: [a]",
+        "context.arguments.tags_contains_any: [a]",
+        "context.arguments.path_starts_with_any: [a]",
+        "context.arguments.path__in: [a]",
+        "context.arguments.path_noneof: [a]",
+        "context.arguments.path_isnot: a",
+        "context.arguments.path_not_equal: a",
+        "context.arguments.path_has: a",
+        "context.arguments.path_prefix: a",
+        "context.arguments.cost_greater_than: 5",
+        "context.arguments.pathIn: [a]",
+        "context.arguments.pathNotIn: [a]",
+        "subject.claims.groups_includes: a",
         "\"context.arguments.path_in !=\": [a]",
         "\"subject.claims.dept \": a",
         "subject.claims.dept_before: \"2027-01-01T00:00:00Z\"",
@@ -306,6 +319,27 @@ fn a_misspelt_operator_is_no_name() {
             "{error}"
         );
         assert!(error.contains("stands in quotes: `"), "{error}");
+    }
+}
+
+#[test]
+fn a_negated_operator_is_not_told_to_be_the_opposite() {
+    for word in [
+        "_not_one_of",
+        "_not_any_of",
+        "_is_not_one_of",
+        "NotOneOf",
+        "_not_ayn",
+    ] {
+        let text = with_rules(&format!(
+            "{ALLOW_FINANCE}  - id: odd\n    effect: deny\n    when:\n      context.arguments.path{word}: [a]\n"
+        ));
+        let error = PolicySet::load(&Sources::new().with_yaml("p.yml", text), 1)
+            .map(|_| ())
+            .expect_err(word)
+            .to_string();
+        let said = format!("`{word}` is no operator; write `!=` behind the name");
+        assert!(error.contains(&said), "{error}");
     }
 }
 
