@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fastmcp_gateway::config::policy_sources;
-use fastmcp_policy::{PolicySet, Sources};
+use fastmcp_policy::{Note, PolicySet, Sources};
 use serde_json::json;
 
 use crate::{Outcome, output, place::Place, surroundings::did_you_mean};
@@ -104,6 +104,9 @@ struct Check {
     /// A policy file or folder [default: the gateway's own, or else the built-in policy]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
+    /// Tools from a file: a JSON list of manifests, or what GET /tool-catalog answers
+    #[arg(long, value_name = "FILE")]
+    manifests: Option<PathBuf>,
     #[command(flatten)]
     which: Which,
     /// Print a JSON object
@@ -133,7 +136,8 @@ impl Check {
 
     fn report(&self, set: &PolicySet, files: &[String]) -> anyhow::Result<Outcome> {
         let (roles, rules): (Vec<_>, _) = (set.roles().collect(), set.rule_ids());
-        let notes: Vec<_> = set.notes().iter().map(ToString::to_string).collect();
+        let mut notes: Vec<_> = set.notes().iter().map(ToString::to_string).collect();
+        notes.extend(self.of_tools(set)?.iter().map(ToString::to_string));
         if self.json {
             let version = &set.version().hash;
             output::say_json(
@@ -152,5 +156,18 @@ impl Check {
             .iter()
             .try_for_each(|note| output::say(&format!("  note     {note}")))?;
         Ok(Outcome::Passed)
+    }
+
+    /// What is to be said of the rules where the tools are known. A policy is sound or not without a gateway's.
+    fn of_tools(&self, set: &PolicySet) -> anyhow::Result<Vec<Note>> {
+        let manifests = match matrix::manifests(self.manifests.as_ref(), &self.which) {
+            Err(error) if self.manifests.is_some() => return Err(error),
+            found => found.unwrap_or_default(),
+        };
+        let tools: Vec<_> = manifests
+            .iter()
+            .map(|manifest| (manifest.tool_id.as_str(), &manifest.inputs))
+            .collect();
+        Ok(set.notes_on(&tools))
     }
 }

@@ -54,6 +54,21 @@ pub(crate) fn look_up<'a>(map: &'a Map<String, Value>, path: &str) -> Found<'a> 
     })
 }
 
+/// Says whether arguments of this JSON Schema may have something at a path. What the schema leaves open, they may.
+pub(crate) fn is_taken(schema: &Value, path: &str) -> bool {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return true;
+    };
+    let is_within = |(dot, _)| {
+        let (Some(head), Some(tail)) = (path.get(..dot), path.get(dot + 1..)) else {
+            return false;
+        };
+        let inner = properties.get(head);
+        inner.is_some_and(|inner| is_taken(inner, tail))
+    };
+    properties.contains_key(path) || path.match_indices('.').any(is_within)
+}
+
 /// A value as rules see it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Seen<'a> {

@@ -47,6 +47,15 @@ impl Reads {
         self.context.contains("labels")
     }
 
+    /// The paths under `context.arguments`, without those that are looked up only because they may be a claim's.
+    pub(crate) fn argument_paths(&self) -> BTreeSet<&str> {
+        let typed = self.typed.iter().flatten();
+        let typed = typed.filter(|(_, kinds)| !kinds.is_empty());
+        let rules = self.compared.iter().chain(&self.equated);
+        let paths = rules.chain(typed.map(|(path, _)| path));
+        paths.map(String::as_str).collect()
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.sub |= other.sub;
         self.context.extend(other.context.iter().cloned());

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Home;
 
@@ -286,4 +286,29 @@ async fn cedar_is_checked_with_places_against_a_schema_that_can_be_had() {
         "{}",
         said.stderr
     );
+}
+
+#[tokio::test]
+async fn a_check_notes_arguments_that_no_named_tool_takes() {
+    let home = Home::new();
+    let rule = "version: 1\nrules:\n  - {id: typo, effect: deny, when: {resource.toolId: \"filesystem:writeFile\", context.arguments.pth: a}}\n  - {id: crm, effect: deny, when: {resource.toolId: \"crm:merge\", context.arguments.pth: a}}\n";
+    fs::write(home.folder().join("p.yml"), rule).unwrap();
+    let note = |id: &str| {
+        format!("note     p.yml: rule `{id}`: no tool that it names takes the argument `pth`")
+    };
+    let said = home.say(&["policy", "check", "p.yml"]).await;
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stdout.contains(&note("typo")), "{}", said.stdout);
+    assert!(!said.stdout.contains("`crm`"), "{}", said.stdout);
+
+    let manifest = json!({"toolId": "crm:merge", "name": "Merge", "description": "d",
+        "inputs": {"type": "object", "properties": {"path": {"type": "string"}}},
+        "provider_id": "crm", "tenant": "acme", "required_scopes": []});
+    let tools = home.folder().join("tools.json");
+    fs::write(tools, json!([manifest]).to_string()).unwrap();
+    let check = ["policy", "check", "p.yml", "--manifests", "tools.json"];
+    let said = home.say(&check).await;
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stdout.contains(&note("crm")), "{}", said.stdout);
+    assert!(!said.stdout.contains("`typo`"), "{}", said.stdout);
 }

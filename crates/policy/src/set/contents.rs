@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 #[cfg(feature = "prove")]
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Note, PolicySet};
+use serde_json::Value;
+
+use super::{Note, PolicySet, note};
 use crate::action::Action;
+use crate::argument;
+use crate::compile::Role;
 #[cfg(feature = "prove")]
 use crate::compile::Unit;
 use crate::decision::PolicyVersion;
@@ -73,6 +77,31 @@ impl PolicySet {
     #[must_use]
     pub fn notes(&self) -> &[Note] {
         &self.notes
+    }
+
+    /// Returns a note for every argument by which a rule denies or obliges although none of the tools that it names takes it. `tools` are those that
+    /// are known, each by its id, with the JSON Schema of its arguments. A rule that names others, or none, may be about any argument.
+    #[must_use]
+    pub fn notes_on(&self, tools: &[(&str, &Value)]) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let units = self.index.units().iter();
+        for unit in units.filter(|unit| unit.role != Role::Permit) {
+            let Some(named) = &unit.reach.tools else {
+                continue;
+            };
+            let is_known = |id: &String| tools.iter().any(|(known, _)| known == id);
+            if !named.iter().all(is_known) {
+                continue;
+            }
+            for path in unit.reads.argument_paths() {
+                let mut all = tools.iter().filter(|(id, _)| named.contains(*id));
+                if !all.any(|(_, schema)| argument::is_taken(schema, path)) {
+                    let text = format!("no tool that it names takes the argument `{path}`");
+                    notes.push(note(unit, &text));
+                }
+            }
+        }
+        notes
     }
 
     /// Returns the names of the defined roles, sorted.

@@ -1,6 +1,7 @@
 //! Loading: what is refused, what is said about it, and what a set tells of itself.
 
 use fastmcp_policy::{DEFAULT_POLICY, PolicySet, Sources, Subject};
+use serde_json::json;
 
 use crate::load;
 
@@ -146,5 +147,53 @@ fn what_was_compiled_can_be_read_and_loaded_again() {
             .map(|set| set.rule_ids().len())
             .map_err(|error| error.to_string()),
         Ok(set.rule_ids().len() - 1)
+    );
+}
+
+#[test]
+fn a_rule_about_an_argument_that_no_named_tool_takes_is_noted() {
+    let set = PolicySet::load(
+        &Sources::new()
+            .with_yaml(
+                "p.yml",
+                "version: 1
+rules:
+  - {id: typo, effect: deny, when: {resource.toolId: \"fs:write\", context.arguments.pth: [a]}}
+  - {id: either, effect: deny, when: {resource.toolId: [\"fs:write\", \"fs:read\"], context.arguments.depth: 3, context.arguments.o.x: 1, context.arguments.o.z: 1}}
+  - {id: duty, effect: allow, when: {resource.toolId: \"fs:write\", \"context.arguments.o.y\": \"== subject.sub\"}, once: true}
+  - {id: grant, effect: allow, when: {resource.toolId: \"fs:write\", subject.sub: a, context.arguments.pth: a}}
+  - {id: unknown, effect: deny, when: {resource.toolId: [\"fs:write\", \"fs:move\"], context.arguments.pth: a}}
+  - {id: any, effect: deny, when: {context.arguments.pth: a}}
+",
+            )
+            .with_cedar(
+                "c.cedar",
+                "@id(\"cedar\") forbid (principal, action, resource == Tool::\"fs:write\") when { principal.hasTag(\"dept\") && \
+                 context has arguments && context.arguments.text.hasTag(\"pht\") };",
+            ),
+        1,
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    let inner = json!({"type": "object", "properties": {"x": {}}});
+    let write = json!({"type": "object", "properties": {"path": {"type": "string"}, "o": inner}});
+    let read = json!({"type": "object", "properties": {"path": {}, "depth": {}}});
+    let notes = set.notes_on(&[("fs:write", &write), ("fs:read", &read)]);
+    let told: Vec<_> = notes.iter().map(ToString::to_string).collect();
+    let text = |rule: &str, path: &str| {
+        format!("{rule}: no tool that it names takes the argument `{path}`")
+    };
+    assert_eq!(
+        told,
+        [
+            text("c.cedar: rule `cedar`", "pht"),
+            text("p.yml: rule `typo`", "pth"),
+            text("p.yml: rule `either`", "o.z"),
+            text("p.yml: rule `duty`", "o.y"),
+        ]
+    );
+    // What a schema leaves open may be there.
+    assert!(
+        set.notes_on(&[("fs:write", &json!({"type": "object"}))])
+            .is_empty()
     );
 }
