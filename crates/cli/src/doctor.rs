@@ -15,7 +15,12 @@ use fastmcp_policy::{PolicySet, Sources};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Outcome, audit, keys, operations::Opened, output, place::Place};
+use crate::{
+    Outcome, audit, keys,
+    operations::{Opened, Sealed},
+    output,
+    place::Place,
+};
 
 /// Look for what is wrong with a set-up; changes nothing
 ///
@@ -191,7 +196,9 @@ fn sealed(place: &Place, data_dir: &Path) -> Option<Finding> {
         Err(_) => return None,
     };
     let found = match Opened::sealed_with(place) {
-        Ok(found) => found?,
+        Ok(Sealed::Seen(found)) => found,
+        // The check of the state has told it.
+        Ok(Sealed::Unseen(_)) => return None,
         Err(error) => return Some(warn(CHECK, output::told(&error))),
     };
     let missing: Vec<_> = found

@@ -62,7 +62,8 @@ impl Keys {
 /// Print the keys, what the state keeps under each, and when an older one may go
 ///
 /// Keys are named by the beginning of their SHA-256; the keys themselves are never shown. `missing` is what the state was
-/// sealed with and the file does not hold.
+/// sealed with and the file does not hold. Where the state is not seen from here, `-` stands for its values, and no key may
+/// go.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -96,7 +97,8 @@ struct UseKey {
 /// Remove older keys that nothing needs any more
 ///
 /// Refuses while the state keeps what a key sealed, and until what clients carry has expired (CONFIRM_TTL_SEC,
-/// APPROVAL_TTL_SEC, and eight hours of a sign-in, from when the key sealed last). Where replicas share the keys, see first
+/// APPROVAL_TTL_SEC, and eight hours of a sign-in, from when the key sealed last). Refuses as well where the state is not
+/// seen: run it with the gateway's own DATABASE_URL, SQLITE_URL or data folder. Where replicas share the keys, see first
 /// that every one of them seals with the new one.
 #[derive(Debug, Args)]
 struct Retire {
@@ -176,6 +178,9 @@ impl Retire {
         let standings = look(&self.who.place);
         let keys = match standings {
             Ok(standings) if self.old => {
+                if let Some(why) = standings.iter().find_map(Standing::unseen) {
+                    bail!("nothing was removed: {why}");
+                }
                 let free = standings.iter().filter(|standing| standing.may_go());
                 free.map(|standing| standing.key).collect()
             }
@@ -203,7 +208,7 @@ fn refuse_needed(keys: &[KeyId], standings: &[Standing]) -> anyhow::Result<()> {
         let standing = standings.iter().find(|standing| standing.key == *key);
         if let Some(standing) = standing.filter(|standing| !standing.may_go()) {
             bail!(
-                "nothing was removed: key `{key}` is needed ({}); --force removes it all the same, and what it sealed opens never again",
+                "nothing was removed: key `{key}` may not go ({}); --force removes it all the same, and what it sealed opens never again",
                 standing.why()
             );
         }

@@ -8,7 +8,7 @@ mod settle;
 mod show;
 
 pub(crate) use act::{RECORDED_LATER, record, untold};
-pub(crate) use opened::Opened;
+pub(crate) use opened::{Opened, Sealed};
 pub(crate) use settle::{name, open_log};
 
 use clap::{Args, Subcommand};

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use fastmcp::seal::KeyId;
-use fastmcp_gateway::{audit::rfc3339, state::SealedWith};
+use fastmcp_gateway::audit::rfc3339;
 use fastmcp_guard::clock::{Clock as _, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{operations::Opened, place::Place};
+use crate::{
+    operations::{Opened, Sealed},
+    place::Place,
+};
 
 /// How much later than the file changed a gateway may have taken it up, calls that were under way included.
 const TAKEN_UP: Duration = Duration::from_secs(60);
@@ -22,12 +25,12 @@ enum Use {
 }
 
 /// A key and what needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) key: KeyId,
     used: Use,
-    /// Values in the state that it sealed.
-    values: u64,
+    /// Values in the state that it sealed, or why nobody knows.
+    values: Result<u64, String>,
     /// From when on no client carries anything any more that it sealed.
     from: Timestamp,
     now: Timestamp,
@@ -37,25 +40,27 @@ pub(super) struct Standing {
 pub(super) fn look(place: &Place) -> anyhow::Result<Vec<Standing>> {
     let config = place.state()?;
     let keys = super::file(config.data_dir())?.keys()?;
-    let sealed = Opened::sealed_with(place)?.unwrap_or_default();
+    let sealed = Opened::sealed_with(place)?;
     let from = keys
         .since()
         .saturating_add(config.carried.saturating_add(TAKEN_UP));
     Ok(standings(&keys.ids(), &sealed, from, SystemClock.now()))
 }
 
-fn standings(
-    ids: &[KeyId],
-    sealed: &[SealedWith],
-    from: Timestamp,
-    now: Timestamp,
-) -> Vec<Standing> {
-    let kept = |key: KeyId| {
-        let found = sealed.iter().find(|sealed| sealed.key == key);
-        found.map_or(0, |sealed| sealed.values)
+fn standings(ids: &[KeyId], sealed: &Sealed, from: Timestamp, now: Timestamp) -> Vec<Standing> {
+    let (found, unseen) = match sealed {
+        Sealed::Seen(found) => (found.as_slice(), None),
+        Sealed::Unseen(why) => (&[][..], Some(why)),
+    };
+    let kept = |key: KeyId| match unseen {
+        Some(why) => Err(why.clone()),
+        None => {
+            let found = found.iter().find(|sealed| sealed.key == key);
+            Ok(found.map_or(0, |sealed| sealed.values))
+        }
     };
     let uses = std::iter::once(Use::Seals).chain(std::iter::repeat(Use::Opens));
-    let missing = sealed.iter().map(|sealed| sealed.key);
+    let missing = found.iter().map(|sealed| sealed.key);
     let missing = missing.filter(|key| !ids.contains(key));
     let all = ids.iter().copied().zip(uses);
     all.chain(missing.map(|key| (key, Use::Missing)))
@@ -72,19 +77,26 @@ fn standings(
 impl Standing {
     /// Whether nothing needs it.
     pub(super) fn may_go(&self) -> bool {
-        self.used == Use::Opens && self.values == 0 && self.now >= self.from
+        self.used == Use::Opens && self.values == Ok(0) && self.now >= self.from
+    }
+
+    /// Why nobody knows whether an older key is needed; `None` where that is known.
+    pub(super) fn unseen(&self) -> Option<&str> {
+        let why = self.values.as_ref().err()?;
+        (self.used == Use::Opens).then_some(why)
     }
 
     /// What needs it, in words.
     pub(super) fn why(&self) -> String {
-        match (self.used, self.values) {
+        match (self.used, &self.values) {
             (Use::Seals, _) => "it seals".to_owned(),
-            (Use::Missing, values) => format!("it is missing, and {values} values need it"),
-            (Use::Opens, 0) => format!(
+            (_, Err(why)) => why.clone(),
+            (Use::Missing, Ok(values)) => format!("it is missing, and {values} values need it"),
+            (Use::Opens, Ok(0)) => format!(
                 "clients may carry what it sealed until {}",
                 rfc3339(self.from)
             ),
-            (Use::Opens, values) => format!("the state keeps {values} values that it sealed"),
+            (Use::Opens, Ok(values)) => format!("the state keeps {values} values that it sealed"),
         }
     }
 
@@ -97,7 +109,9 @@ impl Standing {
         vec![
             self.key.to_string(),
             self.word().to_owned(),
-            self.values.to_string(),
+            self.values
+                .as_ref()
+                .map_or_else(|_| "-".to_owned(), u64::to_string),
             goes,
         ]
     }
@@ -106,7 +120,7 @@ impl Standing {
         json!({
             "key": self.key.to_string(),
             "use": self.word(),
-            "values": self.values,
+            "values": self.values.as_ref().ok(),
             "may_go": self.may_go(),
             "not_before": (self.used == Use::Opens).then(|| rfc3339(self.from)),
         })
@@ -123,6 +137,8 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use fastmcp_gateway::state::SealedWith;
+
     use super::*;
 
     #[test]
@@ -134,14 +150,15 @@ mod tests {
         );
         let sealed = |key, values| SealedWith { key, values };
         let free = |kept: &[SealedWith], now| -> Vec<KeyId> {
-            let all = standings(&[one, two], kept, from, now);
+            let all = standings(&[one, two], &Sealed::Seen(kept.to_vec()), from, now);
             let free = all.iter().filter(|standing| standing.may_go());
             free.map(|standing| standing.key).collect()
         };
         assert_eq!(free(&[sealed(one, 4)], from), [two]);
         assert_eq!(free(&[], early), []);
         assert_eq!(free(&[sealed(two, 1)], from), []);
-        let all = standings(&[one, two], &[sealed(two, 1), sealed(three, 2)], from, from);
+        let kept = Sealed::Seen(vec![sealed(two, 1), sealed(three, 2)]);
+        let all = standings(&[one, two], &kept, from, from);
         let rows: Vec<_> = all
             .iter()
             .map(|standing| standing.row().join(" "))
@@ -155,9 +172,32 @@ mod tests {
             ]
         );
         assert!(
-            standings(&[one, two], &[], from, early)[1]
+            standings(&[one, two], &Sealed::Seen(Vec::new()), from, early)[1]
                 .why()
                 .contains("1970-01-01T00:33:20")
         );
+    }
+
+    #[test]
+    fn no_key_goes_where_the_state_is_not_seen() {
+        let [one, two] = [1, 2].map(|byte| KeyId::of(&[byte; 32]));
+        let from = Timestamp::from_unix_seconds(2_000);
+        let unseen = Sealed::Unseen("it has another version".to_owned());
+        let all = standings(&[one, two], &unseen, from, from);
+        assert!(!all.iter().any(Standing::may_go));
+        let rows: Vec<_> = all
+            .iter()
+            .map(|standing| standing.row().join(" "))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                format!("{one} seals - -"),
+                format!("{two} opens - no: it has another version"),
+            ]
+        );
+        assert_eq!(all[0].unseen(), None, "the first one stays anyway");
+        assert_eq!(all[1].unseen(), Some("it has another version"));
+        assert_eq!(all[1].json()["values"], Value::Null);
     }
 }

@@ -40,6 +40,21 @@ fn look(runtime: &Runtime, location: &Location) -> anyhow::Result<Sight> {
     Ok(runtime.block_on(State::inspect(location, &SystemClock))?)
 }
 
+fn no_state(location: &Location) -> String {
+    format!(
+        "there is no state in `{location}`; name the gateway's data folder with --data-dir, or its database with DATABASE_URL"
+    )
+}
+
+/// What the keys sealed of the state.
+#[derive(Debug)]
+pub(crate) enum Sealed {
+    /// How much each of them did.
+    Seen(Vec<SealedWith>),
+    /// Nobody knows: there is no state where this command looks, or it is of another version. Says why.
+    Unseen(String),
+}
+
 /// The open state, with what it was opened by.
 pub(crate) struct Opened {
     runtime: Runtime,
@@ -71,10 +86,7 @@ impl Opened {
         let runtime = runtime()?;
         // A look makes neither file nor tables.
         if look(&runtime, &config.state)?.schema.is_none() {
-            bail!(
-                "there is no state in `{}`; name the gateway's data folder with --data-dir, or its database with DATABASE_URL",
-                config.state
-            );
+            bail!(no_state(&config.state));
         }
         // A key that is made now opens nothing that was sealed before.
         let found = Keys::inspect(config.data_dir())?;
@@ -119,16 +131,21 @@ impl Opened {
         open_log(&self.config.audit, &self.keys)
     }
 
-    /// How much of the state each key sealed. `None` where there is no state yet, or none of this version.
-    pub(crate) fn sealed_with(place: &Place) -> anyhow::Result<Option<Vec<SealedWith>>> {
+    /// How much of the state each key sealed. Brings no state to another version.
+    pub(crate) fn sealed_with(place: &Place) -> anyhow::Result<Sealed> {
         let config = place.state()?;
         let sight = look(&runtime()?, &config.state)?;
-        if sight.schema != Some(sight.known) {
-            return Ok(None);
+        match sight.schema {
+            None => Ok(Sealed::Unseen(no_state(&config.state))),
+            Some(version) if version != sight.known => Ok(Sealed::Unseen(format!(
+                "the state in `{}` has the schema of version {version}, and this command reads that of version {}; \
+                 restart the gateway with this version, or use the command of the gateway's",
+                config.state, sight.known
+            ))),
+            Some(_) => Self::with(place, |opened| {
+                Ok(Sealed::Seen(opened.wait(opened.ledger().sealed_with())?))
+            }),
         }
-        Self::with(place, |opened| {
-            Ok(Some(opened.wait(opened.ledger().sealed_with())?))
-        })
     }
 
     /// Leaves an act to the running gateway, which records it.

@@ -230,6 +230,69 @@ async fn a_key_that_nothing_needs_goes_and_the_log_has_it_all() {
     home.start_with(&VARS).await.stop().await;
 }
 
+/// As where only the gateway's own unit names its database: what is not seen may need a key.
+#[tokio::test]
+async fn a_key_stays_where_the_state_is_not_seen() {
+    let home = Home::new();
+    home.start_with(&VARS).await.stop().await;
+    let first = listed(&home).await[0].0.clone();
+    changed(&home, &["rotate"]).await;
+    let path = home.data().join("keys/seal.key");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let nine_hours_ago = std::time::SystemTime::now() - Duration::from_secs(9 * 3_600);
+    file.set_modified(nine_hours_ago).unwrap();
+
+    let vars = [&VARS[..], &[("SQLITE_URL", "elsewhere.db")]].concat();
+    let run = async |arguments: &[&str]| {
+        let output = home.run(&[&["keys"], arguments].concat(), &vars).await;
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (passed, said) = run(&["list", "--json"]).await;
+    assert!(passed, "{said}");
+    for line in said.lines() {
+        let key: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&key["values"], &key["may_go"]),
+            (&Value::Null, &json!(false))
+        );
+    }
+    let (passed, said) = run(&["list"]).await;
+    let row = said.lines().nth(2).unwrap();
+    let words: Vec<_> = row.split_whitespace().take(5).collect();
+    assert!(passed, "{said}");
+    assert_eq!(words, [&first, "opens", "-", "no:", "there"], "{said}");
+    for arguments in [&["retire", "--old"][..], &["retire", &first]] {
+        let (passed, said) = run(arguments).await;
+        assert!(!passed && said.contains("elsewhere.db"), "{said}");
+    }
+    assert_eq!(fs::read(&path).unwrap().len(), 64, "nothing was removed");
+    assert!(!home.folder().join("elsewhere.db").exists());
+    let (passed, said) = run(&["retire", "--force", &first]).await;
+    assert!(passed, "{said}");
+    assert_eq!(fs::read(&path).unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn keys_without_a_state_are_shown_as_such() {
+    let home = Home::new();
+    let (passed, said) = keys(&home, &["list"]).await;
+    assert!(!passed && said.contains("start the gateway once"), "{said}");
+    // As where the keys of a backup are put into a folder in which no gateway was started yet.
+    let other = Home::new();
+    other.start_with(&VARS).await.stop().await;
+    let (from, to) = (other.data().join("keys"), home.data().join("keys"));
+    fs::create_dir_all(&to).unwrap();
+    fs::set_permissions(&to, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(from.join("seal.key"), to.join("seal.key")).unwrap();
+    let table = changed(&home, &["list"]).await;
+    let row = table.lines().nth(1).unwrap();
+    let words: Vec<_> = row.split_whitespace().skip(1).collect();
+    assert_eq!(words, ["seals", "-", "-"], "{table}");
+    let said = changed(&home, &["retire", "--old"]).await;
+    assert!(said.contains("no key may go yet"), "{said}");
+}
+
 #[tokio::test]
 async fn a_file_that_cannot_be_used_changes_nothing() {
     let home = Home::new();
