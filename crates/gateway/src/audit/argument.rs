@@ -1,9 +1,13 @@
 //! Which values of arguments the log may hold: none, unless somebody says so by name.
 
+use std::borrow::Cow;
+
 use fastmcp_audit::Object;
 use fastmcp_guard::redact::Redactor;
 use fastmcp_protocol::args::{Args, Node};
 use serde_json::{Map, Value};
+
+use super::secret::plain;
 
 /// Bytes of one value; longer ones are left out.
 const MAX_VALUE_BYTES: usize = 4_096;
@@ -92,7 +96,8 @@ pub(super) fn values(
 fn text(redactor: &Redactor, name: &str, node: &Node) -> String {
     let value = Map::from_iter([(name.to_owned(), node.to_value())]);
     let value = Value::Object(value);
-    let shown = redactor.redacted(&value);
+    let mut shown = redactor.redacted(&value);
+    without_secrets(redactor, &mut shown);
     if shown == value {
         // Numbers of any size are exact in this form.
         return node
@@ -103,6 +108,24 @@ fn text(redactor: &Redactor, name: &str, node: &Node) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
         None => String::new(),
+    }
+}
+
+/// Takes out of every text what is secret by its form. What lies deep was taken out before.
+fn without_secrets(redactor: &Redactor, value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(shown) = plain(redactor, text) {
+                *text = shown;
+            }
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| without_secrets(redactor, item)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|member| without_secrets(redactor, member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -150,6 +173,25 @@ mod tests {
                 "values": {"password": "[REDACTED]", "inner": r#"{"a":1,"apiKey":"[REDACTED]"}"#},
                 "left_out": ["long"],
             }))
+        );
+    }
+
+    #[test]
+    fn tokens_within_texts_are_not_recorded() {
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
+        let secret = "a1".repeat(20);
+        let args = json!({
+            "query": format!("SELECT 1 FROM t WHERE t.note='{jwt}' AND n = 2"),
+            "inner": {"headers": [format!("Authorization: Bearer {secret}"), "x"], "n": 1.50},
+            "link": format!("see https://x.example/?t={jwt}&k=fmk_0123456789abcdef_{secret}."),
+        });
+        assert_eq!(
+            shown(&["*.*"], "a:b", &args.to_string()),
+            Some(json!({"values": {
+                "query": "SELECT 1 FROM t WHERE t.note='[REDACTED]' AND n = 2",
+                "inner": r#"{"headers":["Authorization: Bearer [REDACTED]","x"],"n":1.5}"#,
+                "link": "see https://x.example/?t=[REDACTED]&k=[REDACTED].",
+            }}))
         );
     }
 

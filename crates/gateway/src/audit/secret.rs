@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fastmcp_guard::redact::Redactor;
+use fastmcp_guard::redact::{REDACTED, Redactor};
 use serde_json::Value;
 
 /// A text from outside, without what is secret in it.
@@ -38,15 +38,38 @@ fn without_secrets(redactor: &Redactor, text: &str) -> String {
         return text.to_owned();
     };
     // A secret may stand within a sentence, as where a message quotes an argument.
-    let ends = |c: char| c.is_whitespace() || "`'\"(),;".contains(c);
-    let shown = whole.split_inclusive(ends).map(|word| {
+    let ends = |c: char| c.is_whitespace() || "`'\"(),;:=&?#|\\<>[]{}".contains(c);
+    let (mut shown, mut before) = (String::with_capacity(whole.len()), "");
+    for word in whole.split_inclusive(ends) {
         let bare = word.trim_end_matches(ends);
-        match redactor.redacted(&bare.into()) {
-            Value::String(shown) if shown != bare => word.replacen(bare, &shown, 1),
-            _ => word.to_owned(),
+        if bare.is_empty() {
+            shown.push_str(word);
+            continue;
+        }
+        let (_, end) = word.split_at(bare.len());
+        // The credential stands behind the word that names its scheme.
+        if Redactor::is_secret_text(&format!("{before} {bare}")) {
+            shown.push_str(REDACTED);
+        } else {
+            shown.push_str(&piecewise(bare));
+        }
+        shown.push_str(end);
+        before = bare;
+    }
+    shown
+}
+
+/// A word without the parts between slashes and full stops at its ends that are secrets.
+fn piecewise(word: &str) -> String {
+    let pieces = word.split_inclusive('/').map(|piece| {
+        let bare = piece.trim_matches(['/', '.']);
+        if Redactor::is_secret_text(bare) {
+            piece.replacen(bare, REDACTED, 1)
+        } else {
+            piece.to_owned()
         }
     });
-    shown.collect()
+    pieces.collect()
 }
 
 #[cfg(test)]
@@ -65,7 +88,17 @@ mod tests {
         let whole = format!("Bearer {}", "a1".repeat(20));
         assert!(may_hold_secrets(&whole) && may_hold_secrets(jwt));
         assert_eq!(without_secrets(&redactor, &whole), "[REDACTED]");
-        let plain = "the bearer of news, `a.b.c`";
+        let within = format!("curl -H 'Authorization: Bearer {}' x", "a1/+".repeat(9));
+        assert_eq!(
+            without_secrets(&redactor, &within),
+            "curl -H 'Authorization: Bearer [REDACTED]' x"
+        );
+        let linked = format!("at /t/{jwt}/x, {{\\\"k\\\":\\\"{jwt}\\\"}} and {jwt}.");
+        assert_eq!(
+            without_secrets(&redactor, &linked),
+            r#"at /t/[REDACTED]/x, {\"k\":\"[REDACTED]\"} and [REDACTED]."#
+        );
+        let plain = "the bearer of news, `a.b.c`, a/b.";
         assert_eq!(without_secrets(&redactor, plain), plain);
         assert!(!may_hold_secrets("curl/8.5.0 (\u{1f600})"));
     }
