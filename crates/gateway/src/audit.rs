@@ -3,6 +3,7 @@
 //! A writing call leaves two records: the intent, durable before anything happens, and the outcome.
 //! A call that only reads leaves one. Refusals at the door are recorded too, sampled above a rate.
 
+mod append;
 mod argument;
 pub mod export;
 pub mod peers;
@@ -231,7 +232,11 @@ impl Audit {
             }
         }
         self.redact(&mut record.draft);
-        if let Err(error) = self.inner.log.append(&record.draft).await {
+        let written = match self.hand_over(&record.draft) {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
             tracing::error!(%error, corr_id = record.draft.corr_id, "record was not written");
         }
     }
@@ -253,7 +258,7 @@ impl Audit {
         }
         self.redact(&mut draft);
         // Nothing was done and nobody waits: the log writes it in its own time.
-        drop(self.inner.log.append(&draft));
+        drop(self.hand_over(&draft));
     }
 
     /// Records what `caller` did at the desk of approvals beside deciding, or why not.
@@ -269,7 +274,7 @@ impl Audit {
         draft.reason = outcome.err().map(|error| bounded(error.message()));
         who(&mut draft, caller);
         self.redact(&mut draft);
-        drop(self.inner.log.append(&draft));
+        drop(self.hand_over(&draft));
     }
 
     fn admits_door_record(&self) -> bool {
@@ -295,7 +300,7 @@ impl Audit {
         let details = self.redacted(object(details));
         draft.reason = details.get("error").and_then(Value::as_str).map(bounded);
         draft.details = Some(details.into());
-        drop(self.inner.log.append(&draft));
+        drop(self.hand_over(&draft));
     }
 
     /// Takes secrets out of what others wrote, before anything is hashed: what is in the log can never be taken out

@@ -11,8 +11,10 @@ use super::secret::plain;
 
 /// Bytes of one value; longer ones are left out.
 const MAX_VALUE_BYTES: usize = 4_096;
-/// Bytes of the values of one record; what does not fit is left out.
+/// Bytes of the values of one record, as they stand in it; what does not fit is left out.
 const MAX_BYTES: usize = 16_384;
+/// Bytes of the names of those that were left out, as they stand in the record.
+const MAX_LEFT_OUT_BYTES: usize = 4_096;
 
 /// The arguments of a tool whose values are recorded: `tool.argument`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +76,14 @@ pub(super) fn values(
         .filter(|(name, _)| of_tool.iter().any(|r| r.argument.fits(name)));
     for (name, node) in named {
         let text = text(redactor, name, node);
-        let fits = text.len() <= MAX_VALUE_BYTES && bytes + text.len() + name.len() <= MAX_BYTES;
+        let takes = bytes_of(name) + bytes_of(&text);
+        let fits = text.len() <= MAX_VALUE_BYTES && bytes + takes <= MAX_BYTES;
         // A record with such a name would be refused, and its call with it.
         if !fits || name.starts_with("$serde_json::private::") {
             left_out.push(name);
             continue;
         }
-        bytes += text.len() + name.len();
+        bytes += takes;
         values.text(name.to_owned(), text.as_str());
     }
     let mut arguments = Object::default();
@@ -88,9 +91,24 @@ pub(super) fn values(
     if !left_out.is_empty() {
         // Names come from outside as well: so many as have a place.
         let most = left_out.into_iter().filter(|name| name.len() <= 128);
-        arguments.texts("left_out", most.take(32));
+        let mut bytes = 0;
+        let most = most.take(32).take_while(|name| {
+            bytes += bytes_of(name);
+            bytes <= MAX_LEFT_OUT_BYTES
+        });
+        arguments.texts("left_out", most);
     }
     Some(arguments)
+}
+
+/// How many bytes a text takes in a record, without its quotes. Source: `docs/audit-format.md`, "Strings".
+fn bytes_of(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\t' | b'\n' | b'\r' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    bytes.sum()
 }
 
 fn text(redactor: &Redactor, name: &str, node: &Node) -> String {
@@ -193,6 +211,22 @@ mod tests {
                 "link": "see https://x.example/?t=[REDACTED]&k=[REDACTED].",
             }}))
         );
+    }
+
+    #[test]
+    fn values_are_counted_as_they_stand_in_the_record() {
+        let control = "\u{1}".repeat(MAX_VALUE_BYTES);
+        let many: Map<_, _> = (0..32)
+            .map(|n| (format!("{n}{}", "\u{1}".repeat(100)), json!(control)))
+            .collect();
+        let shown = shown(&["*.*"], "a:b", &Value::Object(many).to_string()).unwrap();
+        assert_eq!(shown["values"], json!({}));
+        let room = MAX_BYTES + MAX_LEFT_OUT_BYTES + 1_024;
+        assert!(shown.to_string().len() < room, "{shown}");
+        let quotes = "\"".repeat(MAX_VALUE_BYTES);
+        let args = json!({"a": quotes, "b": quotes, "c": quotes});
+        let shown = super::tests::shown(&["*.*"], "a:b", &args.to_string()).unwrap();
+        assert_eq!(shown["left_out"], json!(["b", "c"]));
     }
 
     #[test]
