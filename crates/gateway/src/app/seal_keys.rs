@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use fastmcp::seal::{KeyId, KeyRing};
 use fastmcp_audit::Status;
 use serde_json::json;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the state is searched again for what a missing key sealed, while one is missing.
 const SEARCH_EVERY: Duration = Duration::from_secs(600);
+/// How soon it is searched again where that failed; each time twice as late, up to [`SEARCH_EVERY`].
+const SEARCH_AGAIN: Duration = Duration::from_secs(10);
 
 /// The file and the ring that it fills.
 #[derive(Clone, Debug)]
@@ -97,12 +99,17 @@ impl SealWatch {
         tracing::info!(keys = keys.join(" "), "seal keys loaded; the first seals");
         let details = json!({"keys": keys, "before": before});
         audit.event("seal_keys.reloaded", Status::Success, details);
+        // Where it fails, what goes on beside it searches again.
         self.search().await;
         Ok(())
     }
 
     async fn keep_searching(&self) {
-        self.search().await;
+        let mut pause = SEARCH_AGAIN;
+        while !self.search().await {
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(SEARCH_EVERY);
+        }
         loop {
             tokio::time::sleep(SEARCH_EVERY).await;
             if !self.ledger.missing_keys().is_empty() {
@@ -111,18 +118,19 @@ impl SealWatch {
         }
     }
 
-    /// Finds out which keys the state was sealed with. `/ready` tells which are missing.
-    async fn search(&self) {
-        let (ledger, runtime) = (self.ledger.clone(), Handle::current());
-        // It looks at every operation, by its own thread where the state is a file.
-        let asked = tokio::task::spawn_blocking(move || runtime.block_on(ledger.sealed_with()));
-        match asked.await {
-            Ok(Ok(found)) => {
+    /// Finds out which keys the state was sealed with, and says whether that went well. `/ready` tells which are missing, and
+    /// that nobody knows.
+    async fn search(&self) -> bool {
+        match self.ledger.sealed_with().await {
+            Ok(found) => {
                 let missing = found.iter().filter(|sealed| !self.ring.holds(sealed.key));
                 missing.for_each(|sealed| complain(sealed.key, sealed.values));
+                true
             }
-            Ok(Err(error)) => unknown(&error.to_string()),
-            Err(error) => unknown(&error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "nobody knows which keys the state was sealed with");
+                false
+            }
         }
     }
 }
@@ -131,10 +139,78 @@ fn complain(key: KeyId, values: u64) {
     tracing::error!(%key, values, "the state keeps what is sealed with a key that is not in `keys/seal.key`; put the file back that holds it");
 }
 
-fn unknown(error: &str) {
-    tracing::debug!(error, "nobody knows which keys the state was sealed with");
-}
-
 fn shown(ids: &[KeyId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state::{
+        Location,
+        contract_tests::{Fixture, binding},
+    };
+
+    /// Waits until `/ready` would say so, by a clock that goes on only where everybody waits for it.
+    async fn told(ledger: &Ledger, wanted: &str) {
+        let telling = async {
+            while !ledger.missing_told().is_some_and(|t| t.contains(wanted)) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let told = tokio::time::timeout(SEARCH_EVERY, telling).await;
+        assert!(told.is_ok(), "{wanted}: {:?}", ledger.missing_told());
+    }
+
+    #[tokio::test]
+    async fn a_search_that_failed_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let location = Location::File(path.clone());
+        let ring = |key| Arc::new(KeyRing::new(&[[key; 32]]).unwrap());
+        let before = Fixture::open(location.clone(), ring(1)).await;
+        let confirm = crate::confirm::Confirm::new(
+            before.state.ledger().clone(),
+            crate::confirm::Config::default(),
+        );
+        let reserved = confirm.unwrap().reserve(&binding(), b"{}", None).await;
+        reserved.unwrap();
+        before.state.close().await;
+        // The key is lost, and for a while nobody can look at what it sealed.
+        let now = Fixture::open(location, ring(2)).await;
+        let rename = |from: &str, to: &str| {
+            let other = rusqlite::Connection::open(&path).unwrap();
+            let renamed = format!("ALTER TABLE {from} RENAME TO {to}");
+            other.execute_batch(&renamed).unwrap();
+        };
+        rename("operations", "hidden");
+        let watch = SealWatch {
+            data_dir: folder.path().to_owned(),
+            seen: None,
+            ring: KeyRing::clone(&now.keys),
+            ledger: now.state.ledger().clone(),
+        };
+        assert_eq!(watch.ledger.missing_told(), None, "nothing has failed yet");
+        tokio::time::pause();
+        let searching = watch.keep_searching();
+        tokio::pin!(searching);
+        tokio::select! {
+            () = &mut searching => panic!("it never ends"),
+            () = told(&watch.ledger, "could not be searched") => {}
+        }
+        rename("hidden", "operations");
+        let lost = KeyId::of(&[1; 32]).to_string();
+        tokio::select! {
+            () = &mut searching => panic!("it never ends"),
+            () = told(&watch.ledger, &lost) => {}
+        }
+        assert!(
+            watch
+                .ledger
+                .missing_told()
+                .is_some_and(|told| !told.contains("searched"))
+        );
+    }
 }

@@ -6,13 +6,12 @@
 mod seal;
 
 use std::{
-    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use fastmcp::seal::{KeyId, KeyRing};
+use fastmcp::seal::KeyRing;
 use fastmcp_guard::{
     clock::{Clock, Timestamp},
     random::Random,
@@ -74,7 +73,7 @@ struct Inner {
     store: Arc<dyn Backend>,
     keys: Arc<KeyRing>,
     /// Keys that sealed what is kept, and that the ring lacked when it was seen last.
-    missing: Mutex<BTreeSet<KeyId>>,
+    missing: Mutex<seal::Missing>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     owner: Owner,
