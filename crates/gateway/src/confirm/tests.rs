@@ -463,14 +463,18 @@ async fn pending_tickets_are_capped_for_each_subject() {
     };
     let confirm = Confirm::new(fixture.state.ledger().clone(), config).unwrap();
     let first = issue(&confirm).await;
-    issue(&confirm).await;
+    let plain = confirm.reserve(&binding(), ARGUMENTS, None).await.unwrap();
+    assert!(!plain.reused, "what waits under a key is another call");
     let refused = confirm
         .reserve(&binding(), ARGUMENTS, Some(&key("third")))
         .await
         .unwrap_err();
     assert!(matches!(refused, Refusal::TooManyPending { limit: 2 }));
     let attached = confirm.reserve(&binding(), ARGUMENTS, None).await.unwrap();
-    assert!(attached.reused, "who attaches adds nothing to what waits");
+    assert!(
+        attached.reused && attached.operation_id == plain.operation_id,
+        "who attaches adds nothing to what waits"
+    );
     let bob = Binding {
         subject: "bob".to_owned(),
         ..binding()
@@ -534,6 +538,11 @@ async fn the_same_call_attaches_to_the_one_that_waits_and_acts_once() {
         .await
         .unwrap();
     assert_ne!(keyed.operation_id, first.operation_id);
+    let again = reserve(&same).await.unwrap();
+    assert_eq!(
+        again.operation_id, first.operation_id,
+        "though the other one is newer"
+    );
     confirm
         .decline(&keyed.operation_id, "acme", "alice", "no")
         .await
@@ -964,7 +973,7 @@ async fn a_person_settles_what_is_unknown_and_nothing_else() {
 async fn a_repetition_without_a_ticket_is_recognised_for_ten_minutes() {
     let fixture = Fixture::memory().await;
     let (confirm, ledger) = (room(&fixture), fixture.state.ledger());
-    let issued = issue(&confirm).await;
+    let issued = confirm.reserve(&binding(), ARGUMENTS, None).await.unwrap();
     assert_eq!(
         ledger
             .recent(&binding())

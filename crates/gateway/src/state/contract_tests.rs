@@ -155,6 +155,7 @@ pub(crate) async fn holds(store: &impl Backend) {
     steps_are_conditional(store).await;
     tenants_are_apart(store).await;
     keys_name_one_operation(store).await;
+    who_attaches_finds_no_keyed_call(store).await;
     pending_is_bounded(store).await;
     recent_finds_what_counts(store).await;
     sweeps_are_bounded(store).await;
@@ -444,6 +445,30 @@ async fn keys_name_one_operation(store: &impl OperationStore) {
         store.step(step(&first, behind, now)).await.unwrap(),
         Stepped::Refused(Refused::Status(Status::Expired))
     ));
+}
+
+async fn who_attaches_finds_no_keyed_call(store: &impl OperationStore) {
+    let now = START;
+    let mut attaching = binding();
+    attaching.subject = "attaching".to_owned();
+    let one = |at| row(attaching.clone(), Machine::reserved(after(at, 1_000)), at);
+    let attach = |row: &Row| Create {
+        attaches: true,
+        ..create(row)
+    };
+    let (keyed, plain) = (one(now), one(after(now, 1)));
+    let named = Create {
+        key: Some(key("a-call-of-its-own")),
+        ..create(&keyed)
+    };
+    store.create(named).await.unwrap();
+    moved(store, &keyed, Event::Confirm, now).await;
+    let made = store.create(attach(&plain)).await.unwrap();
+    assert!(matches!(made, Created::New), "{made:?}");
+    match store.create(attach(&one(after(now, 2)))).await.unwrap() {
+        Created::Existing(row) => assert_eq!(row.id, plain.id),
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn pending_is_bounded(store: &impl OperationStore) {

@@ -212,7 +212,7 @@ impl Ledger {
 
     /// Finds what a client may be repeating without its ticket, of the same caller, tool and arguments: one that is
     /// unknown, however old; else, of the last [`RECENT_WINDOW`], the newest that is at work or completed; else the
-    /// newest that is open.
+    /// newest that is open and that no key names.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl Ledger {
         Ok(found.is_some_and(|row| row.machine.keeps_key(now, row.retain_until)))
     }
 
-    /// Finds the newest open operation of the same caller, tool and arguments, however old it is.
+    /// Finds the newest open operation of the same caller, tool and arguments that no key names, however old it is.
     ///
     /// # Errors
     ///

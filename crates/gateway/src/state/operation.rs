@@ -264,7 +264,8 @@ pub struct Create {
     pub key: Option<IdempotencyKey>,
     /// How many operations of this tenant and subject may wait for consent, this one included.
     pub max_pending: Option<u32>,
-    /// Whether it gives way to the newest open operation of the same call and caller. With a key it never does.
+    /// Whether it gives way to the newest open operation of the same call and caller that no key names. With a key it
+    /// never does.
     pub attaches: bool,
 }
 

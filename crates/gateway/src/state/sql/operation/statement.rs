@@ -88,12 +88,13 @@ pub(super) const ACTED: Statement = select!(
      ORDER BY o.updated_at DESC LIMIT 1"
 );
 
-/// The newest operation of a call that is open.
+/// The newest operation of a call that is open. What a key names is a call of its own.
 pub(super) const OPEN: Statement = select!(
     [operations_recent]
     "WHERE o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
      AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.updated_at >= $6 AND o.state IN ('reserved', 'confirmed') \
-     AND o.expires_at > $7 ORDER BY o.updated_at DESC LIMIT 1"
+     AND o.expires_at > $7 AND NOT EXISTS (SELECT 1 FROM idempotency_keys AS k \
+     WHERE k.tenant = o.tenant AND k.operation_id = o.operation_id) ORDER BY o.updated_at DESC LIMIT 1"
 );
 
 /// Operations in one state, the one that moved last first.
