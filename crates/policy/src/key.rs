@@ -50,7 +50,7 @@ impl<'a> Key<'a> {
 /// Reads the name of an attribute, without an operator.
 pub(crate) fn name(text: &str) -> Result<Attribute, Fault> {
     let key = match Open::of(text) {
-        Some(open) if !open.rest.starts_with('"') => return open.attribute(open.rest),
+        Some(open) if !open.rest.starts_with('"') => return open.alone(),
         Some(open) => open.quoted()?,
         None => return known(text),
     };
@@ -206,10 +206,7 @@ impl<'a> Open<'a> {
             Some((name, right)) => (name.trim_end(), Some(right)),
             None => (self.rest, None),
         };
-        if !name.chars().all(is_plain) {
-            let what = format!("without quotes a name has letters, digits and `{PLAIN}` only");
-            return Err(self.fault(what, name));
-        }
+        self.plain(name)?;
         let is_list = matches!(value, Value::List(_));
         let Some(word) = Word::ends(name, is_list) else {
             return Ok(Key {
@@ -232,6 +229,27 @@ impl<'a> Open<'a> {
             }
         };
         Err(self.fault(wrong, name))
+    }
+
+    /// A name without quotes and without an operator.
+    fn alone(&self) -> Result<Attribute, Fault> {
+        self.plain(self.rest)?;
+        let Some(word) = Word::ends(self.rest, false) else {
+            return self.attribute(self.rest);
+        };
+        let written = self.rest.get(word.at..).unwrap_or_default();
+        let what =
+            format!("`{written}` looks like an operator, and there is none behind this name");
+        Err(self.fault(what, self.rest))
+    }
+
+    /// Refuses what stands in quotes only.
+    fn plain(&self, name: &str) -> Result<(), Fault> {
+        if name.chars().all(is_plain) {
+            return Ok(());
+        }
+        let what = format!("without quotes a name has letters, digits and `{PLAIN}` only");
+        Err(self.fault(what, name))
     }
 
     fn attribute(&self, path: &str) -> Result<Attribute, Fault> {
@@ -728,6 +746,40 @@ mod tests {
             );
         }
         assert_eq!(told("\"path_is\"_in", "[a]"), "Argument(\"path_is\") In");
+    }
+
+    #[test]
+    fn a_name_alone_has_no_operator() {
+        for (text, what, open) in [
+            (
+                "context.arguments.pa th",
+                "without quotes a name has letters, digits and `_-.:/@$#+%` only",
+                "pa th",
+            ),
+            (
+                "context.arguments.path_not_in",
+                "`_not_in` looks like an operator, and there is none behind this name",
+                "path_not_in",
+            ),
+            (
+                "subject.claims.dept_in",
+                "`_in` looks like an operator, and there is none behind this name",
+                "dept_in",
+            ),
+            (
+                "context.arguments.a != b",
+                "without quotes a name has letters, digits and `_-.:/@$#+%` only",
+                "a != b",
+            ),
+        ] {
+            let said = name(text).unwrap_err().to_string();
+            assert!(said.contains(&format!(": {what}; ")), "{text}: {said}");
+            assert!(said.ends_with(&format!(".\"{open}\"`")), "{text}: {said}");
+        }
+        let quoted = name("context.arguments.\"path_not_in\"");
+        assert_eq!(quoted, Ok(Attribute::Argument("path_not_in".to_owned())));
+        let plain = name("subject.claims.org.unit");
+        assert_eq!(plain, Ok(Attribute::Claim("org.unit".to_owned())));
     }
 
     #[test]
