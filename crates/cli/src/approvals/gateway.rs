@@ -35,8 +35,8 @@ pub(super) struct Gateway {
     /// A file that holds your token [default: the variable FASTMCP_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Authorities (PEM) that the gateway's certificate leads to [default: the public ones, and without --url the gateway's
-    /// own TLS_CERT_FILE]
+    /// Authorities (PEM) that the gateway's certificate leads to [default: the public ones; without --url, the gateway is
+    /// known by its own certificate, the first in TLS_CERT_FILE]
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
     /// Your certificate (PEM), for a gateway that asks for one
@@ -156,7 +156,7 @@ impl Gateway {
             // Whoever holds the key of the gateway that is configured here is that gateway.
             (None, Some(files)) => {
                 let path = &files.certificate;
-                let trusted = Trust::default().with_pem(&output::read_small(path, MAX_PEM_BYTES)?);
+                let trusted = Trust::holder_of(&output::read_small(path, MAX_PEM_BYTES)?);
                 trusted.with_context(|| named(path))?
             }
             (None, None) => Trust::default(),

@@ -418,6 +418,16 @@ async fn the_configured_gateway_is_asked_as_it_speaks() {
     ];
     let (passed, said) = approvals(&secured, &[], &vars).await;
     assert!(passed && said.is_empty(), "{said}");
+    // Whoever issued its certificate, and whatever name that bears: here it is known by the certificate itself.
+    let public = secured.authority.issue("gateway.example");
+    let chain = [public.pem.as_str(), &secured.authority.pem].concat();
+    secured.put("key.pem", &public.key.serialize_pem());
+    secured.put("cert.pem", &chain);
+    until("the certificate", async || {
+        let (passed, said) = approvals(&secured, &[], &vars).await;
+        (passed && said.is_empty()).then_some(())
+    })
+    .await;
     // Another gateway at that address is not the configured one.
     secured.put("cert.pem", &Authority::new().issue("localhost").pem);
     let (passed, said) = approvals(&secured, &[], &vars).await;

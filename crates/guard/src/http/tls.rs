@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, RootCertStore};
 
+use self::pinned::Pinned;
 use super::error::FetchError;
+
+mod pinned;
 
 /// The root certificates that a host's certificate must lead to, and the certificate that is shown to it.
 #[derive(Clone, Debug)]
 pub struct Trust {
     bundled: Bundled,
     extra: Vec<CertificateDer<'static>>,
+    pinned: Option<CertificateDer<'static>>,
     shown: Option<Arc<Shown>>,
 }
 
@@ -36,6 +41,7 @@ impl Default for Trust {
         Self {
             bundled: Bundled::Trusted,
             extra: Vec::new(),
+            pinned: None,
             shown: None,
         }
     }
@@ -48,6 +54,7 @@ impl Trust {
         Self {
             bundled: Bundled::Left,
             extra: Vec::new(),
+            pinned: None,
             shown: None,
         }
     }
@@ -69,6 +76,24 @@ impl Trust {
         // Read once here, so that a bad one is refused where it is given.
         self.roots()?;
         Ok(self)
+    }
+
+    /// Trusts whoever holds the key of the first certificate in a PEM file, and nobody else: whoever issued it, whatever
+    /// name it bears and until whenever it is valid.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Config`] if there is none, or one that cannot be read.
+    pub fn holder_of(pem: &[u8]) -> Result<Self, FetchError> {
+        let first = CertificateDer::pem_slice_iter(pem).next();
+        let first = first.ok_or_else(|| unusable("it holds no certificate"))?;
+        let certificate = first.map_err(|error| unusable(&error.to_string()))?;
+        // Read once here, so that a bad one is refused where it is given.
+        ParsedCertificate::try_from(&certificate).map_err(|error| unusable(&error.to_string()))?;
+        Ok(Self {
+            pinned: Some(certificate),
+            ..Self::none()
+        })
     }
 
     /// Shows the certificate in `chain`, followed by those that lead to its root, to hosts that ask for one. `key` is its
@@ -95,10 +120,22 @@ impl Trust {
     /// The configuration of TLS clients: versions 1.2 and 1.3.
     pub(super) fn client_config(&self) -> Result<ClientConfig, FetchError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable(&error.to_string()))?;
-        let config = config.with_root_certificates(self.roots()?);
+        let config = match &self.pinned {
+            None => config.with_root_certificates(self.roots()?),
+            Some(certificate) => {
+                let pinned = Pinned {
+                    certificate: certificate.clone(),
+                    algorithms,
+                };
+                config
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(pinned))
+            }
+        };
         match &self.shown {
             None => Ok(config.with_no_client_auth()),
             Some(shown) => config
@@ -142,6 +179,10 @@ mod tests {
         ] {
             assert!(matches!(
                 Trust::none().with_pem(pem),
+                Err(FetchError::Config { field: "trust", .. })
+            ));
+            assert!(matches!(
+                Trust::holder_of(pem),
                 Err(FetchError::Config { field: "trust", .. })
             ));
         }
