@@ -349,6 +349,35 @@ async fn at_once_the_same_answer_acts_once_and_all_get_the_result() {
 }
 
 #[tokio::test]
+async fn no_cannot_be_said_without_end() {
+    let home = Home::new();
+    let gateway = home
+        .start_with(&[
+            ("RATE_LIMIT_DEFAULT_RPS", "0.0001"),
+            ("RATE_BUCKET_BURST", "1"),
+        ])
+        .await;
+    let token = home.role("agent-1", "finance-write").await;
+    let call = async |more: &Value| {
+        let arguments = campaign();
+        gateway.modern_call(&token, CREATE, &arguments, more).await
+    };
+    let asked = call(&json!({})).await;
+    let mut limited = Value::Null;
+    for _ in 0..50 {
+        limited = call(&json!({})).await;
+        if limited["isError"] == true {
+            break;
+        }
+    }
+    let error = refused(&limited, "RATE_LIMITED");
+    assert_eq!(error["details"]["rule"], "requests", "{error}");
+    let declined = call(&retry(&asked, &decline())).await;
+    let error = refused(&declined, "RATE_LIMITED");
+    assert_eq!(error["details"]["rule"], "requests", "{error}");
+}
+
+#[tokio::test]
 async fn no_is_no_and_stays_no() {
     let home = Home::new();
     let gateway = home.start().await;

@@ -10,7 +10,7 @@ use crate::{
 impl Pipeline {
     /// Records how the caller's user withheld the confirmation that it was asked for.
     ///
-    /// The answer says what became of the operation.
+    /// The answer says what became of the operation, or that the caller asks too often.
     ///
     /// # Cancel safety
     ///
@@ -18,7 +18,10 @@ impl Pipeline {
     pub async fn withhold(&self, call: &Call, operation: &OperationId, how: Withheld) -> Error {
         let mut record = self.audit.open(call, "tools.confirm");
         record.operation(operation);
-        let refusal = self.consents.withhold(call, operation, how).await;
+        let refusal = match self.limit.admit_request(&call.caller) {
+            Ok(()) => self.consents.withhold(call, operation, how).await,
+            Err(limited) => limited,
+        };
         let refusal = self.refuse(call, &mut record, refusal).await;
         self.audit.close(record, &Err(refusal.clone())).await;
         refusal
