@@ -17,6 +17,7 @@ mod write;
 use std::fmt;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::SystemTime;
 
 use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _, OpenOptionsSyncExt as _};
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
@@ -240,6 +241,35 @@ impl FileOperations {
     /// [`FileError::TooLarge`] before anything is touched; [`FileError::AlreadyExists`] without `overwrite`;
     /// [`FileError::SymbolicLink`] or [`FileError::NotAFile`] if something else than a regular file is there.
     pub fn write(&self, path: &str, bytes: &[u8], overwrite: bool) -> Result<Written, FileError> {
+        let if_present = if overwrite {
+            IfPresent::Replace
+        } else {
+            IfPresent::Refuse
+        };
+        self.put(path, bytes, if_present, None)
+    }
+
+    /// As [`Self::write`] with `overwrite`; nobody sees the file before its time of change is `modified`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub fn replace_dated(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        modified: SystemTime,
+    ) -> Result<Written, FileError> {
+        self.put(path, bytes, IfPresent::Replace, Some(modified))
+    }
+
+    fn put(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        if_present: IfPresent,
+        modified: Option<SystemTime>,
+    ) -> Result<Written, FileError> {
         let path = RelativePath::parse(path, self.limits.max_depth)?;
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if size > self.limits.max_file_bytes {
@@ -248,12 +278,7 @@ impl FileOperations {
                 max_bytes: self.limits.max_file_bytes,
             });
         }
-        let if_present = if overwrite {
-            IfPresent::Replace
-        } else {
-            IfPresent::Refuse
-        };
-        let created = write::write(&self.root, &path, bytes, if_present)?;
+        let created = write::write(&self.root, &path, bytes, if_present, modified)?;
         Ok(Written {
             bytes: size,
             created,

@@ -4,6 +4,7 @@ use std::{
     fs::DirBuilder,
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use fastmcp_guard::files::{FileError, FileOperations, Limits};
@@ -85,9 +86,17 @@ impl Folder {
         }
     }
 
-    /// Puts another secret into the file `name`, whole or not at all.
-    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), KeyError> {
-        let written = self.files.write(name, bytes, true);
+    /// Puts another secret into the file `name`, whole or not at all; with `modified` as of that time.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        modified: Option<SystemTime>,
+    ) -> Result<(), KeyError> {
+        let written = match modified {
+            Some(modified) => self.files.replace_dated(name, bytes, modified),
+            None => self.files.write(name, bytes, true),
+        };
         written
             .map(drop)
             .map_err(|source| self.failed(name, source))

@@ -5,7 +5,6 @@
 //! all, and its time of change is when the key that seals changed last.
 
 use std::{
-    fs::OpenOptions,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -221,13 +220,9 @@ impl SealFile {
         let (done, sealing) = change(&mut keys)?;
         let bytes = Zeroizing::new(keys.keys.concat());
         SealKeys::parse(&bytes, &path)?;
-        self.folder.replace(SEAL, &bytes)?;
-        if let (Sealing::Same, Some(changed)) = (sealing, keys.changed) {
-            // Its time says since when the first key seals.
-            let file = OpenOptions::new().write(true).open(&path);
-            file.and_then(|file| file.set_modified(changed))
-                .map_err(failed)?;
-        }
+        // Its time says since when the first key seals.
+        let since = keys.changed.filter(|_| sealing == Sealing::Same);
+        self.folder.replace(SEAL, &bytes, since)?;
         Ok(done)
     }
 }

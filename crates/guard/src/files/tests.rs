@@ -181,6 +181,24 @@ fn links_that_stay_beneath_the_root_are_ways_not_ends() {
 }
 
 #[test]
+fn a_file_has_its_time_from_the_start() {
+    let place = place();
+    place.files.write("key", b"old", false).unwrap();
+    let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let written = place.files.replace_dated("key", b"new", time).unwrap();
+    assert!(!written.created);
+    let path = place.root.join("key");
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    let found = std::fs::metadata(&path).unwrap();
+    assert_eq!(found.modified().unwrap(), time);
+    // Nothing can fail once it is there: it was never there with another time.
+    symlink(&path, place.root.join("link")).unwrap();
+    let refused = place.files.replace_dated("link", b"x", time);
+    assert!(matches!(refused, Err(FileError::SymbolicLink { .. })));
+    assert_eq!(std::fs::read_dir(&place.root).unwrap().count(), 2);
+}
+
+#[test]
 fn only_regular_files_are_read_and_replaced() {
     let place = place();
     make_fifo(&place.root.join("pipe"));

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write as _},
+    time::SystemTime,
 };
 
 use cap_std::fs::{Dir, OpenOptions};
@@ -32,19 +33,20 @@ pub(super) enum IfPresent {
     Replace,
 }
 
-/// Writes `bytes` at `path` and returns whether nothing was there before.
+/// Writes `bytes` at `path`, of the time `modified` where one is named, and returns whether nothing was there before.
 pub(super) fn write(
     root: &Dir,
     path: &RelativePath<'_>,
     bytes: &[u8],
     if_present: IfPresent,
+    modified: Option<SystemTime>,
 ) -> Result<bool, FileError> {
     // Refused before folders are made for it; the operation below is what holds under a race.
     refuse_what_cannot_be_replaced(root, path, if_present)?;
     let parent = make_parent(root, path)?;
     let failed = |source| FileError::from_io(path.text(), source);
     let mut temporary = Temporary::create(&parent).map_err(failed)?;
-    temporary.fill(bytes).map_err(failed)?;
+    temporary.fill(bytes, modified).map_err(failed)?;
     let created = match temporary.publish_new(path.name()) {
         Ok(()) => true,
         Err(error)
@@ -161,8 +163,11 @@ impl<'a> Temporary<'a> {
         })
     }
 
-    fn fill(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn fill(&mut self, bytes: &[u8], modified: Option<SystemTime>) -> io::Result<()> {
         self.file.write_all(bytes)?;
+        if let Some(modified) = modified {
+            self.file.set_modified(modified)?;
+        }
         self.file.sync_all()
     }
 
@@ -232,7 +237,7 @@ mod tests {
         let (folder, directory) = directory();
         std::fs::write(folder.path().join("taken"), "old").unwrap();
         let mut temporary = Temporary::create(&directory).unwrap();
-        temporary.fill(b"new").unwrap();
+        temporary.fill(b"new", None).unwrap();
         assert_eq!(
             temporary.publish_reserved("taken").unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
@@ -248,7 +253,7 @@ mod tests {
     fn an_unpublished_file_vanishes() {
         let (folder, directory) = directory();
         let mut temporary = Temporary::create(&directory).unwrap();
-        temporary.fill(b"half").unwrap();
+        temporary.fill(b"half", None).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         drop(temporary);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
