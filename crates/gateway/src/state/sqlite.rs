@@ -105,7 +105,10 @@ async fn on_thread<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::BoxFuture;
+
     use super::*;
+    use crate::state::sql::{Fields, Session, writing};
 
     #[tokio::test]
     async fn a_new_file_is_opened_by_many_at_once() {
@@ -204,7 +207,6 @@ mod tests {
         for (pragma, expected) in [
             ("PRAGMA application_id", "1179468624"),
             ("PRAGMA journal_mode", "wal"),
-            ("PRAGMA synchronous", "2"),
             ("PRAGMA foreign_keys", "1"),
             ("PRAGMA trusted_schema", "0"),
             ("PRAGMA busy_timeout", "5000"),
@@ -222,6 +224,41 @@ mod tests {
         let write = statement!("UPDATE heartbeat SET at = 1");
         let refused = reader.session().execute(write, &[]).await;
         assert!(refused.is_err(), "a reader cannot write");
+    }
+
+    /// Asks on the writer's connection.
+    struct Asked(Statement);
+
+    impl Change for Asked {
+        type Output = Vec<Fields>;
+
+        fn apply<'a>(
+            &'a self,
+            session: &'a mut dyn Session,
+        ) -> BoxFuture<'a, Result<Vec<Fields>, StateError>> {
+            Box::pin(async { session.rows(self.0, &[]).await.map_err(writing) })
+        }
+    }
+
+    #[tokio::test]
+    async fn every_commit_is_synced_also_after_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let sqlite = Sqlite::file(&path, 1).await.unwrap();
+        for _ in 0..2 {
+            // Source: sqlite.org, "PRAGMA synchronous": 2 is FULL, which syncs the log at every commit.
+            let asked = sqlite.change(Asked(statement!("PRAGMA synchronous"))).await;
+            let set: i64 = asked.unwrap()[0].column("synchronous").unwrap();
+            assert_eq!(set, 2);
+            let asked = sqlite
+                .change(Asked(statement!("PRAGMA journal_mode")))
+                .await;
+            let set: String = asked.unwrap()[0].column("journal_mode").unwrap();
+            assert_eq!(set, "wal");
+            // The next round is on another connection.
+            let broken = sqlite.change(Asked(statement!("no SQL"))).await;
+            assert!(broken.is_err());
+        }
     }
 
     #[tokio::test]
