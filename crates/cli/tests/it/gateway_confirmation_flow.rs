@@ -446,6 +446,27 @@ async fn a_caller_says_no_to_its_own_call_alone() {
     assert_eq!(said, ["denied", "denied", "denied", "success", "failed"]);
 }
 
+/// A no is neither decided about nor names the arguments, so it is told nothing that takes either.
+#[tokio::test]
+async fn who_says_no_too_late_is_told_no_result() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    let body = confirmation(&asked, &campaign());
+    let done = gateway.confirm(&token, TOOL, &body).send().await.ok();
+    let campaign_id = done["result"]["campaignId"].as_str().unwrap();
+    // What it may not do any more it may not read any more either.
+    let revoked = home.role("agent-1", "data-analyst").await;
+    for token in [&token, &revoked] {
+        let late = decline(&gateway, token, &asked).await;
+        let details = late.error(409, "CONFLICT")["details"].clone();
+        let told = json!({"operation_id": asked["operation_id"], "status": "completed"});
+        assert_eq!(details, told);
+        assert!(!late.text().contains(campaign_id), "{}", late.text());
+    }
+}
+
 #[tokio::test]
 async fn the_same_call_twice_waits_once_and_is_done_once() {
     let home = Home::new();

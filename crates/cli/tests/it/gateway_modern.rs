@@ -433,6 +433,32 @@ async fn no_is_no_and_stays_no() {
 }
 
 #[tokio::test]
+async fn who_says_no_too_late_is_told_no_result() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = gateway
+        .modern_call(&token, CREATE, &campaign(), &json!({}))
+        .await;
+    let done = gateway
+        .modern_call(&token, CREATE, &campaign(), &retry(&asked, &accept()))
+        .await;
+    let campaign_id = done["structuredContent"]["campaignId"].as_str().unwrap();
+    for answer in [decline(), json!({"action": "cancel"})] {
+        let late = gateway
+            .modern_call(&token, CREATE, &campaign(), &retry(&asked, &answer))
+            .await;
+        let details = refused(&late, "CONFLICT")["details"].clone();
+        assert_eq!(details["status"], "completed", "{details}");
+        assert_eq!(
+            details["operation_id"], done["_meta"]["dev.fastmcp/operationId"],
+            "{details}"
+        );
+        assert!(!late.to_string().contains(campaign_id), "{late}");
+    }
+}
+
+#[tokio::test]
 async fn a_state_is_good_for_its_call_and_caller_alone() {
     let home = Home::new();
     let gateway = home.start().await;

@@ -66,6 +66,14 @@ pub(super) fn settled(report: &Report) -> Error {
         .with_detail("result", kept_result(report).unwrap_or(Value::Null))
 }
 
+/// The same to one who did not say which arguments it means, and about whom nothing was decided: not what came of it.
+pub(super) fn too_late(report: &Report) -> Error {
+    let message = format!("Nothing waits any more: operation is {}", report.status);
+    Error::new(Code::Conflict, message)
+        .with_detail("operation_id", report.operation_id.as_str())
+        .with_detail("status", report.status.as_str())
+}
+
 /// To a client that has to confirm and cannot be asked.
 pub(super) fn cannot_be_asked(why: CanConfirm) -> Error {
     let why = match why {

@@ -2,7 +2,7 @@
 
 use super::{
     Consents,
-    answer::{away, refused, settled, unanswered},
+    answer::{away, refused, too_late, unanswered},
 };
 use crate::{
     call::{Call, Withheld},
@@ -40,8 +40,7 @@ impl Consents {
             Ok(report) => Error::new(Code::Conflict, message)
                 .with_detail("operation_id", id.as_str())
                 .with_detail("status", report.status.as_str()),
-            // Said too late: what was done is told as it is.
-            Err(Refusal::Used { report, .. }) => settled(&report),
+            Err(Refusal::Used { report, .. }) => too_late(&report),
             Err(refusal) => refused(refusal),
         }
     }
@@ -72,7 +71,7 @@ impl Consents {
         let (tenant, who) = (&bound.tenant, &bound.subject);
         match self.confirm.decline(&row.id, tenant, who, "said no").await {
             Ok(report) => Ok(report),
-            Err(Refusal::Used { report, .. }) => Err(settled(&report)),
+            Err(Refusal::Used { report, .. }) => Err(too_late(&report)),
             Err(refusal) => Err(refused(refusal)),
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 impl Pipeline {
     /// Records how the caller's user withheld the confirmation that it was asked for.
     ///
-    /// The answer says what became of the operation, or that the caller asks too often.
+    /// The answer says what became of the operation.
     ///
     /// # Cancel safety
     ///
@@ -18,11 +18,7 @@ impl Pipeline {
     pub async fn withhold(&self, call: &Call, operation: &OperationId, how: Withheld) -> Error {
         let mut record = self.audit.open(call, "tools.confirm");
         record.operation(operation);
-        let refusal = match self.limit.admit_request(&call.caller) {
-            Ok(()) => self.consents.withhold(call, operation, how).await,
-            Err(limited) => limited,
-        };
-        let refusal = self.refuse(call, &mut record, refusal).await;
+        let refusal = self.consents.withhold(call, operation, how).await;
         self.audit.close(record, &Err(refusal.clone())).await;
         refusal
     }
@@ -47,7 +43,7 @@ impl Pipeline {
                 record.operation(&report.operation_id);
                 Ok(report.operation_id)
             }
-            Err(refusal) => Err(self.refuse(call, &mut record, refusal).await),
+            Err(refusal) => Err(refusal),
         };
         let closed = match &outcome {
             Ok(id) => fastmcp_protocol::Raw::of(&serde_json::json!({"status": "declined"}))
