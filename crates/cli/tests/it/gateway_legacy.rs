@@ -10,10 +10,12 @@ fn campaign() -> Value {
     json!({"name": "Spring sale", "budget": 250, "startDate": "2026-03-01"})
 }
 
+/// How often the tool was about to act.
 fn intents(home: &Home) -> usize {
     home.audit()
         .iter()
         .filter(|r| r["phase"] == "intent" && r["toolId"] == "ads:createCampaign")
+        .filter(|r| r["action"] != "tools.decline")
         .count()
 }
 

@@ -39,10 +39,12 @@ fn refused(result: &Value, code: &str) -> Value {
     error.clone()
 }
 
+/// How often the tool was about to act.
 fn intents(home: &Home, tool: &str) -> usize {
     home.audit()
         .iter()
         .filter(|r| r["phase"] == "intent" && r["toolId"] == tool)
+        .filter(|r| r["action"] != "tools.decline")
         .count()
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::support::{Home, modern, until, within};
+use crate::support::{Gateway, Home, accept, decline, modern, until, within};
 
 #[tokio::test]
 async fn syslog_hears_of_calls_and_a_dead_collector_holds_none_up() {
@@ -310,20 +310,12 @@ async fn secrets_do_not_get_into_the_record() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_says_so_on_ready() {
-    use rustix::process::{Resource, Rlimit, prlimit};
-
     let home = Home::new();
     home.start().await.stop().await;
     let blocks = 1_u32 << 20;
     let gateway = home.start_on_a_small_disk(blocks).await;
     let token = home.role("writer", "fs-writer").await;
-    let limit = |bytes: u64| {
-        let limit = Rlimit {
-            current: Some(bytes),
-            maximum: Some(u64::from(blocks) * 512),
-        };
-        prlimit(Some(gateway.pid()), Resource::Fsize, limit).unwrap();
-    };
+    let limit = |bytes: u64| limit_files(&gateway, bytes, u64::from(blocks) * 512);
     let write = async |path: &str| {
         let arguments = json!({"path": path, "content": "x"});
         gateway
@@ -353,6 +345,74 @@ async fn a_full_disk_refuses_writes_and_says_so_on_ready() {
     assert!(passed, "{said}");
     let files = home.data().join("files");
     assert!(!exists(&files, "during") && exists(&files, "after"));
+}
+
+/// What the log may not record does not become of an operation either: it waits still.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_no_that_cannot_be_recorded_is_not_taken() {
+    const TOOL: &str = "ads:createCampaign";
+    const NAME: &str = "ads_createCampaign";
+
+    let campaign = json!({"name": "Spring sale", "budget": 250, "startDate": "2026-03-01"});
+    for over_mcp in [false, true] {
+        let home = Home::new();
+        home.start().await.stop().await;
+        let blocks = 1_u32 << 20;
+        let gateway = home.start_on_a_small_disk(blocks).await;
+        let token = home.role("agent-1", "finance-write").await;
+        let rest = gateway.invoke(&token, TOOL, &campaign).send().await.json();
+        let asked = gateway
+            .modern_call(&token, NAME, &campaign, &json!({}))
+            .await;
+        let answer = async |said: Value| {
+            let more =
+                json!({"inputResponses": {"confirm": said}, "requestState": asked["requestState"]});
+            gateway.modern_call(&token, NAME, &campaign, &more).await
+        };
+        // The log becomes longer than what the state is written to, and then than any file may be.
+        let state = fs::metadata(home.data().join("state.db-wal")).unwrap();
+        let most = state.len() + (64 << 10);
+        while fs::metadata(home.audit_files().pop().unwrap())
+            .unwrap()
+            .len()
+            < most + (128 << 10)
+        {
+            gateway.catalogue(&token).await.ok();
+        }
+        limit_files(&gateway, most, u64::from(blocks) * 512);
+        let said = if over_mcp {
+            answer(decline()).await["structuredContent"]["error"].clone()
+        } else {
+            let ask = gateway.ask("POST", &format!("/tools/{TOOL}/decline"));
+            let body = json!({"action_token": rest["action_token"]});
+            let reply = ask.bearer(&token).json(&body).send().await;
+            reply.json()["error"].clone()
+        };
+        assert_eq!(said["code"], "UNAVAILABLE", "{said}");
+        let message = said["message"].as_str().unwrap();
+        assert!(message.contains("nothing was done"), "{said}");
+        limit_files(&gateway, u64::from(blocks) * 512, u64::from(blocks) * 512);
+        until("the log to recover", async || {
+            let done = answer(accept()).await["structuredContent"].clone();
+            let away = done["error"]["code"] == "UNAVAILABLE";
+            assert!(away || done["campaignId"].is_string(), "{done}");
+            (!away).then_some(())
+        })
+        .await;
+    }
+}
+
+/// No file of the gateway can grow beyond `bytes` any more; at `most` it can be taken back.
+#[cfg(target_os = "linux")]
+fn limit_files(gateway: &Gateway, bytes: u64, most: u64) {
+    use rustix::process::{Resource, Rlimit, prlimit};
+
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(most),
+    };
+    prlimit(Some(gateway.pid()), Resource::Fsize, limit).unwrap();
 }
 
 #[cfg(target_os = "linux")]

@@ -45,7 +45,7 @@ impl Consents {
         }
     }
 
-    /// Withdraws the operation of a token for the caller that it was issued to.
+    /// The operation of a token, for the caller that it was issued to.
     ///
     /// # Errors
     ///
@@ -53,8 +53,8 @@ impl Consents {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it may be withdrawn.
-    pub async fn decline(&self, call: &Call, token: &str) -> Result<Report, Error> {
+    /// Safe.
+    pub async fn own(&self, call: &Call, token: &str) -> Result<OperationId, Error> {
         let hash = token::hash(token).ok_or_else(|| refused(Refusal::Unknown))?;
         let row = self.ledger.row_of_token(hash).await.map_err(away)?;
         let row = row.ok_or_else(|| refused(Refusal::Unknown))?;
@@ -68,8 +68,24 @@ impl Consents {
         if bound.tool_id.as_str() != call.tool_id {
             return Err(refused(Refusal::Unknown));
         }
-        let (tenant, who) = (&bound.tenant, &bound.subject);
-        match self.confirm.decline(&row.id, tenant, who, "said no").await {
+        Ok(row.id)
+    }
+
+    /// Withdraws the caller's [own](Self::own) operation.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Conflict`] when it does not wait any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it may be withdrawn.
+    pub async fn decline(&self, call: &Call, id: &OperationId) -> Result<Report, Error> {
+        let (tenant, who) = (
+            call.caller.tenant().unwrap_or_default(),
+            call.caller.subject(),
+        );
+        match self.confirm.decline(id, tenant, who, "said no").await {
             Ok(report) => Ok(report),
             Err(Refusal::Used { report, .. }) => Err(too_late(&report)),
             Err(refusal) => Err(refused(refusal)),

@@ -2,6 +2,7 @@
 
 use super::Pipeline;
 use crate::{
+    audit::Record,
     call::{Call, Completed, Done, Withheld},
     error::{Code, Error},
     state::operation::OperationId,
@@ -16,9 +17,23 @@ impl Pipeline {
     ///
     /// Not cancel safe: polled to its end.
     pub async fn withhold(&self, call: &Call, operation: &OperationId, how: Withheld) -> Error {
-        let mut record = self.audit.open(call, "tools.confirm");
+        let changes = how != Withheld::Unanswered;
+        let action = if changes {
+            "tools.decline"
+        } else {
+            "tools.confirm"
+        };
+        let mut record = self.audit.open(call, action);
         record.operation(operation);
-        let refusal = self.consents.withhold(call, operation, how).await;
+        let intended = if changes {
+            self.audit.intend_change(&mut record).await.map(drop)
+        } else {
+            Ok(())
+        };
+        let refusal = match intended {
+            Ok(()) => self.consents.withhold(call, operation, how).await,
+            Err(unrecorded) => unrecorded,
+        };
         self.audit.close(record, &Err(refusal.clone())).await;
         refusal
     }
@@ -34,17 +49,7 @@ impl Pipeline {
     /// Not cancel safe: polled to its end.
     pub async fn decline(&self, call: &Call, token: &str) -> Result<OperationId, Error> {
         let mut record = self.audit.open(call, "tools.decline");
-        let declined = match self.limit.admit_request(&call.caller) {
-            Ok(()) => self.consents.decline(call, token).await,
-            Err(limited) => Err(limited),
-        };
-        let outcome = match declined {
-            Ok(report) => {
-                record.operation(&report.operation_id);
-                Ok(report.operation_id)
-            }
-            Err(refusal) => Err(refusal),
-        };
+        let outcome = self.declined(call, token, &mut record).await;
         let closed = match &outcome {
             Ok(id) => fastmcp_protocol::Raw::of(&serde_json::json!({"status": "declined"}))
                 .map_err(Error::internal)
@@ -60,6 +65,20 @@ impl Pipeline {
         };
         self.audit.close(record, &closed).await;
         outcome
+    }
+
+    async fn declined(
+        &self,
+        call: &Call,
+        token: &str,
+        record: &mut Record,
+    ) -> Result<OperationId, Error> {
+        self.limit.admit_request(&call.caller)?;
+        let id = self.consents.own(call, token).await?;
+        record.operation(&id);
+        self.audit.intend_change(record).await?;
+        self.consents.decline(call, &id).await?;
+        Ok(id)
     }
 
     /// Records that a call was refused before its way began, of which `operation` it was if that can be told, and `why`.
