@@ -298,13 +298,19 @@ impl Governed {
             args: input.args,
             client: client(context),
             session: context.session_id().map(str::to_owned),
-            idempotency_key: idempotency_key(context)?,
+            idempotency_key: None,
             presented: Presented::Nothing,
             can_confirm: can_confirm(context),
             can_attach: true,
             cancel: context.cancellation().clone(),
         };
-        if let Some((operation_id, token, answer)) = presented(context)? {
+        let read = idempotency_key(context).and_then(|key| Ok((key, presented(context)?)));
+        let (key, presented) = match read {
+            Ok(read) => read,
+            Err(why) => return Err(self.unread(context, &call, why).await),
+        };
+        call.idempotency_key = key;
+        if let Some((operation_id, token, answer)) = presented {
             if let Some(withheld) = withheld(&answer) {
                 return Err(self.pipeline.withhold(&call, &operation_id, withheld).await);
             }
@@ -315,6 +321,17 @@ impl Governed {
             Done::Pending(pending) if call.can_confirm == CanConfirm::Yes => ask(&pending),
             Done::Pending(pending) => Err(awaits_approval(&pending)),
         }
+    }
+
+    /// Refuses a call of which something beside its arguments cannot be read.
+    async fn unread(&self, context: &Context, call: &Call, why: Error) -> Error {
+        let operation = ticket(context).ok().flatten().map(|(id, _)| id);
+        let action = match &operation {
+            Some(_) => "tools.confirm",
+            None => "tools.invoke",
+        };
+        let about = (action, operation.as_ref());
+        self.pipeline.turn_away(call, about, why).await
     }
 }
 

@@ -5,6 +5,7 @@ mod approvals;
 mod decline;
 mod describe;
 mod desk;
+mod register;
 mod reply;
 
 use std::{
@@ -47,7 +48,6 @@ use crate::{
     door::{CORRELATION_ID, Door},
     error::{Code, Error},
     manifest::Manifest,
-    mcp,
     pipeline::Pipeline,
     state::{self, operation::IdempotencyKey},
 };
@@ -96,7 +96,7 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .route("/tools/{tool_id}/invoke", post(invoke))
         .route("/tools/{tool_id}/confirm", post(confirm))
         .route("/tools/{tool_id}/decline", post(decline::decline))
-        .route("/manifests/register", post(register))
+        .route("/manifests/register", post(register::register))
         .route("/approvals", get(desk::list))
         .route(
             "/approvals/{operation_id}",
@@ -345,7 +345,8 @@ fn json_body(body: &Bytes) -> Result<Raw, Error> {
     (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN")), security(("bearer" = [])))]
 async fn catalog(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     enter(rest, request, async |entered: Entered, _| {
-        let call = entered.call("", None)?;
+        let call = entered.call("", None);
+        let call = entered.fit(("", "catalog:list"), call).await?;
         let tools = entered.rest.pipeline.list(&call).await?;
         let manifests: Vec<&Manifest> =
             tools.iter().map(crate::catalog::Target::manifest).collect();
@@ -448,44 +449,6 @@ fn confirmation(entered: &Entered, tool_id: &str, body: &Raw) -> Result<(String,
         return Ok((token, body.part(input)));
     }
     Ok((token, whole.without("action_token").to_raw()))
-}
-
-fn manifest_of(raw: &Raw) -> Result<Manifest, Error> {
-    let mut text = serde_json::Deserializer::from_str(raw.as_str());
-    serde_path_to_error::deserialize(&mut text).map_err(|e| match e.path().to_string().as_str() {
-        "." => Error::invalid(format!("manifest: {}", e.inner())),
-        field => Error::invalid(format!("manifest: `{field}`: {}", e.inner())),
-    })
-}
-
-/// Registers a tool.
-#[utoipa::path(post, path = "/manifests/register", tag = "manifests",
-    responses((status = 201, description = "`{status: \"registered\", toolId}`"), (status = 403, description = "FORBIDDEN"), (status = 422, description = "VALIDATION_ERROR")),
-    security(("bearer" = [])))]
-async fn register(State(rest): State<Arc<Rest>>, request: Request) -> Response {
-    enter(rest, request, async |entered: Entered, body| {
-        let raw = json_body(&body)?;
-        let args = Args::parse(Some(&raw), &ArgsLimits::default())
-            .map_err(|e| Error::invalid(format!("manifest: {e}")))?;
-        let mut manifest = manifest_of(&raw)?;
-        if args.member("tenant").is_none() {
-            manifest.tenant = entered
-                .caller
-                .tenant()
-                .unwrap_or(&entered.rest.default_tenant)
-                .to_owned();
-        }
-        let tool_id = manifest.tool_id.clone();
-        let call = entered.call(tool_id.as_str(), None)?;
-        entered.rest.pipeline.register(&call, manifest).await?;
-        mcp::refresh(&entered.rest.server, &entered.rest.pipeline)
-            .map_err(|e| Error::internal(e.message()))?;
-        Ok(reply::json(
-            StatusCode::CREATED,
-            &json!({"status": "registered", "toolId": tool_id}),
-        ))
-    })
-    .await
 }
 
 /// Says that the process lives.

@@ -9,6 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{Ask, Gateway, Home, modern, not_at_midnight, until};
+use crate::support::{Ask, Gateway, Home, can_be_asked, modern, until};
 
 #[tokio::test]
 async fn the_log_verifies_and_an_edited_byte_is_found_and_named() {
@@ -409,6 +410,112 @@ async fn what_the_mcp_door_refuses_before_it_is_a_call_is_recorded() {
     }
     gateway.stop().await;
     assert!(home.verify().await.0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_a_call_is_recorded() {
+    const TOOL: &str = "ads:createCampaign";
+    const NAME: &str = "ads_createCampaign";
+
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("agent-1", "finance-write").await;
+    let campaign = json!({"name": "Spring sale", "budget": 250, "startDate": "2026-03-01"});
+    let asked = gateway
+        .modern_call(&token, NAME, &campaign, &json!({}))
+        .await;
+    let mut records = home.audit().into_iter();
+    let operation = records.find(|r| r["status"] == "pending").unwrap()["operation_id"].clone();
+    let mcp = |more: Value| {
+        let mut params = json!({"name": NAME, "arguments": campaign});
+        let members = more.as_object().unwrap().clone();
+        params.as_object_mut().unwrap().extend(members);
+        gateway.modern(&token, &modern("tools/call", params, &can_be_asked()))
+    };
+    let rest = |method: &str, path: &str| gateway.ask(method, path).bearer(&token);
+    let named = |ask: Ask| ask.header("idempotency-key", "two words");
+    let key = json!({"_meta": {"dev.fastmcp/idempotencyKey": "two words"}});
+    let perhaps = json!({"inputResponses": {"confirm": {"action": "perhaps"}}, "requestState": asked["requestState"]});
+    let shown = format!("/approvals/{}", operation.as_str().unwrap());
+    let (tool, catalog, none) = (json!(TOOL), json!("catalog"), Value::Null);
+    let unread = [
+        (mcp(key), "tools.invoke", &tool, &none),
+        (mcp(perhaps), "tools.confirm", &tool, &operation),
+        (
+            named(rest("GET", "/tool-catalog")),
+            "catalog:list",
+            &catalog,
+            &none,
+        ),
+        (
+            rest("POST", "/manifests/register").body("{"),
+            "manifests.register",
+            &json!("manifest"),
+            &none,
+        ),
+        (
+            named(rest("GET", "/approvals")),
+            "approvals.list",
+            &catalog,
+            &none,
+        ),
+        (
+            rest("GET", "/approvals/x"),
+            "approvals.show",
+            &json!("x"),
+            &none,
+        ),
+        (
+            rest("POST", &shown).body("{"),
+            "approvals.decide",
+            &operation,
+            &none,
+        ),
+    ];
+    for (n, (ask, action, about, of)) in unread.into_iter().enumerate() {
+        let id = format!("unread-{n}");
+        let reply = ask.header("x-correlation-id", &id).send().await;
+        let records = home.audit_of(&id);
+        assert_eq!(records.len(), 1, "{action}: {}", reply.text());
+        let record = &records[0];
+        let kind = match record["resource_id"].as_str() {
+            Some(_) => &record["resource_id"],
+            None => &record["resource_type"],
+        };
+        assert_eq!(
+            (
+                &record["action"],
+                kind,
+                &record["operation_id"],
+                &record["sub"]
+            ),
+            (&json!(action), about, of, &json!("agent-1")),
+            "{record}"
+        );
+    }
+    gateway.stop().await;
+    assert!(home.verify().await.0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_a_call_counts_as_a_request() {
+    let home = Home::new();
+    let gateway = home
+        .start_with(&[("RATE_LIMIT_DEFAULT_RPS", "1"), ("RATE_BUCKET_BURST", "1")])
+        .await;
+    let token = home.role("agent-1", "data-analyst").await;
+    let key = json!({"_meta": {"dev.fastmcp/idempotencyKey": "two words"}});
+    until("the limit", async || {
+        let crowd = (0..100).map(async |_| {
+            let refused = gateway
+                .modern_call(&token, "database_listTables", &json!({}), &key)
+                .await;
+            refused["structuredContent"]["error"]["code"] == "RATE_LIMITED"
+        });
+        let limited = futures_util::future::join_all(crowd).await;
+        limited.contains(&true).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

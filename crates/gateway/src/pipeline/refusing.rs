@@ -94,6 +94,7 @@ impl Pipeline {
         why: Error,
     ) -> Error {
         let mut record = self.audit.open(call, action);
+        about(&mut record, action, &call.tool_id);
         if let Some(operation) = operation {
             record.operation(operation);
         }
@@ -119,5 +120,16 @@ impl Pipeline {
             Code::NotFound => Ok(()),
             _ => Err(refusal),
         }
+    }
+}
+
+/// Names in a record what `action` is about, where that is no tool. `name` may not have been read.
+fn about(record: &mut Record, action: &str, name: &str) {
+    let name = Some(name).filter(|name| !name.is_empty());
+    match action {
+        "catalog:list" | "approvals.list" => record.resource("catalog", None),
+        "manifests.register" => record.resource("manifest", name),
+        "approvals.show" | "approvals.decide" => record.resource("operation", name),
+        _ => {}
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    body::Bytes,
     extract::{Path, Request, State},
     response::Response,
 };
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::{Entered, Rest, enter, json_body, reply};
 use crate::{
     approvals::{MAX_LISTED, Verdict},
+    call::Call,
     error::{Code, Error},
     state::operation::OperationId,
 };
@@ -24,7 +26,8 @@ use crate::{
     (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN")), security(("bearer" = [])))]
 pub(super) async fn list(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     enter(rest, request, async |entered: Entered, _| {
-        let call = entered.call("", None)?;
+        let call = entered.call("", None);
+        let call = entered.fit(("", "approvals.list"), call).await?;
         let waiting = entered.rest.pipeline.approvals(&call, MAX_LISTED).await?;
         let approvals: Vec<_> = waiting
             .iter()
@@ -58,8 +61,11 @@ pub(super) async fn show(
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, _| {
-        let call = entered.call("", None)?;
-        let (waiting, args) = entered.rest.pipeline.approval(&call, &parse(&id)?).await?;
+        let read = entered
+            .call("", None)
+            .and_then(|call| Ok((call, parse(&id)?)));
+        let (call, id) = entered.fit((&id, "approvals.show"), read).await?;
+        let (waiting, args) = entered.rest.pipeline.approval(&call, &id).await?;
         let shown = Shown {
             waiting: waiting.to_json(),
             arguments: args
@@ -103,32 +109,38 @@ pub(super) async fn decide(
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
-        let Decision {
-            decision,
-            digest,
-            note,
-        } = json_body(&body)?
-            .decode()
-            .map_err(|e| Error::invalid(format!("body: {e}")))?;
-        let verdict = match (decision, digest) {
-            (Word::Approve, Some(digest)) => Verdict::Approve { digest },
-            (Word::Approve, None) => {
-                return Err(Error::invalid(
-                    "`digest` is missing: approve with the one that GET /approvals/{id} shows with the arguments",
-                ));
-            }
-            (Word::Deny, _) => Verdict::Deny,
-        };
-        let call = entered.call("", None)?;
+        let read = decision(&entered, &body).and_then(|read| Ok((read, parse(&id)?)));
+        let ((call, verdict, note), id) = entered.fit((&id, "approvals.decide"), read).await?;
         let pipeline = &entered.rest.pipeline;
         let decided = pipeline
-            .decide(&call, &parse(&id)?, &verdict, note.as_deref())
+            .decide(&call, &id, &verdict, note.as_deref())
             .await?;
         let mut body = decided.to_json();
         body.insert("decided_by".to_owned(), json!(entered.caller.subject()));
         Ok(reply::json(StatusCode::OK, &Value::Object(body)))
     })
     .await
+}
+
+/// What is decided, and with which note.
+fn decision(entered: &Entered, body: &Bytes) -> Result<(Call, Verdict, Option<String>), Error> {
+    let Decision {
+        decision,
+        digest,
+        note,
+    } = json_body(body)?
+        .decode()
+        .map_err(|e| Error::invalid(format!("body: {e}")))?;
+    let verdict = match (decision, digest) {
+        (Word::Approve, Some(digest)) => Verdict::Approve { digest },
+        (Word::Approve, None) => {
+            return Err(Error::invalid(
+                "`digest` is missing: approve with the one that GET /approvals/{id} shows with the arguments",
+            ));
+        }
+        (Word::Deny, _) => Verdict::Deny,
+    };
+    Ok((entered.call("", None)?, verdict, note))
 }
 
 pub(super) fn parse(id: &str) -> Result<OperationId, Error> {

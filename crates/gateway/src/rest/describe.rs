@@ -33,7 +33,7 @@ pub struct OpenApiDocument {
         super::invoke,
         super::confirm,
         super::decline::decline,
-        super::register,
+        super::register::register,
         super::approvals::list,
         super::approvals::show,
         super::approvals::decide,
