@@ -36,8 +36,6 @@ use crate::{
 
 /// The key of the question that confirms.
 const CONFIRM: &str = "confirm";
-/// How much of an earlier result a question tells, in bytes.
-const MAX_TOLD_BYTES: usize = 1_024;
 /// Where a tool's definition names its toolId.
 const TOOL_ID: &str = "dev.fastmcp/toolId";
 
@@ -450,20 +448,11 @@ fn ask(pending: &Pending) -> Result<Outcome, Error> {
     Ok(Outcome::InputRequired(asks))
 }
 
-/// That exactly this was done a short while ago, when and with what result.
+/// That exactly this was done a short while ago, when and as which operation. Not with what result: a provider wrote that,
+/// and could write what looks like a part of the question.
 fn again(before: &DoneBefore) -> String {
     let (at, id) = (&before.at, &before.operation_id);
-    let result = before.result.as_ref().map(|result| {
-        let text = result.as_str();
-        let cut = text.floor_char_boundary(MAX_TOLD_BYTES);
-        let more = if cut < text.len() { "…" } else { "" };
-        format!(
-            ", with the result {}{more}",
-            text.get(..cut).unwrap_or_default()
-        )
-    });
-    let result = result.unwrap_or_default();
-    format!(" AGAIN: exactly this was done at {at} already (operation {id}){result}")
+    format!(" AGAIN: exactly this was done at {at} already (operation {id})")
 }
 
 /// A refusal or failure is a result that says why, so that the model can act on it; what does not

@@ -311,6 +311,8 @@ async fn a_dangerous_call_asks_acts_on_yes_and_acts_once() {
             "{again}"
         );
     }
+    let operation = done["_meta"]["dev.fastmcp/operationId"].as_str().unwrap();
+    let campaign_id = done["structuredContent"]["campaignId"].as_str().unwrap();
     let (arguments, nothing) = (campaign(), json!({}));
     let crowd = (0..6).map(|_| gateway.modern_call(&token, CREATE, &arguments, &nothing));
     for result in futures_util::future::join_all(crowd).await {
@@ -322,9 +324,11 @@ async fn a_dangerous_call_asks_acts_on_yes_and_acts_once() {
             .as_str()
             .unwrap();
         assert!(
-            message.contains("AGAIN") && message.contains("campaignId"),
+            message.contains("AGAIN") && message.contains(operation),
             "and told that it was done: {message}"
         );
+        // What a provider wrote is no part of what a person is asked.
+        assert!(!message.contains(campaign_id), "{message}");
     }
     assert_eq!(intents(&home, "ads:createCampaign"), 1);
 }
