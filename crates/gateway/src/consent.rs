@@ -191,27 +191,22 @@ impl Consents {
         if call.can_confirm != CanConfirm::Yes {
             return Err(cannot_be_asked(call.can_confirm));
         }
-        let earlier = match &call.idempotency_key {
-            Some(_) => None,
-            None => match self.earlier(call, binding, duplicate).await? {
-                Earlier::Known(earlier) => earlier,
-                Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
-            },
+        let known = match self.earlier(call, binding, duplicate).await? {
+            Earlier::Known(known) => known,
+            Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
         };
-        match self
-            .confirm
-            .reserve(
-                binding,
-                &permit.args().canonical(),
-                call.idempotency_key.as_ref(),
-            )
-            .await
-        {
-            Ok(issued) => {
-                let pending = pending(permit, &issued, earlier.as_deref());
+        let (arguments, key) = (permit.args().canonical(), call.idempotency_key.as_ref());
+        let issued = match self.confirm.reserve(binding, &arguments, key).await {
+            Ok(issued) => issued,
+            Err(refusal) => return self.refused(call, refusal, duplicate),
+        };
+        let given = (&issued, duplicate);
+        match self.meanwhile((call, binding), known, given).await? {
+            Earlier::Known(known) => {
+                let pending = pending(permit, &issued, known.done.as_deref());
                 Ok(Held::Pending(pending))
             }
-            Err(refusal) => self.refused(call, refusal, duplicate),
+            Earlier::Busy(busy) => Ok(Held::Busy(busy)),
         }
     }
 
@@ -224,18 +219,19 @@ impl Consents {
         binding: &Binding,
         (level, duplicate): (ConsentLevel, OnDuplicate),
     ) -> Result<Held, Error> {
-        let key = call.idempotency_key.as_ref();
-        let earlier = match key {
-            Some(_) => None,
-            None => match self.earlier(call, binding, duplicate).await? {
-                Earlier::Known(earlier) => earlier,
-                Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
-            },
+        let known = match self.earlier(call, binding, duplicate).await? {
+            Earlier::Known(known) => known,
+            Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
         };
-        let arguments = permit.args().canonical();
+        let (arguments, key) = (permit.args().canonical(), call.idempotency_key.as_ref());
         let issued = match self.confirm.submit(binding, &arguments, key).await {
             Ok(issued) => issued,
             Err(refusal) => return self.refused(call, refusal, duplicate),
+        };
+        let given = (&issued, duplicate);
+        let known = match self.meanwhile((call, binding), known, given).await? {
+            Earlier::Known(known) => known,
+            Earlier::Busy(busy) => return Ok(Held::Busy(busy)),
         };
         if issued.reused {
             let redemption = Redemption {
@@ -259,7 +255,7 @@ impl Consents {
                 Err(refusal) => return self.refused(call, refusal, duplicate),
             }
         }
-        let mut pending = pending(permit, &issued, earlier.as_deref());
+        let mut pending = pending(permit, &issued, known.done.as_deref());
         pending.approval = Some(level);
         if let Some(announcer) = self.announcer.as_ref().filter(|_| !issued.reused) {
             announcer.announce(notice(permit, &pending, level));

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     call::Call,
+    confirm::Issued,
     error::Error,
     state::{
         machine::Status,
@@ -36,10 +37,19 @@ pub enum OnDuplicate {
 
 /// What is known of the same call a short while ago.
 pub(super) enum Earlier {
-    /// Whether it was done.
-    Known(Option<Box<Report>>),
+    /// Nobody works on it.
+    Known(Known),
     /// It is at work.
     Busy(Busy),
+}
+
+/// How the same call stood a short while ago.
+#[derive(Default)]
+pub(super) struct Known {
+    /// That it was done.
+    pub(super) done: Option<Box<Report>>,
+    /// As what it waits.
+    waits: Option<OperationId>,
 }
 
 impl Consents {
@@ -68,18 +78,47 @@ impl Consents {
         binding: &Binding,
         duplicate: OnDuplicate,
     ) -> Result<Earlier, Error> {
+        // A call with a key of its own is a call of its own.
+        if call.idempotency_key.is_some() {
+            return Ok(Earlier::Known(Known::default()));
+        }
         let Some(report) = self.ledger.recent(binding).await.map_err(away)? else {
-            return Ok(Earlier::Known(None));
+            return Ok(Earlier::Known(Known::default()));
         };
         if let Some(busy) = self.busy(call, &report, duplicate) {
             return Ok(Earlier::Busy(busy));
         }
+        let mut known = Known::default();
         match report.status {
-            Status::Completed => Ok(Earlier::Known(Some(Box::new(report)))),
-            Status::Unknown => Err(unknown_outcome(&report.operation_id)),
-            status if status.is_running() => Err(in_progress(&report)),
-            _ => Ok(Earlier::Known(None)),
+            Status::Completed => known.done = Some(Box::new(report)),
+            Status::Unknown => return Err(unknown_outcome(&report.operation_id)),
+            status if status.is_running() => return Err(in_progress(&report)),
+            _ => known.waits = Some(report.operation_id),
         }
+        Ok(Earlier::Known(known))
+    }
+
+    /// Looks once more after a call was given an operation to wait as: between the look before and that, another one may
+    /// have acted, and nobody confirms this one without knowing. What was seen to wait has not acted.
+    pub(super) async fn meanwhile(
+        &self,
+        (call, binding): (&Call, &Binding),
+        known: Known,
+        (issued, duplicate): (&Issued, OnDuplicate),
+    ) -> Result<Earlier, Error> {
+        if call.idempotency_key.is_some() || known.waits.as_ref() == Some(&issued.operation_id) {
+            return Ok(Earlier::Known(known));
+        }
+        let earlier = self.earlier(call, binding, duplicate).await;
+        if !issued.reused && !matches!(earlier, Ok(Earlier::Known(_))) {
+            // Nobody was told of it yet.
+            let (id, tenant) = (&issued.operation_id, &binding.tenant);
+            let reason = "withdrawn: the same call is at work";
+            if let Err(error) = self.confirm.cancel(id, tenant, reason).await {
+                tracing::warn!(%error, operation_id = id.as_str(), "operation was not withdrawn; it will expire");
+            }
+        }
+        earlier
     }
 
     /// Whether somebody works on an operation, and this call may wait for the end of that.
@@ -101,3 +140,6 @@ impl Consents {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
