@@ -3,7 +3,9 @@
 //! It is a thread, which holds the connection and waits for the disk, so that a statement costs a call and not a message.
 //! Changes come in through a bounded queue. The writer takes what waits, up to [`MAX_BATCH`], applies it in order
 //! within one transaction and answers after the commit, so that under load many callers share the cost of one commit.
-//! If a batch fails, each of its changes is tried in a transaction of its own, so that nobody pays for another's fault.
+//! If a batch fails, each of its changes is tried in a transaction of its own, so that nobody pays for another's fault. Where
+//! it could not even begin, because another process writes or the file cannot be opened, that is nobody's fault, and told to
+//! all of them at once.
 
 use std::{
     fmt,
@@ -211,20 +213,29 @@ impl Loop {
     fn write(&self, batch: &mut Vec<Box<dyn Job>>) -> usize {
         let whole = self.transaction(batch);
         let meanwhile = self.queue.len();
-        if whole.is_ok() || batch.len() == 1 {
+        if !matches!(whole, Err(Failure::Undone(_))) || batch.len() == 1 {
+            let whole = whole.map_err(Failure::into_inner);
             for job in batch.drain(..) {
                 job.answer(whole.clone());
             }
             return meanwhile;
         }
+        let mut away = None;
         for mut job in batch.drain(..) {
+            if let Some(error) = &away {
+                job.answer(Err(StateError::clone(error)));
+                continue;
+            }
             let outcome = self.transaction(std::slice::from_mut(&mut job));
-            job.answer(outcome);
+            if let Err(Failure::NotBegun(error)) = &outcome {
+                away = Some(error.clone());
+            }
+            job.answer(outcome.map_err(Failure::into_inner));
         }
         meanwhile
     }
 
-    fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StateError> {
+    fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut slot = self.slot.blocking_lock();
         let outcome = self.attempt(&mut slot, jobs);
         self.state
@@ -236,7 +247,7 @@ impl Loop {
                 self.state.transactions.fetch_add(1, Ordering::Relaxed);
                 self.state.changes.fetch_add(changes, Ordering::Relaxed);
             }
-            Err(error) => {
+            Err(Failure::NotBegun(error) | Failure::Undone(error)) => {
                 tracing::error!(%error, changes = jobs.len(), "state database refused a transaction");
                 // A file's connection is not trusted after a failure. Memory would be gone with it.
                 if self.file.is_some() {
@@ -251,31 +262,56 @@ impl Loop {
         &self,
         slot: &mut Option<Connection>,
         jobs: &mut [Box<dyn Job>],
-    ) -> Result<(), StateError> {
+    ) -> Result<(), Failure> {
         let connection = match (slot, &self.file) {
             (Some(connection), _) => connection,
-            (slot @ None, Some(path)) => slot.insert(connection::writing(path).map_err(writing)?),
-            (None, None) => return Err(StateError::Closed),
+            (slot @ None, Some(path)) => slot.insert(connection::writing(path).map_err(begun)?),
+            (None, None) => return Err(Failure::NotBegun(StateError::Closed)),
         };
         // Immediate: the right to write is taken at once, not when it may be too late to wait for it.
-        say(connection, "BEGIN IMMEDIATE")?;
+        say(connection, "BEGIN IMMEDIATE").map_err(begun)?;
         let outcome = jobs
             .iter_mut()
             .try_for_each(|job| job.apply(connection))
-            .and_then(|()| say(connection, "COMMIT"));
+            .and_then(|()| say(connection, "COMMIT").map_err(writing));
         // Some failures have undone it already.
         if outcome.is_err() && !connection.is_autocommit() {
-            say(connection, "ROLLBACK")?;
+            say(connection, "ROLLBACK").map_err(|error| Failure::Undone(writing(error)))?;
         }
-        outcome
+        outcome.map_err(Failure::Undone)
     }
 }
 
-fn say(connection: &Connection, words: &str) -> Result<(), StateError> {
+/// Why a transaction came to nothing.
+enum Failure {
+    /// It did not begin: none of its changes was tried.
+    NotBegun(StateError),
+    /// One of its changes failed, or to make them durable.
+    Undone(StateError),
+}
+
+impl Failure {
+    fn into_inner(self) -> StateError {
+        match self {
+            Self::NotBegun(error) | Self::Undone(error) => error,
+        }
+    }
+}
+
+/// Why a transaction did not begin. That another process writes for too long is no failure of the file.
+fn begun(source: rusqlite::Error) -> Failure {
+    Failure::NotBegun(if connection::is_busy(&source) {
+        StateError::Busy
+    } else {
+        writing(source)
+    })
+}
+
+fn say(connection: &Connection, words: &str) -> rusqlite::Result<()> {
     let said = connection
         .prepare_cached(words)
         .and_then(|mut words| words.execute([]));
-    said.map(drop).map_err(writing)
+    said.map(drop)
 }
 
 /// The smallest change.
@@ -476,6 +512,64 @@ mod tests {
             assert_eq!(beats(&sqlite).await, 2);
             sqlite.close().await;
         }
+    }
+
+    /// A change that tells how it ended, and lets the database go then that another process holds.
+    struct Told {
+        other: Arc<std::sync::Mutex<Connection>>,
+        applied: Arc<AtomicU64>,
+        answers: std::sync::mpsc::Sender<Result<(), StateError>>,
+    }
+
+    impl Job for Told {
+        fn apply(&mut self, _: &mut Connection) -> Result<(), StateError> {
+            self.applied.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn answer(self: Box<Self>, outcome: Result<(), StateError>) {
+            let other = self.other.lock().unwrap();
+            if !other.is_autocommit() {
+                other.execute_batch("ROLLBACK").unwrap();
+            }
+            self.answers.send(outcome).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_begin_is_told_to_all_and_tried_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let ours = connection::file(&path).unwrap();
+        ours.busy_timeout(Duration::ZERO).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let other = Arc::new(std::sync::Mutex::new(other));
+        let work = Loop {
+            slot: Arc::new(Mutex::new(Some(ours))),
+            file: None,
+            queue: Arc::new(Queue::new()),
+            state: Arc::default(),
+        };
+        let (answers, told) = std::sync::mpsc::channel();
+        let applied = Arc::new(AtomicU64::new(0));
+        let job = || -> Box<dyn Job> {
+            Box::new(Told {
+                other: Arc::clone(&other),
+                applied: Arc::clone(&applied),
+                answers: answers.clone(),
+            })
+        };
+        let mut batch: Vec<_> = (0..3).map(|_| job()).collect();
+        work.write(&mut batch);
+        let told: Vec<_> = told.try_iter().collect();
+        let busy = |outcome: &Result<(), StateError>| matches!(outcome, Err(StateError::Busy));
+        assert!(told.len() == 3 && told.iter().all(busy), "{told:?}");
+        assert_eq!(applied.load(Ordering::Relaxed), 0);
+        // The next ones find it free.
+        let mut batch = vec![job(), job()];
+        work.write(&mut batch);
+        assert_eq!(applied.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
