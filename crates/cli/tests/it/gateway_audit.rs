@@ -8,8 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Ask, Gateway, Home, modern, not_at_midnight, until};
-use crate::support::{Ask, Gateway, Home, can_be_asked, modern, until};
+use crate::support::{Ask, Gateway, Home, can_be_asked, modern, not_at_midnight, until};
 
 #[tokio::test]
 async fn the_log_verifies_and_an_edited_byte_is_found_and_named() {

@@ -11,7 +11,7 @@ use crate::{
 impl Pipeline {
     /// Records how the caller's user withheld the confirmation that it was asked for.
     ///
-    /// The answer says what became of the operation.
+    /// The answer says what became of the operation, or that the caller asks too often.
     ///
     /// # Cancel safety
     ///
@@ -25,17 +25,26 @@ impl Pipeline {
         };
         let mut record = self.audit.open(call, action);
         record.operation(operation);
-        let intended = if changes {
-            self.audit.intend_change(&mut record).await.map(drop)
-        } else {
-            Ok(())
-        };
-        let refusal = match intended {
+        let refusal = match self.may_withhold(call, &mut record, changes).await {
             Ok(()) => self.consents.withhold(call, operation, how).await,
-            Err(unrecorded) => unrecorded,
+            Err(refusal) => refusal,
         };
         self.audit.close(record, &Err(refusal.clone())).await;
         refusal
+    }
+
+    /// Counts the request, and has it in the log first if it `changes` something.
+    async fn may_withhold(
+        &self,
+        call: &Call,
+        record: &mut Record,
+        changes: bool,
+    ) -> Result<(), Error> {
+        self.limit.admit_request(&call.caller)?;
+        if changes {
+            self.audit.intend_change(record).await?;
+        }
+        Ok(())
     }
 
     /// Withdraws what waits for the caller's own confirmation, by its action token, and says which operation it was.
