@@ -920,8 +920,7 @@ async fn while_redis_is_away_the_fallback_holds_and_it_is_back_by_itself() {
     };
     let limits = [open_there(here, None), open_there(refusing, None)];
     let [remembers, refuses] = &limits;
-    let shutdown = CancellationToken::new();
-    let tracker = TaskTracker::new();
+    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
     for limit in limits.clone() {
         let token = shutdown.clone();
         tracker.spawn(async move { limit.run(token).await });
