@@ -3,6 +3,7 @@
 //! A writing call leaves two records: the intent, durable before anything happens, and the outcome.
 //! A call that only reads leaves one. Refusals at the door are recorded too, sampled above a rate.
 
+mod act;
 mod append;
 mod argument;
 pub mod export;

@@ -6,14 +6,12 @@
 
 use std::fmt;
 
-use fastmcp_audit::{Draft, Object, Status};
 use fastmcp_guard::clock::Timestamp;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{StateError, operation::OperationId};
-use crate::audit::rfc3339;
 
 /// The action of what recovery found.
 pub(crate) const RECOVERED: &str = "operations.recovered";
@@ -75,21 +73,6 @@ impl Untold {
             act.details.insert("cleared".to_owned(), cleared.into());
         }
         self
-    }
-
-    /// What the log keeps of it; nothing where it cannot be read.
-    #[must_use]
-    pub fn draft(&self) -> Option<Draft> {
-        let act = self.act.as_ref()?;
-        let mut draft = Draft::event(&act.action, Status::Success);
-        draft.tenant.clone_from(&act.tenant);
-        draft.resource_type = Some(act.resource_type.clone());
-        draft.resource_id.clone_from(&act.resource_id);
-        let mut details = Object::from(act.details.clone());
-        details.text("act", self.id.as_str());
-        details.text("at", &*rfc3339(self.at));
-        draft.details = Some(details);
-        Some(draft)
     }
 }
 
