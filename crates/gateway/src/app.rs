@@ -11,6 +11,7 @@ mod resource;
 mod seal_keys;
 mod sweep;
 mod trail;
+mod unfinished;
 mod verifier;
 mod watch;
 mod webhook;
@@ -393,6 +394,7 @@ impl App {
     /// Dropped, the log is closed by a thread of its own.
     pub async fn close(&self) -> Result<(), Error> {
         self.pipeline.limit.close().await;
+        self.pipeline.audit.catch_up().await;
         self.state.close().await;
         let audit = self.pipeline.audit.clone();
         let closing = audit.clone();

@@ -7,6 +7,8 @@ mod act;
 mod append;
 mod argument;
 pub mod export;
+mod health;
+mod late;
 pub mod peers;
 mod result;
 mod secret;
@@ -24,7 +26,7 @@ use std::{
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 use fastmcp_audit::{
-    Archive, AuditError, Checkpoint, Draft, Health, Log, Object, Phase, Receipt, Retention, Status,
+    Archive, AuditError, Checkpoint, Draft, Log, Object, Phase, Receipt, Retention, Status,
 };
 use fastmcp_auth::Caller;
 use fastmcp_guard::{
@@ -38,7 +40,7 @@ pub use self::{
     argument::Recorded,
     who::{From, chain},
 };
-use self::{export::Exports, secret::plain, who::who};
+use self::{export::Exports, late::Late, secret::plain, who::who};
 use crate::{
     call::{Call, CorrId, Done},
     catalog::Target,
@@ -65,6 +67,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     door: Mutex<Door>,
     suppressed: AtomicU64,
+    late: Late,
     origin: String,
     exports: Exports,
     redactor: Redactor,
@@ -131,6 +134,7 @@ impl Audit {
                 clock,
                 door: Mutex::default(),
                 suppressed: AtomicU64::new(0),
+                late: Late::default(),
                 exports,
                 redactor,
                 arguments,
@@ -238,7 +242,8 @@ impl Audit {
             Err(error) => Err(error),
         };
         if let Err(error) = written {
-            tracing::error!(%error, corr_id = record.draft.corr_id, "record was not written");
+            tracing::error!(%error, corr_id = record.draft.corr_id, "record is not written yet");
+            self.keep(record.draft);
         }
     }
 
@@ -259,7 +264,7 @@ impl Audit {
         }
         self.redact(&mut draft);
         // Nothing was done and nobody waits: the log writes it in its own time.
-        drop(self.hand_over(&draft));
+        self.leave(draft);
     }
 
     /// Records what `caller` did at the desk of approvals beside deciding, or why not.
@@ -275,7 +280,7 @@ impl Audit {
         draft.reason = outcome.err().map(|error| bounded(error.message()));
         who(&mut draft, caller);
         self.redact(&mut draft);
-        drop(self.hand_over(&draft));
+        self.leave(draft);
     }
 
     fn admits_door_record(&self) -> bool {
@@ -301,7 +306,7 @@ impl Audit {
         let details = self.redacted(object(details));
         draft.reason = details.get("error").and_then(Value::as_str).map(bounded);
         draft.details = Some(details.into());
-        drop(self.hand_over(&draft));
+        self.leave(draft);
     }
 
     /// Takes secrets out of what others wrote, before anything is hashed: what is in the log can never be taken out
@@ -371,52 +376,6 @@ impl Audit {
         self.inner.log.archive(retention)
     }
 
-    /// Notes how something went that goes on beside the calls.
-    pub fn note_trouble(&self, what: &'static str, trouble: Option<String>) {
-        let mut troubles = self
-            .inner
-            .troubles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match trouble {
-            Some(trouble) => troubles.insert(what, trouble),
-            None => troubles.remove(what),
-        };
-    }
-
-    /// What does not go as it should although calls are served, by name, with the reason.
-    #[must_use]
-    pub fn degraded(&self) -> BTreeMap<String, String> {
-        let troubles = self
-            .inner
-            .troubles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let named = troubles
-            .iter()
-            .map(|(what, why)| (format!("audit.{what}"), why.clone()));
-        let Health {
-            lost,
-            checkpoint_failure,
-            ..
-        } = self.health();
-        let lost = (lost > 0).then(|| format!("{lost} records were lost in buffered mode"));
-        let own = [("lost", lost), ("checkpoint", checkpoint_failure)];
-        let own = own
-            .into_iter()
-            .filter_map(|(what, why)| Some((format!("audit.{what}"), why?)));
-        named
-            .chain(own)
-            .chain(self.inner.exports.degraded())
-            .collect()
-    }
-
-    /// How the sinks are, by name.
-    #[must_use]
-    pub fn exports(&self) -> Map<String, Value> {
-        self.inner.exports.health()
-    }
-
     /// Lets the sinks send what waits, after [`Self::close_log`].
     ///
     /// # Cancel safety
@@ -433,12 +392,6 @@ impl Audit {
         context.update(domain);
         context.update(bytes);
         format!("hmac-sha256:{}", HEXLOWER.encode(context.sign().as_ref()))
-    }
-
-    /// How the log is.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.inner.log.health()
     }
 
     /// Flushes and closes the log. Blocks on the disk.

@@ -119,16 +119,17 @@ async fn attack_26_a_kill_in_the_middle_of_calls_leaves_no_effect_without_its_in
         (error["details"]["reason"] == "unknown_outcome").then_some(())
     })
     .await;
+    let mut intents = home.audit().into_iter().filter(|r| r["phase"] == "intent");
+    let slow = intents.rfind(|r| r["corr_id"] == "slow").unwrap();
     let doubted = until("the doubt to be recorded", async || {
         let records = home.audit().into_iter();
         let doubted: Vec<_> = records
             .filter(|r| r["action"] == "operations.recovered")
+            .filter(|r| r["operation_id"] == slow["operation_id"])
             .collect();
         (!doubted.is_empty()).then_some(doubted)
     })
     .await;
-    let mut intents = home.audit().into_iter().filter(|r| r["phase"] == "intent");
-    let slow = intents.rfind(|r| r["corr_id"] == "slow").unwrap();
     assert_eq!(doubted.len(), 1, "{doubted:?}");
     for name in ["operation_id", "toolId", "sub", "tenant"] {
         assert_eq!(doubted[0][name], slow[name], "{doubted:?}");
@@ -143,6 +144,18 @@ async fn attack_26_a_kill_in_the_middle_of_calls_leaves_no_effect_without_its_in
             .text()
             .contains("fastmcp_operations_unknown_total 1")
     );
+    until(
+        "every write that had begun to have an outcome",
+        async || {
+            let records = home.audit();
+            let mut begun = of_phase(&records, "intent");
+            begun.remove("slow");
+            begun
+                .is_subset(&of_phase(&records, "outcome"))
+                .then_some(())
+        },
+    )
+    .await;
     gateway.stop().await;
     let (passed, said) = home.verify().await;
     assert!(passed, "{said}");

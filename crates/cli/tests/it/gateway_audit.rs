@@ -619,15 +619,23 @@ async fn without_a_record_nothing_is_done() {
     gateway.stop().await;
     let (passed, said) = home.verify().await;
     assert!(passed, "{said}");
-    let intents: BTreeSet<String> = home
-        .audit()
-        .iter()
-        .filter(|r| r["phase"] == "intent")
-        .filter_map(|r| r["corr_id"].as_str().map(str::to_owned))
-        .collect();
+    let audit = home.audit();
+    let of_phase = |phase: &str| -> BTreeSet<&str> {
+        let records = audit.iter().filter(|r| r["phase"] == phase);
+        records.filter_map(|r| r["corr_id"].as_str()).collect()
+    };
+    let (intents, outcomes) = (of_phase("intent"), of_phase("outcome"));
+    let all_in = |names: &BTreeSet<&str>| {
+        let mut done = done.iter();
+        done.all(|n| names.contains(format!("disk-{n}").as_str()))
+    };
+    assert!(all_in(&intents), "{intents:?}");
+    // What the log did not take was kept until it did: how the calls before ended, and that one was refused.
+    assert!(all_in(&outcomes), "{outcomes:?}");
+    let refused = home.audit_of(&format!("disk-{refused}"));
     assert!(
-        done.iter().all(|n| intents.contains(&format!("disk-{n}"))),
-        "{intents:?}"
+        refused.iter().any(|r| r["status"] == "failed"),
+        "{refused:?}"
     );
 }
 

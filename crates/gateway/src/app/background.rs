@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fastmcp::Server;
 use tokio_util::sync::CancellationToken;
 
-use super::{App, sweep::Sweeper, trail, watch::Stamp};
+use super::{App, sweep::Sweeper, trail, unfinished::Unfinished, watch::Stamp};
 use crate::{
     mcp,
     pipeline::Pipeline,
@@ -23,6 +23,12 @@ impl App {
     pub(super) fn background(&self, shutdown: &CancellationToken) {
         let sweeper = Sweeper::new(self.state.clone(), &self.pipeline);
         self.tracker.spawn(sweeper.run(shutdown.clone()));
+        let unfinished = Unfinished::new(
+            self.pipeline.audit.clone(),
+            self.state.ledger().clone(),
+            self.config.audit_dir.clone(),
+        );
+        self.tracker.spawn(unfinished.tell());
         let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
         self.tracker.spawn(async move { limit.run(token).await });
         let (pipeline, server) = (Arc::clone(&self.pipeline), self.server.get().cloned());

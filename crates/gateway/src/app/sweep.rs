@@ -59,6 +59,7 @@ impl Sweeper {
     async fn look(&self) {
         let swept = self.state.ledger().sweep(SWEEP_ROWS).await;
         complain(swept.err(), "operations could not be looked after");
+        self.audit.catch_up().await;
         let told = self.tell().await;
         complain(told.err(), "what was done is not recorded yet; tried again");
         let forgotten = self.labels.forget(SWEEP_ROWS).await;
