@@ -242,7 +242,7 @@ impl Audit {
             Err(error) => Err(error),
         };
         if let Err(error) = written {
-            tracing::error!(%error, corr_id = record.draft.corr_id, "record is not written yet");
+            tracing::error!(%error, corr_id = record.draft.corr_id, "record was not written; it is kept until the log takes it");
             self.keep(record.draft);
         }
     }
