@@ -42,6 +42,27 @@ async fn the_built_in_policy_is_sound() {
 }
 
 #[tokio::test]
+async fn a_named_policy_that_is_not_there_is_nobodys_policy() {
+    let home = Home::new();
+    let named = [("FASTMCP_POLICY", "company-polices.yml")];
+    for arguments in [
+        &["policy", "check"][..],
+        &["doctor", "--json"],
+        &["serve", "--bind", "127.0.0.1:0"],
+    ] {
+        let output = home.run(arguments, &named).await;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(
+            said.contains("company-polices.yml") && said.contains("there is no such file"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(!home.folder().join("company-polices.yml").exists());
+}
+
+#[tokio::test]
 async fn a_bad_policy_fails_with_file_line_and_the_right_word() {
     let home = Home::new();
     let file = home.folder().join("bad.yml");

@@ -20,7 +20,8 @@ pub(super) struct PolicyFiles {
 pub(super) type Fingerprint = Vec<(PathBuf, Option<Stamp>)>;
 
 impl PolicyFiles {
-    /// The policy at `path`; where there is nothing, the default policy is put there.
+    /// The policy at `path`; where there is nothing, the default policy is put there. The configuration has refused a place
+    /// that is named and empty.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
             std::fs::write(path, DEFAULT_POLICY).map_err(file(path))?;

@@ -16,7 +16,15 @@ use crate::{keys::API_KEYS_FILE, tls::TlsFiles};
 
 /// The file of API keys; it need not be there.
 pub(super) fn api_keys(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
-    reader.path("API_KEYS_FILE", data_dir.join(API_KEYS_FILE))
+    const NAME: &str = "API_KEYS_FILE";
+    let path = reader.path(NAME, data_dir.join(API_KEYS_FILE));
+    if reader.is_set(NAME) && !path.exists() {
+        reader.warn(
+            NAME,
+            "names a file that is not there: no key lets anybody in until `fastmcp token key create` has made it",
+        );
+    }
+    path
 }
 
 /// The files of TLS. `None` outside means that a problem was noted.

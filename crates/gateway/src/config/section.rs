@@ -395,9 +395,17 @@ pub(super) fn audit_dir(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
     reader.path("AUDIT_WORM_DIR", data_dir.join("audit"))
 }
 
-/// The file or folder of the policy.
+/// The file or folder of the policy. One that is named must be there: in its place nobody means the built-in one.
 pub(super) fn policy(reader: &mut Reader<'_>, data_dir: &Path) -> PathBuf {
-    reader.path("FASTMCP_POLICY", data_dir.join(POLICY_FILE))
+    const NAME: &str = "FASTMCP_POLICY";
+    let path = reader.path(NAME, data_dir.join(POLICY_FILE));
+    if reader.is_set(NAME) && !path.exists() {
+        reader.problem(
+            NAME,
+            "there is no such file; name one that is there, or remove it to use `policies.yml` in the data folder",
+        );
+    }
+    path
 }
 
 pub(super) fn state(reader: &mut Reader<'_>, data_dir: &Path) -> Option<Location> {

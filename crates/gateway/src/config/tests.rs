@@ -400,6 +400,37 @@ fn limits_name_what_is_wrong_with_them_and_keep_the_password() {
 }
 
 #[test]
+fn a_policy_that_is_named_must_be_there() {
+    for case in [
+        Case::new(&[("FASTMCP_POLICY", "company-polices.yml")]),
+        Case::new(&[]).file("fastmcp.yaml", "fastmcp_policy: company-polices.yml\n"),
+        Case::new(&[]).file(".env", "FASTMCP_POLICY=company-polices.yml\n"),
+    ] {
+        let refused = case.file("company-policies.yml", "version: 1\n").refused();
+        assert!(refused.contains("there is no such file"), "{refused}");
+        assert!(refused.contains("company-polices.yml"), "{refused}");
+    }
+    let case = Case::new(&[("FASTMCP_POLICY", "mine.yml")]).file("mine.yml", "version: 1\n");
+    let loaded = case.loaded();
+    assert_eq!(loaded.config.policy_path, case.path("mine.yml"));
+}
+
+#[test]
+fn a_named_file_of_keys_that_is_missing_is_said() {
+    let vars = [("API_KEYS_FILE", "keys.jsonl")];
+    let [warning] = &Case::new(&vars).loaded().warnings[..] else {
+        panic!("one thing is said");
+    };
+    assert!(
+        warning.contains("`API_KEYS_FILE`") && warning.contains("is not there"),
+        "{warning}"
+    );
+    let there = Case::new(&vars).file("keys.jsonl", "").loaded();
+    assert_eq!(there.warnings, [""; 0]);
+    assert_eq!(Case::new(&[]).loaded().warnings, [""; 0]);
+}
+
+#[test]
 fn values_are_read_as_people_write_them() {
     let loaded = Case::new(&[
         ("HOST", "localhost"),
