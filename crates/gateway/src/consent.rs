@@ -393,6 +393,19 @@ impl Consents {
     }
 }
 
+impl Held {
+    /// The operation that the call is, waits as, or repeats; none where nothing durable stands for it.
+    #[must_use]
+    pub fn operation_id(&self) -> Option<&OperationId> {
+        match self {
+            Self::Go(hold) | Self::Resumed(hold) => hold.operation_id(),
+            Self::Done(done) => done.operation_id.as_ref(),
+            Self::Pending(pending) => Some(&pending.operation_id),
+            Self::Busy(busy) => Some(&busy.operation_id),
+        }
+    }
+}
+
 impl Hold {
     /// The name of the operation.
     #[must_use]

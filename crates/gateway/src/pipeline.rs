@@ -181,6 +181,9 @@ impl Pipeline {
             Ok(held) => held,
             Err(error) => return Err(self.refuse(call, record, error).await),
         };
+        if let Some(id) = held.operation_id() {
+            record.operation(id);
+        }
         match (held, refused) {
             (Held::Go(hold), None) => Ok(Ok(Place::Taken(hold, slot))),
             (Held::Go(hold), Some(refused)) => {

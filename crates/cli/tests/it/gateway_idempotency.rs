@@ -52,6 +52,46 @@ async fn a_repeated_call_is_replayed_and_not_done_again() {
 }
 
 #[tokio::test]
+async fn records_of_what_was_asked_for_before_name_its_operation() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let roles = ["--role", "data-admin", "--role", "finance-write"];
+    let token = home.mint("writer", &roles).await;
+    let keyed = async |arguments: Value, corr_id: &str| {
+        let ask = keyed(&gateway, &token, "key-1", &arguments);
+        ask.header("x-correlation-id", corr_id).send().await.status
+    };
+    assert_eq!(keyed(insert(), "first").await, 200);
+    assert_eq!(keyed(insert(), "replayed").await, 200);
+    assert_eq!(keyed(json!({"query": "SELECT 1"}), "other").await, 409);
+    let campaign = json!({"name": "Spring", "budget": 1, "startDate": "2027-03-01"});
+    let asked = gateway.invoke(&token, "ads:createCampaign", &campaign);
+    let asked = asked.header("x-correlation-id", "asked").send().await;
+    let mut confirmed = campaign;
+    let action_token = asked.json()["action_token"].as_str().unwrap().to_owned();
+    confirmed["action_token"] = action_token.into();
+    for (corr_id, status) in [("confirmed", 200), ("again", 409)] {
+        let ask = gateway.confirm(&token, "ads:createCampaign", &confirmed);
+        let reply = ask.header("x-correlation-id", corr_id).send().await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    gateway.stop().await;
+    let operation = |corr_id: &str| {
+        let last = home.audit_of(corr_id).pop().unwrap();
+        let id = last["operation_id"].as_str().map(str::to_owned);
+        id.unwrap_or_else(|| panic!("no operation: {last}"))
+    };
+    for (same, first) in [
+        ("replayed", "first"),
+        ("other", "first"),
+        ("confirmed", "asked"),
+        ("again", "asked"),
+    ] {
+        assert_eq!(operation(same), operation(first), "{same}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_key_with_other_arguments_is_a_conflict() {
     let home = Home::new();
     let gateway = home.start().await;

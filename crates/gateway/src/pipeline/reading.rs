@@ -119,16 +119,20 @@ impl Pipeline {
         }
     }
 
-    /// A refusal, once its caller carries the labels of the earlier result that it tells, if it tells one.
+    /// A refusal, once the record names the operation that it is about, and its caller carries the labels of the earlier
+    /// result that it tells, if it tells one.
     pub(super) async fn refuse(&self, call: &Call, record: &mut Record, refusal: Error) -> Error {
-        if !tells_a_result(&refusal) {
-            return refusal;
-        }
-        let target = self.catalog.resolve(&call.caller, &call.tool_id).ok();
         let told = refusal.details().get("operation_id");
         let operation = told
             .and_then(Value::as_str)
             .and_then(|id| OperationId::parse(id).ok());
+        if let Some(id) = &operation {
+            record.operation(id);
+        }
+        if !tells_a_result(&refusal) {
+            return refusal;
+        }
+        let target = self.catalog.resolve(&call.caller, &call.tool_id).ok();
         let earlier = (target.as_ref(), operation.as_ref());
         let carried = self.carry_again(call, record, earlier).await;
         carried.err().unwrap_or(refusal)
