@@ -90,8 +90,9 @@ impl Post {
         match self.form {
             // What is wrong with the address or the token can be put right; the records wait for it.
             Form::Lines => matches!(status.as_u16(), 400 | 413 | 415 | 422),
-            // Source: OTLP 1.9, "OTLP/HTTP Response", "Retryable Response Codes".
-            Form::Otlp(_) => !matches!(status.as_u16(), 429 | 502 | 503 | 504),
+            // OTLP 1.9 asks for repetition at 429, 502, 503 and 504 alone ("Retryable Response Codes"). What it says of
+            // others suits spans, which may be lost: records wait until the collector has been put right.
+            Form::Otlp(_) => matches!(status.as_u16(), 400 | 413),
         }
     }
 }

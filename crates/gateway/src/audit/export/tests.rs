@@ -239,6 +239,38 @@ async fn a_collector_that_was_away_gets_everything_in_order() {
 }
 
 #[tokio::test]
+async fn an_otlp_collector_that_is_misconfigured_for_a_while_loses_nothing() {
+    let collector = |url| Collector {
+        url,
+        token_file: None,
+    };
+    for status in [500, 401, 403, 404, 408, 429] {
+        let (url, mut requests) = receiver(&[(status, ""), (200, "{}")]).await;
+        let (exports, tap, _) = start(Sink::Otlp(collector(url)), 10);
+        tap.durable(&line(0, "success"));
+        for _ in 0..2 {
+            within("a request", requests.recv()).await.unwrap();
+        }
+        until("it to be well", || exports.degraded().is_empty()).await;
+        drop(tap);
+        within("the sink to end", exports.finish()).await;
+        let counted = |what| count(&exports, "otlp", what);
+        assert_eq!((counted("sent"), counted("dropped")), (1, 0), "{status}");
+    }
+    for status in [400, 413] {
+        let (url, mut requests) = receiver(&[(status, ""), (200, "{}")]).await;
+        let (exports, tap, _) = start(Sink::Otlp(collector(url)), 10);
+        tap.durable(&line(0, "success"));
+        within("a request", requests.recv()).await.unwrap();
+        until("it to be told", || !exports.degraded().is_empty()).await;
+        tap.durable(&line(1, "success"));
+        within("a request", requests.recv()).await.unwrap();
+        until("it to be well", || exports.degraded().is_empty()).await;
+        assert_eq!(count(&exports, "otlp", "dropped"), 1, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_sink_that_takes_nothing_holds_nobody_up() {
     // It accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
