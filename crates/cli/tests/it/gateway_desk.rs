@@ -182,6 +182,8 @@ async fn a_person_signs_in_looks_and_decides() {
     for (name, value) in [
         ("origin", "http://localhost:1"),
         ("sec-fetch-site", "cross-site"),
+        // Nothing says where it comes from.
+        ("dnt", "1"),
     ] {
         let ask = desk.page("POST", &path, &cookie).header(name, value);
         let refused = ask.form(form.clone()).send().await;

@@ -215,19 +215,22 @@ fn brings_token(headers: &HeaderMap) -> bool {
         || headers.contains_key(fastmcp_auth::bearer::API_KEY)
 }
 
-/// Refuses forms of other sites. `SameSite` keeps the cookie from them already; this holds for signing in as well, where
+/// Refuses forms of other sites, and those that do not say where they come from: browsers do. `SameSite` keeps the cookie from them already; this holds for signing in as well, where
 /// there is no cookie, and somebody could be made to work under another's name.
 fn own_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("-"));
-    let from_here =
-        text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let site = text("sec-fetch-site");
+    let from_here = site.is_none_or(|site| matches!(site, "same-origin" | "none"));
     // Over HTTP/2 the host is part of the target, and there may be no such header. Source: RFC 9113, section 8.3.1.
     let target = uri.authority().map(http::uri::Authority::as_str);
     let host = target.or_else(|| text("host")).unwrap_or_default();
-    let same = text("origin").is_none_or(|origin| {
-        let bare = origin.split_once("://").map(|(_, host)| host);
-        bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host))
-    });
+    let same = match text("origin") {
+        Some(origin) => {
+            let bare = origin.split_once("://").map(|(_, host)| host);
+            bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host))
+        }
+        None => site == Some("same-origin"),
+    };
     if from_here && same {
         Ok(())
     } else {
@@ -527,7 +530,10 @@ mod tests {
         let own = ("origin", "http://localhost:8000");
         let host = ("host", "localhost:8000");
         let here = Uri::from_static("/approvals");
-        assert!(own_origin(&here, &headers(&[host])).is_ok());
+        assert!(own_origin(&here, &headers(&[host])).is_err());
+        assert!(own_origin(&here, &headers(&[host, ("sec-fetch-site", "none")])).is_err());
+        let says_so = ("sec-fetch-site", "same-origin");
+        assert!(own_origin(&here, &headers(&[host, says_so])).is_ok());
         assert!(own_origin(&here, &headers(&[host, own])).is_ok());
         assert!(
             own_origin(
