@@ -26,6 +26,8 @@ use crate::{
 
 /// The scope of those who decide on what others asked for.
 pub const APPROVE: &str = "approvals.decide";
+/// The scope that lets somebody read the metrics, which tell of every tenant.
+pub const METRICS: &str = "metrics.read";
 
 /// The policies in force when a call came, and what its caller carries under them: the labels of what it has read.
 #[derive(Clone, Debug)]
@@ -371,6 +373,18 @@ impl Policy {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Permits somebody to read the metrics: a holder of the scope [`METRICS`].
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Forbidden`] names what is missing.
+    pub fn permit_metrics(&self, caller: &Caller) -> Result<(), Error> {
+        if self.set.load().holds_scope(&subject(caller), METRICS) {
+            return Ok(());
+        }
+        Err(Error::denied(format!("missing scope `{METRICS}`")))
     }
 
     /// Asks the rules about an approval by somebody who holds what [`Self::permit_approval`] asks for: of a call of

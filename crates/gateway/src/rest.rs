@@ -510,13 +510,15 @@ async fn ready(State(rest): State<Arc<Rest>>) -> Response {
     reply::json(status, &body)
 }
 
-/// Metrics in the OpenMetrics text format. Beyond loopback they need a token.
-#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "OpenMetrics text"), (status = 401, description = "UNAUTHORIZED")))]
+/// Metrics in the OpenMetrics text format. Beyond loopback they need a token with the scope `metrics.read`.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "OpenMetrics text"), (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN")))]
 async fn metrics(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     if rest.open_metrics {
         return exposition(&rest);
     }
     enter(rest, request, async |entered: Entered, _| {
+        let permitted = entered.rest.pipeline.policy.permit_metrics(&entered.caller);
+        entered.fit(("", "metrics.read"), permitted).await?;
         Ok(exposition(&entered.rest))
     })
     .await

@@ -104,6 +104,28 @@ async fn a_key_speaks_on_both_doors_for_one_tenant() {
 }
 
 #[tokio::test]
+async fn metrics_beyond_loopback_are_for_those_who_may_read_them() {
+    let home = Home::new();
+    let file = home.data().join(FILE);
+    let tenant = ["--tenant", "globex", "--role", "data-analyst"];
+    let other = create(&home, "ci", &tenant).await;
+    let admin = create(&home, "boss", &["--tenant", "acme", "--role", "admin"]).await;
+    let vars = [
+        ("API_KEYS_FILE", file.to_str().unwrap()),
+        ("FASTMCP_ALLOWED_HOSTS", "127.0.0.1"),
+    ];
+    let gateway = home.start_beyond_loopback(&vars).await;
+    assert_eq!(gateway.get("/metrics").await.status, 401);
+    let metrics = async |key: &str| gateway.ask("GET", "/metrics").bearer(key).send().await;
+    let refused = metrics(&other).await;
+    let error = refused.error(403, "FORBIDDEN");
+    assert!(error.to_string().contains("metrics.read"), "{error}");
+    let read = metrics(&admin).await;
+    assert_eq!(read.status, 200, "{}", read.text());
+    assert!(read.text().contains("tools_count"));
+}
+
+#[tokio::test]
 async fn unknown_revoked_and_expired_keys_are_refused_alike() {
     let home = Home::new();
     let good = create(&home, "good", &["--role", "data-analyst"]).await;

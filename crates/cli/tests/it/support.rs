@@ -8,7 +8,7 @@ mod sample;
 use std::{
     fs::{self, File},
     future::Future,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -217,6 +217,14 @@ impl Home {
     /// Starts a gateway with `vars` on top.
     pub(crate) async fn start_with(&self, vars: &[(&str, &str)]) -> Gateway {
         self.listen(self.fastmcp(&SERVE, vars), vars).await
+    }
+
+    /// Starts a gateway that listens at every address of the machine, and is reached by loopback.
+    pub(crate) async fn start_beyond_loopback(&self, vars: &[(&str, &str)]) -> Gateway {
+        let command = self.fastmcp(&["serve", "--bind", "0.0.0.0:0"], vars);
+        let mut gateway = self.listen(command, vars).await;
+        gateway.address.set_ip(Ipv4Addr::LOCALHOST.into());
+        gateway
     }
 
     /// Starts a gateway whose files cannot grow beyond `blocks` of 512 bytes, as if the disk were full.

@@ -137,6 +137,7 @@ fn about(record: &mut Record, action: &str, name: &str) {
     let name = Some(name).filter(|name| !name.is_empty());
     match action {
         "catalog:list" | "approvals.list" => record.resource("catalog", None),
+        "metrics.read" => record.resource("metrics", None),
         "manifests.register" => record.resource("manifest", name),
         "approvals.show" | "approvals.decide" => record.resource("operation", name),
         _ => {}
