@@ -64,7 +64,7 @@ use crate::{
 
 use api_keys::WatchedKeys;
 use certificates::Certificates;
-use issuers::Issuers;
+use issuers::{Callers, Issuers};
 use policies::PolicyFiles;
 use resource::Described;
 use seal_keys::SealWatch;
@@ -444,6 +444,10 @@ impl App {
             door,
             server: server.clone(),
             state: self.state.clone(),
+            admission: Arc::new(Callers {
+                issuers: self.issuers.clone(),
+                keys: self.api_keys.verifier(),
+            }),
             clock: Arc::clone(&self.clock),
             started: self.started,
             version: self.config.server_version.clone(),

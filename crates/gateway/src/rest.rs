@@ -5,6 +5,7 @@ mod approvals;
 mod decline;
 mod describe;
 mod desk;
+mod ready;
 mod register;
 mod reply;
 
@@ -55,6 +56,7 @@ use crate::{
 pub use describe::OpenApiDocument;
 pub use desk::Desk;
 pub(crate) use desk::SESSION as SIGNED_IN;
+pub use ready::Admission;
 
 /// What the REST door needs.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub struct Rest {
     pub server: Server,
     /// Durable state, for `/ready`.
     pub state: state::State,
+    /// Who can be let in, for `/ready`.
+    pub admission: Arc<dyn Admission>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// When the gateway started.
@@ -106,7 +110,7 @@ pub fn router(rest: Arc<Rest>) -> Router {
         .route("/approvals/sign-out", post(desk::sign_out))
         .route("/approvals/desk.css", get(desk::style))
         .route("/health", get(health))
-        .route("/ready", get(ready))
+        .route("/ready", get(ready::ready))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(describe::openapi))
         .route("/docs", get(describe::docs))
@@ -466,50 +470,6 @@ async fn health(State(rest): State<Arc<Rest>>) -> Response {
     )
 }
 
-/// Says whether calls can be served, and what is in the way.
-#[utoipa::path(get, path = "/ready", tag = "operation", responses((status = 200, description = "Ready"), (status = 503, description = "Not ready, with the reasons")))]
-async fn ready(State(rest): State<Arc<Rest>>) -> Response {
-    let audit = rest.pipeline.audit.health();
-    let state = rest.state.ready().await;
-    let mut providers = serde_json::Map::new();
-    for adapter in rest.pipeline.catalog.adapters().iter() {
-        let ready = adapter.ready().await;
-        providers.insert(
-            adapter.provider_id().to_owned(),
-            json!({"ready": ready.is_ok(), "reason": ready.err()}),
-        );
-    }
-    let limits = rest.pipeline.limit.health();
-    let ready = audit.ready && state.is_ok() && limits.as_ref().is_none_or(|l| l.ready);
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let mut degraded = rest.pipeline.audit.degraded();
-    if let Some(told) = rest.state.ledger().missing_told() {
-        degraded.insert("seal_keys".to_owned(), told);
-    }
-    let mut body = json!({
-        "ready": ready,
-        "degraded": degraded,
-        "dependencies": {
-            "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost,
-                "exports": rest.pipeline.audit.exports()},
-            "state": {"ready": state.is_ok(), "reason": state.err().map(|e| e.to_string())},
-            "policy": {"ready": true, "version": rest.pipeline.policy.current().version().to_string()},
-            "providers": providers,
-        },
-    });
-    let dependencies = body.get_mut("dependencies").and_then(|d| d.as_object_mut());
-    if let (Some(limits), Some(dependencies)) = (limits, dependencies) {
-        let redis =
-            json!({"ready": limits.ready, "degraded": limits.degraded, "reason": limits.reason});
-        dependencies.insert("redis".to_owned(), redis);
-    }
-    reply::json(status, &body)
-}
-
 /// Metrics in the OpenMetrics text format. Beyond loopback they need a token with the scope `metrics.read`.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "OpenMetrics text"), (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN")))]
 async fn metrics(State(rest): State<Arc<Rest>>, request: Request) -> Response {
@@ -528,6 +488,7 @@ fn exposition(rest: &Rest) -> Response {
     let uptime = rest.clock.now().since(rest.started);
     let telemetry = &rest.pipeline.telemetry;
     telemetry.audited(&rest.pipeline.audit.health());
+    telemetry.issuers(&rest.admission.issuers());
     match telemetry.render(uptime) {
         Ok(text) => (
             [(

@@ -35,6 +35,12 @@ struct Reason {
     reason: &'static str,
 }
 
+/// Labels of an issuer. Only those of the configuration occur.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Issuer {
+    issuer: String,
+}
+
 /// Labels of a decision about a limit. Only names of rules in the configuration occur.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitDecision {
@@ -92,6 +98,7 @@ pub struct Telemetry {
     announced: Family<Announced, Counter>,
     trail: Trail,
     unknown: Counter,
+    issuers: Family<Issuer, Gauge>,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
 }
@@ -167,6 +174,16 @@ fn doubts(registry: &mut Registry) -> Counter {
     unknown
 }
 
+fn believed(registry: &mut Registry) -> Family<Issuer, Gauge> {
+    let issuers = Family::default();
+    registry.register(
+        "fastmcp_issuer_ready",
+        "Whether tokens of an issuer can be checked",
+        issuers.clone(),
+    );
+    issuers
+}
+
 impl Telemetry {
     /// Creates the registry.
     #[must_use]
@@ -219,7 +236,7 @@ impl Telemetry {
         );
         let trail = Trail::default();
         trail.register(&mut registry);
-        let unknown = doubts(&mut registry);
+        let (unknown, issuers) = (doubts(&mut registry), believed(&mut registry));
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -238,6 +255,7 @@ impl Telemetry {
             announced,
             trail,
             unknown,
+            issuers,
             tools,
             uptime,
         }
@@ -332,6 +350,19 @@ impl Telemetry {
         unsigned.set(number(health.size.saturating_sub(health.checkpointed)));
         waiting.set(number(health.queued as u64));
         lost.set(number(health.lost));
+    }
+
+    /// Says of which issuers tokens can be checked; the others come with the reason.
+    pub fn issuers(&self, believed: &[(String, Option<String>)]) {
+        self.issuers.clear();
+        for (issuer, away) in believed {
+            let label = Issuer {
+                issuer: issuer.clone(),
+            };
+            self.issuers
+                .get_or_create(&label)
+                .set(away.is_none().into());
+        }
     }
 
     /// Says how many tools there are.

@@ -36,6 +36,12 @@ impl ApiKeyVerifier {
         }
     }
 
+    /// Whether the table holds no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.load().is_empty()
+    }
+
     /// Puts another table in place, whole; it holds for the next request.
     pub fn replace(&self, keys: ApiKeys) {
         self.keys.store(Arc::new(keys));

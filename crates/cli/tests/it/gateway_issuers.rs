@@ -173,6 +173,58 @@ issuers:
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn an_issuer_without_keys_is_told_and_nobody_is_let_in_where_all_are_so() {
+    let home = Home::new();
+    // Nobody answers there.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let keys = format!("http://{}/keys", silent.local_addr().unwrap());
+    let away = format!(
+        "issuers:\n  - {{issuer: https://away.example, tenants: acme, jwks_url: \"{keys}\"}}\n"
+    );
+    put(&home, "issuers.yml", &away);
+    let gateway = home
+        .start_with(&[("JWT_ISSUERS_FILE", "issuers.yml")])
+        .await;
+    let reply = gateway.get("/ready").await;
+    let told = reply.json();
+    assert_eq!((reply.status, &told["ready"]), (503, &json!(false)));
+    let issuer = &told["dependencies"]["issuers"]["https://away.example"];
+    assert!(
+        issuer["ready"] == false && issuer["reason"].is_string(),
+        "{told}"
+    );
+    assert!(told["degraded"]["callers"].is_string(), "{told}");
+
+    let local = SigningKey::ec("local");
+    put(
+        &home,
+        "local.json",
+        &json!({"keys": [local.jwk()]}).to_string(),
+    );
+    let both =
+        away + "  - {issuer: https://local.example, tenants: globex, jwks_file: local.json}\n";
+    put(&home, "issuers.yml", &both);
+    let told = until("an issuer with keys", async || {
+        let reply = gateway.get("/ready").await;
+        (reply.status == 200).then(|| reply.json())
+    })
+    .await;
+    let issuers = &told["dependencies"]["issuers"];
+    assert_eq!(issuers["https://local.example"]["ready"], true, "{told}");
+    assert_eq!(issuers["https://away.example"]["ready"], false, "{told}");
+    let degraded = &told["degraded"]["issuers.https://away.example"];
+    assert!(degraded.is_string(), "{told}");
+    let metrics = gateway.get("/metrics").await;
+    for line in [
+        r#"fastmcp_issuer_ready{issuer="https://away.example"} 0"#,
+        r#"fastmcp_issuer_ready{issuer="https://local.example"} 1"#,
+    ] {
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+    }
+    gateway.stop().await;
+}
+
 async fn status(gateway: &Gateway, token: &str) -> u16 {
     let asked = gateway.invoke(token, "database:listTables", &json!({}));
     asked.send().await.status

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fastmcp_audit::Status;
-use fastmcp_auth::{Caller, TokenVerifier, verifier::VerifyError};
+use fastmcp_auth::{ApiKeyVerifier, Caller, TokenVerifier, verifier::VerifyError};
 use fastmcp_guard::clock::Clock;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -23,6 +23,7 @@ use crate::{
     audit::Audit,
     config::{Config, Jwt, JwtKeys, Proof},
     error::told_of,
+    rest::Admission,
 };
 
 /// How often the files are looked at: the longest that an issuer is believed who is not named any more.
@@ -89,6 +90,17 @@ impl Issuers {
     /// The issuers in force whose tokens come from elsewhere.
     pub(super) fn named(&self) -> Arc<[String]> {
         self.inner.believed.now().named
+    }
+
+    /// The same, each with the reason why its tokens cannot be checked now, if they cannot.
+    fn health(&self) -> Vec<(String, Option<String>)> {
+        let fetched = self.fetched();
+        let named = self.named();
+        let health = named.iter().map(|issuer| {
+            let keys = fetched.iter().find(|one| one.issuer == *issuer);
+            (issuer.clone(), keys.and_then(Fetched::trouble))
+        });
+        health.collect()
     }
 
     /// Keeps key sets fresh, and reads the files whenever one changed or `asked` says so, until `shutdown` fires. What cannot
@@ -193,6 +205,24 @@ impl Issuers {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who can be let in: callers of issuers, and holders of API keys.
+#[derive(Debug)]
+pub(super) struct Callers {
+    pub(super) issuers: Issuers,
+    pub(super) keys: Arc<ApiKeyVerifier>,
+}
+
+impl Admission for Callers {
+    fn issuers(&self) -> Vec<(String, Option<String>)> {
+        self.issuers.health()
+    }
+
+    fn does_without(&self) -> bool {
+        let own = &self.issuers.inner.config.jwt.keys;
+        *own == JwtKeys::Development || !self.keys.is_empty()
     }
 }
 

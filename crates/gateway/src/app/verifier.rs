@@ -22,8 +22,20 @@ pub(super) type Verification = (Option<Arc<dyn TokenVerifier>>, Vec<Fetched>);
 /// A key set that is fetched, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Fetched {
+    pub(super) issuer: String,
     settings: RemoteKeysConfig,
     pub(super) keys: Arc<RemoteKeys>,
+}
+
+impl Fetched {
+    /// Why no token can be checked with it, if none can.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let status = self.keys.status();
+        let why = status
+            .last_error
+            .unwrap_or_else(|| "its keys were not fetched yet".to_owned());
+        (status.keys == 0).then_some(why)
+    }
 }
 
 /// One verifier for each issuer, and a cache in front of them; `None` where API keys are all that there is. Key sets of
@@ -86,7 +98,7 @@ async fn own_keys(config: &Config, remote: &mut Remote) -> Result<Option<KeySour
         JwtKeys::File(path) => key_file(path, "JWT_JWKS_FILE")?,
         JwtKeys::Url(url) => {
             let settings = RemoteKeysConfig::new(url.as_str());
-            remote_keys(settings, url, "JWT_JWKS_URL", remote)?
+            remote_keys(settings, (url, &config.jwt.issuer), "JWT_JWKS_URL", remote)?
         }
     }))
 }
@@ -124,12 +136,12 @@ fn issuer_verifier(
         Proof::File(path) => key_file(path, PART)?,
         Proof::Url(url) => {
             let settings = kept(RemoteKeysConfig::new(url.as_str()), issuer.keys);
-            remote_keys(settings, url, PART, remote)?
+            remote_keys(settings, (url, &issuer.issuer), PART, remote)?
         }
         Proof::Discovered => {
             let url = url::Url::parse(&issuer.issuer).map_err(Error::part(PART))?;
             let settings = kept(RemoteKeysConfig::discover(&issuer.issuer), issuer.keys);
-            remote_keys(settings, &url, PART, remote)?
+            remote_keys(settings, (&url, &issuer.issuer), PART, remote)?
         }
     };
     let algorithms = issuer.algorithms.as_ref();
@@ -174,22 +186,24 @@ fn kept(mut settings: RemoteKeysConfig, keeping: Keeping) -> RemoteKeysConfig {
 
 fn remote_keys(
     settings: RemoteKeysConfig,
-    url: &url::Url,
+    (url, issuer): (&url::Url, &str),
     part: &'static str,
     remote: &mut Remote,
 ) -> Result<KeySource, Error> {
     let known = remote.before.iter().find(|one| one.settings == settings);
-    let fetched = match known {
-        Some(known) => known.clone(),
+    let keys = match known {
+        Some(known) => Arc::clone(&known.keys),
         None => {
             let fetch = IssuerFetch::new(url).map_err(Error::part(part))?;
             let keys = RemoteKeys::new(settings.clone(), Arc::new(fetch));
-            let keys = Arc::new(keys.map_err(Error::part(part))?);
-            Fetched { settings, keys }
+            Arc::new(keys.map_err(Error::part(part))?)
         }
     };
-    let keys = Arc::clone(&fetched.keys);
-    remote.now.push(fetched);
+    remote.now.push(Fetched {
+        issuer: issuer.to_owned(),
+        settings,
+        keys: Arc::clone(&keys),
+    });
     Ok(KeySource::from(keys))
 }
 

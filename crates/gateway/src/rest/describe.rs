@@ -38,7 +38,7 @@ pub struct OpenApiDocument {
         super::approvals::show,
         super::approvals::decide,
         super::health,
-        super::ready,
+        super::ready::ready,
         super::metrics
     ),
     modifiers(&Bearer)
