@@ -414,10 +414,19 @@ fn audit_log(config: &Config) -> Finding {
     const CHECK: &str = "audit log";
     let folder = &config.audit_dir;
     let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    let key = config.data_dir.join(VERIFIER_FILE);
+    // It is written when a log begins.
+    if is_empty && key.exists() {
+        let text = format!(
+            "`{}` is empty, and `{}` says that there was a log: look where it is, before the next start begins another",
+            folder.display(),
+            key.display()
+        );
+        return warn(CHECK, text);
+    }
     if is_empty {
         return ok(CHECK, "will begin at the first start".to_owned());
     }
-    let key = config.data_dir.join(VERIFIER_FILE);
     match audit::verify_with(folder, &key) {
         Ok(report) if report.signed => ok(
             CHECK,

@@ -45,6 +45,20 @@ async fn a_fresh_place_is_sound_and_stays_untouched() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_taken_away_is_said() {
+    let home = Home::new();
+    home.start().await.stop().await;
+    fs::remove_dir_all(home.data().join("audit")).unwrap();
+    let (code, report) = examine(&home, &[]).await;
+    assert_eq!(code, Some(0), "{report}");
+    let (verdict, text) = finding(&report, "audit log");
+    assert!(
+        verdict == "warn" && text.contains("there was a log"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
 async fn a_used_place_is_looked_at_in_every_part() {
     let home = Home::new();
     home.start().await.stop().await;
