@@ -23,7 +23,7 @@ use crate::{
         ledger::Ledger,
         machine::{Effect as Happened, Status},
         operation::{Binding, OperationId, Report},
-        ticket::{Acting, Ticket},
+        ticket::{Acting, Lost, Ticket},
     },
 };
 
@@ -459,9 +459,17 @@ impl Act {
                 Effect::Maybe => acting.unknown(&error.message).await,
             },
         };
-        if let Err(error) = recorded {
-            tracing::error!(%error, "outcome of an operation was not recorded; recovery will mark it unknown");
+        if let Err(lost) = recorded {
+            not_recorded(&lost);
         }
+    }
+}
+
+fn not_recorded(lost: &Lost) {
+    if let Lost::Late { source, .. } = lost {
+        tracing::warn!(error = %source, "outcome of an operation is not recorded yet; it is tried on");
+    } else {
+        tracing::error!(error = %lost, "outcome of an operation was not recorded; recovery will mark it unknown");
     }
 }
 

@@ -12,6 +12,7 @@ use fastmcp_guard::{
     random::{OsRandom, Random, RandomError},
 };
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 
 pub mod act;
 #[cfg(test)]
@@ -46,6 +47,9 @@ use ledger::Ledger;
 use machine::{InvalidOwner, Owner};
 use manifest::ManifestStore;
 use operation::OperationStore;
+
+/// How long outcomes that were not recorded hold up the end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Where the state lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub struct Options {
     /// How long an operation is kept once it is final, and so for how long an idempotency key is honoured
     /// (IDEMPOTENCY_TTL_SEC). Default one day.
     pub retention: Duration,
+    /// How long a call waits at its end for an outcome to be recorded while the state is away; it is tried on afterwards.
+    /// Default 5 s.
+    pub recording: Duration,
     /// How many connections read a SQLite file at the same time; 1 to 64. Default 4.
     pub readers: u32,
     /// How many connections to PostgreSQL there are at most (POOL_SIZE); 1 to 1,000. Default 10.
@@ -114,6 +121,7 @@ impl Options {
             owner: Owner::parse(instance)?,
             claim_lease: Duration::from_secs(30),
             retention: Duration::from_secs(86_400),
+            recording: Duration::from_secs(5),
             readers: 4,
             connections: 10,
             patience: Duration::from_secs(5),
@@ -403,12 +411,19 @@ impl State {
         self.backend.load()
     }
 
-    /// Finishes the changes that were accepted and closes; later ones fail with [`StateError::Closed`].
+    /// Tries once more to record the outcomes that were not, finishes the changes that were accepted and closes; later
+    /// ones fail with [`StateError::Closed`].
     ///
     /// # Cancel safety
     ///
-    /// Safe: closing goes on in the background.
+    /// Safe: once it closes, closing goes on in the background.
     pub async fn close(&self) {
+        if timeout(LAST_WORDS, self.ledger.record_owed())
+            .await
+            .is_err()
+        {
+            tracing::warn!("outcomes of operations were not recorded at the end in time");
+        }
         self.backend.close().await;
     }
 }

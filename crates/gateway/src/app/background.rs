@@ -29,6 +29,9 @@ impl App {
             self.config.audit_dir.clone(),
         );
         self.tracker.spawn(unfinished.tell());
+        let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
+        self.tracker
+            .spawn(async move { ledger.record_late(token).await });
         let (limit, token) = (self.pipeline.limit.clone(), shutdown.clone());
         self.tracker.spawn(async move { limit.run(token).await });
         let (pipeline, server) = (Arc::clone(&self.pipeline), self.server.get().cloned());

@@ -47,6 +47,7 @@ impl Fixture {
         options.clock = clock.clone();
         // A machine that is busy with other tests is no outage.
         options.patience = Duration::from_secs(60);
+        options.recording = Duration::from_secs(60);
         Self {
             state: State::open(options).await.unwrap(),
             clock,

@@ -26,8 +26,10 @@ use super::{
     },
 };
 
+mod owed;
 mod settle;
 
+pub(crate) use owed::End;
 pub use settle::NotSettled;
 
 /// The largest result that is kept for replay, in bytes as sealed.
@@ -79,6 +81,9 @@ struct Inner {
     owner: Owner,
     claim_lease: Duration,
     retention: Duration,
+    recording: Duration,
+    /// Ends that are not recorded yet.
+    owed: owed::Owed,
 }
 
 /// A new operation in plain words.
@@ -116,6 +121,7 @@ impl Ledger {
             owner,
             claim_lease,
             retention,
+            recording,
             readers: _,
             connections: _,
             patience: _,
@@ -130,6 +136,8 @@ impl Ledger {
                 owner,
                 claim_lease,
                 retention,
+                recording,
+                owed: owed::Owed::default(),
             }),
         }
     }

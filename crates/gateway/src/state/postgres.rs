@@ -53,6 +53,8 @@ const STATEMENT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(8);
 /// How long a connection may lie idle and still be trusted without a question.
 const TRUSTED: Duration = Duration::from_secs(1);
+/// How long that question waits: one that is gone gives way to others in the time that [`CONNECT`] leaves.
+const PING: Duration = Duration::from_secs(1);
 /// How long others wait for the one that looks whether the server is back.
 const GRACE: Duration = Duration::from_millis(250);
 /// How long connections may take to be given back at the end.
@@ -112,7 +114,9 @@ impl Postgres {
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > TRUSTED {
-                        connection.ping().await?;
+                        let answer = timeout(PING, connection.ping()).await;
+                        answer
+                            .unwrap_or_else(|_| Err(std::io::Error::other("no answer").into()))?;
                     }
                     Ok(true)
                 })

@@ -10,7 +10,7 @@ use fastmcp_guard::clock::Timestamp;
 
 use super::{
     StateError,
-    ledger::{Ledger, lease_of},
+    ledger::{End, Ledger, lease_of},
     machine::{Claim, Effect, Event, Machine, Refused, Status},
     operation::{Note, OperationId, Stepped},
 };
@@ -34,24 +34,19 @@ pub enum Lost {
         /// Which.
         operation_id: OperationId,
     },
+    /// Its end could not be recorded yet, which is tried on for an hour.
+    #[error("end of operation `{operation_id}` is not recorded yet")]
+    Late {
+        /// Which.
+        operation_id: OperationId,
+        /// Why.
+        #[source]
+        source: StateError,
+    },
     /// The state could not be written.
     #[error(transparent)]
     State(#[from] StateError),
 }
-
-/// How long, and how often, an end is tried to be recorded.
-struct Recording {
-    total: Duration,
-    first: Duration,
-    longest: Duration,
-}
-
-const RECORDING: Recording = Recording {
-    // A busy machine starts a server again within a minute.
-    total: Duration::from_secs(if cfg!(test) { 60 } else { 10 }),
-    first: Duration::from_millis(50),
-    longest: Duration::from_secs(1),
-};
 
 /// One claim of one operation, and how to move it.
 #[derive(Debug)]
@@ -105,29 +100,16 @@ impl Hold {
             .await
     }
 
-    /// Records an end, after which the operation is `status`. While the state is away it is tried again for
-    /// [`RECORDING`]: what happened is worth some patience.
-    async fn end(&self, status: Status, event: Event, note: Note) -> Result<(), Lost> {
-        let until = tokio::time::Instant::now() + RECORDING.total;
-        let (mut pause, mut is_repeated) = (RECORDING.first, false);
-        loop {
-            match self.step(event.clone(), note.clone()).await {
-                Err(Lost::State(error)) if error.is_passing() => {
-                    if tokio::time::Instant::now() + pause >= until {
-                        return Err(error.into());
-                    }
-                }
-                // Recorded by an attempt whose answer was lost: nobody else holds this claim.
-                Err(Lost::Taken {
-                    source: Refused::Status(found),
-                    ..
-                }) if is_repeated && found == status => return Ok(()),
-                ended => return ended.map(drop),
-            }
-            is_repeated = true;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RECORDING.longest);
-        }
+    /// Records an end, after which the operation is `status`.
+    async fn end(self, status: Status, event: Event, note: Note) -> Result<(), Lost> {
+        let end = End {
+            tenant: self.tenant,
+            id: self.operation_id,
+            status,
+            event,
+            note,
+        };
+        self.ledger.end(end).await
     }
 }
 
@@ -256,7 +238,7 @@ impl Ticket {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future may have recorded it; if not, the lease gives the claim back.
+    /// Dropped once it began, it is recorded later; if not, the lease gives the claim back.
     pub async fn fail(self, reason: &str) -> Result<(), Lost> {
         self.hold.fail(Effect::None, reason).await
     }
@@ -300,11 +282,12 @@ impl Acting {
     ///
     /// # Errors
     ///
-    /// [`Lost`] when it could not be recorded; recovery or a person then finds it unknown.
+    /// [`Lost`] when it could not be recorded; recovery or a person then finds it unknown. [`Lost::Late`] says that it
+    /// is tried on, which can end that doubt.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future may have recorded it.
+    /// Dropped once it began, it is recorded later.
     pub async fn complete(self, result: &[u8]) -> Result<(), Lost> {
         let note = self.hold.ledger.result(&self.hold.operation_id, result)?;
         let claim = self.hold.claim.clone();
@@ -321,7 +304,7 @@ impl Acting {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future may have recorded it.
+    /// As [`Acting::complete`].
     pub async fn fail(self, effect: Effect, reason: &str) -> Result<(), Lost> {
         self.hold.fail(effect, reason).await
     }
@@ -334,7 +317,7 @@ impl Acting {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future may have recorded it; if not, recovery does.
+    /// Dropped once it began, it is recorded later; if not, recovery does.
     pub async fn unknown(self, reason: &str) -> Result<(), Lost> {
         let note = self.hold.ledger.detail(&self.hold.operation_id, reason)?;
         let claim = self.hold.claim.clone();

@@ -12,8 +12,9 @@ use std::{
 use fastmcp::seal::KeyRing;
 use fastmcp_guard::clock::{ManualClock, SystemClock, Timestamp};
 use fastmcp_services::Postgres as Server;
-use futures_util::future::join_all;
+use futures_util::{future::join_all, poll};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -24,8 +25,9 @@ use crate::{
         contract_tests::{Fixture, START, after, binding, holds, key, row},
         ledger::RECENT_WINDOW,
         machine::{Machine, Settlement, Status},
-        operation::{Binding, Create, OperationStore as _, Recovered},
+        operation::{Binding, Create, OperationStore as _, Recovered, Stored},
         sql::{Store, operation::model_tests::steps_as_the_machine_does},
+        ticket::Lost,
     },
 };
 
@@ -484,7 +486,9 @@ async fn an_outage_refuses_and_is_over_by_itself() {
     let location = Location::Postgres(address(&server.url()));
     let keys = Arc::new(KeyRing::ephemeral().unwrap());
     let mut options = Options::new(location, keys, "replica-1").unwrap();
-    options.clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1)));
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1)));
+    options.clock = clock.clone();
+    options.recording = Duration::ZERO;
     let state = State::open(options).await.unwrap();
     let once = Once::new(state.ledger().clone());
     let call = binding();
@@ -494,8 +498,9 @@ async fn an_outage_refuses_and_is_over_by_itself() {
         Err(error) => Err(error),
     };
     state.ready().await.unwrap();
-    let acting = begin("acting").await.unwrap().intend(LEASE).await.unwrap();
-    let id = acting.operation_id().clone();
+    let acting = async |name: &str| begin(name).await.unwrap().intend(LEASE).await.unwrap();
+    let [acts, leaves] = [acting("acts").await, acting("leaves").await];
+    let ids = [acts.operation_id().clone(), leaves.operation_id().clone()];
 
     server.stop();
     until(async || matches!(state.ready().await, Err(StateError::Unreachable(_)))).await;
@@ -519,14 +524,28 @@ async fn an_outage_refuses_and_is_over_by_itself() {
     }
     assert!(asked.elapsed() < Duration::from_secs(30), "{asked:?}");
 
-    // What has acted meanwhile is recorded once the server is back.
-    let (recorded, ()) = tokio::join!(acting.complete(b"done"), async {
-        tokio::task::block_in_place(|| server.start_again()).unwrap();
-    });
-    recorded.unwrap();
+    // What has acted meanwhile is told so, and recorded once the server is back: also where recovery was faster.
+    let late = acts.complete(b"done").await.unwrap_err();
+    assert!(matches!(late, Lost::Late { .. }), "{late:?}");
+    {
+        let mut leaving = Box::pin(leaves.complete(b"done"));
+        assert!(poll!(&mut leaving).is_pending());
+    }
+    tokio::task::block_in_place(|| server.start_again()).unwrap();
     until(async || state.ready().await.is_ok()).await;
-    let report = state.ledger().report("acme", &id).await.unwrap().unwrap();
-    assert_eq!(report.status, Status::Completed);
+    clock.advance(LEASE);
+    let swept = state.ledger().sweep(10).await.unwrap();
+    assert_eq!(swept.recovered.unknown.len(), 2);
+    let shutdown = CancellationToken::new();
+    tokio::join!(state.ledger().record_late(shutdown.clone()), async {
+        for id in &ids {
+            let report = async || state.ledger().report("acme", id).await.unwrap().unwrap();
+            until(async || report().await.status == Status::Completed).await;
+            let result = report().await.result;
+            assert_eq!(result, Some(Stored::Bytes(b"done".to_vec())));
+        }
+        shutdown.cancel();
+    });
     let _held = begin("back").await.unwrap();
     state.close().await;
 }
