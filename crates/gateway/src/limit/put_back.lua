@@ -5,6 +5,8 @@
 --   w leaves - -                 one call of that step
 --   t ends amount -              nothing where the period is over
 --   c name - -                   the lease
+--   n keep - -                   no limit: the name of a call whose answer was lost. What follows it is given back if it
+--                                was taken, once, as of then, and is not taken any more
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -47,9 +49,33 @@ local function under_way(key, name)
   redis.call('ZREM', key, name)
 end
 
+-- What the call under a name was told: the time, then three numbers for each of the limits that follow it.
+local told, limit
+
+local function named(key, keep)
+  local known = redis.call('GET', key)
+  told, limit = known and cjson.decode(known) or {}, 0
+  redis.call('SET', key, '[]', 'PX', keep)
+end
+
 local kinds = {b = bucket, w = window, t = total, c = under_way}
 for i, key in ipairs(KEYS) do
   local at = (i - 1) * 4 + 3
-  kinds[ARGV[at]](key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  local kind, a, b = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if kind == 'n' then
+    named(key, a)
+  elseif told then
+    limit = limit + 1
+    local reset = told[limit * 3 + 1]
+    if kind == 'c' then
+      under_way(key, a)
+    elseif reset and kind == 'b' then
+      bucket(key, a, told[1])
+    elseif reset then
+      kinds[kind](key, string.format('%.0f', reset), b)
+    end
+  else
+    kinds[kind](key, a, b)
+  end
 end
 return 1

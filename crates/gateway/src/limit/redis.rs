@@ -31,12 +31,16 @@ use super::{
 };
 use crate::telemetry::Telemetry;
 
-use debt::{Debts, Doubt};
+use debt::{Debts, Doubt, Said};
 
 /// What the names of all keys begin with. The braces keep the keys of one call together in a cluster.
 const PREFIX: &str = "{fastmcp}:limit:";
 /// How long a decision may take, a new connection included.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the name of a call is remembered there, whose answer may be lost.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// What the scripts are told with the name of a call.
+const NAMED: &str = "n";
 /// How long a key is kept that says nothing any more.
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a server is asked that is away.
@@ -59,7 +63,7 @@ pub(super) struct Redis {
     away: AtomicBool,
     fault: Mutex<Option<String>>,
     found_out: Notify,
-    /// What calls may have under way there that have ended here.
+    /// What calls may have taken there that have ended here.
     debts: Debts,
     /// In the place of the server's clock.
     #[cfg(test)]
@@ -144,7 +148,7 @@ impl Redis {
         }
     }
 
-    /// Ends what calls may have under way there that have ended here, if the server is there.
+    /// Gives back what calls may have taken there that have ended here, if the server is there.
     pub(super) async fn give_back(&self) {
         let debts = self.debts.take();
         if debts.is_empty() {
@@ -152,9 +156,11 @@ impl Redis {
         }
         let mut script = self.put_back.prepare_invoke();
         script.arg(self.now()).arg(millis(self.grace));
-        for (key, lease) in debts.iter().flat_map(|debt| debt.leases()) {
+        // What has no name stands before all that has, since a name holds for what follows it.
+        let (named, plain): (Vec<_>, Vec<_>) = debts.iter().partition(|debt| debt.is_named());
+        for (key, arguments) in plain.iter().chain(&named).flat_map(|debt| debt.keys()) {
             script.key(key);
-            for argument in ["c", lease, "", ""] {
+            for argument in arguments {
                 script.arg(argument);
             }
         }
@@ -250,15 +256,44 @@ impl Redis {
         String::new()
     }
 
-    fn lease_for(&self, asks: &[Ask<'_>]) -> Result<Option<String>, Away> {
-        if !asks.iter().any(|ask| is_under_way(&ask.active.rule.kind)) {
+    /// A name for the call, where what it takes needs one.
+    fn name_for(&self, asks: &[Ask<'_>]) -> Result<Option<String>, Away> {
+        let needs = |ask: &Ask<'_>| {
+            is_under_way(&ask.active.rule.kind) || is_lasting(&ask.active.rule.kind)
+        };
+        if !asks.iter().any(needs) {
             return Ok(None);
         }
         let bytes = random::array::<16>(&*self.random).map_err(|error| {
-            tracing::error!(%error, "no randomness for a lease");
+            tracing::error!(%error, "no randomness for the name of a call");
             Away
         })?;
         Ok(Some(HEXLOWER.encode(&bytes)))
+    }
+
+    /// What is said of each key to take, and what to give that back.
+    fn said(
+        &self,
+        asks: &[Ask<'_>],
+        keys: &[String],
+        name: Option<&str>,
+    ) -> (Vec<Said>, Vec<Said>) {
+        let is_named = asks.iter().any(|ask| is_lasting(&ask.active.rule.kind));
+        let naming = name.filter(|_| is_named).map(|name| {
+            let keep = millis(REMEMBERED).to_string();
+            let arguments = [NAMED.to_owned(), keep, String::new(), String::new()];
+            (format!("{PREFIX}call:{name}"), arguments)
+        });
+        let (mut take, mut undo) = (Vec::new(), Vec::new());
+        take.extend(naming.clone());
+        undo.extend(naming);
+        for (ask, key) in asks.iter().zip(keys) {
+            take.push((key.clone(), self.arguments(ask, name)));
+            if is_named || is_under_way(&ask.active.rule.kind) {
+                undo.push((key.clone(), undone(ask, name)));
+            }
+        }
+        (take, undo)
     }
 
     fn arguments(&self, ask: &Ask<'_>, lease: Option<&str>) -> [String; 4] {
@@ -297,28 +332,25 @@ impl Redis {
     }
 
     async fn decide(&self, asks: &[Ask<'_>]) -> Result<Verdict, Away> {
-        let lease = self.lease_for(asks)?;
+        let name = self.name_for(asks)?;
         let keys: Vec<String> = asks.iter().map(Self::key).collect();
+        let (take, undo) = self.said(asks, &keys, name.as_deref());
         let mut script = self.take.prepare_invoke();
         script.arg(self.now()).arg(millis(self.grace));
-        for (ask, key) in asks.iter().zip(&keys) {
+        for (key, arguments) in &take {
             script.key(key);
-            for argument in self.arguments(ask, lease.as_deref()) {
+            for argument in arguments {
                 script.arg(argument);
             }
         }
         let script = &script;
         // Until the answer is here: what was asked may be done all the same, however this ends.
-        let doubt = lease.as_ref().map(|lease| {
-            let counts = |(ask, _): &(&Ask<'_>, _)| is_under_way(&ask.active.rule.kind);
-            let keys = asks.iter().zip(&keys).filter(counts);
-            Doubt::new(self, keys.map(|(_, key)| (key.clone(), lease.clone())))
-        });
+        let doubt = Doubt::new(self, undo);
         let reply: Vec<i64> = self
             .within(|mut connection| async move { script.invoke_async(&mut connection).await })
             .await?;
-        let verdict = verdict(asks, keys, lease.as_deref(), &reply);
-        if let (Some(doubt), Some(_)) = (doubt, &verdict) {
+        let verdict = verdict(asks, keys, name.as_deref(), &reply);
+        if verdict.is_some() {
             doubt.settle();
         }
         verdict.ok_or_else(|| {
@@ -341,12 +373,12 @@ impl Redis {
                 continue;
             }
             any = true;
-            let under_way = lease.as_ref().map(|lease| (key.clone(), lease.clone()));
-            leases.extend(under_way);
+            let arguments = returned(&active.rule.kind, receipt.take, lease.as_deref());
             script.key(key);
-            for argument in returned(&active.rule.kind, receipt.take, lease.as_deref()) {
+            for argument in &arguments {
                 script.arg(argument);
             }
+            leases.extend(lease.as_ref().map(|_| (key.clone(), arguments)));
         }
         let doubt = (!leases.is_empty()).then(|| Doubt::new(self, leases));
         if !any || self.away.load(Ordering::Acquire) {
@@ -367,6 +399,29 @@ impl Redis {
 /// Whether a limit counts calls under way, each under a name of its own.
 const fn is_under_way(kind: &Kind) -> bool {
     matches!(kind, Kind::Concurrency { .. })
+}
+
+/// Whether what a call took stays taken for long where it is not given back. A bucket fills again by itself.
+const fn is_lasting(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Window { .. } | Kind::Quota { .. } | Kind::Budget { .. }
+    )
+}
+
+/// What is said to give back what was perhaps taken, at a time that only the server knows.
+fn undone(ask: &Ask<'_>, name: Option<&str>) -> [String; 4] {
+    let kind = &ask.active.rule.kind;
+    let take = Take {
+        at: 0,
+        amount: ask.amount,
+    };
+    let [letter, a, b, c] = returned(kind, take, name);
+    match kind {
+        Kind::Bucket(_) => [letter, a, String::new(), c],
+        Kind::Concurrency { .. } => [letter, a, b, c],
+        _ => [letter, String::new(), b, c],
+    }
 }
 
 /// What the script said, if that is what it says.

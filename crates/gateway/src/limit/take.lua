@@ -1,11 +1,12 @@
--- Takes for all keys of a call, or for none of them.
+-- Takes for all keys of a call, or for none of them, and not twice under one name.
 -- ARGV: the time in ms, or '' for the server's own; how many ms a key is kept that says nothing any more; then for each
 -- key its kind and three numbers:
 --   b interval tolerance -       token bucket, as the moment at which it will be full (GCRA)
 --   w max span grain             window, as a hash of steps by the moment at which they leave it
 --   t max period amount          total of a period (d or m), as a hash of its end and what was used
 --   c max lease name             calls under way, as a sorted set of leases by their end
--- Returns the time, then for each key: -1 where the call fits, else ms until it might; what is left; when all is free.
+--   n keep - -                   first, and no limit: the name of the call, which is remembered with the answer
+-- Returns the time, then for each limit: -1 where the call fits, else ms until it might; what is left; when all is free.
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -139,10 +140,22 @@ local function under_way(key, max, lease, name)
   end
 end
 
-local kinds = {b = bucket, w = window, t = total, c = under_way}
+local known
+local function named(key, keep)
+  known = redis.call('GET', key)
+  writes[#writes + 1] = function()
+    redis.call('SET', key, cjson.encode(reply), 'PX', keep)
+  end
+end
+
+local kinds = {b = bucket, w = window, t = total, c = under_way, n = named}
 for i, key in ipairs(KEYS) do
   local at = (i - 1) * 4 + 3
   kinds[ARGV[at]](key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+end
+-- It asks again, since its answer was lost; or it comes after what it takes was given back, and nobody hears this.
+if known then
+  return cjson.decode(known)
 end
 if fits_all then
   for _, write in ipairs(writes) do

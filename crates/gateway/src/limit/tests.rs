@@ -6,7 +6,7 @@ use std::{
 
 use fastmcp_guard::{
     clock::{ManualClock, SystemClock, Timestamp as Moment},
-    random::OsRandom,
+    random::{OsRandom, Random, RandomError},
 };
 use fastmcp_protocol::args::{Args, ArgsLimits};
 use fastmcp_services::Redis as Server;
@@ -809,7 +809,7 @@ async fn replicas_share_what_redis_counts() {
     let client = ::redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = ::redis::cmd("KEYS")
-        .arg("*")
+        .arg("*:limit:day:*")
         .query_async(&mut connection)
         .await
         .unwrap();
@@ -894,6 +894,108 @@ async fn what_was_taken_while_its_answer_was_lost_is_given_back() {
         shutdown.cancel();
     };
     tokio::join!(looking, checked);
+}
+
+#[tokio::test]
+async fn what_was_refused_for_want_of_an_answer_is_charged_to_no_limit() {
+    not_at_midnight().await;
+    let server = Server::start().unwrap();
+    let rules = vec![
+        rule("month", &[Part::Tenant], quota(3, Period::Month)),
+        rule("hour", &[Part::Tenant], window(3, 3_600_000)),
+        rule("rate", &[Part::Tenant], bucket(0.000_1, 3)),
+        rule("at-once", &[Part::Tenant], concurrency(3)),
+    ];
+    let settings = Settings {
+        fallback: Fallback::Refuse,
+        ..settings(rules, Some(&server))
+    };
+    // One that waits no longer than a gateway does, and one that a busy machine does not hurry.
+    let hurried = open(settings.clone(), Arc::new(SystemClock));
+    let limit = open_there(settings, None);
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let is_back = || {
+        let is_square = hurried.inner.redis.as_ref().unwrap().is_square();
+        !hurried.health().unwrap().degraded && is_square
+    };
+    let shutdown = CancellationToken::new();
+    let checked = async {
+        let other = Who {
+            tenant: "globex",
+            ..ANN
+        };
+        // Warm: both sides are connected, and the script is known.
+        act(&limit, other).await.unwrap();
+        let _warm = act(&hurried, other).await;
+        until(is_back).await;
+        let _paused: String = ::redis::cmd("CLIENT")
+            .arg(&["PAUSE", "5000", "ALL"])
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let calls = [ANN; 5].map(|who| act(&hurried, who));
+        for refused in futures_util::future::join_all(calls).await {
+            assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+        }
+        until(is_back).await;
+        for _ in 0..3 {
+            act(&limit, ANN).await.unwrap();
+        }
+        let refused = act(&limit, ANN).await.unwrap_err();
+        assert_eq!(refused.code(), Code::RateLimited);
+        shutdown.cancel();
+    };
+    tokio::join!(hurried.run(shutdown.clone()), checked);
+}
+
+/// Gives every call the same name.
+#[derive(Debug)]
+struct Same;
+
+impl Random for Same {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        bytes.fill(7);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn under_one_name_a_call_takes_once_and_nothing_after_it_was_given_back() {
+    not_at_midnight().await;
+    let server = Server::start().unwrap();
+    let rules = vec![rule("month", &[Part::Tenant], quota(1, Period::Month))];
+    let settings = settings(rules, Some(&server));
+    let settings = Settings {
+        fallback: Fallback::Refuse,
+        ..settings
+    };
+    let open = |random| {
+        let clock = Arc::new(SystemClock);
+        let mut limit = Limit::new(settings.clone(), clock, random, Telemetry::new()).unwrap();
+        let inner = Arc::get_mut(&mut limit.inner).unwrap();
+        inner.redis.as_mut().unwrap().at_leisure(None);
+        limit
+    };
+    let (same, other) = (open(Arc::new(Same)), open(Arc::new(OsRandom)));
+    for _ in 0..2 {
+        // Its answer was lost, and it is asked again.
+        act(&same, ANN).await.unwrap();
+    }
+    let refused = act(&other, ANN).await.unwrap_err();
+    assert_eq!(refused.code(), Code::RateLimited);
+    // Nobody waits for its answer any more.
+    {
+        let mut asking = Box::pin(ask(&same, ANN));
+        assert!(futures_util::poll!(&mut asking).is_pending());
+    }
+    let redis = same.inner.redis.as_ref().unwrap();
+    redis.give_back().await;
+    redis.give_back().await;
+    let late = act(&same, ANN).await.unwrap_err();
+    assert_eq!(late.code(), Code::Unavailable);
+    act(&other, ANN).await.unwrap();
+    assert!(act(&other, ANN).await.is_err(), "it was given back once");
 }
 
 /// Waits until `holds`.

@@ -1,8 +1,9 @@
 //! What Redis may hold for calls that have ended here: their answer was lost, or nobody waited for it.
 //!
-//! A call under way has a name of its own there, so that ending it twice, or though it never began, changes nothing. What
-//! was asked of a server that stood still, on a connection that is gone by now, may be done after all once it goes on:
-//! each debt is given back again for a while.
+//! A call whose take does not pass by itself soon has a name there, under which it takes once and gives back once, and not
+//! at all where it comes after that. A call under way has a name in its key, so that ending it twice, or though it never
+//! began, changes nothing. What was asked of a server that stood still, on a connection that is gone by now, may be done
+//! after all once it goes on: each debt is given back again for a while.
 
 use std::{
     mem,
@@ -13,27 +14,33 @@ use std::{
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::Redis;
+use super::{NAMED, Redis};
 
 /// For how long after the first time a debt is given back again.
 const LATE: Duration = Duration::from_secs(3);
 /// How many are remembered. Leases end what is beyond.
 const MOST: usize = 4_096;
 
-/// A key and the name of the call in it.
-pub(super) type Lease = (String, String);
+/// A key and what is said of it to give back what was taken of it.
+pub(super) type Said = (String, [String; 4]);
 
-/// What one call may have under way.
+/// What one call may have taken.
 #[derive(Debug)]
 pub(super) struct Debt {
-    leases: SmallVec<[Lease; 1]>,
+    keys: SmallVec<[Said; 1]>,
     given_back: Option<Instant>,
 }
 
 impl Debt {
-    pub(super) fn leases(&self) -> impl Iterator<Item = (&str, &str)> {
-        let leases = self.leases.iter();
-        leases.map(|(key, name)| (key.as_str(), name.as_str()))
+    pub(super) fn keys(&self) -> &[Said] {
+        &self.keys
+    }
+
+    /// Whether it is a name and what follows it.
+    pub(super) fn is_named(&self) -> bool {
+        self.keys
+            .first()
+            .is_some_and(|(_, [kind, ..])| kind == NAMED)
     }
 }
 
@@ -77,35 +84,35 @@ impl Debts {
     }
 }
 
-/// What a call may have under way until it is known: dropped before, it is a debt.
+/// What a call may have taken until it is known: dropped before, it is a debt.
 #[must_use = "dropped, it is a debt"]
 pub(super) struct Doubt<'a> {
     redis: &'a Redis,
-    leases: SmallVec<[Lease; 1]>,
+    keys: SmallVec<[Said; 1]>,
 }
 
 impl<'a> Doubt<'a> {
-    pub(super) fn new(redis: &'a Redis, leases: impl IntoIterator<Item = Lease>) -> Self {
+    pub(super) fn new(redis: &'a Redis, keys: impl IntoIterator<Item = Said>) -> Self {
         Self {
             redis,
-            leases: leases.into_iter().collect(),
+            keys: keys.into_iter().collect(),
         }
     }
 
     /// It is known now.
     pub(super) fn settle(mut self) {
-        self.leases.clear();
+        self.keys.clear();
     }
 }
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        let leases = mem::take(&mut self.leases);
-        if leases.is_empty() {
+        let keys = mem::take(&mut self.keys);
+        if keys.is_empty() {
             return;
         }
         self.redis.debts.add(Debt {
-            leases,
+            keys,
             given_back: None,
         });
         self.redis.found_out.notify_one();
