@@ -49,7 +49,7 @@ use manifest::ManifestStore;
 use operation::OperationStore;
 
 /// How long outcomes that were not recorded hold up the end.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 3 });
 
 /// Where the state lies.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -547,5 +547,20 @@ async fn an_outage_refuses_and_is_over_by_itself() {
         shutdown.cancel();
     });
     let _held = begin("back").await.unwrap();
+
+    // What is not recorded yet at the end is tried once more.
+    let last = acting("last").await;
+    let id = last.operation_id().clone();
+    {
+        let mut leaving = Box::pin(last.complete(b"done"));
+        assert!(poll!(&mut leaving).is_pending());
+    }
     state.close().await;
+    let mut seeing = plain(&server.url()).await;
+    let status: String = sqlx::query_scalar("SELECT state FROM operations WHERE operation_id = $1")
+        .bind(id.as_str())
+        .fetch_one(&mut seeing)
+        .await
+        .unwrap();
+    assert_eq!(status, "completed");
 }
