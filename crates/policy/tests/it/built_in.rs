@@ -205,12 +205,12 @@ fn an_explanation_reads_well() {
       missing  database.execute
       missing  tools.invoke:write
     policies that fit (3 of 13)
-      allow  invoke-database-tools (policies.yml:47): met
+      allow  invoke-database-tools (policies.yml:48): met
                resource.provider_id == "database": met
                subject.roles one of "data-analyst", "data-admin": met
-      oblige safety-destroy-requires-confirm (policies.yml:98): not met
+      oblige safety-destroy-requires-confirm (policies.yml:99): not met
                resource.safety_tags one of "financial", "destructive": not met
-      deny   tenant-isolation (policies.yml:106): not met
+      deny   tenant-isolation (policies.yml:107): not met
                resource.tenant != subject.tenant: not met
     policy <hash>@1
     "#);
