@@ -49,7 +49,7 @@ use crate::{
     state::operation::{OperationId, Report},
 };
 
-/// Refusals at the door that are recorded in a second; the others are counted.
+/// Refusals at the door that are recorded in a second, of nobody known and of known callers each; the others are counted.
 const DOOR_RECORDS_PER_SECOND: u64 = 10;
 /// The longest claim that is recorded, in bytes of its texts.
 const MAX_CLAIM_BYTES: usize = 1_024;
@@ -80,7 +80,10 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Door {
     second: u64,
-    recorded: u64,
+    /// Of nobody known.
+    unknown: u64,
+    /// Of known callers: who has no token must not be able to hide what they are refused.
+    known: u64,
 }
 
 /// What records hold.
@@ -249,7 +252,7 @@ impl Audit {
 
     /// Records a refusal before there was a call. Of more than some in a second only the count is recorded.
     pub fn refused_at_door(&self, corr_id: &CorrId, why: &str, from: From<'_>) {
-        if !self.admits_door_record() {
+        if !self.admits_door_record(matches!(from, From::Caller(_))) {
             self.inner.suppressed.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -283,7 +286,7 @@ impl Audit {
         self.leave(draft);
     }
 
-    fn admits_door_record(&self) -> bool {
+    fn admits_door_record(&self, is_known: bool) -> bool {
         let second = self.inner.clock.now().unix_seconds();
         let mut door = self
             .inner
@@ -293,11 +296,16 @@ impl Audit {
         if door.second != second {
             *door = Door {
                 second,
-                recorded: 0,
+                ..Door::default()
             };
         }
-        door.recorded += 1;
-        door.recorded <= DOOR_RECORDS_PER_SECOND
+        let recorded = if is_known {
+            &mut door.known
+        } else {
+            &mut door.unknown
+        };
+        *recorded += 1;
+        *recorded <= DOOR_RECORDS_PER_SECOND
     }
 
     /// Records an event of the gateway itself.

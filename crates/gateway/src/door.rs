@@ -270,19 +270,28 @@ impl Authenticate for Door {
 
 #[cfg(test)]
 mod tests {
-    use fastmcp_audit::{Log, Options, Signer, generate_key};
+    use fastmcp::transport::Reason;
+    use fastmcp_audit::{Filter, Log, Options, Signer, generate_key};
     use fastmcp_auth::{
         Challenger,
         verifier::{StaticIdentity, StaticTokens},
     };
-    use fastmcp_guard::{clock::SystemClock, random::OsRandom};
+    use fastmcp_guard::{
+        clock::{Clock, ManualClock, SystemClock, Timestamp},
+        random::OsRandom,
+    };
 
     use super::*;
 
-    fn door(folder: &std::path::Path) -> Door {
-        let clock = Arc::new(SystemClock);
+    fn audit(folder: &std::path::Path, clock: Arc<dyn Clock>) -> Audit {
         let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
         let log = Log::open(folder, Options::new("t", signer)).unwrap();
+        Audit::new(log, b"salt", clock)
+    }
+
+    fn door(folder: &std::path::Path) -> Door {
+        let clock = Arc::new(SystemClock);
+        let audit = audit(folder, clock.clone());
         let tokens = StaticTokens::new()
             .token(
                 "a-token-of-some-length",
@@ -294,7 +303,6 @@ mod tests {
             .unwrap();
         let verifier = tokens.build(clock.clone()).unwrap();
         let authenticator = Authenticator::new(Arc::new(verifier), Challenger::new());
-        let audit = Audit::new(log, b"salt", clock);
         Door::new(
             Arc::new(authenticator),
             audit,
@@ -302,6 +310,29 @@ mod tests {
             Arc::new(OsRandom),
             vec!["10.0.0.0/8".parse().unwrap()],
         )
+    }
+
+    #[tokio::test]
+    async fn nobody_known_hides_what_known_callers_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let door = Door {
+            audit: audit(&path, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
+            ..door(&folder.path().join("other"))
+        };
+        let why = TurnedAway::new(Reason::Host, "elsewhere");
+        for _ in 0..20 {
+            door.turned_away(&HeaderMap::new(), None, None, why);
+        }
+        let caller = Caller::anonymous();
+        let why = TurnedAway::new(Reason::Session, "not its own");
+        door.turned_away(&HeaderMap::new(), None, Some(&caller), why);
+        door.audit.close_log().unwrap();
+        let records = fastmcp_audit::read(&path, Filter::default()).unwrap();
+        let reasons = records.filter_map(|record| record.unwrap().reason);
+        let reasons: Vec<_> = reasons.collect();
+        assert_eq!(reasons.len(), 11, "{reasons:?}");
+        assert_eq!(reasons[10], "not its own");
     }
 
     #[test]
