@@ -98,10 +98,11 @@ pub fn token_or_api_key(headers: &HeaderMap) -> Result<&str, BearerError> {
 
 /// Source: RFC 6750, section 2.1: `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 pub(crate) fn is_b64token(token: &str) -> bool {
-    // A token of a thousand bytes is looked at with every request.
-    let allowed = |b: &u8| matches!(b, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() | matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
     let body = token.trim_end_matches('=').as_bytes();
-    !body.is_empty() && body.iter().all(allowed)
+    // A token of a thousand bytes is looked at with every request: without a way out in the middle, many bytes at once.
+    !body.is_empty() && body.iter().fold(true, |fits, b| fits & allowed(*b))
 }
 
 #[cfg(test)]

@@ -273,6 +273,12 @@ impl Caller {
         &self.inner.identity.claims
     }
 
+    /// [`Self::claims`] for who keeps them.
+    #[must_use]
+    pub fn shared_claims(&self) -> Arc<Map<String, Value>> {
+        Arc::clone(&self.inner.identity.claims)
+    }
+
     /// Who acts for it: the current actor first, those before it after. Empty if it acts itself.
     #[must_use]
     pub fn actors(&self) -> &[Actor] {

@@ -73,6 +73,18 @@ impl Identity {
     }
 }
 
+/// Adds the members of the encoded object `more`, which has some, to those of `text`, none of which is among them.
+fn add(text: &mut String, more: &str) {
+    let Some(more) = more.strip_prefix('{') else {
+        return;
+    };
+    text.pop();
+    if text.len() > 1 {
+        text.push(',');
+    }
+    text.push_str(more);
+}
+
 /// Where an answer goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Answer<'a> {
@@ -243,11 +255,12 @@ impl Answer<'_> {
         let writer = self.writer();
         Ok(match (self.version.era(), meta) {
             (Era::Modern, None) => writer.complete(cache).meta(&self.identity.meta.text),
-            (Era::Modern, Some(mut meta)) => {
+            (Era::Modern, Some(meta)) => {
+                let mut text = serde_json::to_string(&meta)?;
                 if meta.get(SERVER_INFO).is_none() {
-                    meta.set(SERVER_INFO, json!(self.identity.info));
+                    add(&mut text, &self.identity.meta.text);
                 }
-                writer.complete(cache).meta(&serde_json::to_string(&meta)?)
+                writer.complete(cache).meta(&text)
             }
             (Era::Legacy, None) => writer,
             (Era::Legacy, Some(meta)) => writer.meta(&serde_json::to_string(&meta)?),

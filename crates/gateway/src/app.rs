@@ -260,7 +260,8 @@ impl App {
             self.tracker.clone(),
             shutdown.clone(),
         );
-        let correlate = axum::middleware::from_fn_with_state(door.clone(), rest::correlate);
+        let correlate =
+            axum::middleware::from_fn_with_state(Arc::new(door.clone()), rest::correlate);
         let router = self
             .router(&server, door, described, address)?
             .route_service(MCP_PATH, mcp)
@@ -460,10 +461,12 @@ impl App {
             calls: Arc::new(Semaphore::new(limits.concurrent_calls)),
             limits,
         };
+        // Copied with each request.
+        let (hosts, turns_away) = (Arc::new(hosts), Arc::new(turns_away));
         let guard = axum::middleware::from_fn(
             move |request: axum::extract::Request, next: axum::middleware::Next| {
                 let checked = hosts.check(request.uri(), request.headers());
-                let door = turns_away.clone();
+                let door = Arc::clone(&turns_away);
                 async move {
                     match checked {
                         Ok(()) => next.run(request).await,

@@ -105,7 +105,17 @@ pub struct Record {
 
 /// Proof that the intent of a call is durable, or that it needs none. Only this room makes one.
 #[derive(Debug)]
-pub struct Intended(());
+pub struct Intended {
+    writes: bool,
+}
+
+impl Intended {
+    /// Whether the call may change something.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        self.writes
+    }
+}
 
 impl Audit {
     /// Writes to `log`. Digests of arguments and results are keyed with `salt`, so that they cannot
@@ -180,7 +190,7 @@ impl Audit {
         record.writes = permit.writes();
         record.operation(operation);
         if !record.writes {
-            return Ok(Intended(()));
+            return Ok(Intended { writes: false });
         }
         self.intend_change(record).await
     }
@@ -206,7 +216,7 @@ impl Audit {
             .await
             .map_err(|e| Error::unavailable("Audit log is unavailable; nothing was done", e))?;
         record.intended = true;
-        Ok(Intended(()))
+        Ok(Intended { writes: true })
     }
 
     /// Writes how the call ended.

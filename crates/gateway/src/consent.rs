@@ -64,7 +64,17 @@ pub enum Hold {
 
 /// What a call holds while it acts. Only [`Hold::act`] makes one.
 #[derive(Debug)]
-pub struct Act(Option<Acting>);
+pub struct Act(Doing);
+
+#[derive(Debug)]
+enum Doing {
+    /// Nothing durable.
+    Nothing,
+    /// A claim that needs no fence: nothing happens but reading.
+    Reads(Ticket),
+    /// A claim that has said that it acts.
+    Acts(Acting),
+}
 
 /// What comes of asking for a hold.
 #[derive(Debug)]
@@ -425,19 +435,20 @@ impl Hold {
         }
     }
 
-    /// Checks that the hold is still held and says that the call acts from here on. Needs the
-    /// durable intent.
+    /// Checks that the hold is still held and says that the call acts from here on, if it is `intended` to do more than read.
+    /// Needs the durable intent.
     ///
     /// # Errors
     ///
     /// When the lease was lost; nothing may be done.
-    pub async fn act(self, _: &Intended, lease: Duration) -> Result<Act, Error> {
+    pub async fn act(self, intended: &Intended, lease: Duration) -> Result<Act, Error> {
         match self {
-            Self::None => Ok(Act(None)),
+            Self::None => Ok(Act(Doing::Nothing)),
+            Self::Ticket(ticket) if !intended.writes() => Ok(Act(Doing::Reads(ticket))),
             Self::Ticket(ticket) => ticket
                 .intend(lease)
                 .await
-                .map(|acting| Act(Some(acting)))
+                .map(|acting| Act(Doing::Acts(acting)))
                 .map_err(lost),
         }
     }
@@ -447,21 +458,45 @@ impl Act {
     /// Records how the act ended. A result that cannot be recorded is returned all the same: it
     /// happened.
     pub async fn end(self, outcome: &Result<(Raw, Map<String, Value>), ProviderError>) {
-        let Some(acting) = self.0 else { return };
-        let recorded = match outcome {
-            Ok((result, token_meta)) => match keep(result, token_meta) {
-                Ok(kept) => acting.complete(&kept).await,
-                Err(error) => acting.unknown(&error.to_string()).await,
-            },
-            Err(error) => match error.effect {
-                Effect::None => acting.fail(Happened::None, &error.message).await,
-                Effect::Definite => acting.fail(Happened::Definite, &error.message).await,
-                Effect::Maybe => acting.unknown(&error.message).await,
-            },
+        let recorded = match self.0 {
+            Doing::Nothing => return,
+            Doing::Reads(ticket) => read(ticket, outcome).await,
+            Doing::Acts(acting) => acted(acting, outcome).await,
         };
         if let Err(lost) = recorded {
             not_recorded(&lost);
         }
+    }
+}
+
+/// Records what a call has read. One that has failed can be made again: it did nothing.
+async fn read(
+    ticket: Ticket,
+    outcome: &Result<(Raw, Map<String, Value>), ProviderError>,
+) -> Result<(), Lost> {
+    match outcome {
+        Ok((result, token_meta)) => match keep(result, token_meta) {
+            Ok(kept) => ticket.answer(&kept).await,
+            Err(error) => ticket.fail(&error.to_string()).await,
+        },
+        Err(error) => ticket.fail(&error.message).await,
+    }
+}
+
+async fn acted(
+    acting: Acting,
+    outcome: &Result<(Raw, Map<String, Value>), ProviderError>,
+) -> Result<(), Lost> {
+    match outcome {
+        Ok((result, token_meta)) => match keep(result, token_meta) {
+            Ok(kept) => acting.complete(&kept).await,
+            Err(error) => acting.unknown(&error.to_string()).await,
+        },
+        Err(error) => match error.effect {
+            Effect::None => acting.fail(Happened::None, &error.message).await,
+            Effect::Definite => acting.fail(Happened::Definite, &error.message).await,
+            Effect::Maybe => acting.unknown(&error.message).await,
+        },
     }
 }
 

@@ -19,14 +19,19 @@ use crate::{
     manifest::Manifest,
     policy::{Permit, Policy, Standing},
     provider::{self, Effect, ProviderError},
-    telemetry::Telemetry,
+    telemetry::{Stage, Telemetry},
 };
 
 mod reading;
 mod refusing;
 
-/// How much longer than its call a claim is held, for what comes after.
+/// How much longer than its call a claim is held, for what comes before and after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
+
+/// How long a call that may take `timeout` holds its claim.
+pub(crate) fn lease(timeout: Duration) -> Duration {
+    timeout.saturating_add(LEASE_MARGIN)
+}
 
 /// Every stage, built once at start.
 #[derive(Debug)]
@@ -79,7 +84,7 @@ impl Pipeline {
         self.note(call, &outcome, begun.elapsed());
         let closing = Instant::now();
         self.audit.close(way.record, &outcome).await;
-        self.telemetry.stage("audit_close", closing.elapsed());
+        self.telemetry.stage(Stage::AuditClose, closing.elapsed());
         outcome
     }
 
@@ -105,14 +110,14 @@ impl Pipeline {
                 }
                 None => unfit,
             })?;
-        watch.lap("validate");
+        watch.lap(Stage::Validate);
         let standing = self.standing(call).await?;
         let permit = self
             .policy
             .permit(call, target, (args, demands), &standing)
             .map_err(|denial| self.denied(record, denial))?;
         record.permit(&self.audit, &permit);
-        watch.lap("policy");
+        watch.lap(Stage::Policy);
         let (hold, mut slot) = match self.place(way, &permit, &standing).await? {
             Place::Taken(hold, slot) => (hold, slot),
             Place::Answered(done) => return Ok(done),
@@ -139,7 +144,7 @@ impl Pipeline {
             Err(busy) => busy,
         };
         self.consents.wait(way.call, &busy).await?;
-        way.watch.lap("consent");
+        way.watch.lap(Stage::Consent);
         let standing = self.decided_again(way, permit).await?;
         let placed = self
             .placed(way, permit, &standing, OnDuplicate::Tell)
@@ -173,10 +178,10 @@ impl Pipeline {
         if refused.is_none() {
             record.rate_limit(slot.describe());
         }
-        watch.lap("limit");
+        watch.lap(Stage::Limit);
         wanted(call)?;
         let held = self.consents.hold(permit, call, duplicate).await;
-        watch.lap("consent");
+        watch.lap(Stage::Consent);
         let held = match held {
             Ok(held) => held,
             Err(error) => return Err(self.refuse(call, record, error).await),
@@ -267,8 +272,9 @@ impl Pipeline {
                 return Err(error);
             }
         };
-        record.grant(&self.audit, &grant);
-        watch.lap("broker");
+        let told = grant.meta();
+        record.grant(&self.audit, &told);
+        watch.lap(Stage::Broker);
         // Before anything is done, so that nothing is where it cannot be; and so before the result is anybody's.
         if let Err(error) = self.carry(call, record, permit.target()).await {
             hold.release().await;
@@ -281,15 +287,21 @@ impl Pipeline {
                 return Err(error);
             }
         };
-        watch.lap("audit_intend");
-        let act = hold.act(&intended, self.timeout + LEASE_MARGIN).await?;
-        watch.lap("fence");
+        watch.lap(Stage::AuditIntend);
+        let act = hold.act(&intended, lease(self.timeout)).await?;
+        watch.lap(Stage::Fence);
         slot.keep();
-        let outcome = self.call_provider(permit, &grant, operation.as_str()).await;
-        watch.lap("provider");
-        let outcome = outcome.map(|result| (result, grant.meta()));
+        let mut outcome = self.call_provider(permit, &grant, operation.as_str()).await;
+        if let Err(error) = &mut outcome
+            && !permit.writes()
+        {
+            // Whatever became of it, it can be read again.
+            error.effect = Effect::None;
+        }
+        watch.lap(Stage::Provider);
+        let outcome = outcome.map(|result| (result, told));
         act.end(&outcome).await;
-        watch.lap("consent_end");
+        watch.lap(Stage::ConsentEnd);
         let (result, token_meta) =
             outcome.map_err(|error| failed(&error, operation_id.is_some()))?;
         Ok(Completed {
@@ -543,7 +555,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn lap(&mut self, stage: &'static str) {
+    fn lap(&mut self, stage: Stage) {
         let now = Instant::now();
         self.telemetry.stage(stage, now.duration_since(self.last));
         self.last = now;

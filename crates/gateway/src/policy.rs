@@ -554,6 +554,6 @@ fn subject(caller: &Caller) -> Subject {
     if let Some(scopes) = caller.scopes() {
         subject = subject.scopes(scopes.iter().cloned());
     }
-    subject.claims.clone_from(caller.claims());
+    subject.claims = caller.shared_claims();
     subject
 }

@@ -514,7 +514,11 @@ pub fn forbidden_host(door: &Door, error: &impl std::fmt::Display, request: &Req
 }
 
 /// Gives a request its correlation id, and the answer the same: the outermost layer of both doors.
-pub async fn correlate(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+pub async fn correlate(
+    State(door): State<Arc<Door>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let corr_id = door.corr_id(request.headers());
     if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
         request

@@ -86,7 +86,7 @@ pub struct Options {
     pub random: Arc<dyn Random>,
     /// The name of this process, in the claims that it makes.
     pub owner: Owner,
-    /// How long a claim may take until its intent. Default 30 s.
+    /// How long a claim may take until its intent, or until its answer where it only reads. Default 30 s.
     pub claim_lease: Duration,
     /// How long an operation is kept once it is final, and so for how long an idempotency key is honoured
     /// (IDEMPOTENCY_TTL_SEC). Default one day.

@@ -13,6 +13,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+mod stage;
+
+pub use stage::Stage;
+use stage::Stages;
+
 /// Labels of a tool call. Only names of registered tools occur.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ToolStatus {
@@ -23,11 +28,6 @@ struct ToolStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Tool {
     tool_name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Stage {
-    stage: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,10 +87,14 @@ impl Limits {
 /// The registry and its metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct Telemetry {
-    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+}
+
+struct Metrics {
+    registry: Registry,
     calls: Family<ToolStatus, Counter>,
     durations: Family<Tool, Histogram>,
-    stages: Family<Stage, Histogram>,
+    stages: Stages,
     refusals: Family<Reason, Counter>,
     policy_reloads: Family<Reason, Counter>,
     limits: Limits,
@@ -157,13 +161,6 @@ fn durations() -> Histogram {
     ])
 }
 
-fn stage_durations() -> Histogram {
-    Histogram::new([
-        0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001,
-        0.005, 0.025, 0.1, 1.0,
-    ])
-}
-
 fn doubts(registry: &mut Registry) -> Counter {
     let unknown = Counter::default();
     registry.register(
@@ -202,13 +199,7 @@ impl Telemetry {
             Unit::Seconds,
             tool_durations.clone(),
         );
-        let stages = Family::<Stage, Histogram>::new_with_constructor(stage_durations);
-        registry.register_with_unit(
-            "fastmcp_stage",
-            "How long the stages of a call took",
-            Unit::Seconds,
-            stages.clone(),
-        );
+        let stages = Stages::register(&mut registry);
         let refusals = Family::default();
         registry.register(
             "fastmcp_door_refusals",
@@ -243,8 +234,8 @@ impl Telemetry {
         registry.register("tools_count", "Registered tools", tools.clone());
         registry.register("resources_count", "Registered resources", resources);
         registry.register("uptime", "Seconds since the start", uptime.clone());
-        Self {
-            registry: Arc::new(registry),
+        let metrics = Metrics {
+            registry,
             calls,
             durations: tool_durations,
             stages,
@@ -258,6 +249,9 @@ impl Telemetry {
             issuers,
             tools,
             uptime,
+        };
+        Self {
+            metrics: Arc::new(metrics),
         }
     }
 
@@ -267,8 +261,9 @@ impl Telemetry {
             tool_name: tool.to_owned(),
             status,
         };
-        self.calls.get_or_create(&label).inc();
-        self.durations
+        self.metrics.calls.get_or_create(&label).inc();
+        self.metrics
+            .durations
             .get_or_create(&Tool {
                 tool_name: tool.to_owned(),
             })
@@ -276,25 +271,27 @@ impl Telemetry {
     }
 
     /// Counts the time of a stage.
-    pub fn stage(&self, stage: &'static str, took: Duration) {
-        self.stages
-            .get_or_create(&Stage { stage })
-            .observe(took.as_secs_f64());
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        self.metrics.stages.observe(stage, took);
     }
 
     /// Counts an operation of which recovery cannot tell whether it happened.
     pub fn doubted(&self) {
-        self.unknown.inc();
+        self.metrics.unknown.inc();
     }
 
     /// Counts a refusal at the door.
     pub fn refused(&self, reason: &'static str) {
-        self.refusals.get_or_create(&Reason { reason }).inc();
+        self.metrics
+            .refusals
+            .get_or_create(&Reason { reason })
+            .inc();
     }
 
     /// Counts an attempt to load changed policies.
     pub fn policy_reloaded(&self, outcome: &'static str) {
-        self.policy_reloads
+        self.metrics
+            .policy_reloads
             .get_or_create(&Reason { reason: outcome })
             .inc();
     }
@@ -306,33 +303,34 @@ impl Telemetry {
             rule: rule.to_owned(),
             outcome,
         };
-        self.limits.decisions.get_or_create(&label).clone()
+        self.metrics.limits.decisions.get_or_create(&label).clone()
     }
 
     /// What counts the keys of limits that had to go too soon.
     #[must_use]
     pub fn limit_evictions(&self) -> Counter {
-        self.limits.evictions.clone()
+        self.metrics.limits.evictions.clone()
     }
 
     /// Says whether Redis is away, which limits are counted in.
     pub fn limit_degraded(&self, is_away: bool) {
         if is_away {
-            self.limits.outages.inc();
+            self.metrics.limits.outages.inc();
         }
-        self.limits.degraded.set(is_away.into());
+        self.metrics.limits.degraded.set(is_away.into());
     }
 
     /// Counts audit records that a sink got (`sent`) or will not get (`dropped`).
     pub fn exported(&self, sink: &'static str, outcome: &'static str, records: u64) {
         let label = Exported { sink, outcome };
-        self.exported.get_or_create(&label).inc_by(records);
+        self.metrics.exported.get_or_create(&label).inc_by(records);
     }
 
     /// Counts approvals that the web address heard of (`sent`), that it did not take or that were not sent when the
     /// gateway ended (`failed`), and for which there was no place (`dropped`).
     pub fn announced(&self, outcome: &'static str, approvals: u64) {
-        self.announced
+        self.metrics
+            .announced
             .get_or_create(&Announced { outcome })
             .inc_by(approvals);
     }
@@ -345,7 +343,7 @@ impl Telemetry {
             unsigned,
             waiting,
             lost,
-        } = &self.trail;
+        } = &self.metrics.trail;
         records.set(number(health.size));
         unsigned.set(number(health.size.saturating_sub(health.checkpointed)));
         waiting.set(number(health.queued as u64));
@@ -354,12 +352,13 @@ impl Telemetry {
 
     /// Says of which issuers tokens can be checked; the others come with the reason.
     pub fn issuers(&self, believed: &[(String, Option<String>)]) {
-        self.issuers.clear();
+        self.metrics.issuers.clear();
         for (issuer, away) in believed {
             let label = Issuer {
                 issuer: issuer.clone(),
             };
-            self.issuers
+            self.metrics
+                .issuers
                 .get_or_create(&label)
                 .set(away.is_none().into());
         }
@@ -367,7 +366,9 @@ impl Telemetry {
 
     /// Says how many tools there are.
     pub fn count_tools(&self, tools: usize) {
-        self.tools.set(i64::try_from(tools).unwrap_or(i64::MAX));
+        self.metrics
+            .tools
+            .set(i64::try_from(tools).unwrap_or(i64::MAX));
     }
 
     /// The exposition, with `uptime` as the seconds since the start.
@@ -378,9 +379,9 @@ impl Telemetry {
     ///
     /// When a metric cannot be written.
     pub fn render(&self, uptime: Duration) -> Result<String, fmt::Error> {
-        self.uptime.set(uptime.as_secs_f64());
+        self.metrics.uptime.set(uptime.as_secs_f64());
         let mut out = String::new();
-        encode(&mut out, &self.registry)?;
+        encode(&mut out, &self.metrics.registry)?;
         Ok(out)
     }
 }

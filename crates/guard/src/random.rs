@@ -3,7 +3,7 @@
 //! Tokens, nonces and identifiers take their bytes from a [`Random`] that their owner was given: [`OsRandom`] in a
 //! product, a seeded one in a test (feature `testing`).
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 use thiserror::Error;
 
@@ -43,13 +43,56 @@ pub struct RandomError {
 }
 
 /// The operating system's generator (`getrandom(2)` and its like).
+///
+/// Keys and tokens come from it directly. What is short, as identifiers and nonces are (at most 16 bytes), comes from bytes that
+/// each thread asked for ahead: every request needs some, and asking costs more than they do. No byte is yielded twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsRandom;
 
 impl Random for OsRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
-        getrandom::fill(bytes).map_err(|source| RandomError { source })
+        if bytes.len() > SHORT {
+            return ask(bytes);
+        }
+        let taken = AHEAD.try_with(|ahead| ahead.borrow_mut().take(bytes));
+        // A thread that ends has none any more.
+        taken.unwrap_or_else(|_| ask(bytes))
     }
+}
+
+/// The most bytes that are taken from those asked for ahead.
+const SHORT: usize = 16;
+
+thread_local! {
+    static AHEAD: RefCell<Ahead> = const { RefCell::new(Ahead { bytes: [0; 256], left: 0 }) };
+}
+
+/// Bytes that were asked for ahead; the first `left` of them have not been yielded.
+struct Ahead {
+    bytes: [u8; 256],
+    left: usize,
+}
+
+impl Ahead {
+    fn take(&mut self, to: &mut [u8]) -> Result<(), RandomError> {
+        if self.left < to.len() {
+            self.left = 0;
+            ask(&mut self.bytes)?;
+            self.left = self.bytes.len();
+        }
+        let rest = self.left.saturating_sub(to.len());
+        let from = self.bytes.get_mut(rest..self.left).unwrap_or_default();
+        for (to, from) in to.iter_mut().zip(from) {
+            // What was yielded is not here any more.
+            *to = std::mem::take(from);
+        }
+        self.left = rest;
+        Ok(())
+    }
+}
+
+fn ask(bytes: &mut [u8]) -> Result<(), RandomError> {
+    getrandom::fill(bytes).map_err(|source| RandomError { source })
 }
 
 /// A generator whose bytes follow from its seed alone: **for tests only**, everybody can predict it.
@@ -109,6 +152,18 @@ mod tests {
             (array(&OsRandom).unwrap(), array(&OsRandom).unwrap());
         assert_ne!(first, second);
         assert_ne!(first, [0; 32]);
+    }
+
+    #[test]
+    fn what_is_asked_for_ahead_is_yielded_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            // Lengths that do not divide what is asked for ahead, and one that is asked for by itself.
+            assert!(seen.insert(array::<16>(&OsRandom).unwrap().to_vec()));
+            assert!(seen.insert(array::<10>(&OsRandom).unwrap().to_vec()));
+            assert!(seen.insert(array::<32>(&OsRandom).unwrap().to_vec()));
+        }
+        assert!(seen.iter().all(|bytes| bytes.iter().any(|byte| *byte != 0)));
     }
 
     #[test]

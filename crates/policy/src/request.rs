@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -42,7 +43,7 @@ pub struct Subject {
     /// as this set goes, so an empty set leaves nothing.
     pub scopes: Option<BTreeSet<String>>,
     /// The token's other claims; rules read them as `subject.claims.<name>`.
-    pub claims: Map<String, Value>,
+    pub claims: Arc<Map<String, Value>>,
 }
 
 impl Subject {
@@ -79,7 +80,7 @@ impl Subject {
     /// Adds one claim.
     #[must_use]
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.claims.insert(name.into(), value.into());
+        Arc::make_mut(&mut self.claims).insert(name.into(), value.into());
         self
     }
 

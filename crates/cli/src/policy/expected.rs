@@ -6,6 +6,7 @@ use std::{
     io::Read as _,
     net::IpAddr,
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
@@ -200,7 +201,7 @@ impl Expected {
         let mut subject = Subject::new(&caller.sub).roles(caller.roles.iter().cloned());
         subject.tenant.clone_from(&caller.tenant);
         subject.scopes.clone_from(&caller.scopes);
-        subject.claims.clone_from(&caller.claims);
+        subject.claims = Arc::new(caller.claims.clone());
         Ok(subject)
     }
 

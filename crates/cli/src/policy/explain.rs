@@ -1,6 +1,6 @@
 //! `fastmcp policy explain`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -167,7 +167,7 @@ impl Explain {
         }
         let claims = object("--claims", self.claims.as_deref())?;
         if let Some(Value::Object(claims)) = claims.as_ref().map(ToolArgs::to_value) {
-            subject.claims = claims;
+            subject.claims = Arc::new(claims);
         }
         Ok(subject)
     }

@@ -345,7 +345,7 @@ fn as_json(question: &Question, answer: &Answer) -> Value {
 /// An example in the words of `policy test`.
 fn request(example: &Example) -> Value {
     let subject = &example.subject;
-    let claims = Some(&subject.claims).filter(|claims| !claims.is_empty());
+    let claims = Some(&*subject.claims).filter(|claims| !claims.is_empty());
     let caller = known([
         ("sub", Some(json!(subject.sub))),
         ("roles", Some(json!(subject.roles))),
@@ -460,7 +460,7 @@ fn facts(example: &Example) -> Vec<(&'static str, String)> {
     if let Some(scopes) = &subject.scopes {
         facts.push(("token", format!("scopes {}", list(scopes))));
     }
-    for (name, value) in &subject.claims {
+    for (name, value) in &*subject.claims {
         facts.push(("claim", format!("{name} = {value}")));
     }
     if let Some(tool) = &example.resource {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
@@ -489,7 +490,7 @@ fn subject(record: &Record, attributes: &Attributes) -> Subject {
     for (path, seen) in attributes.claims.iter().flatten() {
         // A path is one name here; rules read it the same.
         if let Some(texts) = seen {
-            subject.claims.insert(path.clone(), json!(texts));
+            Arc::make_mut(&mut subject.claims).insert(path.clone(), json!(texts));
         }
     }
     subject

@@ -17,6 +17,7 @@ use crate::{
     consent::Consents,
     keys::Keys,
     limit::Limit,
+    pipeline,
     provider::{
         Adapters, ads::AdsProvider, database, database::DatabaseProvider, filesystem,
         filesystem::FilesystemProvider,
@@ -114,6 +115,7 @@ pub(super) async fn open_state(config: &Config, keys: &Keys) -> Result<State, Er
     let seal = Arc::new(keys.seal());
     let mut options = state::Options::new(config.state.clone(), seal, &config.instance)
         .map_err(Error::part("state"))?;
+    options.claim_lease = pipeline::lease(config.request_timeout);
     options.retention = config.idempotency_ttl;
     options.connections = config.pool_size;
     State::open(options).await.map_err(Error::part("state"))

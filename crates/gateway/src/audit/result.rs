@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{Audit, Record};
-use crate::broker::Brokered;
 
 impl Record {
     /// Names the labels that whoever is given the result carries from here on.
@@ -19,8 +18,8 @@ impl Record {
         self.draft.rate_limit = (!standing.is_empty()).then(|| standing.clone());
     }
 
-    /// Names the credential, without its value.
-    pub fn grant(&mut self, audit: &Audit, grant: &Brokered) {
-        self.draft.provider_call_meta = Some(audit.redacted(grant.meta()));
+    /// Names the credential by what callers are `told` of it: never its value.
+    pub fn grant(&mut self, audit: &Audit, told: &Map<String, Value>) {
+        self.draft.provider_call_meta = Some(audit.redacted(told.clone()));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! reserved -> confirmed -> claimed(owner, fence, lease) -> intended -> completed | failed | unknown
+//!                                 a call that only reads -> completed | failed
 //! beside them: declined, expired, cancelled (before the intent only)
 //! ```
 //!
@@ -248,6 +249,12 @@ pub enum Event {
         /// Which.
         claim: Claim,
     },
+    /// A call that only read has its answer: `claimed -> completed`. It needs no intent, since nothing happened that a claim
+    /// which is given back could do twice.
+    Answer {
+        /// The claim that read.
+        claim: Claim,
+    },
     /// Done: `intended | unknown -> completed`.
     Complete {
         /// The claim that acted.
@@ -378,6 +385,10 @@ impl Machine {
             Event::Renew { claim, until } => self.renew(claim, *until, now)?,
             Event::Release { claim } => match &self.state {
                 State::Claimed(lease) => held(&lease.claim, claim).map(|()| State::Confirmed)?,
+                _ => return Err(self.refusal()),
+            },
+            Event::Answer { claim } => match &self.state {
+                State::Claimed(lease) => held(&lease.claim, claim).map(|()| State::Completed)?,
                 _ => return Err(self.refusal()),
             },
             Event::Complete { claim } => self.acted(claim).map(|()| State::Completed)?,

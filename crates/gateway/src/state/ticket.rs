@@ -3,6 +3,9 @@
 //! A [`Ticket`] is a claim that has not acted; only `confirm` and `once` make one. [`Ticket::intend`] turns it into
 //! [`Acting`], the proof that the effect may happen now; only that one can complete. Whoever drops either says
 //! nothing: the lease runs out, and recovery gives a ticket back and doubts what was acting.
+//!
+//! A call that only reads acts never: its ticket is [answered](Ticket::answer), and if that does not come to pass it is
+//! given back and read again. That is one write to the state less.
 
 use std::time::Duration;
 
@@ -228,6 +231,24 @@ impl Ticket {
             .step(Event::Release { claim }, Note::default())
             .await
             .map(|_| ())
+    }
+
+    /// Records what a call has read that changes nothing; it is kept for replay up to
+    /// [`MAX_RESULT_BYTES`](super::ledger::MAX_RESULT_BYTES).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] when it could not be recorded: it can be read again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped once it began, it is recorded later; if not, the lease gives the claim back.
+    pub async fn answer(self, result: &[u8]) -> Result<(), Lost> {
+        let note = self.hold.ledger.result(&self.hold.operation_id, result)?;
+        let claim = self.hold.claim.clone();
+        self.hold
+            .end(Status::Completed, Event::Answer { claim }, note)
+            .await
     }
 
     /// Ends the operation as failed without effect: what came before the effect failed.

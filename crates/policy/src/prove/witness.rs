@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cedar_policy::{
     Context as CedarContext, Entities, Entity, EvalResult, Expression, Request as CedarRequest,
@@ -58,7 +59,7 @@ impl Model<'_> {
         let read = |(name, _): &(String, EvalResult)| self.reads.claims.contains(name);
         for (name, value) in tags.into_iter().filter(read) {
             let values = members(&value).into_iter().map(Value::from);
-            subject.claims.insert(name, values.collect());
+            Arc::make_mut(&mut subject.claims).insert(name, values.collect());
         }
         let resource = action.has_resource().then(|| self.resource());
         let context = request.context().cloned();
@@ -343,7 +344,7 @@ type Change = fn(&mut Example);
 
 const PLAINER: &[Change] = &[
     |it| it.subject.scopes = None,
-    |it| it.subject.claims.clear(),
+    |it| it.subject.claims = Arc::default(),
     |it| it.client = None,
     |it| it.corr_id = None,
     |it| it.labels.clear(),

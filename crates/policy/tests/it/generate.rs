@@ -250,13 +250,10 @@ fn subject() -> impl Strategy<Value = Subject> {
             let mut subject = Subject::new(sub).roles(roles).claim("dept", dept);
             subject.tenant = tenant.map(str::to_owned);
             subject.scopes = scopes.map(|scopes| scopes.into_iter().map(str::to_owned).collect());
-            subject
-                .claims
-                .extend(level.map(|level| ("level".to_owned(), level)));
-            subject
-                .claims
-                .extend(opt_in.map(|value| ("opt_in".to_owned(), value)));
-            subject
+            [("level", level), ("opt_in", opt_in)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .fold(subject, |subject, (name, value)| subject.claim(name, value))
         })
 }
 

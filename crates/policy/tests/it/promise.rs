@@ -1,6 +1,7 @@
 //! What the policy promises, over generated rule sets and requests.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fastmcp_policy::{Action, Decision, Effect, Reason};
 use proptest::collection::vec;
@@ -54,7 +55,7 @@ fn without(question: &Question, what: &str) -> Question {
         }
         "classification" => less.tool.classification = None,
         "dept" => {
-            less.subject.claims.remove("dept");
+            Arc::make_mut(&mut less.subject.claims).remove("dept");
         }
         "client" => less.client = None,
         "ip" => less.ip = None,

@@ -22,6 +22,7 @@ pub(crate) enum Move {
     Intend(usize),
     Renew(usize),
     Release(usize),
+    Answer(usize),
     Complete(usize),
     Fail(usize, Effect),
     Doubt(usize),
@@ -46,6 +47,7 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
         8 => actor.clone().prop_map(Move::Intend),
         2 => actor.clone().prop_map(Move::Renew),
         2 => actor.clone().prop_map(Move::Release),
+        1 => actor.clone().prop_map(Move::Answer),
         4 => actor.clone().prop_map(Move::Complete),
         4 => (actor.clone(), effect).prop_map(|(actor, effect)| Move::Fail(actor, effect)),
         2 => actor.clone().prop_map(Move::Doubt),
@@ -106,6 +108,9 @@ impl World {
                 until,
             },
             Move::Release(actor) => Event::Release {
+                claim: remembered(actor)?,
+            },
+            Move::Answer(actor) => Event::Answer {
                 claim: remembered(actor)?,
             },
             Move::Complete(actor) => Event::Complete {
@@ -193,9 +198,10 @@ proptest! {
                 };
                 prop_assert!(allowed, "{event:?} moved {before:?}");
             }
-            // A completion tells the truth, unless a person said so.
+            // A completion tells the truth, unless a person said so; what only read has done nothing.
             if after.state == State::Completed && !matches!(event, Event::Settle(_)) {
-                prop_assert_eq!(effects, 1);
+                let happened = usize::from(!matches!(event, Event::Answer { .. }));
+                prop_assert_eq!(effects, happened);
             }
             // Fences only grow, and by claims alone.
             let claims = matches!(event, Event::Redeem { .. } | Event::Claim { .. });
@@ -225,6 +231,14 @@ fn every_step_of_the_picture_is_possible() {
         owner: owner(0),
         fence: 1,
     };
+    let answer = Event::Answer {
+        claim: claim.clone(),
+    };
+    assert_eq!(
+        claimed.step(&answer, later).unwrap().status(),
+        Status::Completed,
+        "nobody else has claimed it"
+    );
     let intended = claimed
         .step(
             &Event::Intend {
@@ -234,6 +248,11 @@ fn every_step_of_the_picture_is_possible() {
             now,
         )
         .unwrap();
+    assert_eq!(
+        intended.step(&answer, now),
+        Err(Refused::Status(Status::Intended)),
+        "what acts is no reading"
+    );
     let unknown = intended.step(&Event::Recover, later).unwrap();
     assert_eq!(unknown.state, State::Unknown(claim.clone()));
     assert_eq!(

@@ -182,6 +182,9 @@ mod tests {
             Event::Release {
                 claim: claim.clone(),
             },
+            Event::Answer {
+                claim: claim.clone(),
+            },
             Event::Complete {
                 claim: claim.clone(),
             },

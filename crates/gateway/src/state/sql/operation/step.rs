@@ -63,6 +63,8 @@ pub(super) const fn moving(event: &Event) -> Statement {
             if "state IN ('claimed', 'intended') AND owner = $4 AND fence = $5 AND lease_until > $3"),
         Event::Release { .. } => step!("state = 'confirmed', owner = NULL, lease_until = NULL"
             if "state = 'claimed' AND owner = $4 AND fence = $5"),
+        Event::Answer { .. } => step!(final "state = 'completed'"
+            if "state = 'claimed' AND owner = $4 AND fence = $5"),
         Event::Complete { .. } => step!(final "state = 'completed'"
             if "state IN ('intended', 'unknown') AND owner = $4 AND fence = $5"),
         Event::Fail { .. } => step!(final "state = 'failed', effect = $7"
@@ -115,9 +117,10 @@ impl<'a> Parameters<'a> {
                 until: Some(*until),
                 ..claimed(claim)
             },
-            Event::Release { claim } | Event::Complete { claim } | Event::Doubt { claim } => {
-                claimed(claim)
-            }
+            Event::Release { claim }
+            | Event::Answer { claim }
+            | Event::Complete { claim }
+            | Event::Doubt { claim } => claimed(claim),
             Event::Fail { claim, effect } => Self {
                 effect: Some(*effect),
                 ..claimed(claim)
