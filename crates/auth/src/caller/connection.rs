@@ -112,6 +112,12 @@ impl UserAgent {
 
 /// The text without control characters, trimmed, cut at [`MAX_USER_AGENT_BYTES`] on a character's edge.
 fn printable(text: &str) -> Option<String> {
+    let plain = |b: &u8| (b' '..=b'~').contains(b);
+    if text.len() <= MAX_USER_AGENT_BYTES && text.as_bytes().iter().all(plain) {
+        // Nearly every one is, and comes with each request.
+        let text = text.trim_matches(' ');
+        return (!text.is_empty()).then(|| text.to_owned());
+    }
     let mut kept = String::new();
     // The bound holds for what is read, too: a long run of control characters costs nothing.
     for c in text.trim().chars().take(MAX_USER_AGENT_BYTES) {
