@@ -14,8 +14,9 @@ const [transport] = process.argv.slice(2);
 if (!TRANSPORTS.includes(transport)) throw new Error(`name a transport: ${TRANSPORTS.join(" or ")}`);
 
 // It takes its port from the environment and does not say which one it got for 0.
-const port = await new Promise((found) => {
-  const probe = createServer().listen(0, () => {
+// One below those that the system gives to whoever asks for any: from 32768 on with Linux.
+const port = await new Promise((found, fail) => {
+  const probe = createServer().once("error", fail).listen(10_000 + Math.floor(Math.random() * 9_000), () => {
     const { port } = probe.address();
     probe.close(() => found(port));
   });

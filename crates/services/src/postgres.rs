@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     error::ServiceError,
-    process::{Process, find, on_free_port},
+    process::{Port, Process, find, on_free_port},
 };
 
 const PROGRAM: &str = "postgres";
@@ -33,7 +33,7 @@ const USER: &str = "fastmcp";
 pub struct Postgres {
     process: Option<Process>,
     programs: Programs,
-    port: u16,
+    port: Port,
     folder: TempDir,
 }
 
@@ -72,7 +72,7 @@ impl Postgres {
         format!(
             "postgres://{USER}@{}:{}/postgres",
             Ipv4Addr::LOCALHOST,
-            self.port
+            self.port.number
         )
     }
 
@@ -93,7 +93,7 @@ impl Postgres {
         if mark.exists() {
             fs::remove_file(&mark).map_err(ServiceError::io("removing the old mark"))?;
         }
-        self.process = Some(self.programs.run(self.port, &self.folder)?);
+        self.process = Some(self.programs.run(self.port.number, &self.folder)?);
         Ok(())
     }
 }

@@ -62,7 +62,8 @@ impl Process {
                 let said = last_lines(&said);
                 return Err(ServiceError::NotReady { program, said });
             }
-            if is_ready() {
+            // Who answers may be another, where this one found its port taken.
+            if is_ready() && matches!(process.child.try_wait(), Ok(None)) {
                 return Ok(process);
             }
             thread::sleep(PAUSE);
@@ -109,11 +110,11 @@ fn stat(id: u32) -> Option<(String, u32)> {
 /// Calls `start` with a free port until one works.
 pub(crate) fn on_free_port<T>(
     start: impl Fn(u16) -> Result<T, ServiceError>,
-) -> Result<(u16, T), ServiceError> {
+) -> Result<(Port, T), ServiceError> {
     let mut attempt = 1;
     loop {
         let port = free_port().map_err(ServiceError::io("looking for a free port"))?;
-        match start(port) {
+        match start(port.number) {
             Ok(started) => return Ok((port, started)),
             Err(ServiceError::NotReady { .. }) if attempt < ATTEMPTS => attempt += 1,
             Err(error) => return Err(error),
@@ -121,22 +122,42 @@ pub(crate) fn on_free_port<T>(
     }
 }
 
+/// A port that is given to nobody else while this lives, also while nobody listens at it.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) number: u16,
+    /// Locked.
+    _held: File,
+}
+
 /// Any of [`PORTS`] that is free now.
-fn free_port() -> io::Result<u16> {
-    let mut left = PORTS.len();
-    loop {
+fn free_port() -> io::Result<Port> {
+    for _ in PORTS {
         // Its keys are random.
         let [high, low, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
-        let port = PORTS.start + u16::from_be_bytes([high, low]) % (PORTS.end - PORTS.start);
-        left -= 1;
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_free) => return Ok(port),
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse || left == 0 => {
-                return Err(error);
+        let number = PORTS.start + u16::from_be_bytes([high, low]) % (PORTS.end - PORTS.start);
+        let file = std::env::temp_dir().join(format!("fastmcp-port-{number}"));
+        let held = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(file);
+        // Another user's, or another test's.
+        let Some(held) = held.ok().filter(|file| file.try_lock().is_ok()) else {
+            continue;
+        };
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, number)) {
+            Ok(_free) => {
+                return Ok(Port {
+                    number,
+                    _held: held,
+                });
             }
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             Err(_) => {}
         }
     }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// Where `program` is: on the search path, or in one of `folders`.

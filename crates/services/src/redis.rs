@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::{
     authority,
     error::ServiceError,
-    process::{Process, find, on_free_port},
+    process::{Port, Process, find, on_free_port},
 };
 
 const PROGRAM: &str = "redis-server";
@@ -37,7 +37,7 @@ const SOCKET: &str = "socket";
 pub struct Redis {
     process: Option<Process>,
     program: PathBuf,
-    port: u16,
+    port: Port,
     folder: TempDir,
     /// Who vouches for its certificate, where it speaks TLS.
     authority: Option<String>,
@@ -88,7 +88,7 @@ impl Redis {
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = self.authority.as_ref().map_or("redis", |_| "rediss");
-        format!("{scheme}://{}:{}", Ipv4Addr::LOCALHOST, self.port)
+        format!("{scheme}://{}:{}", Ipv4Addr::LOCALHOST, self.port.number)
     }
 
     /// The certificate (PEM) of who vouches for the server, where it speaks TLS.
@@ -111,7 +111,7 @@ impl Redis {
         self.process = None;
         self.process = Some(run(
             &self.program,
-            self.port,
+            self.port.number,
             &self.folder,
             self.authority.is_some(),
         )?);

@@ -34,11 +34,12 @@ async fn start(program: &str) -> (Child, String) {
     panic!("{program} does not say where it listens");
 }
 
-/// An address that is free now, of those that the system gives to nobody who asks for any: with Linux they begin at 32768.
+/// An address that is free now, of those that the system gives to nobody who asks for any (with Linux they begin at 32768) and
+/// that no other test takes for its servers.
 fn free_address() -> SocketAddr {
     loop {
         let [high, low, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
-        let port = 20_000 + u16::from_be_bytes([high, low]) % 12_000;
+        let port = 10_000 + u16::from_be_bytes([high, low]) % 9_000;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if TcpListener::bind(address).is_ok() {
             return address;

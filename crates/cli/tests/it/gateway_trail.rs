@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 
 use crate::support::{Gateway, Home, accept, decline, modern, until, within};
 
@@ -12,10 +12,10 @@ async fn syslog_hears_of_calls_and_a_dead_collector_holds_none_up() {
     let home = Home::new();
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let syslog = format!("udp://{}", socket.local_addr().unwrap());
-    // Nobody listens there once this is dropped.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Nobody listens there, nor gets it meanwhile.
+    let port = TcpSocket::new_v4().unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = format!("http://{}/in", port.local_addr().unwrap());
-    drop(port);
     let gateway = home
         .start_with(&[
             ("AUDIT_SYSLOG_URL", syslog.as_str()),

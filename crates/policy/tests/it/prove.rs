@@ -24,10 +24,30 @@ async fn ask(
     other: Option<&PolicySet>,
     tools: &[Tool],
 ) -> Answer {
-    let question = Question::from_parts("a question", parts).expect("a question");
-    question.check(set).expect("roles that there are");
+    ask_of(solver(), parts, (set, other), tools).await
+}
+
+fn solver() -> Command {
     let mut command = Command::new("cvc5");
     command.args(["--lang", "smt"]).kill_on_drop(true);
+    command
+}
+
+/// A solver that leaves open what takes longer than 4 s.
+fn hasty() -> Command {
+    let mut command = solver();
+    command.arg("--tlimit=4000");
+    command
+}
+
+async fn ask_of(
+    mut command: Command,
+    parts: &[(&str, &str)],
+    (set, other): (&PolicySet, Option<&PolicySet>),
+    tools: &[Tool],
+) -> Answer {
+    let question = Question::from_parts("a question", parts).expect("a question");
+    question.check(set).expect("roles that there are");
     let solver = LocalSolver::from_command(&mut command).expect("cvc5 is installed");
     let mut prover = Prover::new(solver).expect("a prover");
     let asked = prover.ask(&question, set, other, tools);
@@ -588,7 +608,12 @@ fn hold(
     requests: &[crate::generate::Question],
 ) -> Result<[Answer; 2], TestCaseError> {
     let (set, other) = (load(&policy.to_string()), load(&other.to_string()));
-    let no_more = runtime.block_on(ask(&[("no_more_than", "x")], &set, Some(&other), &[]));
+    let no_more = runtime.block_on(ask_of(
+        hasty(),
+        &[("no_more_than", "x")],
+        (&set, Some(&other)),
+        &[],
+    ));
     if no_more == Answer::Proved {
         let more = requests
             .iter()
@@ -599,7 +624,7 @@ fn hold(
     let rule = json!({"effect": "allow", "when": question["when"]});
     let asked = load(&numbered(vec![rule]).to_string());
     let parts = [("always", conditions.as_str())];
-    let always = runtime.block_on(ask(&parts, &set, None, &[]));
+    let always = runtime.block_on(ask_of(hasty(), &parts, (&set, None), &[]));
     if always == Answer::Proved {
         let refused = requests
             .iter()
@@ -640,7 +665,7 @@ fn what_is_proved_no_request_refutes() {
                 and_deny(&policy, &question["when"]),
             );
             let conditions = question["when"].to_string();
-            let answer = runtime.block_on(never(&conditions, &set));
+            let answer = runtime.block_on(ask_of(hasty(), &[("never", &conditions)], (&set, None), &[]));
             // Of an argument in two places nobody can say whether it meets a condition: adding a rule that reads it is no test there.
             let lost = requests.iter().find(|request| {
                 let decided = request.ask(&stricter);
@@ -659,12 +684,12 @@ fn what_is_proved_no_request_refutes() {
             }
             // The same said as a change: with the rule, nobody has more; without it, somebody has, or the rule does nothing.
             let change = [("no_more_than", "x")];
-            let answer = runtime.block_on(ask(&change, &stricter, Some(&set), &[]));
+            let answer = runtime.block_on(ask_of(hasty(), &change, (&stricter, Some(&set)), &[]));
             prop_assert!(
                 !matches!(answer, Answer::Refuted(_)),
                 "{policy}\n{conditions}\n{answer:?}"
             );
-            let answer = runtime.block_on(ask(&change, &set, Some(&stricter), &[]));
+            let answer = runtime.block_on(ask_of(hasty(), &change, (&set, Some(&stricter)), &[]));
             let again = told.borrow_mut()(&answer);
             // Who reads an argument refuses what has two of it, which is more than the question asks.
             let by_places = matches!(&answer, Answer::Refuted(found)

@@ -11,7 +11,7 @@ use fastmcp::{
     transport::http::HttpConfig,
 };
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::TaskTracker;
 
 use super::child::demo;
@@ -60,19 +60,19 @@ fn config(servers: &Value) -> McpConfig {
     McpConfig::from_value(json!({"mcpServers": servers})).unwrap()
 }
 
-/// A port that nobody listens on.
-async fn nobody() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    (listener, url)
+/// A port that nobody listens on, nor anybody else gets.
+fn nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/mcp", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 #[tokio::test]
 async fn servers_of_all_kinds_are_one_and_dead_ones_take_nobody_down() {
     let remote = server("remote");
     let url = address(&remote).await;
-    let (closed, dead) = nobody().await;
-    drop(closed);
+    let (_closed, dead) = nobody();
     let config = config(&json!({
         "dead": {"url": dead},
         "gone": {"command": "/nowhere/at/all"},
@@ -144,17 +144,12 @@ async fn servers_of_all_kinds_are_one_and_dead_ones_take_nobody_down() {
 
 #[tokio::test]
 async fn a_server_that_comes_back_is_connected_to_again() {
-    let (closed, url) = nobody().await;
-    let port = closed.local_addr().unwrap().port();
-    drop(closed);
+    let (closed, url) = nobody();
     let config = config(&json!({"late": {"url": url}}));
     let mut group = ClientGroup::connect(&config).await;
     assert_eq!(group.failures().count(), 1);
     let server = server("late");
-    serve(
-        &server,
-        TcpListener::bind(("127.0.0.1", port)).await.unwrap(),
-    );
+    serve(&server, closed.listen(128).unwrap());
     let connected = tokio::time::timeout(Duration::from_secs(30), group.reconnect());
     assert_eq!(connected.await.unwrap(), 1);
     assert_eq!(group.failures().count(), 0);
