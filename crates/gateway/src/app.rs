@@ -57,7 +57,7 @@ use crate::{
     mcp,
     pipeline::Pipeline,
     policy::Policy,
-    rest::{self, Desk, OpenApiDocument, Rest},
+    rest::{self, Desk, Looks, OpenApiDocument, Rest},
     state::State,
     telemetry::Telemetry,
 };
@@ -453,6 +453,7 @@ impl App {
             started: self.started,
             version: self.config.server_version.clone(),
             default_tenant: self.config.catalog_tenant_default.clone(),
+            looks: Looks::default(),
             open_metrics: address.ip().is_loopback(),
             tracker: self.tracker.clone(),
             desk: self.desk(address),

@@ -56,7 +56,7 @@ use crate::{
 pub use describe::OpenApiDocument;
 pub use desk::Desk;
 pub(crate) use desk::SESSION as SIGNED_IN;
-pub use ready::Admission;
+pub use ready::{Admission, Looks};
 
 /// What the REST door needs.
 #[derive(Debug)]
@@ -79,7 +79,9 @@ pub struct Rest {
     pub version: String,
     /// To which tenant a manifest belongs that names none.
     pub default_tenant: String,
-    /// Whether `/metrics` and `/ready` answer without a token: on loopback.
+    /// What `/ready` found last, which answers without a token everywhere.
+    pub looks: Looks,
+    /// Whether `/metrics` answers without a token: on loopback.
     pub open_metrics: bool,
     /// Finishes calls whose client went away.
     pub tracker: TaskTracker,
