@@ -439,8 +439,27 @@ impl App {
         address: SocketAddr,
     ) -> Result<Router, Error> {
         let (hosts, turns_away) = (self.hosts(), door.clone());
+        let rest = self.rest(server, door, address)?;
+        // Copied with each request.
+        let (hosts, turns_away) = (Arc::new(hosts), Arc::new(turns_away));
+        let guard = axum::middleware::from_fn(
+            move |request: axum::extract::Request, next: axum::middleware::Next| {
+                let checked = hosts.check(request.uri(), request.headers());
+                let door = Arc::clone(&turns_away);
+                async move {
+                    match checked {
+                        Ok(()) => next.run(request).await,
+                        Err(error) => rest::forbidden_host(&door, &error, &request),
+                    }
+                }
+            },
+        );
+        Ok(described.route(rest::router(Arc::new(rest))).layer(guard))
+    }
+
+    fn rest(&self, server: &Server, door: Door, address: SocketAddr) -> Result<Rest, Error> {
         let limits = Limits::default();
-        let rest = Rest {
+        Ok(Rest {
             pipeline: Arc::clone(&self.pipeline),
             door,
             server: server.clone(),
@@ -461,22 +480,7 @@ impl App {
                 .map_err(Error::part("REST description"))?,
             calls: Arc::new(Semaphore::new(limits.concurrent_calls)),
             limits,
-        };
-        // Copied with each request.
-        let (hosts, turns_away) = (Arc::new(hosts), Arc::new(turns_away));
-        let guard = axum::middleware::from_fn(
-            move |request: axum::extract::Request, next: axum::middleware::Next| {
-                let checked = hosts.check(request.uri(), request.headers());
-                let door = Arc::clone(&turns_away);
-                async move {
-                    match checked {
-                        Ok(()) => next.run(request).await,
-                        Err(error) => rest::forbidden_host(&door, &error, &request),
-                    }
-                }
-            },
-        );
-        Ok(described.route(rest::router(Arc::new(rest))).layer(guard))
+        })
     }
 
     fn desk(&self, address: SocketAddr) -> Desk {
@@ -554,3 +558,6 @@ impl tower_service::Service<http::Request<Incoming>> for Addressed {
         tower_service::Service::call(&mut self.router, request)
     }
 }
+
+#[cfg(test)]
+mod tests;

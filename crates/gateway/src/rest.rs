@@ -41,7 +41,7 @@ use fastmcp_protocol::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -91,7 +91,7 @@ pub struct Rest {
     pub document: OpenApiDocument,
     /// What a request may cost, as on the MCP door.
     pub limits: Limits,
-    /// Bounds requests under way, those apart that need no token.
+    /// Bounds requests under way of known callers.
     pub calls: Arc<Semaphore>,
 }
 
@@ -169,6 +169,20 @@ impl Entered {
         }
     }
 
+    /// A place among the requests under way; that there is none is recorded.
+    fn place(&self) -> Result<OwnedSemaphorePermit, Box<Response>> {
+        let taken = Arc::clone(&self.rest.calls).try_acquire_owned();
+        taken.map_err(|_| {
+            let message = "Too many requests are under way";
+            let why = TurnedAway::new(Reason::Busy, message);
+            let door = &self.rest.door;
+            door.turned_away(&self.headers, None, Some(&self.caller), why);
+            let busy = Error::new(Code::Unavailable, message);
+            let busy = busy.with_retry_after(Duration::from_secs(1));
+            Box::new(reply::error(&busy, &self.corr_id))
+        })
+    }
+
     /// The answer to a request whose body did not come in, which is recorded.
     fn unread(&self, unread: &Unread) -> Response {
         let message = unread.to_string();
@@ -235,7 +249,7 @@ fn address(parts: &Parts) -> Option<IpAddr> {
         .map(|RemoteAddr(address): &RemoteAddr| SocketAddr::ip(address))
 }
 
-/// Authenticates, reads the body and handles it, to its end even when the client goes away.
+/// Authenticates, takes a place, reads the body and handles it, to its end even when the client goes away.
 async fn enter<F, Fut>(rest: Arc<Rest>, request: Request, handle: F) -> Response
 where
     F: FnOnce(Entered, Bytes) -> Fut + Send + 'static,
@@ -246,22 +260,19 @@ where
     let intake = Intake::of(parts.version, &parts.headers);
     let cancel = CancellationToken::new();
     let tracker = rest.tracker.clone();
-    let Ok(permit) = Arc::clone(&rest.calls).try_acquire_owned() else {
-        let message = "Too many requests are under way";
-        let why = TurnedAway::new(Reason::Busy, message);
-        rest.door
-            .turned_away(&parts.headers, address(&parts), None, why);
-        let busy = Error::new(Code::Unavailable, message).with_retry_after(Duration::from_secs(1));
-        return reply::error(&busy, &corr_id);
-    };
-    let entered = match Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await {
-        Ok(entered) => entered,
+    let entered = Entered::admit(rest, &mut parts, &corr_id, cancel.clone()).await;
+    // Who is nobody known must not take the places of calls, however slowly its body comes.
+    let placed = entered
+        .map_err(Box::new)
+        .and_then(|entered| Ok((entered.place()?, entered)));
+    let (permit, entered) = match placed {
+        Ok(placed) => placed,
         Err(refused) => {
             let usable = intake.refuse(body).await;
             return if usable {
-                refused
+                *refused
             } else {
-                intake.closing(refused)
+                intake.closing(*refused)
             };
         }
     };

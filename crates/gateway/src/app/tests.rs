@@ -1,0 +1,111 @@
+//! The REST door of a gateway that is not served: what comes in is handed to its routes.
+
+use axum::{body::to_bytes, extract::Request};
+use fastmcp_audit::{Filter, Record};
+use fastmcp_auth::verifier::{StaticIdentity, StaticTokens};
+use http::{Method, StatusCode, header};
+use serde_json::Value;
+use tempfile::TempDir;
+use tower_service::Service as _;
+
+use super::*;
+use crate::config::{Flags, load};
+
+const TOKEN: &str = "a-token-of-some-length";
+
+struct Doors {
+    folder: TempDir,
+    app: App,
+    rest: Arc<Rest>,
+}
+
+/// A request by nobody known.
+fn ask(method: Method, path: &str, body: impl Into<Body>) -> Request {
+    let mut request = Request::new(body.into());
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().unwrap();
+    request
+}
+
+/// The same by `al` of tenant `acme`.
+fn known(mut request: Request) -> Request {
+    let bearer = format!("Bearer {TOKEN}").parse().unwrap();
+    request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    request
+}
+
+impl Doors {
+    async fn open(vars: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = Flags {
+            data_dir: Some(folder.path().join("data")),
+            ..Flags::default()
+        };
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let config = load(vars.iter().map(own), &flags).unwrap().config;
+        let app = App::open(&config).await.unwrap();
+        let identity = StaticIdentity {
+            subject: "al".to_owned(),
+            tenant: Some("acme".to_owned()),
+            roles: vec!["admin".to_owned()],
+            ..StaticIdentity::default()
+        };
+        let tokens = StaticTokens::new().token(TOKEN, identity).unwrap();
+        let verifier = tokens.build(Arc::clone(&app.clock)).unwrap();
+        let door = Door::new(
+            Arc::new(Authenticator::new(Arc::new(verifier), Challenger::new())),
+            app.pipeline.audit.clone(),
+            app.pipeline.telemetry.clone(),
+            Arc::clone(&app.random),
+            Vec::new(),
+        );
+        let shutdown = CancellationToken::new();
+        let server = app.server(&shutdown, Some(door.clone())).unwrap();
+        let rest = app.rest(&server, door, config.bind).unwrap();
+        Self {
+            folder,
+            app,
+            rest: Arc::new(rest),
+        }
+    }
+
+    async fn send(&self, request: Request) -> (StatusCode, String) {
+        let response = rest::router(Arc::clone(&self.rest)).call(request).await;
+        let (parts, body) = response.unwrap().into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status, String::from_utf8(body.into()).unwrap())
+    }
+
+    /// Ends the gateway; what it recorded under `action`.
+    async fn records(self, action: &str) -> Vec<Record> {
+        self.app.close().await.unwrap();
+        let filter = Filter {
+            action: Some(action.to_owned()),
+            ..Filter::default()
+        };
+        let records = fastmcp_audit::read(&self.app.config.audit_dir, filter).unwrap();
+        let records = records.map(Result::unwrap).collect();
+        drop(self.folder);
+        records
+    }
+}
+
+fn code(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap();
+    body["error"]["code"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn who_is_nobody_known_takes_no_place_and_who_is_known_is_refused_by_name() {
+    let doors = Doors::open(&[]).await;
+    doors.rest.calls.close();
+    let (status, body) = doors.send(ask(Method::GET, "/tool-catalog", "")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
+    let catalog = known(ask(Method::GET, "/tool-catalog", ""));
+    let (status, body) = doors.send(catalog).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert_eq!(code(&body), "UNAVAILABLE");
+    let records = doors.records("door.refused").await;
+    let subjects: Vec<_> = records.iter().map(|record| record.sub.as_deref()).collect();
+    assert_eq!(subjects, [None, Some("al")]);
+}
