@@ -12,15 +12,13 @@ mod late;
 pub mod peers;
 mod result;
 mod secret;
+mod share;
 mod who;
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use aws_lc_rs::hmac;
@@ -40,7 +38,7 @@ pub use self::{
     argument::Recorded,
     who::{From, chain},
 };
-use self::{export::Exports, late::Late, secret::plain, who::who};
+use self::{export::Exports, late::Late, secret::plain, share::Shares, who::who};
 use crate::{
     call::{Call, CorrId, Done},
     catalog::Target,
@@ -49,8 +47,6 @@ use crate::{
     state::operation::{OperationId, Report},
 };
 
-/// Refusals at the door that are recorded in a second, of nobody known and of known callers each; the others are counted.
-const DOOR_RECORDS_PER_SECOND: u64 = 10;
 /// The longest claim that is recorded, in bytes of its texts.
 const MAX_CLAIM_BYTES: usize = 1_024;
 
@@ -65,8 +61,7 @@ struct Inner {
     log: Log,
     salt: hmac::Key,
     clock: Arc<dyn Clock>,
-    door: Mutex<Door>,
-    suppressed: AtomicU64,
+    door: Shares,
     late: Late,
     origin: String,
     exports: Exports,
@@ -75,15 +70,6 @@ struct Inner {
     arguments: Vec<Recorded>,
     /// Why old records could not be taken away, or peers not be looked at, by what failed.
     troubles: Mutex<BTreeMap<&'static str, String>>,
-}
-
-#[derive(Debug, Default)]
-struct Door {
-    second: u64,
-    /// Of nobody known.
-    unknown: u64,
-    /// Of known callers: who has no token must not be able to hide what they are refused.
-    known: u64,
 }
 
 /// What records hold.
@@ -145,8 +131,7 @@ impl Audit {
                 log,
                 salt,
                 clock,
-                door: Mutex::default(),
-                suppressed: AtomicU64::new(0),
+                door: Shares::default(),
                 late: Late::default(),
                 exports,
                 redactor,
@@ -260,17 +245,16 @@ impl Audit {
         }
     }
 
-    /// Records a refusal before there was a call. Of more than some in a second only the count is recorded.
+    /// Records a refusal before there was a call. Of more than some in a second only the number is recorded.
     pub fn refused_at_door(&self, corr_id: &CorrId, why: &str, from: From<'_>) {
-        if !self.admits_door_record(matches!(from, From::Caller(_))) {
-            self.inner.suppressed.fetch_add(1, Ordering::Relaxed);
+        let second = self.inner.clock.now().unix_seconds();
+        let Some(suppressed) = self.inner.door.take(second, from) else {
             return;
-        }
+        };
         let mut draft = Draft::event("door.refused", Status::Denied);
         draft.corr_id = Some(corr_id.as_str().to_owned());
         draft.reason = Some(bounded(why));
         from.name_in(&mut draft);
-        let suppressed = self.inner.suppressed.swap(0, Ordering::Relaxed);
         if suppressed > 0 {
             let details = draft.details.get_or_insert_default();
             details.put("not_recorded_before", &json!(suppressed));
@@ -294,28 +278,6 @@ impl Audit {
         who(&mut draft, caller);
         self.redact(&mut draft);
         self.leave(draft);
-    }
-
-    fn admits_door_record(&self, is_known: bool) -> bool {
-        let second = self.inner.clock.now().unix_seconds();
-        let mut door = self
-            .inner
-            .door
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if door.second != second {
-            *door = Door {
-                second,
-                ..Door::default()
-            };
-        }
-        let recorded = if is_known {
-            &mut door.known
-        } else {
-            &mut door.unknown
-        };
-        *recorded += 1;
-        *recorded <= DOOR_RECORDS_PER_SECOND
     }
 
     /// Records an event of the gateway itself.

@@ -271,15 +271,17 @@ impl Authenticate for Door {
 #[cfg(test)]
 mod tests {
     use fastmcp::transport::Reason;
-    use fastmcp_audit::{Filter, Log, Options, Signer, generate_key};
+    use fastmcp_audit::{Filter, Log, Options, Record, Signer, generate_key};
     use fastmcp_auth::{
         Challenger,
+        caller::LocalIdentity,
         verifier::{StaticIdentity, StaticTokens},
     };
     use fastmcp_guard::{
         clock::{Clock, ManualClock, SystemClock, Timestamp},
         random::OsRandom,
     };
+    use serde_json::Value;
 
     use super::*;
 
@@ -333,6 +335,54 @@ mod tests {
         let reasons: Vec<_> = reasons.collect();
         assert_eq!(reasons.len(), 11, "{reasons:?}");
         assert_eq!(reasons[10], "not its own");
+    }
+
+    fn of(tenant: &str) -> Caller {
+        Caller::local_as(LocalIdentity {
+            subject: "al".to_owned(),
+            tenant: Some(tenant.to_owned()),
+            roles: Vec::new(),
+            scopes: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn no_caller_hides_what_another_is_refused_and_the_end_of_a_flood_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let door = Door {
+            audit: audit(&path, clock.clone()),
+            ..door(&folder.path().join("other"))
+        };
+        let turn_away = |caller: &Caller, why: &str| {
+            let why = TurnedAway::new(Reason::Session, why);
+            door.turned_away(&HeaderMap::new(), None, Some(caller), why);
+        };
+        for _ in 0..1_000 {
+            turn_away(&of("acme"), "flood");
+        }
+        turn_away(&of("globex"), "not its own");
+        door.audit.catch_up().await;
+        // What was told is not told again.
+        door.audit.catch_up().await;
+        door.audit.close_log().unwrap();
+        let records = fastmcp_audit::read(&path, Filter::default()).unwrap();
+        let records: Vec<_> = records.map(Result::unwrap).collect();
+        let refused = |tenant: &str| {
+            let of = |record: &&Record| record.tenant.as_deref() == Some(tenant);
+            records.iter().filter(of).count()
+        };
+        assert_eq!((refused("acme"), refused("globex")), (5, 1));
+        let untold: u64 = records
+            .iter()
+            .filter_map(|record| record.details.as_ref())
+            .flat_map(|details| {
+                let said = ["not_recorded_before", "refusals"].map(|name| details.get(name));
+                said.into_iter().flatten().filter_map(Value::as_u64)
+            })
+            .sum();
+        assert_eq!(untold, 995);
     }
 
     #[test]

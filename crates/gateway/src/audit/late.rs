@@ -103,12 +103,13 @@ impl Audit {
         }
     }
 
-    /// Records what was kept, as far as the log takes it.
+    /// Records what was kept, as far as the log takes it, and how many refusals at the door were not recorded.
     ///
     /// # Cancel safety
     ///
     /// Dropped, one record may be written, and written once more by the next look.
     pub async fn catch_up(&self) {
+        self.tell_untold();
         self.inner.late.lock().sort();
         loop {
             let oldest = self.inner.late.lock().waiting.pop_front();
