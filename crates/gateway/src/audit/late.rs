@@ -2,14 +2,16 @@
 //!
 //! Where the log cannot be written, nothing is changed any more, but calls that read are answered, some are refused, and
 //! what had begun ends. None of that is forgotten: it is recorded once the log is back, with `details.at` for when it
-//! was. Of more than can be kept, and of what is left when the process ends, the number alone is told.
+//! was. Of more than can be kept, and of what is left when the process ends, the number alone is told;
+//! outcomes have room that nothing else takes.
 
 use std::{
     collections::VecDeque,
+    fmt::{self, Write as _},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use fastmcp_audit::{Ack, AuditError, Draft, Receipt, Status};
+use fastmcp_audit::{Ack, AuditError, Draft, Phase, Receipt, Status};
 use fastmcp_guard::clock::Timestamp;
 use futures_util::FutureExt as _;
 use serde_json::json;
@@ -18,6 +20,10 @@ use super::{Audit, rfc3339};
 
 /// The most records that are kept.
 const MOST: usize = 4_096;
+/// The most bytes of them, about.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// One part in so many is for all that is no outcome: whoever is refused without end must not have it forgotten how calls ended that acted.
+const PART: usize = 2;
 
 /// What waits for the log.
 #[derive(Debug, Default)]
@@ -28,7 +34,11 @@ pub(super) struct Late {
 #[derive(Debug, Default)]
 struct Kept {
     /// Refused by the log, the oldest first.
-    waiting: VecDeque<(Timestamp, Draft)>,
+    waiting: VecDeque<Waiting>,
+    /// What those take that are outcomes.
+    outcomes: Room,
+    /// What the others take.
+    others: Room,
     /// Handed to the log by who did not wait for its answer.
     handed: VecDeque<(Timestamp, Draft, Ack<Receipt>)>,
     /// How many were not kept, and are not told of yet.
@@ -37,12 +47,109 @@ struct Kept {
     dropped: u64,
 }
 
+/// A record that the log did not take.
+#[derive(Debug)]
+struct Waiting {
+    at: Timestamp,
+    draft: Draft,
+    bytes: usize,
+}
+
+/// How much of what is bounded is taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    records: usize,
+    bytes: usize,
+}
+
+impl Room {
+    const fn with(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_sub(other.records),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+
+    const fn fits_in(self, part: usize) -> bool {
+        self.records <= MOST / part && self.bytes <= MOST_BYTES / part
+    }
+}
+
+impl Waiting {
+    fn new(at: Timestamp, draft: Draft) -> Self {
+        let bytes = bytes_of(&draft);
+        Self { at, draft, bytes }
+    }
+
+    const fn is_outcome(&self) -> bool {
+        matches!(self.draft.phase, Phase::Outcome)
+    }
+
+    const fn room(&self) -> Room {
+        Room {
+            records: 1,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// Counts what is written.
+struct Counted(usize);
+
+impl fmt::Write for Counted {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+/// About what a record takes: as much as it is long when it is shown with all its fields.
+fn bytes_of(draft: &Draft) -> usize {
+    let mut counted = Counted(0);
+    match write!(counted, "{draft:?}") {
+        Ok(()) => counted.0,
+        Err(fmt::Error) => MOST_BYTES,
+    }
+}
+
 impl Kept {
     fn keep(&mut self, at: Timestamp, draft: Draft) {
-        if self.waiting.len() < MOST {
-            self.waiting.push_back((at, draft));
+        let one = Waiting::new(at, draft);
+        let all = self.outcomes.with(self.others).with(one.room());
+        let fits =
+            all.fits_in(1) && (one.is_outcome() || self.others.with(one.room()).fits_in(PART));
+        if fits {
+            *self.room_of(&one) = self.room_of(&one).with(one.room());
+            self.waiting.push_back(one);
         } else {
             self.drop_one();
+        }
+    }
+
+    fn take_oldest(&mut self) -> Option<Waiting> {
+        let one = self.waiting.pop_front()?;
+        *self.room_of(&one) = self.room_of(&one).without(one.room());
+        Some(one)
+    }
+
+    /// Puts the oldest one back; what came meanwhile may have taken its room.
+    fn put_back(&mut self, one: Waiting) {
+        *self.room_of(&one) = self.room_of(&one).with(one.room());
+        self.waiting.push_front(one);
+    }
+
+    const fn room_of(&mut self, one: &Waiting) -> &mut Room {
+        if one.is_outcome() {
+            &mut self.outcomes
+        } else {
+            &mut self.others
         }
     }
 
@@ -112,16 +219,16 @@ impl Audit {
         self.tell_untold();
         self.inner.late.lock().sort();
         loop {
-            let oldest = self.inner.late.lock().waiting.pop_front();
-            let Some((at, draft)) = oldest else {
+            let oldest = self.inner.late.lock().take_oldest();
+            let Some(one) = oldest else {
                 return self.tell_dropped().await;
             };
-            match self.write_late(at, &draft).await {
+            match self.write_late(one.at, &one.draft).await {
                 Ok(_) => {}
                 // Nothing makes it fit, and it must not stand in the way of others.
                 Err(AuditError::Draft { .. }) => self.inner.late.lock().drop_one(),
                 Err(_) => {
-                    self.inner.late.lock().waiting.push_front((at, draft));
+                    self.inner.late.lock().put_back(one);
                     return;
                 }
             }
@@ -146,5 +253,50 @@ impl Audit {
         if self.append(&draft).await.is_err() {
             self.inner.late.lock().untold += untold;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(phase: Phase) -> Draft {
+        let mut draft = Draft::event("tools.invoke", Status::Denied);
+        draft.phase = phase;
+        draft
+    }
+
+    fn keep(kept: &mut Kept, draft: Draft) {
+        kept.keep(Timestamp::UNIX_EPOCH, draft);
+    }
+
+    #[test]
+    fn refusals_leave_room_for_how_calls_ended() {
+        let mut kept = Kept::default();
+        for _ in 0..MOST {
+            keep(&mut kept, draft(Phase::Event));
+        }
+        assert_eq!(kept.dropped, 2_048);
+        for _ in 0..MOST {
+            keep(&mut kept, draft(Phase::Outcome));
+        }
+        assert_eq!((kept.waiting.len(), kept.dropped), (MOST, MOST as u64));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let mut large = draft(Phase::Event);
+        let details = large.details.get_or_insert_default();
+        details.text("seen", &*"x".repeat(1024 * 1024));
+        let mut kept = Kept::default();
+        for _ in 0..20 {
+            keep(&mut kept, large.clone());
+        }
+        assert_eq!((kept.waiting.len(), kept.dropped), (7, 13));
+        large.phase = Phase::Outcome;
+        for _ in 0..20 {
+            keep(&mut kept, large.clone());
+        }
+        assert_eq!((kept.waiting.len(), kept.dropped), (15, 25));
     }
 }
