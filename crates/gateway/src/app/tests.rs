@@ -90,6 +90,16 @@ impl Doors {
     }
 }
 
+/// A form of our own origin.
+fn form(path: &str, body: impl Into<Body>) -> Request {
+    let mut request = ask(Method::POST, path, body);
+    let headers = request.headers_mut();
+    headers.insert("sec-fetch-site", "same-origin".parse().unwrap());
+    let kind = "application/x-www-form-urlencoded".parse().unwrap();
+    headers.insert(header::CONTENT_TYPE, kind);
+    request
+}
+
 fn code(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap();
     body["error"]["code"].as_str().unwrap().to_owned()
@@ -108,4 +118,38 @@ async fn who_is_nobody_known_takes_no_place_and_who_is_known_is_refused_by_name(
     let records = doors.records("door.refused").await;
     let subjects: Vec<_> = records.iter().map(|record| record.sub.as_deref()).collect();
     assert_eq!(subjects, [None, Some("al")]);
+}
+
+#[tokio::test]
+async fn refused_sign_ins_are_recorded() {
+    let doors = Doors::open(&[
+        ("RATE_LIMIT_DEFAULT_RPS", "0.001"),
+        ("RATE_BUCKET_BURST", "1"),
+    ])
+    .await;
+    let sign_in = "/approvals/sign-in";
+    let (status, body) = doors.send(form(sign_in, "token=a&token=b")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    let large = "x".repeat(64 * 1024);
+    let (status, body) = doors.send(form(sign_in, large)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
+    let token = format!("token={TOKEN}");
+    let mut times = 0;
+    while doors.send(form(sign_in, token.clone())).await.0 != StatusCode::TOO_MANY_REQUESTS {
+        times += 1;
+        assert!(times < 1_000, "bounded");
+    }
+    let records = doors.records("door.refused").await;
+    let said = |record: &Record| {
+        let reason = record.reason.clone().unwrap();
+        (record.sub.clone(), reason)
+    };
+    let said: Vec<_> = records.iter().map(said).collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    let starts = ["a field of the form", "body is larger", "Rate limit"];
+    for ((sub, reason), start) in said.iter().zip(starts) {
+        assert!(reason.starts_with(start), "{reason}");
+        let known = start == "Rate limit";
+        assert_eq!(sub.as_deref(), known.then_some("al"));
+    }
 }

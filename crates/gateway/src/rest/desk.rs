@@ -28,13 +28,14 @@ use fastmcp_guard::{
     clock::{Clock, Timestamp},
     random::{Random, array},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{Entered, Rest, address, approvals, enter, reply};
 use crate::{
     approvals::{MAX_LISTED, Verdict},
+    call::CorrId,
     error::{Code, Error},
     state::operation::OperationId,
 };
@@ -48,7 +49,7 @@ const MAX_SIGN_IN: usize = 32 * 1024;
 /// Most sign-ins that are read at the same time.
 const SIGN_INS: usize = 32;
 /// How long the form to sign in may take to arrive.
-const SIGN_IN_BODY: Duration = Duration::from_secs(5);
+const SIGN_IN_BODY: Duration = Duration::from_secs(2);
 const AAD: &[u8] = b"fastmcp approvals desk session 1";
 
 /// Who is signed in at a browser.
@@ -390,6 +391,7 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
     // Of their own: whoever sends slowly here is nobody yet, and must not take the place of calls.
     let Ok(_permit) = Arc::clone(&rest.desk.sign_ins).try_acquire_owned() else {
         let busy = Error::new(Code::Unavailable, "Too many requests are under way");
+        not_signed_in(&rest, &parts, None, (Reason::Busy, busy.message()));
         return intake.closing(html::failed(&busy, &corr_id));
     };
     let limits = Limits {
@@ -399,36 +401,20 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
     };
     let body = match intake.read(body, &limits).await {
         Ok(body) => body,
-        Err(unread) => return intake.closing(reply::unread(&unread, &corr_id)),
+        Err(unread) => {
+            not_signed_in(&rest, &parts, None, (Reason::Body, &unread.to_string()));
+            return intake.closing(reply::unread(&unread, &corr_id));
+        }
     };
     let form = match Form::parse(&body) {
         Ok(form) => form,
-        Err(error) => return html::failed(&error, &corr_id),
+        Err(error) => {
+            not_signed_in(&rest, &parts, None, (Reason::Body, error.message()));
+            return html::failed(&error, &corr_id);
+        }
     };
-    let token = form.get("token").trim();
-    let next = form.get("next");
-    let mut headers = parts.headers.clone();
-    match HeaderValue::from_str(&format!("Bearer {token}")) {
-        Ok(bearer) => headers.insert(header::AUTHORIZATION, bearer),
-        Err(_) => headers.remove(header::AUTHORIZATION),
-    };
-    let certificate = parts.extensions.get::<ClientCertificate>();
-    let admitted = rest
-        .door
-        .admit(&headers, address(&parts), certificate, &corr_id)
-        .await
-        .map_err(|refused| refused.error)
-        .and_then(|caller| {
-            // Each leaves a record, so that nobody may come without a bound.
-            rest.pipeline.limit.admit_request(&caller)?;
-            let permitted = rest.pipeline.policy.permit_approval(&caller, &[]);
-            let begun = permitted.and_then(|_| rest.desk.begin(token, &caller));
-            let outcome = begun.as_ref().map(drop);
-            let audit = &rest.pipeline.audit;
-            audit.at_desk(&caller, &corr_id, "approvals.sign_in", outcome);
-            begun
-        });
-    match admitted {
+    let (token, next) = (form.get("token").trim(), form.get("next"));
+    match admitted(&rest, &parts, &corr_id, token).await {
         Ok(cookie) => {
             let path = match OperationId::parse(next) {
                 Ok(id) => format!("/approvals/{id}"),
@@ -440,6 +426,50 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
         }
         Err(error) => html::sign_in(error.code().status(), Some(error.message()), next),
     }
+}
+
+/// Lets in whoever shows `token`; the cookie.
+async fn admitted(
+    rest: &Rest,
+    parts: &Parts,
+    corr_id: &CorrId,
+    token: &str,
+) -> Result<HeaderValue, Error> {
+    let mut headers = parts.headers.clone();
+    match HeaderValue::from_str(&format!("Bearer {token}")) {
+        Ok(bearer) => headers.insert(header::AUTHORIZATION, bearer),
+        Err(_) => headers.remove(header::AUTHORIZATION),
+    };
+    let certificate = parts.extensions.get::<ClientCertificate>();
+    let caller = rest
+        .door
+        .admit(&headers, address(parts), certificate, corr_id)
+        .await
+        .map_err(|refused| refused.error)?;
+    // Each leaves a record, so that nobody may come without a bound.
+    if let Err(limited) = rest.pipeline.limit.admit_request(&caller) {
+        let why = (Reason::Busy, limited.message());
+        not_signed_in(rest, parts, Some(&caller), why);
+        return Err(limited);
+    }
+    let permitted = rest.pipeline.policy.permit_approval(&caller, &[]);
+    let begun = permitted.and_then(|_| rest.desk.begin(token, &caller));
+    let outcome = begun.as_ref().map(drop);
+    let audit = &rest.pipeline.audit;
+    audit.at_desk(&caller, corr_id, "approvals.sign_in", outcome);
+    begun
+}
+
+/// Records that somebody was not signed in, before it was asked whether that is allowed.
+fn not_signed_in(
+    rest: &Rest,
+    parts: &Parts,
+    caller: Option<&Caller>,
+    (reason, message): (Reason, &str),
+) {
+    let why = TurnedAway::new(reason, message);
+    rest.door
+        .turned_away(&parts.headers, address(parts), caller, why);
 }
 
 /// Signs a person out: the cookie goes; the token stays good elsewhere.
