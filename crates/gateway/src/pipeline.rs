@@ -429,13 +429,13 @@ impl Pipeline {
         record: &mut Record,
         manifest: Manifest,
     ) -> Result<(), Error> {
+        self.limit.admit_request(&call.caller)?;
         // What is public is everybody's: only callers of tenant `public` may change it.
         if call.caller.tenant() != Some(manifest.tenant.as_str()) {
             return Err(Error::denied(
                 "a manifest belongs to your own tenant; those of `public` are registered by callers of tenant `public`",
             ));
         }
-        self.limit.admit_request(&call.caller)?;
         let standing = self.standing(call).await?;
         let decision = self
             .policy

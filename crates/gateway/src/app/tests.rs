@@ -153,3 +153,29 @@ async fn refused_sign_ins_are_recorded() {
         assert_eq!(sub.as_deref(), known.then_some("al"));
     }
 }
+
+#[tokio::test]
+async fn manifests_of_another_tenant_are_refused_within_the_limit_of_requests() {
+    let doors = Doors::open(&[
+        ("RATE_LIMIT_DEFAULT_RPS", "0.001"),
+        ("RATE_BUCKET_BURST", "1"),
+    ])
+    .await;
+    let manifest = json!({
+        "toolId": "database:ours",
+        "name": "Ours",
+        "description": "Lists what is ours.",
+        "inputs": {"type": "object"},
+        "outputs": {"type": "object"},
+        "required_scopes": [],
+        "provider_id": "database",
+        "tenant": "globex",
+    });
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        let register = ask(Method::POST, "/manifests/register", manifest.to_string());
+        statuses.push(doors.send(known(register)).await.0);
+    }
+    assert_eq!(statuses.first(), Some(&StatusCode::FORBIDDEN));
+    assert_eq!(statuses.last(), Some(&StatusCode::TOO_MANY_REQUESTS));
+}
