@@ -296,12 +296,14 @@ where
     .await
 }
 
-/// The tool that a path names.
-fn named(path: Result<Path<String>, PathRejection>) -> Result<String, Error> {
+/// The tool or the operation that a path names.
+type Named = Result<Path<String>, PathRejection>;
+
+fn named(path: Named) -> Result<String, Error> {
     match path {
-        Ok(Path(tool_id)) => Ok(tool_id),
+        Ok(Path(name)) => Ok(name),
         Err(rejection) => Err(Error::invalid(format!(
-            "path: {}; encode the toolId as UTF-8 with percent signs",
+            "path: {}; encode names in it as UTF-8 with percent signs",
             rejection.body_text()
         ))),
     }
@@ -386,13 +388,9 @@ async fn catalog(State(rest): State<Arc<Rest>>, request: Request) -> Response {
         (status = 409, description = "CONFLICT"), (status = 413, description = "PAYLOAD_TOO_LARGE"), (status = 422, description = "VALIDATION_ERROR"),
         (status = 429, description = "RATE_LIMITED"), (status = 502, description = "FAILED_DEPENDENCY"), (status = 503, description = "UNAVAILABLE")),
     security(("bearer" = [])))]
-async fn invoke(
-    State(rest): State<Arc<Rest>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
+async fn invoke(State(rest): State<Arc<Rest>>, path: Named, request: Request) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
-        let tool_id = named(path)?;
+        let tool_id = entered.fit(("", "tools.invoke"), named(path)).await?;
         let read = json_body(&body).and_then(|args| entered.call(&tool_id, Some(args)));
         let call = entered.fit((&tool_id, "tools.invoke"), read).await?;
         answer::of(&call, entered.rest.pipeline.invoke(&call).await?)
@@ -408,13 +406,9 @@ async fn invoke(
     responses((status = 200, description = "`{toolId, result, token_meta}`"), (status = 401, description = "Unknown token, or other arguments"),
         (status = 403, description = "Another caller's token"), (status = 409, description = "Expired or used")),
     security(("bearer" = [])))]
-async fn confirm(
-    State(rest): State<Arc<Rest>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
+async fn confirm(State(rest): State<Arc<Rest>>, path: Named, request: Request) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
-        let tool_id = named(path)?;
+        let tool_id = entered.fit(("", "tools.confirm"), named(path)).await?;
         let read = json_body(&body)
             .and_then(|body| confirmation(&entered, &tool_id, &body))
             .and_then(|(token, args)| Ok((token, entered.call(&tool_id, Some(args))?)));

@@ -179,3 +179,29 @@ async fn manifests_of_another_tenant_are_refused_within_the_limit_of_requests() 
     assert_eq!(statuses.first(), Some(&StatusCode::FORBIDDEN));
     assert_eq!(statuses.last(), Some(&StatusCode::TOO_MANY_REQUESTS));
 }
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_as_any_other_request() {
+    let doors = Doors::open(&[]).await;
+    let paths = [
+        (Method::POST, "/tools/%FF/invoke", "tools.invoke"),
+        (Method::POST, "/tools/%FF/confirm", "tools.confirm"),
+        (Method::POST, "/tools/%FF/decline", "tools.decline"),
+        (Method::GET, "/approvals/%FF", "approvals.show"),
+        (Method::POST, "/approvals/%FF", "approvals.decide"),
+    ];
+    for (method, path, _) in &paths {
+        let (status, body) = doors.send(ask(method.clone(), path, "")).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}: {body}");
+        let (status, body) = doors.send(known(ask(method.clone(), path, "{}"))).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{path}: {body}");
+        assert_eq!(code(&body), "VALIDATION_ERROR", "{path}");
+    }
+    doors.app.pipeline.audit.close_log().unwrap();
+    let records = fastmcp_audit::read(&doors.app.config.audit_dir, Filter::default()).unwrap();
+    let records: Vec<_> = records.map(Result::unwrap).collect();
+    for (_, path, action) in paths {
+        let of_it = |record: &&Record| record.action == action;
+        assert_eq!(records.iter().filter(of_it).count(), 1, "{path}");
+    }
+}

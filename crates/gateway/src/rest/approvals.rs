@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use fastmcp_protocol::Raw;
@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Entered, Rest, enter, json_body, reply};
+use super::{Entered, Named, Rest, enter, json_body, named, reply};
 use crate::{
     approvals::{MAX_LISTED, Verdict},
     call::Call,
@@ -55,12 +55,9 @@ struct Shown<'a> {
     params(("operationId" = String, Path, description = "As the list or the caller's answer names it")),
     responses((status = 200, description = "As in the list, with `arguments` while it is open"),
         (status = 403, description = "FORBIDDEN"), (status = 404, description = "NOT_FOUND")), security(("bearer" = [])))]
-pub(super) async fn show(
-    State(rest): State<Arc<Rest>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
+pub(super) async fn show(State(rest): State<Arc<Rest>>, path: Named, request: Request) -> Response {
     enter(rest, request, async move |entered: Entered, _| {
+        let id = entered.fit(("", "approvals.show"), named(path)).await?;
         let read = entered
             .call("", None)
             .and_then(|call| Ok((call, parse(&id)?)));
@@ -105,10 +102,11 @@ enum Word {
         (status = 422, description = "VALIDATION_ERROR")), security(("bearer" = [])))]
 pub(super) async fn decide(
     State(rest): State<Arc<Rest>>,
-    Path(id): Path<String>,
+    path: Named,
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
+        let id = entered.fit(("", "approvals.decide"), named(path)).await?;
         let read = decision(&entered, &body).and_then(|read| Ok((read, parse(&id)?)));
         let ((call, verdict, note), id) = entered.fit((&id, "approvals.decide"), read).await?;
         let pipeline = &entered.rest.pipeline;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Request, State},
     response::Response,
 };
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Entered, Rest, enter, json_body, named, reply};
+use super::{Entered, Named, Rest, enter, json_body, named, reply};
 use crate::error::Error;
 
 /// What names the call: the token alone, since nothing is to be done.
@@ -30,11 +30,11 @@ struct Declined {
     security(("bearer" = [])))]
 pub(super) async fn decline(
     State(rest): State<Arc<Rest>>,
-    path: Result<Path<String>, PathRejection>,
+    path: Named,
     request: Request,
 ) -> Response {
     enter(rest, request, async move |entered: Entered, body| {
-        let tool_id = named(path)?;
+        let tool_id = entered.fit(("", "tools.decline"), named(path)).await?;
         let read = token(&entered, &body);
         let token = entered.fit((&tool_id, "tools.decline"), read).await?;
         let call = entered.bare(&tool_id, None);

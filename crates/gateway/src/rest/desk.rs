@@ -32,7 +32,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::{Entered, Rest, address, approvals, enter, reply};
+use super::{Entered, Named, Rest, address, approvals, enter, named, reply};
 use crate::{
     approvals::{MAX_LISTED, Verdict},
     call::CorrId,
@@ -314,21 +314,24 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, request: Request) -> Res
     .await
 }
 
+/// Where to go on to after signing in.
+fn next(path: &Named) -> String {
+    path.as_ref()
+        .map_or_else(|_| String::new(), |Path(id)| id.clone())
+}
+
 /// One call, as a page for people and as JSON for others.
-pub(super) async fn show(
-    State(rest): State<Arc<Rest>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
+pub(super) async fn show(State(rest): State<Arc<Rest>>, path: Named, request: Request) -> Response {
     if !is_person(request.headers()) {
-        return approvals::show(State(rest), Path(id), request).await;
+        return approvals::show(State(rest), path, request).await;
     }
-    let next = id.clone();
+    let next = next(&path);
     signed_in(
         rest,
         request,
         &next,
         async move |entered: Entered, _, session: Session| {
+            let id = entered.fit(("", "approvals.show"), named(path)).await?;
             let call = entered.call("", None)?;
             let id = approvals::parse(&id)?;
             let (waiting, args) = entered.rest.pipeline.approval(&call, &id).await?;
@@ -341,21 +344,22 @@ pub(super) async fn show(
 /// A decision, from a form of ours or as JSON.
 pub(super) async fn decide(
     State(rest): State<Arc<Rest>>,
-    Path(id): Path<String>,
+    path: Named,
     request: Request,
 ) -> Response {
     if !is_form(request.headers()) {
-        return approvals::decide(State(rest), Path(id), request).await;
+        return approvals::decide(State(rest), path, request).await;
     }
     if let Some(refused) = from_elsewhere(&rest, &request) {
         return refused;
     }
-    let next = id.clone();
+    let next = next(&path);
     signed_in(
         rest,
         request,
         &next,
         async move |entered: Entered, body: Bytes, session: Session| {
+            let id = entered.fit(("", "approvals.decide"), named(path)).await?;
             let form = Form::parse(&body)?;
             session.check(&entered, "approvals.decide", &form)?;
             let verdict = match form.get("decision") {
