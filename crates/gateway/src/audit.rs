@@ -306,6 +306,12 @@ impl Audit {
         }
     }
 
+    /// A text from outside without what is secret in it, as records show it.
+    #[must_use]
+    pub fn plain<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        plain(&self.inner.redactor, text)
+    }
+
     fn redacted(&self, object: Map<String, Value>) -> Map<String, Value> {
         let mut value = Value::Object(object);
         self.inner.redactor.redact(&mut value);

@@ -472,13 +472,15 @@ impl Pipeline {
             call.caller.subject(),
             call.caller.tenant().unwrap_or_default(),
         );
+        // What others wrote is shown as in the record; it is looked at only where the line is written.
+        let plain = |text| self.audit.plain(text);
         match outcome {
             Err(error) => tracing::info!(
-                tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, error = error.message(),
-                cause = error.log(), "tool.invoked"
+                tool_id = &*plain(&call.tool_id), subject, tenant, correlation_id = %call.corr_id, status,
+                error = &*plain(error.message()), cause = error.log().map(plain).as_deref(), "tool.invoked"
             ),
             Ok(_) => {
-                tracing::info!(tool_id = call.tool_id, subject, tenant, correlation_id = %call.corr_id, status, "tool.invoked")
+                tracing::info!(tool_id = &*plain(&call.tool_id), subject, tenant, correlation_id = %call.corr_id, status, "tool.invoked")
             }
         }
     }

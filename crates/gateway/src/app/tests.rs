@@ -205,3 +205,53 @@ async fn a_path_that_is_no_text_is_refused_as_any_other_request() {
         assert_eq!(records.iter().filter(of_it).count(), 1, "{path}");
     }
 }
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Heard(Arc<std::sync::Mutex<String>>);
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut heard = self.0.lock().unwrap();
+        event.record(
+            &mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                heard.push_str(&format!("{field}={value:?} "));
+            },
+        );
+        heard.push('\n');
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn the_log_of_the_process_holds_no_secret_that_was_sent_as_a_name() {
+    let heard = Heard::default();
+    let _listening = tracing::subscriber::set_default(heard.clone());
+    let doors = Doors::open(&[]).await;
+    let secret = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
+    let invoke = ask(Method::POST, &format!("/tools/{secret}/invoke"), "{}");
+    let (status, body) = doors.send(known(invoke)).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{body}");
+    let heard = heard.0.lock().unwrap().clone();
+    let line = heard.lines().find(|line| line.contains("tool.invoked"));
+    assert!(
+        line.is_some_and(|line| line.contains("[REDACTED]")),
+        "{heard}"
+    );
+    assert!(!heard.contains(secret), "{heard}");
+}
