@@ -402,6 +402,12 @@ impl Record {
         self.draft.operation_id = Some(id.as_str().to_owned());
     }
 
+    /// Names the claim under which the call acts, by its number within the operation.
+    pub fn claim(&mut self, fence: u64) {
+        let details = self.draft.details.get_or_insert_default();
+        details.put("claim", &json!(fence));
+    }
+
     /// Names the decision of the policy, and what rules read. A claim whose name is one of a secret is left out, as if it
     /// had not been read.
     pub fn decision(&mut self, audit: &Audit, decided: &Decided) {
@@ -506,7 +512,7 @@ fn is_recordable(seen: Option<&BTreeSet<String>>) -> bool {
 }
 
 /// Texts from outside, cut to what a record takes.
-fn bounded(text: &str) -> String {
+pub(crate) fn bounded(text: &str) -> String {
     match text.char_indices().nth(512) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),

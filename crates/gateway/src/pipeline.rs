@@ -57,6 +57,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// How long a call may take once it acts, with what comes after.
+    pub(crate) fn longest(&self) -> Duration {
+        self.timeout + LEASE_MARGIN
+    }
+
     /// Takes one call to its end, whatever that is, and records it.
     ///
     /// # Errors
@@ -280,6 +285,9 @@ impl Pipeline {
             hold.release().await;
             return Err(error);
         }
+        if let Hold::Ticket(ticket) = &hold {
+            record.claim(ticket.fence());
+        }
         let intended = match self.audit.intend(record, permit, &operation).await {
             Ok(intended) => intended,
             Err(error) => {
@@ -288,7 +296,7 @@ impl Pipeline {
             }
         };
         watch.lap(Stage::AuditIntend);
-        let act = hold.act(&intended, lease(self.timeout)).await?;
+        let act = hold.act(&intended, self.longest()).await?;
         watch.lap(Stage::Fence);
         slot.keep();
         let mut outcome = self.call_provider(permit, &grant, operation.as_str()).await;

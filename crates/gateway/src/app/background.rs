@@ -27,8 +27,9 @@ impl App {
             self.pipeline.audit.clone(),
             self.state.ledger().clone(),
             self.config.audit_dir.clone(),
+            self.pipeline.longest(),
         );
-        self.tracker.spawn(unfinished.tell());
+        self.tracker.spawn(unfinished.tell(shutdown.clone()));
         let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
         self.tracker
             .spawn(async move { ledger.record_late(token).await });

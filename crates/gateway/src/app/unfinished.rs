@@ -3,25 +3,26 @@
 //! Whoever was killed after it acted could not say so. What it did under a key or a confirmation the state may know; of all
 //! else nobody knows whether it happened. Either is told, so that an intent without an outcome is one that is under way.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod outcome;
+mod search;
+#[cfg(test)]
+mod tests;
 
-use fastmcp_audit::{Draft, Filter, Phase, Record, Status as Outcome, VerifyError};
+use std::{path::PathBuf, time::Duration};
 
+use fastmcp_audit::{AuditError, Draft, Phase, Record, VerifyError};
+use tokio_util::sync::CancellationToken;
+
+use self::outcome::{Told, is_call, outcome};
 use crate::{
     audit::Audit,
-    state::{
-        StateError,
-        act::RECOVERED,
-        ledger::Ledger,
-        machine::Status,
-        operation::{OperationId, Report},
-    },
+    state::{StateError, act::RECOVERED, ledger::Ledger},
 };
 
-/// How far back in the log is looked, in records: what is under way at a time is far less.
-const LOOK_BACK: u64 = 20_000;
-/// Why an outcome is told late that the state knows.
-const KNOWN: &str = "the gateway that did it was ended before it recorded how";
+/// The pause between rounds: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How often what could not be told is tried: for about an hour.
+const ROUNDS: u32 = 64;
 
 /// Why they were not told.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,7 @@ enum Untold {
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
-    Audit(#[from] fastmcp_audit::AuditError),
+    Audit(#[from] AuditError),
     #[error("the look at the log broke off")]
     BrokeOff(#[from] tokio::task::JoinError),
 }
@@ -44,51 +45,90 @@ pub(super) struct Unfinished {
     folder: PathBuf,
     /// Where this process's own records begin.
     size: u64,
+    /// How long a call may take from its intent to its outcome.
+    longest: Duration,
+    /// Those that are not told yet, once they were searched for.
+    left: Option<Vec<Record>>,
 }
 
 impl Unfinished {
-    pub(super) fn new(audit: Audit, ledger: Ledger, folder: PathBuf) -> Self {
+    pub(super) fn new(audit: Audit, ledger: Ledger, folder: PathBuf, longest: Duration) -> Self {
         let size = audit.health().size;
         Self {
             audit,
             ledger,
             folder,
             size,
+            longest,
+            left: None,
         }
     }
 
-    /// Tells them, once.
-    pub(super) async fn tell(self) {
-        if let Err(error) = self.look().await {
-            tracing::warn!(%error, "outcomes of calls before this start are not all recorded");
-        }
-    }
-
-    async fn look(&self) -> Result<(), Untold> {
-        let (folder, size) = (self.folder.clone(), self.size);
-        let found = tokio::task::spawn_blocking(move || unfinished(&folder, size));
-        for intent in found.await?? {
-            if let Some(draft) = self.outcome(&intent).await? {
-                self.audit.append(&draft).await?;
+    /// Tells each once. What cannot be told now is tried again for a while, until `shutdown` fires.
+    pub(super) async fn tell(mut self, shutdown: CancellationToken) {
+        let (mut pause, longest) = PAUSE;
+        for _ in 0..ROUNDS {
+            if let Err(error) = self.look(&shutdown).await {
+                tracing::warn!(%error, "outcomes of calls before this start are not all recorded; tried again");
             }
+            if self.left.as_ref().is_some_and(Vec::is_empty) {
+                return;
+            }
+            let paused = shutdown.run_until_cancelled(tokio::time::sleep(pause));
+            if paused.await.is_none() {
+                return;
+            }
+            pause = (pause * 2).min(longest);
         }
-        Ok(())
+        let left = self.left.map(|left| left.len());
+        tracing::error!(
+            left,
+            "outcomes of calls before this start are not all recorded; the next start looks again"
+        );
     }
 
-    /// What is told of an intent; nothing where it is under way, or recovery has yet to see it.
-    async fn outcome(&self, intent: &Record) -> Result<Option<Draft>, StateError> {
-        let id = intent.operation_id.as_deref().map(OperationId::parse);
-        let row = match id {
-            Some(Ok(id)) => self.ledger.row(&id).await?,
-            _ => None,
+    /// Tells what can be told, and says what was the trouble with the rest.
+    async fn look(&mut self, shutdown: &CancellationToken) -> Result<(), Untold> {
+        let intents = match self.left.take() {
+            Some(left) => left,
+            None => self.search().await?,
         };
-        let (status, reason) = match row.map(|row| row.machine.status()) {
-            None => (Outcome::Unknown, Report::RECOVERED),
-            Some(Status::Completed | Status::Declined | Status::Cancelled) => {
-                (Outcome::Success, KNOWN)
+        let (mut left, mut looked) = (Vec::new(), Ok(()));
+        for intent in intents {
+            if shutdown.is_cancelled() {
+                left.push(intent);
+                continue;
             }
-            Some(Status::Failed | Status::Expired) => (Outcome::Failed, KNOWN),
-            Some(_) => return Ok(None),
+            match self.told(&intent).await {
+                Ok(true) => {}
+                Ok(false) => left.push(intent),
+                Err(Untold::Audit(error @ AuditError::Draft { .. })) => {
+                    let seq = intent.seq;
+                    tracing::error!(%error, seq, "outcome of an intent cannot be recorded");
+                }
+                // It holds up none behind it.
+                Err(error) => {
+                    left.push(intent);
+                    looked = Err(error);
+                }
+            }
+        }
+        self.left = Some(left);
+        looked
+    }
+
+    async fn search(&self) -> Result<Vec<Record>, Untold> {
+        let (folder, size, longest) = (self.folder.clone(), self.size, self.longest);
+        let found = tokio::task::spawn_blocking(move || search::search(&folder, size, longest));
+        Ok(found.await??)
+    }
+
+    /// Tells of one, and whether nothing is left to be told of it.
+    async fn told(&self, intent: &Record) -> Result<bool, Untold> {
+        let (status, reason) = match outcome(&self.ledger, intent).await? {
+            Told::Now(status, reason) => (status, reason),
+            Told::Later => return Ok(false),
+            Told::Elsewhere => return Ok(true),
         };
         let mut draft = Draft::event(RECOVERED, status);
         draft.phase = Phase::Outcome;
@@ -104,121 +144,7 @@ impl Unfinished {
         let details = draft.details.get_or_insert_default();
         details.text("intent", intent.action.as_str());
         details.put("intent_seq", &intent.seq.into());
-        Ok(Some(draft))
-    }
-}
-
-/// The intents before record `size` that have no outcome.
-fn unfinished(folder: &std::path::Path, size: u64) -> Result<Vec<Record>, VerifyError> {
-    let filter = Filter {
-        from_seq: Some(size.saturating_sub(LOOK_BACK)),
-        to_seq: Some(size),
-        ..Filter::default()
-    };
-    let mut open = BTreeMap::new();
-    for record in fastmcp_audit::read(folder, filter)? {
-        let record = record?;
-        let key = match &record.operation_id {
-            Some(id) => id.clone(),
-            None => format!("{:?}", record.corr_id),
-        };
-        match record.phase {
-            Phase::Intent => drop(open.insert(key, record)),
-            Phase::Outcome => drop(open.remove(&key)),
-            _ => {}
-        }
-    }
-    Ok(open.into_values().collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use fastmcp_audit::{Log, Options, Signer, generate_key};
-    use fastmcp_guard::clock::{Clock as _, SystemClock};
-
-    use super::*;
-    use crate::state::{
-        contract_tests::{Fixture, after, binding, owner, row},
-        machine::{Claim, Event, Machine},
-        operation::Note,
-    };
-
-    #[tokio::test]
-    async fn an_intent_of_before_gets_its_outcome_once() {
-        let fixture = Fixture::memory().await;
-        let (ledger, now) = (fixture.state.ledger(), fixture.clock.now());
-        let claim = || Claim {
-            owner: owner(),
-            fence: 1,
-        };
-        let [done, at_work] = [(); 2].map(|()| {
-            let claimed = Machine::claimed(owner(), after(now, 50), after(now, 1_000));
-            row(binding(), claimed, now)
-        });
-        for row in [&done, &at_work] {
-            fixture.create(row).await;
-            let intend = Event::Intend {
-                claim: claim(),
-                until: after(now, 60),
-            };
-            ledger
-                .step("acme", &row.id, intend, Note::default())
-                .await
-                .unwrap();
-        }
-        let complete = Event::Complete { claim: claim() };
-        ledger
-            .step("acme", &done.id, complete, Note::default())
-            .await
-            .unwrap();
-
-        let folder = tempfile::tempdir().unwrap();
-        let key = generate_key().unwrap();
-        let open = || {
-            let signer = Signer::for_instance("t", &key).unwrap();
-            let log = Log::open(folder.path(), Options::new("t", signer)).unwrap();
-            Audit::new(log, b"salt", Arc::new(SystemClock))
-        };
-        let audit = open();
-        let unkeyed = "019a9f3c-2f6b-7cc1-9d53-0a4be2a1c7d4";
-        let finished = "019a9f3c-2f6b-7cc1-9d53-0a4be2a1c7d5";
-        let intents = [done.id.as_str(), at_work.id.as_str(), unkeyed, finished];
-        let phases = intents.map(|id| (id, Phase::Intent));
-        for (id, phase) in phases.into_iter().chain([(finished, Phase::Outcome)]) {
-            let mut draft = Draft::event("tools.invoke", Outcome::Success);
-            draft.phase = phase;
-            draft.operation_id = Some(id.to_owned());
-            draft.sub = Some("alice".to_owned());
-            audit.append(&draft).await.unwrap();
-        }
-        audit.close_log().unwrap();
-        drop(audit);
-        for _ in 0..2 {
-            let audit = open();
-            let unfinished =
-                Unfinished::new(audit.clone(), ledger.clone(), folder.path().to_owned());
-            unfinished.tell().await;
-            audit.close_log().unwrap();
-        }
-        let expected = [
-            (done.id.as_str().to_owned(), Outcome::Success),
-            (unkeyed.to_owned(), Outcome::Unknown),
-        ];
-        assert_eq!(told(folder.path()), BTreeMap::from(expected));
-    }
-
-    fn told(folder: &std::path::Path) -> BTreeMap<String, Outcome> {
-        let filter = Filter {
-            action: Some(RECOVERED.to_owned()),
-            sub: Some("alice".to_owned()),
-            ..Filter::default()
-        };
-        let records = fastmcp_audit::read(folder, filter).unwrap();
-        records
-            .map(|record| record.unwrap())
-            .map(|record| (record.operation_id.unwrap(), record.status))
-            .collect()
+        self.audit.append(&draft).await?;
+        Ok(true)
     }
 }
