@@ -59,7 +59,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// How long a call may take once it acts, with what comes after.
     pub(crate) fn longest(&self) -> Duration {
-        self.timeout + LEASE_MARGIN
+        lease(self.timeout)
     }
 
     /// Takes one call to its end, whatever that is, and records it.
