@@ -1,11 +1,12 @@
-use futures_util::future::join_all;
+use futures_util::{future::join_all, poll};
 
 use super::*;
 use crate::{
     confirm::{Config, Confirm, Consent, Redemption},
     state::{
         contract_tests::{Fixture, binding, key},
-        machine::{Effect, Settlement},
+        ledger::End,
+        machine::{Claim, Effect, Settlement},
         operation::Stored,
         ticket::Acting,
     },
@@ -318,4 +319,72 @@ async fn a_duplicate_attaches_to_the_call_that_runs() {
         .await;
     assert!(told.unwrap().unwrap().status.is_running());
     assert!(asked.elapsed() >= Duration::from_millis(30));
+}
+
+/// What is recorded and not told was not done, and so must not become what nobody knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_told_that_it_may_act_can_be_called_again() {
+    let fixture = Fixture::memory().await;
+    let ledger = fixture.state.ledger();
+    let once = Once::new(ledger.clone());
+    let mut left = None;
+    for attempt in 0.. {
+        let named = key(&format!("left-{attempt}"));
+        let Begin::Run(ticket) = once.begin(&binding(), &named).await.unwrap() else {
+            panic!("the key is new");
+        };
+        let id = ticket.operation_id().clone();
+        let mut intending = Box::pin(ticket.intend(LEASE));
+        // The state may be faster.
+        if poll!(&mut intending).is_pending() {
+            left = Some((named, id));
+            break;
+        }
+    }
+    let (named, id) = left.unwrap();
+    while fixture.status("acme", &id).await == Status::Claimed {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.status("acme", &id).await, Status::Intended);
+    ledger.record_owed().await;
+    fixture.pass(60_000);
+    let swept = ledger.sweep(10).await.unwrap();
+    assert!(!swept.recovered.unknown.contains(&id), "{swept:?}");
+    let report = ledger.report("acme", &id).await.unwrap().unwrap();
+    assert_eq!(
+        (report.status, report.effect),
+        (Status::Failed, Some(Effect::None))
+    );
+    let again = once.begin(&binding(), &named).await.unwrap();
+    assert!(matches!(again, Begin::Run(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_claim_whose_intent_is_not_recorded_is_given_back_and_only_that() {
+    let fixture = Fixture::memory().await;
+    let ledger = fixture.state.ledger();
+    let once = Once::new(ledger.clone());
+    let ticket = run(&once).await;
+    let id = ticket.operation_id().clone();
+    let claim = Claim {
+        owner: ledger.owner(),
+        fence: ticket.fence(),
+    };
+    let not_told = || drop(ledger.owing(End::not_told("acme", &id, &claim)));
+    not_told();
+    ledger.record_owed().await;
+    assert_eq!(fixture.status("acme", &id).await, Status::Confirmed);
+
+    let again = run(&once).await;
+    assert_eq!(again.operation_id(), &id);
+    not_told();
+    ledger.record_owed().await;
+    assert_eq!(fixture.status("acme", &id).await, Status::Claimed);
+    let acting = again.intend(LEASE).await.unwrap();
+    not_told();
+    ledger.record_owed().await;
+    acting.complete(b"done").await.unwrap();
+    not_told();
+    ledger.record_owed().await;
+    assert_eq!(fixture.status("acme", &id).await, Status::Completed);
 }

@@ -29,7 +29,7 @@ use super::{
 mod owed;
 mod settle;
 
-pub(crate) use owed::End;
+pub(crate) use owed::{End, may_pass};
 pub use settle::NotSettled;
 
 /// The largest result that is kept for replay, in bytes as sealed.

@@ -13,7 +13,7 @@ use fastmcp_guard::clock::Timestamp;
 
 use super::{
     StateError,
-    ledger::{End, Ledger, lease_of},
+    ledger::{End, Ledger, lease_of, may_pass},
     machine::{Claim, Effect, Event, Machine, Refused, Status},
     operation::{Note, OperationId, Stepped},
 };
@@ -111,6 +111,7 @@ impl Hold {
             status,
             event,
             note,
+            not_told: None,
         };
         self.ledger.end(end).await
     }
@@ -200,18 +201,22 @@ impl Ticket {
     ///
     /// # Cancel safety
     ///
-    /// Not safe: the intent may be recorded, and what was intended but never done becomes unknown.
+    /// Dropped once it began, nothing was done: [`Ledger::record_late`] gives the claim back or, where the intent is
+    /// recorded, ends the operation as failed without effect. So it does where the state did not answer.
     pub async fn intend(self, lease: Duration) -> Result<Acting, Lost> {
         let Self { mut hold } = self;
         let until = hold.ledger.now().saturating_add(lease);
-        hold.step(
-            Event::Intend {
-                claim: hold.claim.clone(),
-                until,
-            },
-            Note::default(),
-        )
-        .await?;
+        let claim = hold.claim.clone();
+        let not_told = End::not_told(&hold.tenant, &hold.operation_id, &claim);
+        let owing = hold.ledger.owing(not_told);
+        let intended = hold
+            .step(Event::Intend { claim, until }, Note::default())
+            .await;
+        match &intended {
+            Err(Lost::State(error)) if may_pass(error) => drop(owing),
+            _ => owing.settle(),
+        }
+        intended?;
         hold.until = until;
         Ok(Acting { hold })
     }

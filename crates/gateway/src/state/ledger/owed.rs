@@ -2,6 +2,9 @@
 //!
 //! A caller waits for the record of its call only so long; what happened is worth more patience. An end can be recorded
 //! while nobody else has ended the operation, also when recovery has called the outcome unknown meanwhile.
+//!
+//! A call that is not told whether its intent is recorded does not act. Its claim is given back or, where the intent is
+//! recorded after all, its operation ends without effect: it must not become one of which nobody knows the outcome.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Ledger;
 use crate::state::{
     StateError,
-    machine::{Event, Refused, Status},
+    machine::{Claim, Effect, Event, Refused, Status},
     operation::{Note, OperationId, Stepped},
     ticket::Lost,
 };
@@ -35,6 +38,9 @@ const TRY: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 5 });
 /// The pause between rounds: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// What is kept of an operation whose intent is recorded and whose call was not told so.
+const NOT_TOLD: &str = "the state did not answer whether the call may act, so it did not act";
+
 /// How an operation ended.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -44,11 +50,53 @@ pub(crate) struct End {
     pub(crate) status: Status,
     pub(crate) event: Event,
     pub(crate) note: Note,
+    /// The claim that is given back instead, where its intent is not recorded.
+    pub(crate) not_told: Option<Claim>,
 }
 
 impl End {
+    /// Of a call that waits to be told whether it may act under `claim`, and does not act where it never is.
+    pub(crate) fn not_told(tenant: &str, id: &OperationId, claim: &Claim) -> Self {
+        let event = Event::Fail {
+            claim: claim.clone(),
+            effect: Effect::None,
+        };
+        Self {
+            tenant: tenant.to_owned(),
+            id: id.clone(),
+            status: Status::Failed,
+            event,
+            note: Note::default(),
+            not_told: Some(claim.clone()),
+        }
+    }
+
+    /// Gives back a claim that did not act, or fails what it intended. Where neither is possible nothing is owed.
+    async fn undo(&self, ledger: &Ledger, claim: &Claim) -> Result<(), Lost> {
+        let release = Event::Release {
+            claim: claim.clone(),
+        };
+        let released = ledger.step(&self.tenant, &self.id, release, Note::default());
+        if !matches!(
+            released.await?,
+            Stepped::Refused(Refused::Status(Status::Intended | Status::Unknown))
+        ) {
+            return Ok(());
+        }
+        let note = Note {
+            retain_until: Some(ledger.retain_until()),
+            ..ledger.detail(&self.id, NOT_TOLD)?
+        };
+        let failed = ledger.step(&self.tenant, &self.id, self.event.clone(), note);
+        failed.await?;
+        Ok(())
+    }
+
     /// Records it, if that was not done before.
     async fn record(&self, ledger: &Ledger, is_repeated: bool) -> Result<(), Lost> {
+        if let Some(claim) = &self.not_told {
+            return self.undo(ledger, claim).await;
+        }
         let (event, note) = (self.event.clone(), self.note.clone());
         let operation_id = self.id.clone();
         match ledger.step(&self.tenant, &self.id, event, note).await? {
@@ -71,7 +119,7 @@ impl End {
 }
 
 /// Whether an end that met this may be recorded later: the state is away, or there is no room on its disk.
-const fn may_pass(error: &StateError) -> bool {
+pub(crate) const fn may_pass(error: &StateError) -> bool {
     error.is_passing() || matches!(error, StateError::Write(_))
 }
 
@@ -117,7 +165,7 @@ impl fmt::Debug for Owed {
 
 /// An end until it is known to be recorded, or that it never will be: dropped before, it is tried later.
 #[must_use = "dropped, it is tried later"]
-struct Owing<'a> {
+pub(crate) struct Owing<'a> {
     ledger: &'a Ledger,
     end: Option<(End, Instant)>,
 }
@@ -130,7 +178,8 @@ impl Owing<'_> {
         }
     }
 
-    fn settle(mut self) {
+    /// Nothing is owed any more.
+    pub(crate) fn settle(mut self) {
         self.end = None;
     }
 }
@@ -144,15 +193,20 @@ impl Drop for Owing<'_> {
 }
 
 impl Ledger {
+    /// An end that is recorded later unless it is settled.
+    pub(crate) fn owing(&self, end: End) -> Owing<'_> {
+        Owing {
+            ledger: self,
+            end: Some((end, Instant::now())),
+        }
+    }
+
     /// Records an end. While the state is away it is tried again, here for as long as a caller can wait
     /// ([`Options::recording`](super::Options::recording)), and after that, or dropped, by [`Self::record_late`].
     pub(crate) async fn end(&self, end: End) -> Result<(), Lost> {
         let operation_id = end.id.clone();
         let until = Instant::now() + self.inner.recording;
-        let owing = Owing {
-            ledger: self,
-            end: Some((end, Instant::now())),
-        };
+        let owing = self.owing(end);
         let (mut pause, longest) = PAUSE;
         let mut recorded = owing.record(false).await;
         loop {
