@@ -25,7 +25,7 @@ use crate::{
 /// How often leases and expired operations are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rows of one sweep.
-const SWEEP_ROWS: u32 = 500;
+const SWEEP_ROWS: u32 = if cfg!(test) { 2 } else { 500 };
 
 /// Looks after operations.
 pub(super) struct Sweeper {
@@ -68,14 +68,24 @@ impl Sweeper {
 
     /// Records what no log has yet.
     async fn tell(&self) -> Result<(), NotTold> {
-        for act in self.state.acts().untold(SWEEP_ROWS).await? {
-            match self.record(&act).await {
-                // Nothing makes it fit, and it must not stand in the way of others.
-                Err(error) if error.is_the_acts() => keep(&act, &error),
-                recorded => recorded?,
+        let mut after = None;
+        loop {
+            let page = self.state.acts().untold(after, SWEEP_ROWS).await?;
+            for id in page.unreadable {
+                keep(&id, &NotTold::Unreadable);
             }
+            for act in page.acts {
+                match self.record(&act).await {
+                    // Nothing makes it fit, and it must not stand in the way of others.
+                    Err(error) if error.is_the_acts() => keep(act.id.as_str(), &error),
+                    recorded => recorded?,
+                }
+            }
+            if page.next.is_none() {
+                return Ok(());
+            }
+            after = page.next;
         }
-        Ok(())
     }
 
     async fn record(&self, act: &Untold) -> Result<(), NotTold> {
@@ -128,8 +138,8 @@ fn complain(error: Option<impl fmt::Display>, what: &'static str) {
     }
 }
 
-fn keep(untold: &Untold, error: &NotTold) {
-    tracing::error!(act = %untold.id, %error, "what was done cannot be recorded; it is kept");
+fn keep(act: &str, error: &NotTold) {
+    tracing::error!(act, %error, "what was done cannot be recorded; it is kept");
 }
 
 /// What the log keeps of an outcome that nobody knows.
@@ -160,58 +170,157 @@ fn doubt(row: &Row) -> Draft {
 mod tests {
     use std::sync::Arc;
 
-    use fastmcp_audit::{Filter, Log, Options, Signer, generate_key};
+    use fastmcp::seal::KeyRing;
+    use fastmcp_audit::{Filter, Log, Options, Record, Signer, generate_key};
     use fastmcp_guard::clock::{Clock as _, SystemClock};
 
     use super::*;
     use crate::state::{
-        contract_tests::{Fixture, after, binding, owner},
+        Location,
+        act::Act,
+        contract_tests::{Fixture, START, after, binding, owner},
         machine::{Claim, Event, Machine},
-        operation::{Note, Stepped},
+        operation::{Note, OperationId, Stepped},
     };
+
+    struct Bench {
+        fixture: Fixture,
+        folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = Location::File(folder.path().join("state.db"));
+            let keys = Arc::new(KeyRing::ephemeral().unwrap());
+            Self {
+                fixture: Fixture::open(file, keys).await,
+                folder,
+            }
+        }
+
+        fn sweeper(&self) -> Sweeper {
+            let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
+            let log = Log::open(self.log(), Options::new("t", signer)).unwrap();
+            let state = self.fixture.state.clone();
+            Sweeper {
+                labels: Labels::new(state.clone(), Duration::from_secs(60)),
+                state,
+                audit: Audit::new(log, b"salt", Arc::new(SystemClock)),
+                telemetry: Telemetry::new(),
+            }
+        }
+
+        fn log(&self) -> std::path::PathBuf {
+            self.folder.path().join("audit")
+        }
+
+        /// Past the state, as nobody should.
+        fn database(&self) -> rusqlite::Connection {
+            rusqlite::Connection::open(self.folder.path().join("state.db")).unwrap()
+        }
+
+        /// A call that acts until its lease is over, in a moment.
+        async fn intended(&self) -> Row {
+            let now = self.fixture.clock.now();
+            let claimed = Machine::claimed(owner(), after(now, 50), after(now, 1_000));
+            let row = crate::state::contract_tests::row(binding(), claimed, now);
+            self.fixture.create(&row).await;
+            let intend = Event::Intend {
+                claim: claim(),
+                until: after(now, 60),
+            };
+            self.step(&row, intend).await;
+            row
+        }
+
+        async fn step(&self, row: &Row, event: Event) {
+            let ledger = self.fixture.state.ledger();
+            let moved = ledger.step("acme", &row.id, event, Note::default()).await;
+            assert!(matches!(moved, Ok(Stepped::Moved(_))), "{moved:?}");
+        }
+
+        async fn leave(&self, number: u64, action: &str) {
+            let act = Act {
+                action: action.to_owned(),
+                tenant: None,
+                resource_type: "operation".to_owned(),
+                resource_id: Some(format!("operation {number}")),
+                details: serde_json::Map::new(),
+            };
+            let untold = Untold {
+                id: OperationId::parse(&format!("00000000-0000-7000-8000-{number:012x}")).unwrap(),
+                at: after(START, number),
+                act: Some(act),
+            };
+            self.fixture.state.acts().leave(untold).await.unwrap();
+        }
+
+        fn told(&self, action: &str) -> Vec<Record> {
+            let filter = Filter {
+                action: Some(action.to_owned()),
+                ..Filter::default()
+            };
+            let told = fastmcp_audit::read(&self.log(), filter).unwrap();
+            told.map(|record| record.unwrap()).collect()
+        }
+    }
+
+    fn claim() -> Claim {
+        Claim {
+            owner: owner(),
+            fence: 1,
+        }
+    }
 
     /// The one that found it may have ended before the log had it; whoever looks next tells it.
     #[tokio::test]
     async fn what_recovery_found_is_told_by_whoever_looks_next_and_once() {
-        let fixture = Fixture::memory().await;
-        let (ledger, now) = (fixture.state.ledger(), fixture.clock.now());
-        let claimed = Machine::claimed(owner(), after(now, 50), after(now, 1_000));
-        let row = crate::state::contract_tests::row(binding(), claimed, now);
-        fixture.create(&row).await;
-        let intend = Event::Intend {
-            claim: Claim {
-                owner: owner(),
-                fence: 1,
-            },
-            until: after(now, 60),
-        };
-        let moved = ledger.step("acme", &row.id, intend, Note::default()).await;
-        assert!(matches!(moved, Ok(Stepped::Moved(_))));
-        fixture.pass(100);
-        let swept = ledger.sweep(10).await.unwrap();
+        let bench = Bench::new().await;
+        let row = bench.intended().await;
+        bench.fixture.pass(100);
+        let swept = bench.fixture.state.ledger().sweep(10).await.unwrap();
         assert!(swept.recovered.unknown.contains(&row.id));
 
-        let folder = tempfile::tempdir().unwrap();
-        let signer = Signer::for_instance("t", &generate_key().unwrap()).unwrap();
-        let audit = folder.path().join("audit");
-        let log = Log::open(&audit, Options::new("t", signer)).unwrap();
-        let sweeper = Sweeper {
-            state: fixture.state.clone(),
-            labels: Labels::new(fixture.state.clone(), Duration::from_secs(60)),
-            audit: Audit::new(log, b"salt", Arc::new(SystemClock)),
-            telemetry: Telemetry::new(),
-        };
+        let sweeper = bench.sweeper();
         sweeper.look().await;
         sweeper.look().await;
         drop(sweeper);
-        let filter = Filter {
-            action: Some(RECOVERED.to_owned()),
-            ..Filter::default()
-        };
-        let told: Vec<_> = fastmcp_audit::read(&audit, filter).unwrap().collect();
-        let [Ok(told)] = told.as_slice() else {
+        let told = bench.told(RECOVERED);
+        let [told] = told.as_slice() else {
             panic!("{told:?}")
         };
         assert_eq!(told.operation_id.as_deref(), Some(row.id.as_str()));
+        assert_eq!(told.status, Outcome::Unknown);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_recorded_hides_nothing_behind_it() {
+        let bench = Bench::new().await;
+        for number in 1..=5 {
+            bench.leave(number, "not an action \u{0}").await;
+        }
+        bench.leave(6, "thing.done").await;
+        let odd = "INSERT INTO acts (id, at, act) VALUES (?1, -1, '')";
+        let inserted = bench.database().execute(odd, ["x".repeat(36)]);
+        assert_eq!(inserted.unwrap(), 1);
+        bench.sweeper().look().await;
+        assert_eq!(bench.told("thing.done").len(), 1);
+    }
+
+    /// An outcome that nobody knows stays one when the operation is kept no longer.
+    #[tokio::test]
+    async fn what_recovery_found_and_the_state_forgot_is_unknown() {
+        let bench = Bench::new().await;
+        bench.leave(1, RECOVERED).await;
+        bench.sweeper().look().await;
+        let told = bench.told(RECOVERED);
+        let [told] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert_eq!(
+            (told.phase, told.status, told.operation_id.as_deref()),
+            (Phase::Outcome, Outcome::Unknown, Some("operation 1"))
+        );
     }
 }

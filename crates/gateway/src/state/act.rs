@@ -76,6 +76,24 @@ impl Untold {
     }
 }
 
+/// Where a list of [`Untold`] goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(super) at: i64,
+    pub(super) id: String,
+}
+
+/// A part of what no log has yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The oldest first, without what has no name or time that can be read.
+    pub acts: Vec<Untold>,
+    /// What cannot be read, as it is named.
+    pub unreadable: Vec<String>,
+    /// Where the next part begins, if there may be one.
+    pub next: Option<Place>,
+}
+
 /// Keeps what was done until a log has it.
 ///
 /// Each method is atomic and durable.
@@ -87,8 +105,8 @@ pub trait ActStore: fmt::Debug + Send + Sync + 'static {
     /// Keeps an act. One of the same id is kept already: nothing changes.
     fn leave(&self, untold: Untold) -> BoxFuture<'_, Result<(), StateError>>;
 
-    /// What no log has yet, the oldest first.
-    fn untold(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Untold>, StateError>>;
+    /// What no log has yet, the oldest first, behind `after`; at most `limit`.
+    fn untold(&self, after: Option<Place>, limit: u32) -> BoxFuture<'_, Result<Page, StateError>>;
 
     /// Takes away what a log has.
     fn told(&self, id: OperationId) -> BoxFuture<'_, Result<(), StateError>>;

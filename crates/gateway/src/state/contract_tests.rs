@@ -687,7 +687,7 @@ async fn sweeps_are_bounded(store: &(impl OperationStore + ActStore)) {
     );
     let recovered = store.recover(after(now, 60), 100).await.unwrap();
     assert_eq!((recovered.released, recovered.unknown.len()), (1, 2));
-    let told = store.untold(100).await.unwrap();
+    let told = store.untold(None, 100).await.unwrap().acts;
     for id in recovered.unknown {
         let told = told.iter().find(|untold| untold.id == id).unwrap();
         assert_eq!(told.act.as_ref().unwrap().action, RECOVERED);
@@ -874,15 +874,25 @@ async fn acts_wait_until_they_are_told(store: &impl ActStore) {
     }
     let other = untold(1, "another.thing");
     store.leave(other).await.unwrap();
-    let left = store.untold(2).await.unwrap();
-    assert_eq!(left, [first.clone(), second.clone()], "the oldest, once");
+    let page = store.untold(None, 2).await.unwrap();
+    assert_eq!(
+        page.acts,
+        [first.clone(), second.clone()],
+        "the oldest, once"
+    );
+    let rest = store.untold(page.next, 2).await.unwrap();
+    assert_eq!(
+        (rest.acts, rest.next),
+        (vec![third.clone()], None),
+        "those behind"
+    );
     for act in [first.id.clone(), first.id, second.id] {
         store.told(act).await.unwrap();
     }
     let last = third.id.clone();
-    assert_eq!(store.untold(10).await.unwrap(), [third]);
+    assert_eq!(store.untold(None, 10).await.unwrap().acts, [third]);
     store.told(last).await.unwrap();
-    assert_eq!(store.untold(10).await.unwrap(), []);
+    assert_eq!(store.untold(None, 10).await.unwrap().acts, []);
 }
 
 async fn labels_are_carried(store: &(impl LabelStore + ActStore)) {
@@ -948,7 +958,7 @@ async fn labels_are_carried(store: &(impl LabelStore + ActStore)) {
     let told = untold(1, "labels.cleared");
     let cleared = store.clear(holder(None), Some(told.clone())).await;
     assert_eq!(cleared.unwrap(), 1);
-    let left = store.untold(100).await.unwrap();
+    let left = store.untold(None, 100).await.unwrap().acts;
     let left = left.into_iter().find(|left| left.id == told.id).unwrap();
     assert_eq!(left.at, told.at);
     assert_eq!(left.act.unwrap().details["cleared"], 1);

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use super::{
     super::{
         StateError,
-        act::{Act, ActStore, Untold},
+        act::{Act, ActStore, Page, Place, Untold},
         operation::OperationId,
     },
     Change, Engine, Fields, Session, Statement, Store, row, statement, writing,
@@ -13,7 +13,9 @@ use super::{
 
 const LEAVE: Statement =
     statement!("INSERT INTO acts (id, at, act) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING");
-const UNTOLD: Statement = statement!("SELECT id, at, act FROM acts ORDER BY at, id LIMIT $1");
+const UNTOLD: Statement = statement!(
+    "SELECT id, at, act FROM acts WHERE at >= $1 AND (at, id) > ($1, $2) ORDER BY at, id LIMIT $3"
+);
 const TOLD: Statement = statement!("DELETE FROM acts WHERE id = $1");
 
 /// Keeps an act with the change that it tells of. One that is too odd for JSON does not exist.
@@ -63,13 +65,19 @@ impl Change for Told {
     }
 }
 
-fn untold(found: &Fields) -> Result<Untold, StateError> {
-    let column = "id";
-    let id = OperationId::parse(found.column(column)?);
-    Ok(Untold {
-        id: id.map_err(|_| StateError::Corrupt { column })?,
-        at: row::moment(found, "at")?,
-        act: serde_json::from_str::<Act>(found.column("act")?).ok(),
+/// The act of a row, or `None` where it cannot be read.
+fn untold(place: &Place, found: &Fields) -> Option<Untold> {
+    Some(Untold {
+        id: OperationId::parse(&place.id).ok()?,
+        at: row::moment(found, "at").ok()?,
+        act: serde_json::from_str::<Act>(found.column("act").ok()?).ok(),
+    })
+}
+
+fn place(found: &Fields) -> Result<Place, StateError> {
+    Ok(Place {
+        at: found.column("at")?,
+        id: found.column::<&str>("id")?.to_owned(),
     })
 }
 
@@ -78,10 +86,26 @@ impl<E: Engine> ActStore for Store<E> {
         Box::pin(self.engine.change(Leave(untold)))
     }
 
-    fn untold(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Untold>, StateError>> {
+    fn untold(&self, after: Option<Place>, limit: u32) -> BoxFuture<'_, Result<Page, StateError>> {
         Box::pin(async move {
-            let rows = self.ask(UNTOLD, &[i64::from(limit).into()]).await?;
-            rows.iter().map(untold).collect()
+            let (at, id) = after.map_or((i64::MIN, String::new()), |after| (after.at, after.id));
+            let values = [at.into(), id.as_str().into(), i64::from(limit).into()];
+            let rows = self.ask(UNTOLD, &values).await?;
+            let mut page = Page {
+                acts: Vec::with_capacity(rows.len()),
+                unreadable: Vec::new(),
+                next: None,
+            };
+            let is_full = rows.len() as u64 >= u64::from(limit);
+            for (left, row) in (0..rows.len()).rev().zip(&rows) {
+                let place = place(row)?;
+                match untold(&place, row) {
+                    Some(act) => page.acts.push(act),
+                    None => page.unreadable.push(place.id.clone()),
+                }
+                page.next = (is_full && left == 0).then_some(place);
+            }
+            Ok(page)
         })
     }
 
