@@ -4,7 +4,7 @@
 //! running gateway, waits in the state until a log has it. Replicas that look at the same moment may both record an act;
 //! `details.act` tells that it is one.
 
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use fastmcp_audit::{AuditError, Draft, Object, Phase, Status as Outcome};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::{
     state::{
         State, StateError,
         act::{RECOVERED, Untold},
-        operation::{Report, Row},
+        operation::{OperationId, Report, Row},
     },
     telemetry::Telemetry,
 };
@@ -27,12 +27,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rows of one sweep.
 const SWEEP_ROWS: u32 = if cfg!(test) { 2 } else { 500 };
 
+/// How many acts are remembered that a log has and the state keeps still.
+const MOST_APPENDED: usize = 1_000;
+
 /// Looks after operations.
 pub(super) struct Sweeper {
     state: State,
     labels: Labels,
     audit: Audit,
     telemetry: Telemetry,
+    /// Acts that the log has, where the state did not take that, the oldest first.
+    appended: VecDeque<OperationId>,
 }
 
 impl Sweeper {
@@ -42,11 +47,12 @@ impl Sweeper {
             labels: pipeline.labels.clone(),
             audit: pipeline.audit.clone(),
             telemetry: pipeline.telemetry.clone(),
+            appended: VecDeque::new(),
         }
     }
 
     /// Looks every few seconds, until `shutdown` fires.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
         while shutdown
             .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
             .await
@@ -56,7 +62,7 @@ impl Sweeper {
         }
     }
 
-    async fn look(&self) {
+    async fn look(&mut self) {
         let swept = self.state.ledger().sweep(SWEEP_ROWS).await;
         complain(swept.err(), "operations could not be looked after");
         self.audit.catch_up().await;
@@ -67,7 +73,7 @@ impl Sweeper {
     }
 
     /// Records what no log has yet.
-    async fn tell(&self) -> Result<(), NotTold> {
+    async fn tell(&mut self) -> Result<(), NotTold> {
         let mut after = None;
         loop {
             let page = self.state.acts().untold(after, SWEEP_ROWS).await?;
@@ -88,13 +94,21 @@ impl Sweeper {
         }
     }
 
-    async fn record(&self, act: &Untold) -> Result<(), NotTold> {
-        let draft = self.draft(act).await?.ok_or(NotTold::Unreadable)?;
-        self.audit.append(&draft).await?;
-        if draft.action == RECOVERED {
-            self.telemetry.doubted();
+    async fn record(&mut self, act: &Untold) -> Result<(), NotTold> {
+        if !self.appended.contains(&act.id) {
+            let draft = self.draft(act).await?.ok_or(NotTold::Unreadable)?;
+            self.audit.append(&draft).await?;
+            if draft.action == RECOVERED {
+                self.telemetry.doubted();
+            }
+            if self.appended.len() >= MOST_APPENDED {
+                self.appended.pop_front();
+            }
+            self.appended.push_back(act.id.clone());
         }
-        Ok(self.state.acts().told(act.id.clone()).await?)
+        self.state.acts().told(act.id.clone()).await?;
+        self.appended.retain(|id| *id != act.id);
+        Ok(())
     }
 
     /// What the log keeps of an act; nothing where it cannot be read.
@@ -180,7 +194,7 @@ mod tests {
         act::Act,
         contract_tests::{Fixture, START, after, binding, owner},
         machine::{Claim, Event, Machine},
-        operation::{Note, OperationId, Stepped},
+        operation::{Note, Stepped},
     };
 
     struct Bench {
@@ -208,6 +222,7 @@ mod tests {
                 state,
                 audit: Audit::new(log, b"salt", Arc::new(SystemClock)),
                 telemetry: Telemetry::new(),
+                appended: VecDeque::new(),
             }
         }
 
@@ -282,7 +297,7 @@ mod tests {
         let swept = bench.fixture.state.ledger().sweep(10).await.unwrap();
         assert!(swept.recovered.unknown.contains(&row.id));
 
-        let sweeper = bench.sweeper();
+        let mut sweeper = bench.sweeper();
         sweeper.look().await;
         sweeper.look().await;
         drop(sweeper);
@@ -322,5 +337,23 @@ mod tests {
             (told.phase, told.status, told.operation_id.as_deref()),
             (Phase::Outcome, Outcome::Unknown, Some("operation 1"))
         );
+    }
+
+    #[tokio::test]
+    async fn what_the_log_has_is_not_recorded_again_while_the_state_cannot_be_written() {
+        let bench = Bench::new().await;
+        bench.leave(1, "thing.done").await;
+        let (database, mut sweeper) = (bench.database(), bench.sweeper());
+        let run = |sql: &str| database.execute_batch(sql).unwrap();
+        run("CREATE TRIGGER kept BEFORE DELETE ON acts BEGIN SELECT RAISE(ABORT, 'kept'); END");
+        for _ in 0..3 {
+            sweeper.look().await;
+        }
+        assert_eq!(bench.told("thing.done").len(), 1);
+        run("DROP TRIGGER kept");
+        sweeper.look().await;
+        let left = bench.fixture.state.acts().untold(None, 1).await.unwrap();
+        assert_eq!((left.acts, sweeper.appended), (vec![], VecDeque::new()));
+        assert_eq!(bench.told("thing.done").len(), 1);
     }
 }
