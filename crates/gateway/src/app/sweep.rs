@@ -6,8 +6,7 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use fastmcp_audit::{AuditError, Draft, Object, Phase, Status as Outcome};
-use serde_json::json;
+use fastmcp_audit::{AuditError, Draft, Status as Outcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     state::{
         State, StateError,
         act::{RECOVERED, Untold},
+        machine::Status,
         operation::{OperationId, Report, Row},
     },
     telemetry::Telemetry,
@@ -27,6 +27,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rows of one sweep.
 const SWEEP_ROWS: u32 = if cfg!(test) { 2 } else { 500 };
 
+/// Why an outcome is recorded that was unknown.
+const KNOWN: &str = "the outcome was recorded after the lease of the call was over";
 /// How many acts are remembered that a log has and the state keeps still.
 const MOST_APPENDED: usize = 1_000;
 
@@ -63,6 +65,8 @@ impl Sweeper {
     }
 
     async fn look(&mut self) {
+        // What is known must not become unknown first.
+        self.state.ledger().record_owed().await;
         let swept = self.state.ledger().sweep(SWEEP_ROWS).await;
         complain(swept.err(), "operations could not be looked after");
         self.audit.catch_up().await;
@@ -98,7 +102,7 @@ impl Sweeper {
         if !self.appended.contains(&act.id) {
             let draft = self.draft(act).await?.ok_or(NotTold::Unreadable)?;
             self.audit.append(&draft).await?;
-            if draft.action == RECOVERED {
+            if draft.action == RECOVERED && draft.status == Outcome::Unknown {
                 self.telemetry.doubted();
             }
             if self.appended.len() >= MOST_APPENDED {
@@ -113,13 +117,16 @@ impl Sweeper {
 
     /// What the log keeps of an act; nothing where it cannot be read.
     async fn draft(&self, untold: &Untold) -> Result<Option<Draft>, StateError> {
+        let draft = untold.draft();
         let recovered = untold.act.as_ref().filter(|act| act.action == RECOVERED);
-        if recovered.is_some()
-            && let Some(row) = self.state.ledger().row(&untold.id).await?
+        let id = recovered.and_then(|act| act.resource_id.as_deref());
+        if let (Some(mut draft), Some(Ok(id))) = (draft.clone(), id.map(OperationId::parse))
+            && let Some(row) = self.state.ledger().row(&id).await?
         {
-            return Ok(Some(doubt(&row)));
+            found(&row, &mut draft);
+            return Ok(Some(draft));
         }
-        Ok(untold.draft())
+        Ok(draft)
     }
 }
 
@@ -156,15 +163,16 @@ fn keep(act: &str, error: &NotTold) {
     tracing::error!(act, %error, "what was done cannot be recorded; it is kept");
 }
 
-/// What the log keeps of an outcome that nobody knows.
-fn doubt(row: &Row) -> Draft {
-    let (id, bound) = (row.id.as_str(), &row.binding);
-    let mut draft = Draft::event(RECOVERED, Outcome::Unknown);
-    draft.phase = Phase::Outcome;
-    draft.reason = Some(Report::RECOVERED.to_owned());
-    draft.resource_type = Some("operation".to_owned());
-    draft.resource_id = Some(id.to_owned());
-    draft.operation_id = Some(id.to_owned());
+/// What the log keeps of an outcome that nobody knew when its time was over, as it stands by now.
+fn found(row: &Row, draft: &mut Draft) {
+    let bound = &row.binding;
+    let (status, reason) = match row.machine.status() {
+        Status::Completed => (Outcome::Success, KNOWN),
+        Status::Failed => (Outcome::Failed, KNOWN),
+        _ => (Outcome::Unknown, Report::RECOVERED),
+    };
+    draft.status = status;
+    draft.reason = Some(reason.to_owned());
     draft.tool_id = Some(bound.tool_id.as_str().to_owned());
     draft.sub = Some(bound.subject.clone());
     draft.tenant = Some(bound.tenant.clone());
@@ -173,11 +181,8 @@ fn doubt(row: &Row) -> Draft {
             .clone()
             .unwrap_or_else(|| bound.policy_version.clone()),
     );
-    draft.details = Some(Object::from_iter([(
-        "asked_at",
-        json!(rfc3339(row.created_at)),
-    )]));
-    draft
+    let details = draft.details.get_or_insert_default();
+    details.text("asked_at", &*rfc3339(row.created_at));
 }
 
 #[cfg(test)]
@@ -185,7 +190,7 @@ mod tests {
     use std::sync::Arc;
 
     use fastmcp::seal::KeyRing;
-    use fastmcp_audit::{Filter, Log, Options, Record, Signer, generate_key};
+    use fastmcp_audit::{Filter, Log, Options, Phase, Record, Signer, generate_key};
     use fastmcp_guard::clock::{Clock as _, SystemClock};
 
     use super::*;
@@ -193,6 +198,7 @@ mod tests {
         Location,
         act::Act,
         contract_tests::{Fixture, START, after, binding, owner},
+        ledger::End,
         machine::{Claim, Event, Machine},
         operation::{Note, Stepped},
     };
@@ -355,5 +361,65 @@ mod tests {
         let left = bench.fixture.state.acts().untold(None, 1).await.unwrap();
         assert_eq!((left.acts, sweeper.appended), (vec![], VecDeque::new()));
         assert_eq!(bench.told("thing.done").len(), 1);
+    }
+
+    fn complete() -> Event {
+        Event::Complete { claim: claim() }
+    }
+
+    fn end(row: &Row) -> End {
+        End {
+            tenant: "acme".to_owned(),
+            id: row.id.clone(),
+            status: Status::Completed,
+            event: complete(),
+            note: Note::default(),
+            not_told: None,
+        }
+    }
+
+    /// It was done and recorded as that; only the state was away for too long.
+    #[tokio::test]
+    async fn what_ended_while_the_state_was_away_is_not_doubted() {
+        let bench = Bench::new().await;
+        let (owed, rival) = (bench.intended().await, bench.intended().await);
+        let ledger = bench.fixture.state.ledger();
+        drop(ledger.owing(end(&owed)));
+        bench.fixture.pass(100);
+        let mut sweeper = bench.sweeper();
+        sweeper.look().await;
+        assert_eq!(
+            bench.fixture.status("acme", &owed.id).await,
+            Status::Completed
+        );
+        let told = bench.told(RECOVERED);
+        let told: Vec<_> = told.iter().map(|one| one.operation_id.as_deref()).collect();
+        assert_eq!(told, [Some(rival.id.as_str())]);
+
+        // The log hears of it where recovery was faster.
+        drop(ledger.owing(end(&rival)));
+        sweeper.look().await;
+        sweeper.look().await;
+        let told = bench.told(RECOVERED);
+        let told: Vec<_> = told.iter().map(|one| one.status).collect();
+        assert_eq!(told, [Outcome::Unknown, Outcome::Success]);
+        let kept = bench.told(RECOVERED).pop().unwrap();
+        assert_eq!(
+            (kept.operation_id.as_deref(), kept.tenant.as_deref()),
+            (Some(rival.id.as_str()), Some("acme"))
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_known_by_the_time_it_is_told_is_told_as_that() {
+        let bench = Bench::new().await;
+        let row = bench.intended().await;
+        bench.fixture.pass(100);
+        bench.fixture.state.ledger().sweep(10).await.unwrap();
+        bench.step(&row, complete()).await;
+        bench.sweeper().look().await;
+        let told = bench.told(RECOVERED);
+        let told: Vec<_> = told.iter().map(|one| one.status).collect();
+        assert_eq!(told, [Outcome::Success]);
     }
 }

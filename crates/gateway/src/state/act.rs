@@ -66,6 +66,14 @@ impl Untold {
 }
 
 impl Untold {
+    /// That somebody ended `operation` at `at` after all, of which recovery had found that nobody knows its outcome.
+    pub(super) fn ended(id: OperationId, operation: &OperationId, at: Timestamp) -> Self {
+        Self {
+            id,
+            ..Self::recovered(operation, at)
+        }
+    }
+
     /// The same, saying how many labels were `cleared`.
     #[must_use]
     pub fn counting(mut self, cleared: u64) -> Self {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Ledger;
 use crate::state::{
     StateError,
+    act::Untold,
     machine::{Claim, Effect, Event, Refused, Status},
     operation::{Note, OperationId, Stepped},
     ticket::Lost,
@@ -77,19 +78,34 @@ impl End {
             claim: claim.clone(),
         };
         let released = ledger.step(&self.tenant, &self.id, release, Note::default());
-        if !matches!(
-            released.await?,
-            Stepped::Refused(Refused::Status(Status::Intended | Status::Unknown))
-        ) {
+        let Stepped::Refused(Refused::Status(found @ (Status::Intended | Status::Unknown))) =
+            released.await?
+        else {
             return Ok(());
-        }
+        };
         let note = Note {
             retain_until: Some(ledger.retain_until()),
             ..ledger.detail(&self.id, NOT_TOLD)?
         };
         let failed = ledger.step(&self.tenant, &self.id, self.event.clone(), note);
-        failed.await?;
+        if matches!(failed.await?, Stepped::Moved(_)) && found == Status::Unknown {
+            self.leave_word(ledger).await?;
+        }
         Ok(())
+    }
+
+    /// Whether recovery has told that nobody knows it, or will.
+    async fn is_doubted(&self, ledger: &Ledger) -> Result<bool, StateError> {
+        let row = ledger.row(&self.id).await?;
+        Ok(row.is_some_and(|row| row.machine.status() == Status::Unknown))
+    }
+
+    /// Lets the log hear that it is known after all.
+    async fn leave_word(&self, ledger: &Ledger) -> Result<(), StateError> {
+        let now = ledger.now();
+        let id = OperationId::generate(now, ledger.random())?;
+        let ended = Untold::ended(id, &self.id, now);
+        ledger.inner.store.leave(ended).await
     }
 
     /// Records it, if that was not done before.
@@ -99,7 +115,9 @@ impl End {
         }
         let (event, note) = (self.event.clone(), self.note.clone());
         let operation_id = self.id.clone();
+        let doubted = is_repeated && self.is_doubted(ledger).await?;
         match ledger.step(&self.tenant, &self.id, event, note).await? {
+            Stepped::Moved(_) if doubted => Ok(self.leave_word(ledger).await?),
             Stepped::Moved(_) => Ok(()),
             // Recorded by an attempt whose answer was lost: nobody else holds this claim.
             Stepped::Refused(Refused::Status(found)) if is_repeated && found == self.status => {
