@@ -1,7 +1,7 @@
 //! What a caller says that does not confirm: no, never mind, nothing.
 
 use super::{
-    Consents,
+    Consents, actors,
     answer::{away, refused, too_late, unanswered},
 };
 use crate::{
@@ -61,6 +61,7 @@ impl Consents {
         let (bound, caller) = (&row.binding, &call.caller);
         if Some(bound.tenant.as_str()) != caller.tenant()
             || bound.subject != caller.subject()
+            || bound.actors != actors(caller)?
             || bound.client.as_deref() != caller.client_id()
         {
             return Err(refused(Refusal::OtherCaller));
@@ -92,3 +93,6 @@ impl Consents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
