@@ -14,10 +14,19 @@ use crate::{
 impl Consents {
     /// Records how the caller's user withheld the confirmation; the answer says what became of the operation.
     ///
+    /// # Errors
+    ///
+    /// The same where it did not move the operation.
+    ///
     /// # Cancel safety
     ///
     /// Dropped, it may be recorded.
-    pub async fn withhold(&self, call: &Call, id: &OperationId, how: Withheld) -> Error {
+    pub async fn withhold(
+        &self,
+        call: &Call,
+        id: &OperationId,
+        how: Withheld,
+    ) -> Result<Error, Error> {
         let (tenant, who) = (
             call.caller.tenant().unwrap_or_default(),
             call.caller.subject(),
@@ -34,14 +43,14 @@ impl Consents {
                     "Confirmation cancelled: the question was put away without an answer; nothing was done",
                 )
             }
-            Withheld::Unanswered => return unanswered(id),
+            Withheld::Unanswered => return Err(unanswered(id)),
         };
         match withheld {
-            Ok(report) => Error::new(Code::Conflict, message)
+            Ok(report) => Ok(Error::new(Code::Conflict, message)
                 .with_detail("operation_id", id.as_str())
-                .with_detail("status", report.status.as_str()),
-            Err(Refusal::Used { report, .. }) => too_late(&report),
-            Err(refusal) => refused(refusal),
+                .with_detail("status", report.status.as_str())),
+            Err(Refusal::Used { report, .. }) => Err(too_late(&report)),
+            Err(refusal) => Err(refused(refusal)),
         }
     }
 

@@ -1,5 +1,8 @@
 //! What is recorded of calls that do not go their way: who withholds a confirmation, and who is refused before it.
 
+use fastmcp_protocol::Raw;
+use serde_json::{Map, json};
+
 use super::Pipeline;
 use crate::{
     audit::Record,
@@ -25,12 +28,22 @@ impl Pipeline {
         };
         let mut record = self.audit.open(call, action);
         record.operation(operation);
-        let refusal = match self.may_withhold(call, &mut record, changes).await {
+        let withheld = match self.may_withhold(call, &mut record, changes).await {
             Ok(()) => self.consents.withhold(call, operation, how).await,
-            Err(refusal) => refusal,
+            Err(refusal) => Err(refusal),
         };
-        self.audit.close(record, &Err(refusal.clone())).await;
-        refusal
+        let word = if how == Withheld::Declined {
+            "declined"
+        } else {
+            "cancelled"
+        };
+        // That the call is refused is what was asked for.
+        let closed = match &withheld {
+            Ok(_) => moved(operation, word),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        self.audit.close(record, &closed).await;
+        withheld.unwrap_or_else(|refusal| refusal)
     }
 
     /// Counts the request, and has it in the log first if it `changes` something.
@@ -60,16 +73,7 @@ impl Pipeline {
         let mut record = self.audit.open(call, "tools.decline");
         let outcome = self.declined(call, token, &mut record).await;
         let closed = match &outcome {
-            Ok(id) => fastmcp_protocol::Raw::of(&serde_json::json!({"status": "declined"}))
-                .map_err(Error::internal)
-                .map(|result| {
-                    Done::Complete(Completed {
-                        result,
-                        token_meta: serde_json::Map::new(),
-                        replay: false,
-                        operation_id: Some(id.clone()),
-                    })
-                }),
+            Ok(id) => moved(id, "declined"),
             Err(refusal) => Err(refusal.clone()),
         };
         self.audit.close(record, &closed).await;
@@ -130,6 +134,17 @@ impl Pipeline {
             _ => Err(refusal),
         }
     }
+}
+
+/// The outcome of what made an operation `status`, for the record.
+fn moved(id: &OperationId, status: &str) -> Result<Done, Error> {
+    let result = Raw::of(&json!({"status": status})).map_err(Error::internal)?;
+    Ok(Done::Complete(Completed {
+        result,
+        token_meta: Map::new(),
+        replay: false,
+        operation_id: Some(id.clone()),
+    }))
 }
 
 /// Names in a record what `action` is about, where that is no tool. `name` may not have been read.

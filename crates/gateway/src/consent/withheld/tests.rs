@@ -7,7 +7,7 @@ use crate::{
     confirm::Config,
     state::{
         contract_tests::{Fixture, after, binding, row},
-        machine::Machine,
+        machine::{Machine, Status},
     },
 };
 
@@ -55,4 +55,24 @@ async fn only_who_asked_withdraws_by_token() {
     waits(&fixture, r#"[{"sub":"agent"}]"#, "of an agent").await;
     let refused = consents.own(&call(), "of an agent").await.unwrap_err();
     assert_eq!(refused.code(), Code::Forbidden);
+}
+
+/// Both are refusals to the caller; what is recorded differs.
+#[tokio::test]
+async fn who_withholds_succeeds_once() {
+    let fixture = Fixture::memory().await;
+    let consents = Consents::new(fixture.state.ledger().clone(), Config::default()).unwrap();
+    for (how, status) in [
+        (Withheld::Declined, Status::Declined),
+        (Withheld::Dismissed, Status::Cancelled),
+    ] {
+        let id = waits(&fixture, "", status.as_str()).await;
+        let withhold = || async { consents.withhold(&call(), &id, how).await };
+        assert!(withhold().await.is_ok());
+        assert_eq!(fixture.status("acme", &id).await, status);
+        assert!(withhold().await.is_err());
+    }
+    let id = waits(&fixture, "", "unanswered").await;
+    let unanswered = consents.withhold(&call(), &id, Withheld::Unanswered).await;
+    assert!(unanswered.is_err());
 }
