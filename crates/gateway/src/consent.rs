@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use fastmcp_auth::Caller;
 use fastmcp_policy::ConsentLevel;
-use fastmcp_protocol::Raw;
 
 use crate::{
     announce::{Announcer, Notice},
@@ -18,24 +17,26 @@ use crate::{
     error::{Code, Error},
     once::{Begin, Once},
     policy::Permit,
-    provider::{Effect, ProviderError},
     state::{
         ledger::Ledger,
-        machine::{Effect as Happened, Status},
+        machine::Status,
         operation::{Binding, OperationId, Report},
-        ticket::{Acting, Lost, Ticket},
+        ticket::Ticket,
     },
 };
 
+mod act;
 mod answer;
 mod duplicate;
 mod name;
 mod reading;
 mod withheld;
 
+pub use act::Act;
+use act::Doing;
 use answer::{
-    away, cannot_be_asked, failed_before, in_progress, keep, lost, refused, replay, settled,
-    told_result, unknown_outcome,
+    away, cannot_be_asked, failed_before, in_progress, lost, refused, replay, settled, told_result,
+    unknown_outcome,
 };
 use duplicate::Earlier;
 pub use duplicate::{Busy, OnDuplicate};
@@ -60,20 +61,6 @@ pub enum Hold {
     None,
     /// A claimed operation.
     Ticket(Ticket),
-}
-
-/// What a call holds while it acts. Only [`Hold::act`] makes one.
-#[derive(Debug)]
-pub struct Act(Doing);
-
-#[derive(Debug)]
-enum Doing {
-    /// Nothing durable.
-    Nothing,
-    /// A claim that needs no fence: nothing happens but reading.
-    Reads(Ticket),
-    /// A claim that has said that it acts.
-    Acts(Acting),
 }
 
 /// What comes of asking for a hold.
@@ -451,60 +438,6 @@ impl Hold {
                 .map(|acting| Act(Doing::Acts(acting)))
                 .map_err(lost),
         }
-    }
-}
-
-impl Act {
-    /// Records how the act ended. A result that cannot be recorded is returned all the same: it
-    /// happened.
-    pub async fn end(self, outcome: &Result<(Raw, Map<String, Value>), ProviderError>) {
-        let recorded = match self.0 {
-            Doing::Nothing => return,
-            Doing::Reads(ticket) => read(ticket, outcome).await,
-            Doing::Acts(acting) => acted(acting, outcome).await,
-        };
-        if let Err(lost) = recorded {
-            not_recorded(&lost);
-        }
-    }
-}
-
-/// Records what a call has read. One that has failed can be made again: it did nothing.
-async fn read(
-    ticket: Ticket,
-    outcome: &Result<(Raw, Map<String, Value>), ProviderError>,
-) -> Result<(), Lost> {
-    match outcome {
-        Ok((result, token_meta)) => match keep(result, token_meta) {
-            Ok(kept) => ticket.answer(&kept).await,
-            Err(error) => ticket.fail(&error.to_string()).await,
-        },
-        Err(error) => ticket.fail(&error.message).await,
-    }
-}
-
-async fn acted(
-    acting: Acting,
-    outcome: &Result<(Raw, Map<String, Value>), ProviderError>,
-) -> Result<(), Lost> {
-    match outcome {
-        Ok((result, token_meta)) => match keep(result, token_meta) {
-            Ok(kept) => acting.complete(&kept).await,
-            Err(error) => acting.unknown(&error.to_string()).await,
-        },
-        Err(error) => match error.effect {
-            Effect::None => acting.fail(Happened::None, &error.message).await,
-            Effect::Definite => acting.fail(Happened::Definite, &error.message).await,
-            Effect::Maybe => acting.unknown(&error.message).await,
-        },
-    }
-}
-
-fn not_recorded(lost: &Lost) {
-    if let Lost::Late { source, .. } = lost {
-        tracing::warn!(error = %source, "outcome of an operation is not recorded yet; it is tried on");
-    } else {
-        tracing::error!(error = %lost, "outcome of an operation was not recorded; recovery will mark it unknown");
     }
 }
 
