@@ -44,8 +44,9 @@ pub struct RandomError {
 
 /// The operating system's generator (`getrandom(2)` and its like).
 ///
-/// Keys and tokens come from it directly. What is short, as identifiers and nonces are (at most 16 bytes), comes from bytes that
-/// each thread asked for ahead: every request needs some, and asking costs more than they do. No byte is yielded twice.
+/// What is longer than 16 bytes, as keys and tokens are, comes from it directly. What is shorter, as identifiers are, comes from
+/// bytes that each thread asked for ahead: every request needs some, and asking costs more than they do. No byte is yielded
+/// twice; but a copy of the process's memory shows those to come, so a short secret asks for more than it needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsRandom;
 

@@ -50,10 +50,12 @@ impl ActionToken {
         bytes: TokenBytes,
         random: &dyn Random,
     ) -> Result<Self, crate::state::StateError> {
-        let mut secret = vec![0; bytes.0];
+        // What is short may have been asked for ahead, and a secret lies nowhere before it is one.
+        let mut secret = vec![0; bytes.0.max(32)];
         random
             .fill(&mut secret)
             .map_err(|error: RandomError| crate::state::StateError::from(error))?;
+        secret.truncate(bytes.0);
         Ok(Self(URL_SAFE_NO_PAD.encode(secret).into()))
     }
 

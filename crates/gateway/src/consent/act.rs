@@ -31,13 +31,18 @@ impl Act {
     /// Records how the act ended. A result that cannot be recorded is returned all the same: it
     /// happened.
     pub async fn end(self, outcome: &Result<(Raw, Map<String, Value>), ProviderError>) {
-        let recorded = match self.0 {
-            Doing::Nothing => return,
-            Doing::Reads(ticket) => read(ticket, outcome).await,
-            Doing::Acts(acting) => acted(acting, outcome).await,
-        };
-        if let Err(lost) = recorded {
-            not_recorded(&lost);
+        match self.0 {
+            Doing::Nothing => {}
+            Doing::Reads(ticket) => {
+                if let Err(lost) = read(ticket, outcome).await {
+                    tracing::warn!(error = %lost, "what a call has read is not kept; it can be made again");
+                }
+            }
+            Doing::Acts(acting) => {
+                if let Err(lost) = acted(acting, outcome).await {
+                    not_recorded(&lost);
+                }
+            }
         }
     }
 }

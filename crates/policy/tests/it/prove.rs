@@ -33,10 +33,10 @@ fn solver() -> Command {
     command
 }
 
-/// A solver that leaves open what takes longer than 4 s.
+/// A solver that leaves each question open that takes longer than 4 s.
 fn hasty() -> Command {
     let mut command = solver();
-    command.arg("--tlimit=4000");
+    command.arg("--tlimit-per=4000");
     command
 }
 

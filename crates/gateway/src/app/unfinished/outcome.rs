@@ -103,10 +103,16 @@ fn of_no(ledger: &Ledger, intent: &Record, mut row: Row) -> Result<Told, StateEr
         return Ok(Told::UNKNOWN);
     }
     let who = intent.sub.as_deref().unwrap_or_default();
-    // A long name is cut in the log.
-    let who = who.strip_suffix('…').unwrap_or(who);
     let by = detail.strip_prefix(words);
-    Ok(Told::done(by.is_some_and(|by| by.starts_with(who))))
+    let is_theirs = by.is_some_and(|by| match who.strip_suffix('…') {
+        // A long name is cut in the log.
+        Some(begin) => by.starts_with(begin),
+        None => {
+            let rest = by.strip_prefix(who).filter(|_| !who.is_empty());
+            rest.is_some_and(|rest| rest.starts_with(": ") || rest.starts_with(" put "))
+        }
+    });
+    Ok(Told::done(is_theirs))
 }
 
 fn said<'a>(intent: &'a Record, name: &str) -> Option<&'a serde_json::Value> {
