@@ -266,7 +266,7 @@ impl App {
             .router(&server, door, described, address)?
             .route_service(MCP_PATH, mcp)
             .layer(correlate);
-        self.background(&shutdown);
+        self.background(&shutdown).await;
         let serve = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
             .grace(self.config.shutdown_grace);
         let serving = async {
@@ -312,7 +312,7 @@ impl App {
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
         let server = self.server(&shutdown, None)?;
-        self.background(&shutdown);
+        self.background(&shutdown).await;
         let caller = Caller::local_as(LocalIdentity {
             subject: "local".to_owned(),
             tenant: Some(self.config.catalog_tenant_default.clone()),

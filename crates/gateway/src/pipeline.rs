@@ -28,6 +28,9 @@ mod refusing;
 /// How much longer than its call a claim is held, for what comes before and after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
+/// How many others one call waits for, one after the other.
+const ROUNDS: usize = 20;
+
 /// How long a call that may take `timeout` holds its claim.
 pub(crate) fn lease(timeout: Duration) -> Duration {
     timeout.saturating_add(LEASE_MARGIN)
@@ -134,26 +137,29 @@ impl Pipeline {
 
     /// Asks the limits and then for consent. A call is charged once: what is answered with an earlier call's result, or
     /// goes on where an earlier one waited, gives back what it took, and is not refused for want of it. One that waits for
-    /// its duplicate has nothing meanwhile, and is as one that has just come when that has ended.
+    /// its duplicate has nothing meanwhile, and is as one that has just come when that has ended: where that has failed and yet
+    /// another was faster, it waits for that one, for as long as is left.
     async fn place(
         &self,
         way: &mut Way<'_>,
         permit: &Permit,
         standing: &Standing,
     ) -> Result<Place, Error> {
-        let busy = match self
-            .placed(way, permit, standing, OnDuplicate::Wait)
-            .await?
-        {
-            Ok(place) => return Ok(place),
-            Err(busy) => busy,
-        };
-        self.consents.wait(way.call, &busy).await?;
-        way.watch.lap(Stage::Consent);
-        let standing = self.decided_again(way, permit).await?;
-        let placed = self
-            .placed(way, permit, &standing, OnDuplicate::Tell)
-            .await?;
+        let (begun, mut duplicate) = (Instant::now(), OnDuplicate::Wait);
+        let mut placed = self.placed(way, permit, standing, duplicate).await?;
+        for round in 1..=ROUNDS {
+            let busy = match placed {
+                Ok(place) => return Ok(place),
+                Err(busy) => busy,
+            };
+            self.consents.wait(way.call, &busy, begun.elapsed()).await?;
+            way.watch.lap(Stage::Consent);
+            if round == ROUNDS || busy.is_over(begun.elapsed()) {
+                duplicate = OnDuplicate::Tell;
+            }
+            let standing = self.decided_again(way, permit).await?;
+            placed = self.placed(way, permit, &standing, duplicate).await?;
+        }
         placed.map_err(|_| Error::internal("a call waits for its duplicate again"))
     }
 

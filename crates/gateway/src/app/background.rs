@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fastmcp::Server;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, sweep::Sweeper, trail, unfinished::Unfinished, watch::Stamp};
@@ -15,12 +16,16 @@ use crate::{
 /// How often it is asked whether another replica has registered a manifest.
 const CATALOG_EVERY: Duration = Duration::from_secs(1);
 
+/// How long the start waits for the first look at intents of before it: the state may be away.
+const LOOKED: Duration = Duration::from_secs(5);
+
 /// How often policy files are looked at.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
 
 impl App {
-    /// What goes on beside the calls, until `shutdown` fires.
-    pub(super) fn background(&self, shutdown: &CancellationToken) {
+    /// What goes on beside the calls, until `shutdown` fires. Comes back when what the log and the state say of earlier calls
+    /// was looked at, before a call of today can change it, or after a while.
+    pub(super) async fn background(&self, shutdown: &CancellationToken) {
         let sweeper = Sweeper::new(self.state.clone(), &self.pipeline);
         self.tracker.spawn(sweeper.run(shutdown.clone()));
         let unfinished = Unfinished::new(
@@ -29,7 +34,8 @@ impl App {
             self.config.audit_dir.clone(),
             self.pipeline.longest(),
         );
-        self.tracker.spawn(unfinished.tell(shutdown.clone()));
+        let (first, looked) = oneshot::channel();
+        self.tracker.spawn(unfinished.tell(shutdown.clone(), first));
         let (ledger, token) = (self.state.ledger().clone(), shutdown.clone());
         self.tracker
             .spawn(async move { ledger.record_late(token).await });
@@ -75,6 +81,8 @@ impl App {
         let asked = self.asked.subscribe();
         self.tracker
             .spawn(issuers.watch(audit.clone(), tracker, asked, shutdown.clone()));
+        // Dropped, not sent.
+        let _ = tokio::time::timeout(LOOKED, looked).await;
     }
 
     /// Watches the files of policy and limits until `shutdown` fires, loading what changed.

@@ -11,6 +11,7 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use fastmcp_audit::{AuditError, Draft, Phase, Record, VerifyError};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::outcome::{Told, is_call, outcome};
@@ -64,13 +65,16 @@ impl Unfinished {
         }
     }
 
-    /// Tells each once. What cannot be told now is tried again for a while, until `shutdown` fires.
-    pub(super) async fn tell(mut self, shutdown: CancellationToken) {
+    /// Tells each once. What cannot be told now is tried again for a while, until `shutdown` fires. After the first look `first`
+    /// is dropped.
+    pub(super) async fn tell(mut self, shutdown: CancellationToken, first: oneshot::Sender<()>) {
         let (mut pause, longest) = PAUSE;
+        let mut first = Some(first);
         for _ in 0..ROUNDS {
             if let Err(error) = self.look(&shutdown).await {
                 tracing::warn!(%error, "outcomes of calls before this start are not all recorded; tried again");
             }
+            drop(first.take());
             if self.left.as_ref().is_some_and(Vec::is_empty) {
                 return;
             }

@@ -26,6 +26,14 @@ pub struct Busy {
     pub(super) wait: Duration,
 }
 
+impl Busy {
+    /// Whether nothing is left of the time to wait, of which `waited` is gone.
+    #[must_use]
+    pub fn is_over(&self, waited: Duration) -> bool {
+        self.wait <= waited
+    }
+}
+
 /// What a call does that meets its duplicate at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDuplicate {
@@ -53,8 +61,8 @@ pub(super) struct Known {
 }
 
 impl Consents {
-    /// Waits until nobody works on a call that another one repeats, its time is over, or nobody wants the answer any more.
-    /// Ask again then with [`OnDuplicate::Tell`].
+    /// Waits until nobody works on a call that another one repeats, its time is over, of which `waited` is gone, or nobody wants
+    /// the answer any more. Ask again then, with [`OnDuplicate::Tell`] where its time [is over](Busy::is_over).
     ///
     /// # Errors
     ///
@@ -63,9 +71,10 @@ impl Consents {
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn wait(&self, call: &Call, busy: &Busy) -> Result<(), Error> {
+    pub async fn wait(&self, call: &Call, busy: &Busy, waited: Duration) -> Result<(), Error> {
         let tenant = call.caller.tenant().unwrap_or_default();
-        let attached = self.ledger.attach(tenant, &busy.operation_id, busy.wait);
+        let left = busy.wait.saturating_sub(waited);
+        let attached = self.ledger.attach(tenant, &busy.operation_id, left);
         let waited = call.cancel.run_until_cancelled(attached).await;
         waited.transpose().map(drop).map_err(away)
     }
