@@ -201,7 +201,7 @@ impl Ticket {
     ///
     /// # Cancel safety
     ///
-    /// Dropped once it began, nothing was done: [`Ledger::record_late`] gives the claim back or, where the intent is
+    /// Dropped once it began, nothing was done: what is tried later gives the claim back or, where the intent is
     /// recorded, ends the operation as failed without effect. So it does where the state did not answer.
     pub async fn intend(self, lease: Duration) -> Result<Acting, Lost> {
         let Self { mut hold } = self;
