@@ -327,6 +327,25 @@ async fn where_it_is_set_a_second_call_waits_for_the_first() {
 }
 
 #[tokio::test]
+async fn where_the_first_fails_those_who_wait_go_on_waiting() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("IDEMPOTENCY_WAIT_SEC", "60")]).await;
+    let token = home.role("writer", "data-admin").await;
+    let failing = json!({
+        "query": "INSERT INTO orders (customer_id, status, ordered_at) SELECT NULL, 'pending', 'once' FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c)",
+    });
+    let replies = futures_util::future::join_all(
+        (0..4).map(|_| keyed(&gateway, &token, "failing", &failing).send()),
+    )
+    .await;
+    let statuses: Vec<_> = replies.iter().map(|reply| reply.status).collect();
+    assert_eq!(
+        statuses, [422; 4],
+        "each heard of its own failure: {replies:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_a_kill_interrupts_is_unknown_and_is_never_done_twice() {
     let home = Home::new();
     // A claim outlives its call by 15 seconds: then the gateway says what it knows.
