@@ -98,6 +98,13 @@ impl Object {
         self
     }
 
+    /// Reads what is under `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Value> {
+        let (_, value) = self.members.iter().find(|(there, _)| there == key)?;
+        serde_json::from_slice(self.text.get(value.clone())?).ok()
+    }
+
     fn member(&mut self, key: Cow<'static, str>, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         if let Err(problem) = checked_key(&key) {
             self.refused.get_or_insert(problem);

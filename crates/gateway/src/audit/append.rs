@@ -18,7 +18,11 @@ impl Audit {
     }
 }
 
-/// A record without its details, which names those that it had.
+/// Members of details that say who did what, and the most bytes of them that are kept in any case.
+const KEPT: [&str; 2] = ["actors", "claim"];
+const MOST_KEPT: usize = 4 * 1024;
+
+/// A record without its details, which names those that it had. Who acted stays, so that nobody hides that behind a long claim.
 fn bare(draft: &Draft) -> Draft {
     let had = [
         ("details", draft.details.is_some()),
@@ -29,6 +33,12 @@ fn bare(draft: &Draft) -> Draft {
     let had = had.into_iter().filter(|(_, had)| *had);
     let mut details = Object::default();
     details.texts("left_out", had.map(|(name, _)| name));
+    for name in KEPT {
+        let said = draft.details.as_ref().and_then(|details| details.get(name));
+        if let Some(said) = said.filter(|said| said.to_string().len() <= MOST_KEPT) {
+            details.put(name, &said);
+        }
+    }
     Draft {
         details: Some(details),
         provider_call_meta: None,
@@ -61,6 +71,7 @@ mod tests {
         draft.user_agent = Some("curl".to_owned());
         let mut details = Object::default();
         details.text("large", "\u{1}".repeat(20_000).as_str());
+        details.put("actors", &json!([{"sub": "agent-1"}]));
         draft.details = Some(details);
         let record = Record {
             draft,
@@ -83,7 +94,8 @@ mod tests {
             (Some("al"), Some("the query is none"))
         );
         assert!(kept.request_hash.is_some() && kept.user_agent.is_none());
-        let left_out = json!({"left_out": ["details", "user_agent"]});
+        let left_out =
+            json!({"actors": [{"sub": "agent-1"}], "left_out": ["details", "user_agent"]});
         assert_eq!(
             kept.details.as_ref().map(|details| json!(details)),
             Some(left_out)
