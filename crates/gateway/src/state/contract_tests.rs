@@ -5,7 +5,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fastmcp::seal::KeyRing;
-use fastmcp_guard::clock::{Clock as _, ManualClock, Timestamp};
+use fastmcp_guard::{
+    clock::{Clock as _, ManualClock, Timestamp},
+    random::{self, OsRandom},
+};
 
 use super::{
     Backend, Location, Options, State, StateError,
@@ -96,13 +99,16 @@ pub(crate) fn owner() -> Owner {
     Owner::parse("replica-1").unwrap()
 }
 
+/// Who is asked about has a token.
 pub(crate) fn row(binding: Binding, machine: Machine, now: Timestamp) -> Row {
+    let asked = machine.status() == Status::Reserved;
+    let token = || random::array(&OsRandom).unwrap();
     Row {
-        id: OperationId::generate(now, &fastmcp_guard::random::OsRandom).unwrap(),
+        id: OperationId::generate(now, &OsRandom).unwrap(),
         binding,
         machine,
         redeemed_policy_version: None,
-        token_hash: None,
+        token_hash: asked.then(token),
         token_sealed: None,
         args_sealed: Some(b"sealed arguments".to_vec()),
         confirmed_by: None,
@@ -637,6 +643,14 @@ async fn recent_finds_what_counts(store: &impl OperationStore) {
         .unwrap()
         .unwrap();
     assert_eq!(found.id, newer.id, "asking again hides nothing");
+
+    let mut unasked = mine.clone();
+    unasked.args_digest = [79; 32];
+    let running = Machine::claimed(owner(), after(now, 5_000), after(now, 9_000));
+    let running = row(unasked.clone(), running, after(now, 800));
+    store.create(create(&running)).await.unwrap();
+    let found = store.recent(ask(&unasked, after(now, 900), now)).await;
+    assert!(found.unwrap().is_none(), "nobody was asked about it");
 }
 
 async fn sweeps_are_bounded(store: &(impl OperationStore + ActStore)) {

@@ -64,11 +64,6 @@ pub(crate) async fn keys_rotate(location: Location) {
         }
         begun => panic!("{begun:?}"),
     }
-    let recent = second.state.ledger().recent(&binding()).await.unwrap();
-    assert!(
-        recent.is_some(),
-        "a client that repeats its call is recognised"
-    );
 
     other.replace(&[NEW, OLD]).unwrap();
     let again = confirm(&second)
@@ -113,6 +108,11 @@ pub(crate) async fn keys_rotate(location: Location) {
         .complete(b"too")
         .await
         .unwrap();
+    let recent = ledger.recent(&asked).await.unwrap();
+    assert!(
+        recent.is_some(),
+        "a client that repeats its call is recognised"
+    );
     // What is final keeps neither arguments nor token: nothing needs the old key any more.
     assert_eq!(ledger.sealed_with().await.unwrap(), [of(NEW, 2)]);
     other.replace(&[NEW]).unwrap();

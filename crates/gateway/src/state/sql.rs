@@ -36,7 +36,7 @@ pub(super) mod operation;
 mod row;
 mod sealed;
 
-/// A statement in the words of each database. Parameters are `$1`, `$2`, ...
+/// A statement in the words of each database. Parameters are `$1`, `$2`, ..., and `?1`, `?2`, ... to SQLite.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Statement {
     pub(super) sqlite: &'static str,
@@ -48,10 +48,32 @@ pub(super) struct Statement {
 macro_rules! statement {
     ($($part:tt)+) => {
         $crate::state::sql::Statement {
-            sqlite: concat!($($crate::state::sql::sqlite_word!($part)),+),
+            sqlite: {
+                const WORDS: &str = concat!($($crate::state::sql::sqlite_word!($part)),+);
+                const NUMBERED: [u8; WORDS.len()] = match WORDS.as_bytes().first_chunk() {
+                    Some(words) => $crate::state::sql::numbered(*words),
+                    None => [0; WORDS.len()],
+                };
+                match str::from_utf8(&NUMBERED) {
+                    Ok(words) => words,
+                    Err(_) => WORDS,
+                }
+            },
             postgres: concat!($($crate::state::sql::postgres_word!($part)),+),
         }
     };
+}
+
+/// The words for SQLite, to which `$2` is a name that it looks up, and `?2` the second parameter.
+pub(super) const fn numbered<const N: usize>(mut words: [u8; N]) -> [u8; N] {
+    let mut rest: &mut [u8] = &mut words;
+    while let [byte, after @ ..] = rest {
+        if *byte == b'$' {
+            *byte = b'?';
+        }
+        rest = after;
+    }
+    words
 }
 
 macro_rules! sqlite_word {

@@ -40,6 +40,10 @@ const MIGRATIONS: &Migrations = &[
         "actors",
         include_str!("../../../migrations/postgres/0006_actors.sql"),
     ),
+    (
+        "indexes",
+        include_str!("../../../migrations/postgres/0007_indexes.sql"),
+    ),
 ];
 /// Which of them were applied: a table of our own, since a database may be shared with others.
 const APPLIED: &str = "fastmcp_migrations";

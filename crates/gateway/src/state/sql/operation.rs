@@ -26,7 +26,7 @@ mod step;
 
 use statement::{
     ACTED, APPROVALS, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, KEYED,
-    LIST, OPEN, PENDING, PURGE, RECOVER, UNKNOWN,
+    LIST, LIST_RUNNING, OPEN, PENDING, PURGE, RECOVER, UNKNOWN,
 };
 
 /// Where a key is unique.
@@ -406,7 +406,12 @@ impl<E: Engine> OperationStore for Store<E> {
                     filter.tenant.as_deref().into(),
                     i64::from(filter.bounded()).into(),
                 ];
-                let found = reader.session().rows(LIST, &values).await;
+                let list = if status.is_running() {
+                    LIST_RUNNING
+                } else {
+                    LIST
+                };
+                let found = reader.session().rows(list, &values).await;
                 for row in &found.map_err(reading)? {
                     rows.push(row::operation(row)?);
                 }

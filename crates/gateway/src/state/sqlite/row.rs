@@ -144,13 +144,12 @@ fn bound<'a>(
     values: &[impl ToSql],
 ) -> rusqlite::Result<CachedStatement<'a>> {
     let mut prepared = connection.prepare_cached(statement.sqlite)?;
-    for at in 1..=prepared.parameter_count() {
-        // To SQLite `$2` is a name, which is not always the second.
-        let number = prepared
-            .parameter_name(at)
-            .and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
-        let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), at))?;
+    let count = prepared.parameter_count();
+    if count > values.len() {
+        return Err(rusqlite::Error::InvalidParameterCount(values.len(), count));
+    }
+    // A statement that does not use them all has no place for the last.
+    for (at, value) in (1..=count).zip(values) {
         prepared.raw_bind_parameter(at, value)?;
     }
     Ok(prepared)

@@ -43,6 +43,10 @@ const MIGRATIONS: &Migrations = &[
         "actors",
         include_str!("../../../migrations/sqlite/0006_actors.sql"),
     ),
+    (
+        "indexes",
+        include_str!("../../../migrations/sqlite/0007_indexes.sql"),
+    ),
 ];
 /// Which of them were applied.
 const APPLIED: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
@@ -247,6 +251,43 @@ mod tests {
             let columns = "SELECT labels, tool FROM operations";
             assert!(connection.prepare(columns).is_ok(), "from {version}");
         }
+    }
+
+    #[test]
+    fn what_a_file_holds_is_kept() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection
+            .pragma_update(None, "foreign_keys", true)
+            .unwrap();
+        migrate_to(&mut connection, &MIGRATIONS[..6]).unwrap();
+        let made = "INSERT INTO operations (operation_id, tenant, subject, tool_id, definition_hash, args_digest, obligations, \
+             policy_version, state, owner, fence, lease_until, created_at, updated_at, expires_at, retain_until) \
+             SELECT format('0190%032d', value), 'acme', 'alice', 'ads:create', zeroblob(32), zeroblob(32), '[]', 'v1', \
+             iif(value % 2, 'claimed', 'completed'), 'replica-1', value, iif(value % 2, 5, NULL), 1, 2, 3, 4 \
+             FROM (WITH RECURSIVE n(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM n WHERE value < 100) \
+             SELECT value FROM n)";
+        connection.execute(made, []).unwrap();
+        let named = "INSERT INTO idempotency_keys SELECT tenant, subject, tool_id, 'key-' || fence, operation_id FROM operations";
+        connection.execute(named, []).unwrap();
+        let held = |connection: &Connection| -> (String, String) {
+            let all = "SELECT (SELECT group_concat(format('%s %s %d %s %s', operation_id, state, fence, lease_until, actors)) \
+                 FROM operations), (SELECT group_concat(format('%s %s %s', tenant, key, operation_id)) FROM idempotency_keys)";
+            connection
+                .query_one(all, [], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap()
+        };
+        let before = held(&connection);
+        migrate(&mut connection).unwrap();
+        assert_eq!(held(&connection), before);
+        let wrong = "SELECT count(*) FROM pragma_foreign_key_check";
+        let wrong: i64 = connection.query_one(wrong, [], |row| row.get(0)).unwrap();
+        assert_eq!(wrong, 0);
+        connection
+            .execute("DELETE FROM operations WHERE fence <= 40", [])
+            .unwrap();
+        let left = "SELECT count(*) FROM idempotency_keys";
+        let left: i64 = connection.query_one(left, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 60, "a key goes with its operation");
     }
 
     #[test]

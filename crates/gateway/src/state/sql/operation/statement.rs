@@ -26,13 +26,13 @@ macro_rules! select {
 
 /// The operation that a key names, which then nobody else moves before the change is made.
 pub(super) const HOLDER: Statement = select!(
-    "JOIN idempotency_keys AS k ON k.tenant = o.tenant AND k.operation_id = o.operation_id \
+    "JOIN idempotency_keys AS k ON k.operation_id = o.operation_id AND k.tenant = o.tenant \
      WHERE k.tenant = $1 AND k.subject = $2 AND k.tool_id = $3 AND k.key = $4"(for_change)
 );
 
 /// The operation that a key names, as it is.
 pub(super) const KEYED: Statement = select!(
-    "JOIN idempotency_keys AS k ON k.tenant = o.tenant AND k.operation_id = o.operation_id \
+    "JOIN idempotency_keys AS k ON k.operation_id = o.operation_id AND k.tenant = o.tenant \
      WHERE k.tenant = $1 AND k.subject = $2 AND k.tool_id = $3 AND k.key = $4"
 );
 
@@ -80,10 +80,10 @@ pub(super) const UNKNOWN: Statement = select!(
      AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.state = 'unknown' ORDER BY o.updated_at DESC LIMIT 1"
 );
 
-/// The newest operation of a call that is at work or completed.
+/// The newest operation of a call that was asked about and is at work or completed.
 pub(super) const ACTED: Statement = select!(
     [operations_recent]
-    "WHERE o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
+    "WHERE o.token_hash IS NOT NULL AND o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
      AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.updated_at >= $6 AND o.state IN ('claimed', 'intended', 'completed') \
      ORDER BY o.updated_at DESC LIMIT 1"
 );
@@ -91,22 +91,29 @@ pub(super) const ACTED: Statement = select!(
 /// The newest operation of a call that is open. What a key names is a call of its own.
 pub(super) const OPEN: Statement = select!(
     [operations_recent]
-    "WHERE o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
+    "WHERE o.token_hash IS NOT NULL AND o.tenant = $1 AND o.subject = $2 AND o.tool_id = $3 AND o.args_digest = $4 \
      AND o.client IS NOT DISTINCT FROM $5 AND o.actors = $8 AND o.updated_at >= $6 AND o.state IN ('reserved', 'confirmed') \
      AND o.expires_at > $7 AND NOT EXISTS (SELECT 1 FROM idempotency_keys AS k \
-     WHERE k.tenant = o.tenant AND k.operation_id = o.operation_id) ORDER BY o.updated_at DESC LIMIT 1"
+     WHERE k.operation_id = o.operation_id) ORDER BY o.updated_at DESC LIMIT 1"
 );
 
-/// Operations in one state, the one that moved last first.
+/// Operations at work in one state, the one whose lease ends last first.
+pub(super) const LIST_RUNNING: Statement = select!(brief
+    [operations_leased]
+    "WHERE o.lease_until IS NOT NULL AND o.state = $1 AND ($2 IS NULL OR o.tenant = $2) \
+     ORDER BY o.lease_until DESC LIMIT $3"
+);
+
+/// Operations in one state in which nobody works on them, the one that moved last first.
 pub(super) const LIST: Statement = select!(brief
     [operations_by_state]
-    "WHERE o.state = $1 AND ($2 IS NULL OR o.tenant = $2) ORDER BY o.updated_at DESC LIMIT $3"
+    "WHERE o.lease_until IS NULL AND o.state = $1 AND ($2 IS NULL OR o.tenant = $2) ORDER BY o.updated_at DESC LIMIT $3"
 );
 
 /// What awaits a person's approval, the newest first. Source of the words: `fastmcp_policy::Obligation`.
 pub(super) const APPROVALS: Statement = select!(brief
     [operations_by_state]
-    "WHERE o.state = 'reserved' AND o.tenant = $1 AND o.expires_at > $2 \
+    "WHERE o.lease_until IS NULL AND o.state = 'reserved' AND o.tenant = $1 AND o.expires_at > $2 \
      AND (o.obligations LIKE '%confirm:person%' OR o.obligations LIKE '%confirm:other_person%') \
      ORDER BY o.updated_at DESC LIMIT $3"
 );
@@ -132,7 +139,8 @@ pub(super) const EXPIRE: Statement = statement!(
 pub(super) const PURGE: Statement = statement!(
     "DELETE FROM operations WHERE"
     (among) "FROM operations" [operations_finished]
-    "WHERE state IN ('completed', 'failed', 'declined', 'expired', 'cancelled') AND retain_until <= $1 \
+    "WHERE (state = 'completed' OR state = 'failed' OR state = 'declined' OR state = 'expired' OR state = 'cancelled') \
+     AND retain_until <= $1 \
      ORDER BY retain_until LIMIT $2" (end_among)
     " RETURNING state"
 );
@@ -153,15 +161,14 @@ mod tests {
         sqlite::Sqlite,
     };
 
-    #[tokio::test]
-    async fn no_statement_reads_a_whole_table() {
-        let sqlite = Sqlite::memory().await.unwrap();
+    /// One of each kind.
+    fn events() -> impl Iterator<Item = Event> {
         let claim = Claim {
             owner: owner(),
             fence: 1,
         };
         let until = fastmcp_guard::clock::Timestamp::MAX;
-        let events = [
+        [
             Event::Confirm,
             Event::Redeem {
                 owner: owner(),
@@ -199,13 +206,37 @@ mod tests {
             Event::Cancel,
             Event::Settle(Settlement::Completed),
             Event::Settle(Settlement::Failed),
-        ];
+        ]
+        .into_iter()
+    }
+
+    #[tokio::test]
+    async fn no_statement_reads_a_whole_table() {
+        let sqlite = Sqlite::memory().await.unwrap();
         let queries = [
-            HOLDER, KEYED, FREE_KEY, PENDING, BY_TOKEN, BY_ID, HAS_KEY, UNKNOWN, ACTED, OPEN, LIST,
-            APPROVALS, RECOVER, EXPIRE, PURGE, STANDING,
+            HOLDER,
+            KEYED,
+            FREE_KEY,
+            PENDING,
+            BY_TOKEN,
+            BY_ID,
+            HAS_KEY,
+            UNKNOWN,
+            ACTED,
+            OPEN,
+            LIST,
+            LIST_RUNNING,
+            APPROVALS,
+            RECOVER,
+            EXPIRE,
+            PURGE,
+            STANDING,
         ];
         let mut reader = sqlite.reader().await.unwrap();
-        for sql in queries.into_iter().chain(events.iter().map(moving)) {
+        for sql in queries
+            .into_iter()
+            .chain(events().map(|event| moving(&event)))
+        {
             let explain = format!("EXPLAIN QUERY PLAN {}", sql.sqlite);
             let plan = reader.ask(move |connection| {
                 let mut explain = connection.prepare(&explain)?;
@@ -223,6 +254,35 @@ mod tests {
                 !plan.iter().any(|line| line.contains("TEMP B-TREE")),
                 "{sql:?}: {plan:#?}"
             );
+        }
+    }
+
+    /// How many tables of its own SQLite makes for a statement.
+    async fn tables_made_for(sqlite: &Sqlite, statement: Statement) -> usize {
+        let explain = format!("EXPLAIN {}", statement.sqlite);
+        let mut reader = sqlite.reader().await.unwrap();
+        let made = reader.ask(move |connection| {
+            let mut explain = connection.prepare(&explain)?;
+            let steps = explain.raw_query().mapped(|row| row.get("opcode"));
+            let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>()?;
+            Ok(steps.iter().filter(|step| *step == "OpenEphemeral").count())
+        });
+        made.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_makes_no_tables_to_compare_words() {
+        let sqlite = Sqlite::memory().await.unwrap();
+        for statement in [HOLDER, INSERT, BIND_KEY] {
+            assert_eq!(
+                tables_made_for(&sqlite, statement).await,
+                0,
+                "{statement:?}"
+            );
+        }
+        for step in events().map(|event| moving(&event)) {
+            // What it answers.
+            assert_eq!(tables_made_for(&sqlite, step).await, 1, "{step:?}");
         }
     }
 }

@@ -81,7 +81,8 @@ pub(super) const fn moving(event: &Event) -> Statement {
         Event::Decline => step!(final "state = 'declined'"
             if "state IN ('reserved', 'confirmed') AND expires_at > $3"),
         Event::Cancel => {
-            step!(final "state = 'cancelled'" if "state IN ('reserved', 'confirmed', 'claimed')")
+            step!(final "state = 'cancelled'"
+            if "state = 'reserved' OR state = 'confirmed' OR state = 'claimed'")
         }
         Event::Settle(Settlement::Completed) => {
             step!(final "state = 'completed'" if "state = 'unknown'")
