@@ -377,7 +377,11 @@ impl Audit {
         let mut context = hmac::Context::with_key(&self.inner.salt);
         context.update(domain);
         context.update(bytes);
-        format!("hmac-sha256:{}", HEXLOWER.encode(context.sign().as_ref()))
+        let tag = context.sign();
+        let mut text = String::with_capacity("hmac-sha256:".len() + 2 * tag.as_ref().len());
+        text.push_str("hmac-sha256:");
+        HEXLOWER.encode_append(tag.as_ref(), &mut text);
+        text
     }
 
     /// Flushes and closes the log. Blocks on the disk.

@@ -3,7 +3,7 @@
 //! An operation outlives what it was asked of: its tool may be registered anew, with other tags and labels, or be one that
 //! this replica does not know. What rules read of it, and what its result is about, is therefore kept with the operation.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use fastmcp_policy::{PolicySet, Resource};
 use serde::{Deserialize, Serialize};
@@ -13,52 +13,52 @@ use crate::manifest::{Classification, Label};
 
 /// A tool as it was when a call of it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastTool {
-    resource: Resource,
+pub struct PastTool<'a> {
+    resource: Cow<'a, Resource>,
     classification: Classification,
-    labels: BTreeSet<Label>,
+    labels: Cow<'a, BTreeSet<Label>>,
 }
 
 /// The form in which it is kept. What is unknown of it does not read: who knows less must not judge.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
-    tool_id: String,
-    provider_id: String,
-    tenant: Option<String>,
-    safety_tags: BTreeSet<String>,
-    required_scopes: BTreeSet<String>,
+struct Kept<'a> {
+    tool_id: Cow<'a, str>,
+    provider_id: Cow<'a, str>,
+    tenant: Option<Cow<'a, str>>,
+    safety_tags: Cow<'a, BTreeSet<String>>,
+    required_scopes: Cow<'a, BTreeSet<String>>,
     classification: Classification,
     read_only: bool,
-    labels: BTreeSet<Label>,
+    labels: Cow<'a, BTreeSet<Label>>,
 }
 
-impl PastTool {
+impl<'a> PastTool<'a> {
     /// `target` as policy saw it: `resource` is what it was judged by, with what the arguments demanded.
     #[must_use]
-    pub fn of(target: &Target, resource: &Resource) -> Self {
+    pub fn of(target: &'a Target, resource: &'a Resource) -> Self {
         let manifest = target.manifest();
         Self {
-            resource: resource.clone(),
+            resource: Cow::Borrowed(resource),
             classification: manifest.classification,
-            labels: manifest.labels.clone(),
+            labels: Cow::Borrowed(&manifest.labels),
         }
     }
 
     /// Reads what [`Self::to_text`] wrote; `None` for anything else, and for operations from before it was kept.
     #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
-        let kept: Kept = serde_json::from_str(text).ok()?;
+    pub fn read(text: &str) -> Option<PastTool<'static>> {
+        let kept: Kept<'_> = serde_json::from_str(text).ok()?;
         let mut resource = Resource::new(kept.tool_id, kept.provider_id)
-            .safety_tags(kept.safety_tags)
-            .required_scopes(kept.required_scopes)
+            .safety_tags(kept.safety_tags.into_owned())
+            .required_scopes(kept.required_scopes.into_owned())
             .classification(kept.classification.as_str())
             .read_only(kept.read_only);
-        resource.tenant = kept.tenant;
-        Some(Self {
-            resource,
+        resource.tenant = kept.tenant.map(Cow::into_owned);
+        Some(PastTool {
+            resource: Cow::Owned(resource),
             classification: kept.classification,
-            labels: kept.labels,
+            labels: Cow::Owned(kept.labels.into_owned()),
         })
     }
 
@@ -68,22 +68,22 @@ impl PastTool {
     ///
     /// When it has no JSON form, which does not happen.
     pub fn to_text(&self) -> Result<String, serde_json::Error> {
-        let resource = self.resource.clone();
+        let resource = &self.resource;
         serde_json::to_string(&Kept {
-            tool_id: resource.tool_id,
-            provider_id: resource.provider_id,
-            tenant: resource.tenant,
-            safety_tags: resource.safety_tags,
-            required_scopes: resource.required_scopes,
+            tool_id: Cow::Borrowed(&resource.tool_id),
+            provider_id: Cow::Borrowed(&resource.provider_id),
+            tenant: resource.tenant.as_deref().map(Cow::Borrowed),
+            safety_tags: Cow::Borrowed(&resource.safety_tags),
+            required_scopes: Cow::Borrowed(&resource.required_scopes),
             classification: self.classification,
             read_only: resource.read_only,
-            labels: self.labels.clone(),
+            labels: Cow::Borrowed(self.labels.as_ref()),
         })
     }
 
     /// As policy saw it, with what the arguments demanded.
     #[must_use]
-    pub const fn resource(&self) -> &Resource {
+    pub fn resource(&self) -> &Resource {
         &self.resource
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastmcp_protocol::Raw;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{IN_PROGRESS, KEY_CONFLICT};
@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// A result as stored for replays.
-#[derive(Deserialize, Serialize)]
+/// A result as stored for replays, by [`keep`].
+#[derive(Deserialize)]
 struct Kept<'a> {
     #[serde(borrow)]
     result: &'a RawValue,
@@ -120,11 +120,15 @@ pub(super) fn keep(
     result: &Raw,
     token_meta: &Map<String, Value>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let result: &RawValue = serde_json::from_str(result.as_str())?;
-    serde_json::to_vec(&Kept {
-        result,
-        token_meta: token_meta.clone(),
-    })
+    // What is JSON already is not read once more for being written.
+    let result = result.as_str().as_bytes();
+    let mut kept = Vec::with_capacity(result.len() + 128);
+    kept.extend_from_slice(br#"{"result":"#);
+    kept.extend_from_slice(result);
+    kept.extend_from_slice(br#","token_meta":"#);
+    serde_json::to_writer(&mut kept, token_meta)?;
+    kept.push(b'}');
+    Ok(kept)
 }
 
 pub(super) fn replay(report: &Report) -> Result<Completed, Error> {

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+use data_encoding::HEXLOWER;
 use fastmcp_guard::{
     clock::Timestamp,
     random::{self, Random},
@@ -20,6 +21,8 @@ use crate::manifest::ToolId;
 
 /// The length of an [`OperationId`] as text.
 const ID_CHARS: usize = 36;
+/// How many bytes an [`OperationId`] has between its hyphens.
+const ID_PARTS: [usize; 5] = [4, 2, 2, 2, 6];
 /// Where an [`OperationId`] has its hyphens.
 const ID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
@@ -51,13 +54,15 @@ impl OperationId {
         let low = random & 0x3fff_ffff_ffff_ffff;
         // RFC 9562, section 5.7: unix_ts_ms (48), ver (4) = 7, rand_a (12), var (2) = 0b10, rand_b (62).
         let bits = millis << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low;
-        let digits = format!("{bits:032x}");
         let mut text = String::with_capacity(ID_CHARS);
-        for digit in digits.chars() {
-            if ID_HYPHENS.contains(&text.len()) {
+        let mut bytes = &bits.to_be_bytes()[..];
+        for size in ID_PARTS {
+            let (part, rest) = bytes.split_at(size.min(bytes.len()));
+            if !text.is_empty() {
                 text.push('-');
             }
-            text.push(digit);
+            HEXLOWER.encode_append(part, &mut text);
+            bytes = rest;
         }
         Ok(Self(text))
     }
