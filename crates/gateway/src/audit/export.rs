@@ -6,10 +6,12 @@
 //! `fastmcp audit export` prints it.
 //!
 //! A sink that is away is tried again and again, later each time, while its queue fills. What was
-//! sent and not acknowledged is sent again, so a record may arrive twice.
+//! sent and not acknowledged is sent again, so a record may arrive twice. What a receiver refuses is
+//! taken apart until the record is found that it does not take, which is passed by (`sending`).
 
 mod otlp;
 mod post;
+mod sending;
 mod syslog;
 
 use std::{
@@ -24,23 +26,16 @@ use std::{
 use fastmcp_audit::Tap;
 use fastmcp_guard::http::FetchError;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::telemetry::Telemetry;
 
-use self::{post::Post, syslog::Syslog};
+use self::{post::Post, sending::Sending, syslog::Syslog};
 
-/// Records that are sent at once.
-const MAX_BATCH: usize = 256;
-/// Bytes that are sent at once, unless one record has more.
-const MAX_BATCH_BYTES: usize = 1 << 20;
 /// Bytes that wait for one sink.
 const MAX_WAITING_BYTES: u64 = 64 << 20;
-/// The wait before the first repetition; it doubles.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long sinks may take to send what waits when the gateway ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -133,7 +128,7 @@ struct State {
 enum Failure {
     /// Later it may; not before this, if the receiver said so.
     Away(String, Option<Duration>),
-    /// It never will.
+    /// These records will not be taken together, and perhaps one of them never.
     Refused(String),
 }
 
@@ -181,8 +176,8 @@ impl Exports {
             let delivery = Delivery::new(sink, origin)?;
             let (sender, receiver) = channel(queue.max(1));
             let state = Arc::new(State::new(sink.name(), telemetry.clone()));
-            let work = work(receiver, delivery, Arc::clone(&state), stop.clone());
-            tasks.spawn(work);
+            let sending = Sending::new(delivery, Arc::clone(&state), stop.clone());
+            tasks.spawn(sending.all(receiver));
             ears.push(Ear {
                 queue: sender,
                 state,
@@ -315,64 +310,6 @@ impl State {
             "dropped": self.dropped.load(Ordering::Relaxed),
         })
     }
-}
-
-/// Sends what comes until nothing will come any more.
-async fn work(
-    mut lines: Receiver<Arc<str>>,
-    mut to: Delivery,
-    state: Arc<State>,
-    stop: CancellationToken,
-) {
-    let mut taken = Vec::with_capacity(MAX_BATCH);
-    while lines.recv_many(&mut taken, MAX_BATCH).await > 0 {
-        let mut rest = taken.as_slice();
-        while !rest.is_empty() {
-            let (batch, later) = rest.split_at(fitting(rest));
-            send(batch, &mut to, &state, &stop).await;
-            rest = later;
-        }
-        taken.clear();
-    }
-}
-
-/// How many of the lines fit into one batch: at least one.
-fn fitting(lines: &[Arc<str>]) -> usize {
-    let mut bytes = 0_usize;
-    let fit = lines.iter().take_while(|line| {
-        bytes = bytes.saturating_add(line.len());
-        bytes <= MAX_BATCH_BYTES
-    });
-    fit.count().clamp(1, lines.len().max(1))
-}
-
-/// Sends one batch, again and again until it is sent, refused, or nobody waits any more.
-async fn send(batch: &[Arc<str>], to: &mut Delivery, state: &State, stop: &CancellationToken) {
-    let (records, bytes) = (batch.len() as u64, batch.iter().map(|l| l.len()).sum());
-    let mut wait = FIRST_WAIT;
-    loop {
-        let Some(delivered) = stop.run_until_cancelled(to.deliver(batch)).await else {
-            state.drop_records(records, "the gateway ended");
-            break;
-        };
-        let (why, after) = match delivered {
-            Ok(unwanted) => {
-                state.send_records(records.saturating_sub(unwanted));
-                state.drop_records(unwanted, "the receiver did not want some records");
-                break;
-            }
-            Err(Failure::Refused(why)) => {
-                state.drop_records(records, &why);
-                break;
-            }
-            Err(Failure::Away(why, after)) => (why, after),
-        };
-        state.set_failure(Some(&why));
-        let pause = after.unwrap_or(wait).clamp(FIRST_WAIT, LONGEST_WAIT);
-        let _elapsed = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
-    state.done(records, bytes);
 }
 
 #[cfg(test)]

@@ -77,24 +77,26 @@ impl Post {
             });
         }
         let why = format!("it answered {status}");
-        if self.is_final(status) {
+        if is_of_records(status) {
             return Err(Failure::Refused(why));
         }
         let after = answer.headers.get(header::RETRY_AFTER);
         let after = after.and_then(|v| v.to_str().ok()?.parse().ok());
         Err(Failure::Away(why, after.map(Duration::from_secs)))
     }
+}
 
-    /// Whether sending the same again is of no use.
-    fn is_final(&self, status: StatusCode) -> bool {
-        match self.form {
-            // What is wrong with the address or the token can be put right; the records wait for it.
-            Form::Lines => matches!(status.as_u16(), 400 | 413 | 415 | 422),
-            // OTLP 1.9 asks for repetition at 429, 502, 503 and 504 alone ("Retryable Response Codes"). What it says of
-            // others suits spans, which may be lost: records wait until the collector has been put right.
-            Form::Otlp(_) => matches!(status.as_u16(), 400 | 413),
-        }
-    }
+/// Whether a refusal may lie with a record: neither with the address, the form or the token, which are those of all
+/// records and can be put right, nor with how much there is to do.
+///
+/// OTLP 1.9 asks for repetition at 429, 502, 503 and 504 alone ("Retryable Response Codes"), which suits spans, that may be
+/// lost.
+fn is_of_records(status: StatusCode) -> bool {
+    !status.is_redirection()
+        && !matches!(
+            status.as_u16(),
+            401 | 403 | 404 | 405 | 407 | 408 | 415 | 425 | 429 | 502 | 503 | 504
+        )
 }
 
 fn joined(lines: &[Arc<str>]) -> Vec<u8> {

@@ -11,9 +11,10 @@ use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, UdpSocket},
     sync::mpsc,
+    time::Instant,
 };
 
-use super::*;
+use super::{sending::*, *};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -244,7 +245,7 @@ async fn an_otlp_collector_that_is_misconfigured_for_a_while_loses_nothing() {
         url,
         token_file: None,
     };
-    for status in [500, 401, 403, 404, 408, 429] {
+    for status in [400, 401, 403, 404, 408, 413, 429, 500, 503] {
         let (url, mut requests) = receiver(&[(status, ""), (200, "{}")]).await;
         let (exports, tap, _) = start(Sink::Otlp(collector(url)), 10);
         tap.durable(&line(0, "success"));
@@ -257,17 +258,145 @@ async fn an_otlp_collector_that_is_misconfigured_for_a_while_loses_nothing() {
         let counted = |what| count(&exports, "otlp", what);
         assert_eq!((counted("sent"), counted("dropped")), (1, 0), "{status}");
     }
-    for status in [400, 413] {
-        let (url, mut requests) = receiver(&[(status, ""), (200, "{}")]).await;
-        let (exports, tap, _) = start(Sink::Otlp(collector(url)), 10);
-        tap.durable(&line(0, "success"));
-        within("a request", requests.recv()).await.unwrap();
-        until("it to be told", || !exports.degraded().is_empty()).await;
-        tap.durable(&line(1, "success"));
-        within("a request", requests.recv()).await.unwrap();
-        until("it to be well", || exports.degraded().is_empty()).await;
-        assert_eq!(count(&exports, "otlp", "dropped"), 1, "{status}");
+}
+
+/// An HTTP server that answers each request as its body deserves, and tells which records it took, by their numbers.
+async fn judge(judged: impl Fn(&str) -> u16 + Send + Sync + 'static) -> (Url, mpsc::Receiver<u64>) {
+    let (took, taken) = mpsc::channel(4_096);
+    let judged = Arc::new(judged);
+    let answer = async move |body: String| {
+        let status = judged(&body);
+        if status == 200 {
+            for seq in numbers(&body) {
+                took.send(seq).await.unwrap();
+            }
+        }
+        StatusCode::from_u16(status).unwrap()
+    };
+    let router = Router::new().route("/in", post(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    TaskTracker::new().spawn(async move { axum::serve(listener, router).await });
+    (url.parse().unwrap(), taken)
+}
+
+/// The numbers of the records in a body of either form.
+fn numbers(body: &str) -> Vec<u64> {
+    let of = |line: &str| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64();
+    if let Some(lines) = body.strip_suffix('\n') {
+        return lines.lines().filter_map(of).collect();
     }
+    let body: Value = serde_json::from_str(body).unwrap();
+    let records = &body["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
+    let records = records.as_array().unwrap().iter();
+    records
+        .filter_map(|record| of(record["body"]["stringValue"].as_str().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_record_that_a_collector_refuses_is_passed_by_and_holds_back_no_other() {
+    let sinks: [fn(Collector) -> Sink; 2] = [Sink::Otlp, Sink::Http];
+    for (sink, status) in sinks.into_iter().zip([500, 422]) {
+        let (url, mut taken) = judge(move |body| match numbers(body).contains(&301) {
+            true => status,
+            false => 200,
+        })
+        .await;
+        let collector = Collector {
+            url,
+            token_file: None,
+        };
+        let (sink, name) = (sink(collector.clone()), sink(collector).name());
+        let (exports, tap, telemetry) = start(sink, 1_000);
+        (0..600).for_each(|seq| tap.durable(&line(seq, "success")));
+        let mut arrived = Vec::new();
+        while arrived.len() < 599 {
+            arrived.push(within("a record", taken.recv()).await.unwrap());
+        }
+        let wanted: Vec<_> = (0..600).filter(|seq| *seq != 301).collect();
+        assert_eq!(arrived, wanted, "{name}");
+        until("it to be counted", || count(&exports, name, "dropped") == 1).await;
+        drop(tap);
+        within("the sink to end", exports.finish()).await;
+        let counted = ["sent", "dropped", "waiting"].map(|what| count(&exports, name, what));
+        assert_eq!(counted, [599, 1, 0], "{name}");
+        let metrics = telemetry.render(Duration::ZERO).unwrap();
+        let counted = format!(
+            "fastmcp_audit_exported_records_total{{sink=\"{name}\",outcome=\"dropped\"}} 1\n"
+        );
+        assert!(metrics.contains(&counted), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_passed_by_only_where_the_collector_takes_another() {
+    let (url, mut taken) = judge(|body| match numbers(body).contains(&0) {
+        true => 400,
+        false => 200,
+    })
+    .await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (exports, tap, _) = start(Sink::Otlp(collector), 10);
+    tap.durable(&line(0, "success"));
+    until("it to be told", || !exports.degraded().is_empty()).await;
+    // It may be the collector that is wrong.
+    let counted = |what| count(&exports, "otlp", what);
+    assert_eq!((counted("waiting"), counted("dropped")), (1, 0));
+    tap.durable(&line(1, "success"));
+    assert_eq!(within("a record", taken.recv()).await, Some(1));
+    until("it to be passed by", || counted("dropped") == 1).await;
+    assert!(exports.degraded()[0].1.contains("400"));
+    tap.durable(&line(2, "success"));
+    assert_eq!(within("a record", taken.recv()).await, Some(2));
+    until("it to be well", || exports.degraded().is_empty()).await;
+    drop(tap);
+    within("the sink to end", exports.finish()).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_arrives_in_parts() {
+    let (url, mut taken) = judge(|body| match numbers(body).len() {
+        0..=10 => 200,
+        _ => 413,
+    })
+    .await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (exports, tap, _) = start(Sink::Http(collector), 1_000);
+    (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
+    for seq in 0..300 {
+        assert_eq!(within("a record", taken.recv()).await, Some(seq));
+    }
+    drop(tap);
+    within("the sink to end", exports.finish()).await;
+    assert_eq!(count(&exports, "http", "dropped"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_even_a_full_batch_of_what_is_refused_holds_others_back_for_ever() {
+    let nobody = Collector {
+        url: "http://127.0.0.1:9/".parse().unwrap(),
+        token_file: None,
+    };
+    // These are refused before anybody is asked.
+    let (exports, tap, _) = start(Sink::Otlp(nobody), 1_000);
+    (0..2 * MAX_BATCH).for_each(|_| tap.durable("no record"));
+    let began = Instant::now();
+    let dropped = || count(&exports, "otlp", "dropped");
+    while dropped() == 0 {
+        tokio::time::sleep(LONGEST_WAIT).await;
+    }
+    assert!(began.elapsed() >= LONGEST_DOUBT);
+    // Nothing waits behind the others.
+    tokio::time::sleep(3 * LONGEST_DOUBT).await;
+    assert_eq!(dropped(), MAX_BATCH as u64);
+    assert_eq!(count(&exports, "otlp", "waiting"), MAX_BATCH as u64);
 }
 
 #[tokio::test]
@@ -313,7 +442,6 @@ async fn otlp_gets_records_in_its_json_form() {
             200,
             r#"{"partialSuccess": {"rejectedLogRecords": "1", "errorMessage": "no"}}"#,
         ),
-        (400, ""),
         (200, "{}"),
     ];
     let (url, mut requests) = receiver(&answers).await;
@@ -352,13 +480,6 @@ async fn otlp_gets_records_in_its_json_form() {
     }
     until("the rejected one to be counted", || {
         count(&exports, "otlp", "dropped") == 1
-    })
-    .await;
-    // Refused for good: it is not sent again.
-    tap.durable(&line(8, "success"));
-    within("a request", requests.recv()).await.unwrap();
-    until("it to be counted", || {
-        count(&exports, "otlp", "dropped") == 2
     })
     .await;
     tap.durable(&line(9, "success"));
