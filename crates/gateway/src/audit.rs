@@ -161,7 +161,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`Code::Unavailable`]: nothing may be done.
+    /// [`Code::Unavailable`], or [`Code::ValidationError`] where no record can hold it: nothing may be done.
     ///
     /// # Cancel safety
     ///
@@ -184,7 +184,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`Code::Unavailable`]: nothing may be done.
+    /// [`Code::Unavailable`], or [`Code::ValidationError`] where no record can hold it: nothing may be done.
     ///
     /// # Cancel safety
     ///
@@ -195,11 +195,7 @@ impl Audit {
         intent.phase = Phase::Intent;
         intent.status = Status::Pending;
         self.redact(&mut intent);
-        self.inner
-            .log
-            .append(&intent)
-            .await
-            .map_err(|e| Error::unavailable("Audit log is unavailable; nothing was done", e))?;
+        self.inner.log.append(&intent).await.map_err(not_intended)?;
         record.intended = true;
         Ok(Intended { writes: true })
     }
@@ -491,6 +487,17 @@ impl Record {
         self.draft.resource_type = Some(kind.to_owned());
         self.draft.resource_id = id.map(bounded);
         self.draft.tool_id = self.draft.resource_id.clone().filter(|_| kind != "catalog");
+    }
+}
+
+/// What is said where an intent is not in the log: nothing may be done.
+fn not_intended(error: AuditError) -> Error {
+    match error {
+        AuditError::Draft { field, problem } => Error::invalid(format!(
+            "Audit log cannot record this, so nothing was done: `{field}` {problem}"
+        ))
+        .with_detail("field", field),
+        away => Error::unavailable("Audit log is unavailable; nothing was done", away),
     }
 }
 

@@ -121,10 +121,12 @@ pub(crate) fn render(draft: &Draft) -> Result<Body, AuditError> {
     let body =
         Body::of(&View::from(draft)).map_err(|error| draft_error("details", error.to_string()))?;
     if body.len() > MAX_BODY {
+        let longest = draft.details.as_ref().and_then(Object::longest);
+        let longest = longest.map_or_else(String::new, |name| format!("; `{name}` is the longest"));
         return Err(draft_error(
             "details",
             format!(
-                "the record has {} bytes, at most {MAX_BODY} fit into a line",
+                "the record has {} bytes, at most {MAX_BODY} fit into a line{longest}",
                 body.len()
             ),
         ));

@@ -105,6 +105,12 @@ impl Object {
         serde_json::from_slice(self.text.get(value.clone())?).ok()
     }
 
+    /// The name of what takes most of it.
+    pub(super) fn longest(&self) -> Option<&str> {
+        let longest = self.members.iter().max_by_key(|(_, value)| value.len());
+        longest.map(|(key, _)| &**key)
+    }
+
     fn member(&mut self, key: Cow<'static, str>, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         if let Err(problem) = checked_key(&key) {
             self.refused.get_or_insert(problem);

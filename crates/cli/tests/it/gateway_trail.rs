@@ -425,3 +425,45 @@ fn exists(folder: &Path, name: &str) -> bool {
         }
     })
 }
+
+#[tokio::test]
+async fn a_call_that_no_record_can_hold_is_not_done_and_its_caller_is_told_why() {
+    let home = Home::new();
+    std::fs::create_dir(home.data()).unwrap();
+    let built_in = include_str!("../../../policy/policies.yml");
+    let role = "roles:\n  wide: [database.read, database.execute, database.write, \"tools.invoke:write\"]\n";
+    let rule = |n| {
+        format!(
+            "\n  - {{id: wide-{n}, effect: allow, when: {{action: tools.invoke, subject.roles: [wide]}}}}"
+        )
+    };
+    let rules: String = (0..300).map(rule).collect();
+    let policies = built_in.replacen("roles:\n", role, 1);
+    std::fs::write(home.policies(), format!("{policies}{rules}\n")).unwrap();
+    let gateway = home.start().await;
+    let (wide, admin) = (
+        home.role("agent-1", "wide").await,
+        home.role("agent-2", "data-admin").await,
+    );
+    let count = "SELECT count(*) FROM orders";
+    let before = gateway.number(&admin, count).await;
+    let insert =
+        "INSERT INTO orders (customer_id, status, ordered_at) VALUES (1, 'pending', 'trail')";
+    let ask = gateway.invoke(&wide, "database:executeQuery", &json!({"query": insert}));
+    let refused = ask.header("x-correlation-id", "wide-1").send().await;
+    let error = refused.error(422, "VALIDATION_ERROR");
+    assert_eq!(error["details"]["field"], "policy_ids", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("has 300 entries, at most 256"), "{error}");
+    assert_eq!(gateway.number(&admin, count).await, before);
+    let recorded = home.audit_of("wide-1");
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    assert_eq!(
+        (&recorded[0]["phase"], &recorded[0]["status"]),
+        (&json!("event"), &json!("failed"))
+    );
+    let left_out = recorded[0]["details"]["left_out"].as_array().unwrap();
+    assert!(left_out.contains(&json!("policy_ids")), "{recorded:?}");
+    let ready = gateway.get("/ready").await.ok();
+    assert_eq!(ready["degraded"], json!({}), "{ready}");
+}
