@@ -1,10 +1,15 @@
 //! Servers that are given to clients.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    process::Stdio,
+};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
-use crate::support::{Home, PATH, Sample};
+use crate::support::{Home, PATH, Sample, within};
 
 fn read(home: &Home, file: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(home.folder().join(file)).unwrap()).unwrap()
@@ -151,6 +156,57 @@ async fn a_folder_runs_nothing_by_a_name_alone() {
     home.write(".cursor/mcp.json", &file);
     home.say(&["list", "evil"]).await;
     assert!(mark.exists());
+}
+
+#[tokio::test]
+async fn whoever_is_at_the_terminal_is_asked_and_only_yes_is_a_yes() {
+    let home = Home::new();
+    let mark = home.folder().join("ran");
+    let server = json!({"command": "touch", "args": [mark, "x\u{1b}[2K"]});
+    let file = json!({"mcpServers": {"evil": server}}).to_string();
+    home.write(".mcp.json", &file);
+    // The last one is the end of what is typed.
+    for typed in ["no\n", "y\n", "\n", "yes, but\n", "\u{4}"] {
+        let (code, seen) = at_terminal(&home, &["list", "evil"], typed).await;
+        assert_eq!(code, 1, "{typed:?}: {seen}");
+        assert!(seen.contains("would start `touch"), "{seen}");
+        assert!(seen.contains("go on? [yes/no]"), "{seen}");
+        assert!(seen.contains("nothing was done"), "{typed:?}: {seen}");
+        assert!(!seen.contains('\u{1b}'), "{seen:?}");
+        assert!(!mark.exists(), "{typed:?}");
+    }
+    let (_, seen) = at_terminal(&home, &["list", "evil"], "yes\n").await;
+    assert!(mark.exists(), "{seen}");
+    // Who says so beforehand is not asked.
+    let (_, seen) = at_terminal(&home, &["list", "evil", "--trust"], "").await;
+    assert!(!seen.contains("go on?"), "{seen}");
+}
+
+/// Runs a command for a person who types this, and says how it ended and what was to be seen.
+async fn at_terminal(home: &Home, arguments: &[&str], typed: &str) -> (i32, String) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = File::options().read(true).write(true).open(name).unwrap();
+    let mut ours = File::from(ours);
+    // It waits in the terminal until it is read.
+    ours.write_all(typed.as_bytes()).unwrap();
+    let mut command = home.plain(arguments, &[]);
+    command.stdin(theirs.try_clone().unwrap());
+    command.stdout(Stdio::null()).stderr(theirs);
+    let ended = within("the command", command.status()).await.unwrap();
+    // Nobody has the other end any more, so that what was written there has an end.
+    drop(command);
+    let seen = tokio::task::spawn_blocking(move || {
+        let mut seen = Vec::new();
+        let _hung_up = ours.read_to_end(&mut seen);
+        String::from_utf8(seen).unwrap()
+    });
+    (
+        ended.code().unwrap(),
+        within("the terminal", seen).await.unwrap(),
+    )
 }
 
 #[tokio::test]
