@@ -61,11 +61,34 @@ impl List {
             output::say(&output::table(&rows))?;
         }
         if u32::try_from(found.len()).is_ok_and(|found| found >= self.limit) {
-            output::complain(&format!(
-                "these are the newest {}, there may be more; raise --limit (at most {MOST}), or narrow with --tenant or --status",
-                self.limit
-            ));
+            output::complain(&more(self.limit));
         }
         Ok(Outcome::Passed)
+    }
+}
+
+/// What is said where not all may be shown.
+fn more(limit: u32) -> String {
+    let raise = match limit {
+        MOST.. => String::new(),
+        _ => format!("raise --limit (at most {MOST}), or "),
+    };
+    format!(
+        "these are the newest {limit}, there may be more; {raise}narrow with --tenant or --status"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_ask_for_more_than_there_is_at_once() {
+        assert!(more(100).contains("raise --limit (at most 500), or narrow"));
+        let most = more(MOST);
+        assert!(
+            most.contains("there may be more") && !most.contains("raise"),
+            "{most}"
+        );
     }
 }
