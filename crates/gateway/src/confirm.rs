@@ -493,7 +493,7 @@ impl Confirm {
                     return Err(Refusal::KeyConflict { operation_id });
                 }
                 // A rival was faster: what it did is the answer.
-                Stepped::Refused(_) | Stepped::Missing => {
+                Stepped::Refused(_) | Stepped::Missing | Stepped::Held => {
                     row = self.ledger.row(&row.id).await?.ok_or(Refusal::Unknown)?;
                 }
             }

@@ -284,6 +284,30 @@ pub enum Event {
     Settle(Settlement),
 }
 
+impl Event {
+    /// The claim that it takes.
+    #[must_use]
+    pub const fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Intend { claim, .. }
+            | Self::Renew { claim, .. }
+            | Self::Release { claim }
+            | Self::Answer { claim }
+            | Self::Complete { claim }
+            | Self::Fail { claim, .. }
+            | Self::Doubt { claim } => Some(claim),
+            Self::Confirm
+            | Self::Redeem { .. }
+            | Self::Claim { .. }
+            | Self::Recover
+            | Self::Expire
+            | Self::Decline
+            | Self::Cancel
+            | Self::Settle(_) => None,
+        }
+    }
+}
+
 /// Why an event did not move an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {

@@ -322,8 +322,10 @@ pub struct Note {
 /// What became of a [`Step`].
 #[derive(Clone, Debug)]
 pub enum Stepped {
-    /// It happened.
+    /// It happened, and left the operation here.
     Moved(Machine),
+    /// It happened to what a claim holds: whoever has that knows where the event leads.
+    Held,
     /// It was not possible.
     Refused(Refused),
     /// The further key names another operation.

@@ -62,14 +62,14 @@ struct Hold {
 }
 
 impl Hold {
-    async fn step(&self, event: Event, note: Note) -> Result<Machine, Lost> {
+    async fn step(&self, event: Event, note: Note) -> Result<(), Lost> {
         let operation_id = self.operation_id.clone();
         match self
             .ledger
             .step(&self.tenant, &self.operation_id, event, note)
             .await?
         {
-            Stepped::Moved(machine) => Ok(machine),
+            Stepped::Moved(_) | Stepped::Held => Ok(()),
             Stepped::Refused(source) => Err(Lost::Taken {
                 operation_id,
                 source,
@@ -235,7 +235,6 @@ impl Ticket {
         self.hold
             .step(Event::Release { claim }, Note::default())
             .await
-            .map(|_| ())
     }
 
     /// Records what a call has read that changes nothing; it is kept for replay up to

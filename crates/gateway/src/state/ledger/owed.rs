@@ -88,7 +88,7 @@ impl End {
             ..ledger.detail(&self.id, NOT_TOLD)?
         };
         let failed = ledger.step(&self.tenant, &self.id, self.event.clone(), note);
-        if matches!(failed.await?, Stepped::Moved(_)) && found == Status::Unknown {
+        if matches!(failed.await?, Stepped::Held) && found == Status::Unknown {
             self.leave_word(ledger).await?;
         }
         Ok(())
@@ -118,8 +118,8 @@ impl End {
         // A word too many is told as it stands; an end that is forgotten for want of it would be worse.
         let doubted = is_repeated && self.is_doubted(ledger).await.unwrap_or(true);
         match ledger.step(&self.tenant, &self.id, event, note).await? {
-            Stepped::Moved(_) if doubted => Ok(self.leave_word(ledger).await?),
-            Stepped::Moved(_) => Ok(()),
+            Stepped::Moved(_) | Stepped::Held if doubted => Ok(self.leave_word(ledger).await?),
+            Stepped::Moved(_) | Stepped::Held => Ok(()),
             // Recorded by an attempt whose answer was lost: nobody else holds this claim.
             Stepped::Refused(Refused::Status(found)) if is_repeated && found == self.status => {
                 Ok(())

@@ -62,7 +62,7 @@ impl Ledger {
             .step(&row.binding.tenant, id, Event::Settle(settlement), detail)
             .await?
         {
-            Stepped::Moved(_) => {
+            Stepped::Moved(_) | Stepped::Held => {
                 let row = self.row(id).await?.ok_or_else(missing)?;
                 Ok(self.report_of(row)?)
             }

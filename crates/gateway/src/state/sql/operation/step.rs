@@ -9,7 +9,7 @@ use super::{
             StateError,
             act::Untold,
             ledger::ATTEMPTS,
-            machine::{Claim, Effect, Event, Machine, Owner, Settlement, Status},
+            machine::{Claim, Effect, Event, Owner, Settlement, Status},
             operation::{Step, Stepped},
         },
         Change, Session, Statement,
@@ -23,13 +23,21 @@ use super::{
 /// One step: $1 tenant, $2 operation, $3 now, $4 owner, $5 fence, $6 until, $7 effect, then the note.
 macro_rules! step {
     ($set:literal if $condition:literal) => {
-        step!($set, "", $condition)
+        step!($set, "", $condition, " RETURNING state, effect, owner, fence, lease_until, expires_at")
     };
     // A final state keeps neither lease nor arguments nor token.
     (final $set:literal if $condition:literal) => {
-        step!($set, ", lease_until = NULL, args_sealed = NULL, token_sealed = NULL", $condition)
+        step!($set, ", lease_until = NULL, args_sealed = NULL, token_sealed = NULL", $condition,
+            " RETURNING state, effect, owner, fence, lease_until, expires_at")
     };
-    ($set:literal, $always:literal, $condition:literal) => {
+    // Who holds a claim knows where it leads: to answer it would cost SQLite a table, and a journal of the statement.
+    (held $set:literal if $condition:literal) => {
+        step!($set, "", $condition, " AND owner = $4 AND fence = $5")
+    };
+    (held final $set:literal if $condition:literal) => {
+        step!($set, ", lease_until = NULL, args_sealed = NULL, token_sealed = NULL", $condition, " AND owner = $4 AND fence = $5")
+    };
+    ($set:literal, $always:literal, $condition:literal, $end:literal) => {
         statement!(
             "UPDATE operations SET "
             $set
@@ -40,7 +48,8 @@ macro_rules! step {
             (greatest)
             "(retain_until, coalesce($13, retain_until)) WHERE tenant = $1 AND operation_id = $2 AND ("
             $condition
-            ") RETURNING state, effect, owner, fence, lease_until, expires_at"
+            ")"
+            $end
         )
     };
 }
@@ -57,20 +66,21 @@ pub(super) const fn moving(event: &Event) -> Statement {
             step!("state = 'claimed', owner = $4, fence = fence + 1, lease_until = $6"
             if "state = 'confirmed' AND expires_at > $3")
         }
-        Event::Intend { .. } => step!("state = 'intended', lease_until = $6"
-            if "state = 'claimed' AND owner = $4 AND fence = $5 AND lease_until > $3"),
-        Event::Renew { .. } => step!("lease_until = $6"
-            if "state IN ('claimed', 'intended') AND owner = $4 AND fence = $5 AND lease_until > $3"),
-        Event::Release { .. } => step!("state = 'confirmed', owner = NULL, lease_until = NULL"
-            if "state = 'claimed' AND owner = $4 AND fence = $5"),
-        Event::Answer { .. } => step!(final "state = 'completed'"
-            if "state = 'claimed' AND owner = $4 AND fence = $5"),
-        Event::Complete { .. } => step!(final "state = 'completed'"
-            if "state IN ('intended', 'unknown') AND owner = $4 AND fence = $5"),
-        Event::Fail { .. } => step!(final "state = 'failed', effect = $7"
-            if "(state IN ('intended', 'unknown') OR (state = 'claimed' AND $7 = 'none')) AND owner = $4 AND fence = $5"),
-        Event::Doubt { .. } => step!("state = 'unknown', lease_until = NULL"
-            if "state = 'intended' AND owner = $4 AND fence = $5"),
+        Event::Intend { .. } => step!(held "state = 'intended', lease_until = $6"
+            if "state = 'claimed' AND lease_until > $3"),
+        Event::Renew { .. } => step!(held "lease_until = $6"
+            if "state IN ('claimed', 'intended') AND lease_until > $3"),
+        Event::Release { .. } => {
+            step!(held "state = 'confirmed', owner = NULL, lease_until = NULL" if "state = 'claimed'")
+        }
+        Event::Answer { .. } => step!(held final "state = 'completed'" if "state = 'claimed'"),
+        Event::Complete { .. } => step!(held final "state = 'completed'"
+            if "state IN ('intended', 'unknown')"),
+        Event::Fail { .. } => step!(held final "state = 'failed', effect = $7"
+            if "state IN ('intended', 'unknown') OR (state = 'claimed' AND $7 = 'none')"),
+        Event::Doubt { .. } => {
+            step!(held "state = 'unknown', lease_until = NULL" if "state = 'intended'")
+        }
         Event::Recover => {
             step!("state = CASE state WHEN 'claimed' THEN 'confirmed' ELSE 'unknown' END, \
             owner = CASE state WHEN 'claimed' THEN NULL ELSE owner END, lease_until = NULL"
@@ -165,7 +175,7 @@ impl Change for Step {
                 }
             }
             let stepped = self.take(session).await?;
-            if let (Stepped::Moved(_), Some(scope)) = (&stepped, new_key) {
+            if let (Stepped::Moved(_) | Stepped::Held, Some(scope)) = (&stepped, new_key) {
                 scope.bind(&self.id, session).await?;
             }
             if let (Event::Recover, Stepped::Moved(machine)) = (&self.event, &stepped)
@@ -186,8 +196,8 @@ impl Step {
     /// Moves the operation, or says why not.
     async fn take(&self, session: &mut dyn Session) -> Result<Stepped, StateError> {
         for _ in 0..ATTEMPTS {
-            if let Some(machine) = self.update(session).await? {
-                return Ok(Stepped::Moved(machine));
+            if let Some(moved) = self.update(session).await? {
+                return Ok(moved);
             }
             if let Some(refusal) = self.refusal(session).await? {
                 return Ok(refusal);
@@ -196,7 +206,7 @@ impl Step {
         Err(StateError::Contended)
     }
 
-    async fn update(&self, session: &mut dyn Session) -> Result<Option<Machine>, StateError> {
+    async fn update(&self, session: &mut dyn Session) -> Result<Option<Stepped>, StateError> {
         let Parameters {
             owner,
             fence,
@@ -220,9 +230,14 @@ impl Step {
             note.detail_sealed.as_deref().into(),
             note.retain_until.into(),
         ];
-        let moved = session.rows(moving(&self.event), &values).await;
-        let moved = moved.map_err(writing)?;
-        moved.first().map(row::machine).transpose()
+        let moving = moving(&self.event);
+        if self.event.claim().is_some() {
+            let moved = session.execute(moving, &values).await.map_err(writing)?;
+            return Ok((moved > 0).then_some(Stepped::Held));
+        }
+        let moved = session.rows(moving, &values).await.map_err(writing)?;
+        let moved = moved.first().map(row::machine).transpose()?;
+        Ok(moved.map(Stepped::Moved))
     }
 
     /// Why nothing was updated, in the machine's words; nothing when a rival moved the operation to where the event is
