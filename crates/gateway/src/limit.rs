@@ -471,7 +471,7 @@ impl Limit {
         }
     }
 
-    /// Waits until what calls took is given back.
+    /// Waits until what calls took is given back, for a few seconds where Redis is away.
     ///
     /// # Cancel safety
     ///
@@ -480,7 +480,7 @@ impl Limit {
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
         if let Some(redis) = &self.inner.redis {
-            redis.give_back().await;
+            redis.finish().await;
         }
     }
 }

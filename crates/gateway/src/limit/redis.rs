@@ -45,6 +45,8 @@ const NAMED: &str = "n";
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a server is asked that is away.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long what is owed holds up the end.
+const LAST_WORDS: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 3 });
 /// How often a server is asked of which nothing bad is known.
 const ASK_ANYWAY: Duration = Duration::from_secs(5);
 
@@ -112,6 +114,12 @@ impl Redis {
         self.debts.is_empty()
     }
 
+    /// How much was not given back yet.
+    #[cfg(test)]
+    pub(super) fn due(&self) -> usize {
+        self.debts.due()
+    }
+
     /// What is in the way, while it is away.
     pub(super) fn fault(&self) -> Option<String> {
         self.lock().clone()
@@ -150,7 +158,8 @@ impl Redis {
 
     /// Gives back what calls may have taken there that have ended here, if the server is there.
     pub(super) async fn give_back(&self) {
-        let debts = self.debts.take();
+        let taken = self.debts.take();
+        let debts = taken.debts();
         if debts.is_empty() {
             return;
         }
@@ -168,7 +177,27 @@ impl Redis {
         let given: Result<(), Away> = self
             .within(|mut connection| async move { script.invoke_async(&mut connection).await })
             .await;
-        self.debts.given_back(debts, given.is_ok());
+        if given.is_ok() {
+            taken.given_back();
+        }
+    }
+
+    /// Gives back what is owed at the end, tried again for a while where the server is away.
+    pub(super) async fn finish(&self) {
+        let giving = async {
+            self.give_back().await;
+            while self.debts.due() > 0 {
+                tokio::time::sleep(ASK_AGAIN).await;
+                self.give_back().await;
+            }
+        };
+        if tokio::time::timeout(LAST_WORDS, giving).await.is_err() {
+            let calls = self.debts.due();
+            tracing::warn!(
+                calls,
+                "Redis is away at the end: what these calls took stays taken there until it passes by itself"
+            );
+        }
     }
 
     /// Does `work` on the connection, in time, and notes whether the server is there. Where the connection breaks, it may

@@ -949,6 +949,43 @@ async fn what_was_refused_for_want_of_an_answer_is_charged_to_no_limit() {
     tokio::join!(hurried.run(shutdown.clone()), checked);
 }
 
+#[tokio::test]
+async fn what_is_owed_at_the_end_is_given_back_first() {
+    let mut server = Server::start().unwrap();
+    let rules = vec![rule("at-once", &[Part::Provider], concurrency(1))];
+    let settings = settings(rules, Some(&server));
+    let [limit, other] = [(); 2].map(|()| open_there(settings.clone(), None));
+    let slot = ask(&limit, ANN).await.unwrap();
+    server.stop();
+    slot.end().await;
+    let redis = limit.inner.redis.as_ref().unwrap();
+    // The shutdown comes while it is being given back.
+    {
+        let mut giving = Box::pin(redis.give_back());
+        assert!(futures_util::poll!(&mut giving).is_pending());
+    }
+    assert_eq!(redis.due(), 1);
+    let back = async { server.start_again().unwrap() };
+    tokio::join!(limit.close(), back);
+    assert_eq!(redis.due(), 0);
+    ask(&other, ANN).await.unwrap().end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_stays_away_does_not_hold_up_the_end() {
+    let mut server = Server::start().unwrap();
+    let rules = vec![rule("at-once", &[Part::Provider], concurrency(1))];
+    let limit = open_there(settings(rules, Some(&server)), None);
+    server.stop();
+    // It leaves before the answer.
+    {
+        let mut asking = Box::pin(ask(&limit, ANN));
+        assert!(futures_util::poll!(&mut asking).is_pending());
+    }
+    limit.close().await;
+    assert_eq!(limit.inner.redis.as_ref().unwrap().due(), 1);
+}
+
 /// Gives every call the same name.
 #[derive(Debug)]
 struct Same;

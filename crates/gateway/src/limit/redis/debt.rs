@@ -53,23 +53,19 @@ impl Debts {
         self.lock().is_empty()
     }
 
-    /// All of them, for whoever gives them back.
-    pub(super) fn take(&self) -> Vec<Debt> {
-        mem::take(&mut *self.lock())
+    /// How many were not given back yet.
+    pub(super) fn due(&self) -> usize {
+        let debts = self.lock();
+        debts
+            .iter()
+            .filter(|debt| debt.given_back.is_none())
+            .count()
     }
 
-    /// Keeps of `debts` what is to be given back once more.
-    pub(super) fn given_back(&self, debts: Vec<Debt>, done: bool) {
-        let now = Instant::now();
-        let kept = debts.into_iter().filter_map(|debt| {
-            let since = debt.given_back.or(done.then_some(now));
-            let is_over = done && since.is_some_and(|since| now - since >= LATE);
-            let given_back = since;
-            (!is_over).then_some(Debt { given_back, ..debt })
-        });
-        for debt in kept.collect::<Vec<_>>() {
-            self.add(debt);
-        }
+    /// All of them, for whoever gives them back.
+    pub(super) fn take(&self) -> Taken<'_> {
+        let taken = mem::take(&mut *self.lock());
+        Taken { debts: self, taken }
     }
 
     fn add(&self, debt: Debt) {
@@ -81,6 +77,34 @@ impl Debts {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Debt>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is being given back. Dropped, it is owed as before.
+#[must_use = "dropped, it is owed as before"]
+pub(super) struct Taken<'a> {
+    debts: &'a Debts,
+    taken: Vec<Debt>,
+}
+
+impl Taken<'_> {
+    pub(super) fn debts(&self) -> &[Debt] {
+        &self.taken
+    }
+
+    /// It was: kept is what is to be given back once more.
+    pub(super) fn given_back(mut self) {
+        let now = Instant::now();
+        self.taken
+            .retain_mut(|debt| now - *debt.given_back.get_or_insert(now) < LATE);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for debt in mem::take(&mut self.taken) {
+            self.debts.add(debt);
+        }
     }
 }
 
