@@ -190,7 +190,7 @@ struct Receipt {
 enum Key {
     /// In this process.
     Here(u128),
-    /// In Redis, with the lease of the call where it counts as one under way.
+    /// In Redis, with the name of the call where what it takes needs one.
     There(String, Option<String>),
 }
 

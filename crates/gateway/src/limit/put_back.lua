@@ -7,6 +7,7 @@
 --   c name - -                   the lease
 --   n keep - -                   no limit: the name of a call whose answer was lost. What follows it is given back if it
 --                                was taken, once, as of then, and is not taken any more
+--   o keep - -                   no limit: the name of a call that has ended. What follows it is given back once
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -51,10 +52,17 @@ end
 
 -- What the call under a name was told: the time, then three numbers for each of the limits that follow it.
 local told, limit
+-- Whether what follows a name was given back before.
+local given
 
 local function named(key, keep)
   local known = redis.call('GET', key)
   told, limit = known and cjson.decode(known) or {}, 0
+  redis.call('SET', key, '[]', 'PX', keep)
+end
+
+local function once(key, keep)
+  told, given = nil, redis.call('GET', key) == '[]'
   redis.call('SET', key, '[]', 'PX', keep)
 end
 
@@ -64,6 +72,8 @@ for i, key in ipairs(KEYS) do
   local kind, a, b = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if kind == 'n' then
     named(key, a)
+  elseif kind == 'o' then
+    once(key, a)
   elseif told then
     limit = limit + 1
     local reset = told[limit * 3 + 1]
@@ -74,7 +84,7 @@ for i, key in ipairs(KEYS) do
     elseif reset then
       kinds[kind](key, string.format('%.0f', reset), b)
     end
-  else
+  elseif not given then
     kinds[kind](key, a, b)
   end
 end

@@ -39,8 +39,14 @@ const PREFIX: &str = "{fastmcp}:limit:";
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the name of a call is remembered there, whose answer may be lost.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// What the scripts are told with the name of a call.
+/// How long it is remembered there that what was taken under a name was given back.
+const ONCE_FOR: Duration = Duration::from_secs(600);
+/// What the scripts are told with the name of a call, of which it is not known here what it took.
 const NAMED: &str = "n";
+/// What they are told with the name of a call of which it is.
+const ONCE: &str = "o";
+/// What they are told with a limit of calls under way.
+const UNDER_WAY: &str = "c";
 /// How long a key is kept that says nothing any more.
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a server is asked that is away.
@@ -308,11 +314,9 @@ impl Redis {
         name: Option<&str>,
     ) -> (Vec<Said>, Vec<Said>) {
         let is_named = asks.iter().any(|ask| is_lasting(&ask.active.rule.kind));
-        let naming = name.filter(|_| is_named).map(|name| {
-            let keep = millis(REMEMBERED).to_string();
-            let arguments = [NAMED.to_owned(), keep, String::new(), String::new()];
-            (format!("{PREFIX}call:{name}"), arguments)
-        });
+        let naming = name
+            .filter(|_| is_named)
+            .map(|name| naming(NAMED, name, REMEMBERED));
         let (mut take, mut undo) = (Vec::new(), Vec::new());
         take.extend(naming.clone());
         undo.extend(naming);
@@ -352,7 +356,7 @@ impl Redis {
                 )
             }
             Kind::Concurrency { max } => text(
-                "c",
+                UNDER_WAY,
                 max.to_string(),
                 millis(self.lease).to_string(),
                 lease.unwrap_or_default().to_owned(),
@@ -390,39 +394,62 @@ impl Redis {
     }
 
     async fn return_all(&self, rules: &[Active], receipts: &[Receipt], acted: bool) {
-        let mut script = self.put_back.prepare_invoke();
-        script.arg(self.now()).arg(millis(self.grace));
-        let (mut any, mut leases) = (false, Vec::new());
+        let mut due: Vec<Said> = Vec::with_capacity(receipts.len() + 1);
+        let mut once = None;
         for receipt in receipts {
-            let (Some(active), Key::There(key, lease)) = (rules.get(receipt.rule), &receipt.key)
+            let (Some(active), Key::There(key, name)) = (rules.get(receipt.rule), &receipt.key)
             else {
                 continue;
             };
             if !receipt.is_due(&active.rule, acted) {
                 continue;
             }
-            any = true;
-            let arguments = returned(&active.rule.kind, receipt.take, lease.as_deref());
-            script.key(key);
-            for argument in &arguments {
-                script.arg(argument);
+            let kind = &active.rule.kind;
+            if let Some(name) = name.as_deref().filter(|_| is_lasting(kind)) {
+                once = Some(naming(ONCE, name, ONCE_FOR));
             }
-            leases.extend(lease.as_ref().map(|_| (key.clone(), arguments)));
+            let arguments = returned(kind, receipt.take, name.as_deref());
+            due.push((key.clone(), arguments));
         }
-        let doubt = (!leases.is_empty()).then(|| Doubt::new(self, leases));
-        if !any || self.away.load(Ordering::Acquire) {
+        if due.is_empty() {
             return;
         }
-        // Once: given back twice, it would let more through than is allowed. Calls under way are names, and may be.
+        // Given back twice, it would let more through than is allowed. Under a name it is not, and calls under way are names.
+        let is_named = once.is_some();
+        due.splice(0..0, once);
+        let is_owed = |(_, [kind, ..]): &&Said| is_named || kind == UNDER_WAY;
+        let mut doubt = Doubt::new(self, due.iter().filter(is_owed).cloned());
+        if self.away.load(Ordering::Acquire) {
+            return;
+        }
+        doubt.try_now();
+        let mut script = self.put_back.prepare_invoke();
+        script.arg(self.now()).arg(millis(self.grace));
+        for (key, arguments) in &due {
+            script.key(key);
+            for argument in arguments {
+                script.arg(argument);
+            }
+        }
         let returned: Result<(), Away> = self
             .noting(async { script.invoke_async(&mut self.connection().await?).await })
             .await;
-        match (returned, doubt) {
-            (Ok(()), Some(doubt)) => doubt.settle(),
-            (Ok(()), None) => {}
-            (Err(Away), _) => tracing::debug!("what a call took was not given back"),
+        match returned {
+            Ok(()) => doubt.settle(),
+            Err(Away) => tracing::debug!("what a call took was not given back"),
         }
     }
+}
+
+/// What is said of the name of a call: that it is remembered for so long.
+fn naming(kind: &str, name: &str, keep: Duration) -> Said {
+    let arguments = [
+        kind.to_owned(),
+        millis(keep).to_string(),
+        String::new(),
+        String::new(),
+    ];
+    (format!("{PREFIX}call:{name}"), arguments)
 }
 
 /// Whether a limit counts calls under way, each under a name of its own.
@@ -457,7 +484,7 @@ fn undone(ask: &Ask<'_>, name: Option<&str>) -> [String; 4] {
 fn verdict(
     asks: &[Ask<'_>],
     keys: Vec<String>,
-    lease: Option<&str>,
+    name: Option<&str>,
     reply: &[i64],
 ) -> Option<Verdict> {
     let (now, rest) = reply.split_first()?;
@@ -483,12 +510,14 @@ fn verdict(
     };
     if !verdict.is_refused() {
         let receipts = asks.iter().zip(keys).map(|(ask, key)| {
-            let counts = is_under_way(&ask.active.rule.kind);
-            let lease = lease.filter(|_| counts).map(str::to_owned);
+            let kind = &ask.active.rule.kind;
+            let name = name
+                .filter(|_| is_under_way(kind) || is_lasting(kind))
+                .map(str::to_owned);
             let amount = ask.amount;
             Receipt {
                 rule: ask.index,
-                key: Key::There(key, lease),
+                key: Key::There(key, name),
                 take: Take { at: now, amount },
             }
         });
@@ -505,7 +534,7 @@ fn returned(kind: &Kind, take: Take, lease: Option<&str>) -> [String; 4] {
         Kind::Quota { per, .. } | Kind::Budget { per, .. } => {
             ("t", per.end(take.at).to_string(), take.amount.to_string())
         }
-        Kind::Concurrency { .. } => ("c", lease.unwrap_or_default().to_owned(), none()),
+        Kind::Concurrency { .. } => (UNDER_WAY, lease.unwrap_or_default().to_owned(), none()),
     };
     [kind.to_owned(), a, b, none()]
 }

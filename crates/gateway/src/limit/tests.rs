@@ -986,6 +986,43 @@ async fn a_redis_that_stays_away_does_not_hold_up_the_end() {
     assert_eq!(limit.inner.redis.as_ref().unwrap().due(), 1);
 }
 
+#[tokio::test]
+async fn what_did_not_act_is_given_back_once_redis_is_back() {
+    not_at_midnight().await;
+    let mut server = Server::start().unwrap();
+    let rules = vec![
+        rule("month", &[Part::Tenant], quota(2, Period::Month)),
+        rule("hour", &[Part::Tenant], window(2, 3_600_000)),
+        rule("rate", &[Part::Tenant], bucket(0.000_1, 2)),
+        rule("at-once", &[Part::Tenant], concurrency(2)),
+    ];
+    let settings = Settings {
+        fallback: Fallback::Refuse,
+        ..settings(rules, Some(&server))
+    };
+    let [limit, other] = [(); 2].map(|()| open_there(settings.clone(), None));
+    let slots = [
+        ask(&limit, ANN).await.unwrap(),
+        ask(&limit, ANN).await.unwrap(),
+    ];
+    assert!(ask(&other, ANN).await.is_err());
+    // One finds out that it is away, the other is told.
+    server.stop();
+    for slot in slots {
+        slot.end().await;
+    }
+    server.start_again().unwrap();
+    let redis = limit.inner.redis.as_ref().unwrap();
+    redis.give_back().await;
+    assert_eq!((redis.due(), redis.is_square()), (0, false));
+    act(&other, ANN).await.unwrap();
+    // What was asked of a server that stood still may be done later.
+    redis.give_back().await;
+    act(&other, ANN).await.unwrap();
+    let refused = act(&other, ANN).await.unwrap_err();
+    assert_eq!(refused.code(), Code::RateLimited, "it was given back once");
+}
+
 /// Gives every call the same name.
 #[derive(Debug)]
 struct Same;

@@ -1,7 +1,8 @@
 //! What Redis may hold for calls that have ended here: their answer was lost, or nobody waited for it.
 //!
 //! A call whose take does not pass by itself soon has a name there, under which it takes once and gives back once, and not
-//! at all where it comes after that. A call under way has a name in its key, so that ending it twice, or though it never
+//! at all where it comes after that. What a call took of which the answer came it gives back once under that name too,
+//! whenever Redis is there again: what is over by then is not given back any more. A call under way has a name in its key, so that ending it twice, or though it never
 //! began, changes nothing. What was asked of a server that stood still, on a connection that is gone by now, may be done
 //! after all once it goes on: each debt is given back again for a while.
 
@@ -14,11 +15,13 @@ use std::{
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{NAMED, Redis};
+use super::{NAMED, ONCE, ONCE_FOR, Redis};
 
 /// For how long after the first time a debt is given back again.
 const LATE: Duration = Duration::from_secs(3);
-/// How many are remembered. Leases end what is beyond.
+/// For how long after the first try a debt is given back at all: while it is known there whether it was.
+const TRIED: Duration = ONCE_FOR.saturating_sub(Duration::from_secs(60));
+/// How many are remembered. Leases, and the ends of their periods, end what is beyond.
 const MOST: usize = 4_096;
 
 /// A key and what is said of it to give back what was taken of it.
@@ -28,6 +31,7 @@ pub(super) type Said = (String, [String; 4]);
 #[derive(Debug)]
 pub(super) struct Debt {
     keys: SmallVec<[Said; 1]>,
+    tried: Option<Instant>,
     given_back: Option<Instant>,
 }
 
@@ -40,7 +44,7 @@ impl Debt {
     pub(super) fn is_named(&self) -> bool {
         self.keys
             .first()
-            .is_some_and(|(_, [kind, ..])| kind == NAMED)
+            .is_some_and(|(_, [kind, ..])| kind == NAMED || kind == ONCE)
     }
 }
 
@@ -62,9 +66,10 @@ impl Debts {
             .count()
     }
 
-    /// All of them, for whoever gives them back.
+    /// All of them, for whoever gives them back now.
     pub(super) fn take(&self) -> Taken<'_> {
-        let taken = mem::take(&mut *self.lock());
+        let (mut taken, now) = (mem::take(&mut *self.lock()), Instant::now());
+        taken.retain_mut(|debt| now - *debt.tried.get_or_insert(now) < TRIED);
         Taken { debts: self, taken }
     }
 
@@ -113,6 +118,7 @@ impl Drop for Taken<'_> {
 pub(super) struct Doubt<'a> {
     redis: &'a Redis,
     keys: SmallVec<[Said; 1]>,
+    tried: Option<Instant>,
 }
 
 impl<'a> Doubt<'a> {
@@ -120,7 +126,13 @@ impl<'a> Doubt<'a> {
         Self {
             redis,
             keys: keys.into_iter().collect(),
+            tried: None,
         }
+    }
+
+    /// It is given back now, and may be though nobody hears of it.
+    pub(super) fn try_now(&mut self) {
+        self.tried = Some(Instant::now());
     }
 
     /// It is known now.
@@ -137,8 +149,30 @@ impl Drop for Doubt<'_> {
         }
         self.redis.debts.add(Debt {
             keys,
+            tried: self.tried,
             given_back: None,
         });
         self.redis.found_out.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_tried_is_not_tried_after_redis_has_forgotten_it() {
+        let debts = Debts::default();
+        debts.add(Debt {
+            keys: SmallVec::new(),
+            tried: None,
+            given_back: None,
+        });
+        // However long Redis is away: it was not asked yet.
+        tokio::time::advance(ONCE_FOR * 100).await;
+        assert_eq!(debts.take().debts().len(), 1);
+        tokio::time::advance(ONCE_FOR).await;
+        assert!(debts.take().debts().is_empty());
+        assert!(debts.is_empty());
     }
 }
