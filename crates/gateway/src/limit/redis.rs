@@ -54,7 +54,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long what is owed holds up the end.
 const LAST_WORDS: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 3 });
 /// How often a server is asked of which nothing bad is known.
-const ASK_ANYWAY: Duration = Duration::from_secs(5);
+const ASK_ANYWAY: Duration = Duration::from_secs(1);
 
 /// The limits of a deployment.
 pub(super) struct Redis {

@@ -1161,6 +1161,35 @@ async fn while_redis_is_away_the_fallback_holds_and_it_is_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_redis_that_dies_is_missed_soon_though_nobody_calls() {
+    let mut server = Server::start().unwrap();
+    let limit = open(settings(Vec::new(), Some(&server)), Arc::new(SystemClock));
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let shutdown = CancellationToken::new();
+    let checked = async {
+        // It was asked, and answered.
+        let mut asked = false;
+        while !asked {
+            asked = ::redis::cmd("EXISTS")
+                .arg("{fastmcp}:limit:probe")
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+        }
+        until(|| !limit.health().unwrap().degraded).await;
+        server.stop();
+        tokio::time::pause();
+        let stopped = tokio::time::Instant::now();
+        until(|| limit.health().unwrap().degraded).await;
+        let passed = stopped.elapsed();
+        assert!(passed <= Duration::from_secs(2), "{passed:?}");
+        shutdown.cancel();
+    };
+    tokio::join!(limit.run(shutdown.clone()), checked);
+}
+
+#[tokio::test]
 async fn over_tls_only_a_server_that_is_vouched_for_counts() {
     not_at_midnight().await;
     let server = Server::start_tls().unwrap();

@@ -5,9 +5,10 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::{sync::Mutex, task::spawn_blocking};
+use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
 
 use super::{
     DatabaseError, Load, StateError,
@@ -31,6 +32,9 @@ pub(super) struct Sqlite {
     writer: Writer,
     readers: Readers,
 }
+
+/// How long a look waits: a turn of the writer's and an answer take some milliseconds, also where much is done.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What every database answers.
 const PULSE: Statement = statement!("SELECT at FROM heartbeat WHERE id = 1");
@@ -59,6 +63,17 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// The writer comes first: where it waits for somebody who holds the file, no reader is taken.
+    async fn look(&self) -> Result<(), StateError> {
+        self.writer.ready().await?;
+        let mut reader = self.reader().await?;
+        let pulse = reader.session().rows(PULSE, &[]).await.map_err(reading)?;
+        let pulse = pulse.first().ok_or(rusqlite::Error::QueryReturnedNoRows);
+        pulse.map(drop).map_err(reading)
+    }
+}
+
 impl Engine for Sqlite {
     type Reader<'a> = Reader;
 
@@ -71,11 +86,8 @@ impl Engine for Sqlite {
     }
 
     async fn ready(&self) -> Result<(), StateError> {
-        self.writer.ready().await?;
-        let mut reader = self.reader().await?;
-        let pulse = reader.session().rows(PULSE, &[]).await.map_err(reading)?;
-        let pulse = pulse.first().ok_or(rusqlite::Error::QueryReturnedNoRows);
-        pulse.map(drop).map_err(reading)
+        let looked = timeout(LOOK, self.look()).await;
+        looked.unwrap_or(Err(StateError::Busy))
     }
 
     fn load(&self) -> Load {

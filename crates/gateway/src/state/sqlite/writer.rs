@@ -9,6 +9,7 @@
 
 use std::{
     fmt,
+    future::ready,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
@@ -97,15 +98,17 @@ impl Writer {
         answer.await.map_err(|_| StateError::Closed)?
     }
 
-    /// Whether the last transaction went well; if it did not, tries a small one.
+    /// Whether a change could be made now: nobody else holds the file, and the last transaction went well. If it did not,
+    /// tries a small one.
     pub(super) async fn ready(&self) -> Result<(), StateError> {
         if self.queue.is_closed() {
             return Err(StateError::Closed);
         }
         if self.state.failing.load(Ordering::Acquire) {
-            self.submit(Beat).await?;
+            self.submit(Beat).await
+        } else {
+            self.submit(Turn).await
         }
-        Ok(())
     }
 
     /// What has been done so far.
@@ -330,8 +333,21 @@ impl Change for Beat {
     }
 }
 
+/// A change of nothing: it takes the right to write, and no sync of the disk.
+struct Turn;
+
+impl Change for Turn {
+    type Output = ();
+
+    fn apply<'a>(&'a self, _: &'a mut dyn Session) -> BoxFuture<'a, Result<(), StateError>> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::state::{
         sql::{Engine as _, Reader as _},
@@ -449,6 +465,26 @@ mod tests {
         sqlite.ready().await.unwrap();
         assert!(!sqlite.writer.state.failing.load(Ordering::Acquire));
         assert_eq!(beats(&sqlite).await, 1, "readiness was proved by writing");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_process_holds_is_not_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let sqlite = Sqlite::file(&path, 1).await.unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(matches!(sqlite.ready().await, Err(StateError::Busy)));
+        other.execute_batch("ROLLBACK").unwrap();
+        let back = async {
+            while sqlite.ready().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), back).await.unwrap();
+        let before = beats(&sqlite).await;
+        sqlite.ready().await.unwrap();
+        assert_eq!(beats(&sqlite).await, before, "a look writes nothing");
     }
 
     #[tokio::test]
