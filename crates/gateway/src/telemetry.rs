@@ -101,7 +101,7 @@ struct Metrics {
     exported: Family<Exported, Counter>,
     announced: Family<Announced, Counter>,
     trail: Trail,
-    unknown: Counter,
+    doubts: Doubts,
     issuers: Family<Issuer, Gauge>,
     tools: Gauge,
     uptime: Gauge<f64, AtomicU64>,
@@ -141,6 +141,30 @@ impl Trail {
     }
 }
 
+/// Operations of which nobody knows whether they happened.
+#[derive(Clone, Default)]
+struct Doubts {
+    found: Counter,
+    unsettled: Gauge,
+}
+
+impl Doubts {
+    fn register(registry: &mut Registry) -> Self {
+        let doubts = Self::default();
+        registry.register(
+            "fastmcp_operations_unknown",
+            "Operations that recovery found without an outcome, and that await settlement",
+            doubts.found.clone(),
+        );
+        registry.register(
+            "fastmcp_operations_unsettled",
+            "Operations without a known outcome that await settlement now, those that other replicas found included",
+            doubts.unsettled.clone(),
+        );
+        doubts
+    }
+}
+
 /// Labels of audit records told to others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Exported {
@@ -159,16 +183,6 @@ fn durations() -> Histogram {
         0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
         10.0, 30.0,
     ])
-}
-
-fn doubts(registry: &mut Registry) -> Counter {
-    let unknown = Counter::default();
-    registry.register(
-        "fastmcp_operations_unknown",
-        "Operations that recovery found without an outcome, and that await settlement",
-        unknown.clone(),
-    );
-    unknown
 }
 
 fn believed(registry: &mut Registry) -> Family<Issuer, Gauge> {
@@ -227,7 +241,7 @@ impl Telemetry {
         );
         let trail = Trail::default();
         trail.register(&mut registry);
-        let (unknown, issuers) = (doubts(&mut registry), believed(&mut registry));
+        let (doubts, issuers) = (Doubts::register(&mut registry), believed(&mut registry));
         let (tools, uptime) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
         // The gateway serves tools alone, so this stays at nought; dashboards ask for it by name.
         let resources = Gauge::<i64>::default();
@@ -245,7 +259,7 @@ impl Telemetry {
             exported,
             announced,
             trail,
-            unknown,
+            doubts,
             issuers,
             tools,
             uptime,
@@ -277,7 +291,19 @@ impl Telemetry {
 
     /// Counts an operation of which recovery cannot tell whether it happened.
     pub fn doubted(&self) {
-        self.metrics.unknown.inc();
+        self.metrics.doubts.found.inc();
+    }
+
+    /// Says how many operations await settlement.
+    pub fn count_unsettled(&self, operations: u64) {
+        let operations = i64::try_from(operations).unwrap_or(i64::MAX);
+        self.metrics.doubts.unsettled.set(operations);
+    }
+
+    /// How many operations await settlement, as was found at the last look.
+    #[must_use]
+    pub fn unsettled(&self) -> i64 {
+        self.metrics.doubts.unsettled.get()
     }
 
     /// Counts a refusal at the door.

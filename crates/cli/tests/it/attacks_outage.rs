@@ -144,6 +144,9 @@ async fn attack_26_a_kill_in_the_middle_of_calls_leaves_no_effect_without_its_in
             .text()
             .contains("fastmcp_operations_unknown_total 1")
     );
+    let ready = gateway.get("/ready").await.ok();
+    let unsettled = &ready["dependencies"]["state"]["unsettled"];
+    assert!(unsettled.as_u64() >= Some(1), "{ready}");
     until(
         "every write that had begun to have an outcome",
         async || {

@@ -69,6 +69,10 @@ impl Sweeper {
         self.state.ledger().record_owed().await;
         let swept = self.state.ledger().sweep(SWEEP_ROWS).await;
         complain(swept.err(), "operations could not be looked after");
+        match self.state.ledger().unsettled().await {
+            Ok(operations) => self.telemetry.count_unsettled(operations),
+            Err(error) => complain(Some(error), "operations could not be counted"),
+        }
         self.audit.catch_up().await;
         let told = self.tell().await;
         complain(told.err(), "what was done is not recorded yet; tried again");
@@ -199,7 +203,7 @@ mod tests {
         act::Act,
         contract_tests::{Fixture, START, after, binding, owner},
         ledger::End,
-        machine::{Claim, Event, Machine},
+        machine::{Claim, Event, Machine, Settlement},
         operation::{Note, Stepped},
     };
 
@@ -411,6 +415,28 @@ mod tests {
             (kept.operation_id.as_deref(), kept.tenant.as_deref()),
             (Some(rival.id.as_str()), Some("acme"))
         );
+    }
+
+    #[tokio::test]
+    async fn what_awaits_settlement_is_counted() {
+        let bench = Bench::new().await;
+        let rows = [bench.intended().await, bench.intended().await];
+        let mut sweeper = bench.sweeper();
+        sweeper.look().await;
+        assert_eq!(sweeper.telemetry.unsettled(), 0, "they are at work");
+        bench.fixture.pass(100);
+        sweeper.look().await;
+        assert_eq!(sweeper.telemetry.unsettled(), 2);
+        let rendered = sweeper.telemetry.render(Duration::ZERO).unwrap();
+        assert!(
+            rendered.contains("\nfastmcp_operations_unsettled 2\n"),
+            "{rendered}"
+        );
+        bench
+            .step(&rows[0], Event::Settle(Settlement::Failed))
+            .await;
+        sweeper.look().await;
+        assert_eq!(sweeper.telemetry.unsettled(), 1);
     }
 
     #[tokio::test]

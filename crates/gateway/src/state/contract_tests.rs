@@ -694,6 +694,7 @@ async fn sweeps_are_bounded(store: &(impl OperationStore + ActStore)) {
         Recovered::default(),
         "leases hold"
     );
+    let unsettled = store.unsettled().await.unwrap();
     assert_eq!(
         store.recover(after(now, 60), 2).await.unwrap(),
         Recovered {
@@ -710,6 +711,7 @@ async fn sweeps_are_bounded(store: &(impl OperationStore + ActStore)) {
         let row = store.by_id(id).await.unwrap().unwrap();
         assert_eq!(row.machine.status(), Status::Unknown);
     }
+    assert_eq!(store.unsettled().await.unwrap(), unsettled + 2);
     assert_eq!(
         store.recover(after(now, 60), 100).await.unwrap(),
         Recovered::default(),

@@ -290,6 +290,19 @@ impl Ledger {
         rows.into_iter().map(|row| self.report_of(row)).collect()
     }
 
+    /// Counts the operations of all tenants that await settlement.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn unsettled(&self) -> Result<u64, StateError> {
+        self.inner.store.unsettled().await
+    }
+
     /// Lists operations, the one that moved last first, without their results.
     ///
     /// # Errors

@@ -426,6 +426,9 @@ pub trait OperationStore: fmt::Debug + Send + Sync + 'static {
     /// Lists operations without their results and arguments.
     fn list(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Row>, StateError>>;
 
+    /// Counts the operations of which nobody knows whether they happened.
+    fn unsettled(&self) -> BoxFuture<'_, Result<u64, StateError>>;
+
     /// Applies [`Event::Recover`] to at most `limit` operations whose lease is over.
     fn recover(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Recovered, StateError>>;
 

@@ -26,7 +26,7 @@ mod step;
 
 use statement::{
     ACTED, APPROVALS, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, KEYED,
-    LIST, LIST_RUNNING, OPEN, PENDING, PURGE, RECOVER, UNKNOWN,
+    LIST, LIST_RUNNING, OPEN, PENDING, PURGE, RECOVER, UNKNOWN, UNSETTLED,
 };
 
 /// Where a key is unique.
@@ -423,6 +423,14 @@ impl<E: Engine> OperationStore for Store<E> {
             });
             rows.truncate(usize::try_from(filter.bounded()).unwrap_or(usize::MAX));
             Ok(rows)
+        })
+    }
+
+    fn unsettled(&self) -> BoxFuture<'_, Result<u64, StateError>> {
+        Box::pin(async move {
+            let counted = self.ask_one(UNSETTLED, &[]).await?;
+            let unsettled: i64 = counted.map_or(Ok(0), |row| row.column("unsettled"))?;
+            Ok(u64::try_from(unsettled).unwrap_or_default())
         })
     }
 

@@ -118,6 +118,12 @@ pub(super) const APPROVALS: Statement = select!(brief
      ORDER BY o.updated_at DESC LIMIT $3"
 );
 
+/// How many operations await settlement.
+pub(super) const UNSETTLED: Statement = statement!(
+    "SELECT count(*) AS unsettled FROM operations" [operations_by_state]
+    "WHERE state = 'unknown' AND lease_until IS NULL"
+);
+
 /// Recovery of what has no time left.
 pub(super) const RECOVER: Statement = statement!(
     "UPDATE operations SET state = CASE state WHEN 'claimed' THEN 'confirmed' ELSE 'unknown' END, \
@@ -227,6 +233,7 @@ mod tests {
             LIST,
             LIST_RUNNING,
             APPROVALS,
+            UNSETTLED,
             RECOVER,
             EXPIRE,
             PURGE,
