@@ -155,7 +155,11 @@ impl Door {
     }
 
     /// The client's address: the peer's, or behind trusted proxies the last one that is not theirs.
-    fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
+    pub(crate) fn client_address(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> Option<IpAddr> {
         let trusted = |address: IpAddr| self.proxies.iter().any(|net| net.contains(&address));
         let peer = peer?;
         if !trusted(peer) {

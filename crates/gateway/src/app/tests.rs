@@ -1,8 +1,12 @@
 //! The REST door of a gateway that is not served: what comes in is handed to its routes.
 
-use axum::{body::to_bytes, extract::Request};
+use axum::{
+    body::{Bytes, to_bytes},
+    extract::Request,
+};
 use fastmcp_audit::{Filter, Record};
 use fastmcp_auth::verifier::{StaticIdentity, StaticTokens};
+use futures_util::{poll, stream::pending};
 use http::{Method, StatusCode, header};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -152,6 +156,24 @@ async fn refused_sign_ins_are_recorded() {
         let known = start == "Rate limit";
         assert_eq!(sub.as_deref(), known.then_some("al"));
     }
+}
+
+#[tokio::test]
+async fn slow_sign_ins_of_one_address_keep_out_nobody_else() {
+    let doors = Doors::open(&[]).await;
+    let from = |address: [u8; 4], body: Body| {
+        let mut request = form("/approvals/sign-in", body);
+        let address = RemoteAddr(SocketAddr::from((address, 1)));
+        request.extensions_mut().insert(address);
+        Box::pin(doors.send(request))
+    };
+    let slow = || Body::from_stream(pending::<io::Result<Bytes>>());
+    let mut slow: Vec<_> = (0..100).map(|_| from([192, 0, 2, 1], slow())).collect();
+    for sending in &mut slow {
+        let _answer = poll!(sending);
+    }
+    let (status, body) = from([192, 0, 2, 2], "token=a&token=b".into()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
 }
 
 #[tokio::test]

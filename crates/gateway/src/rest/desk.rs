@@ -6,6 +6,7 @@
 //! cookie holds and the digest of what was shown. The cookie counts here alone, never for the other routes.
 
 mod html;
+mod places;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,6 @@ use fastmcp_guard::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use super::{Entered, Named, Rest, address, approvals, enter, named, reply};
 use crate::{
@@ -40,14 +40,14 @@ use crate::{
     state::operation::OperationId,
 };
 
+use places::Places;
+
 /// How long a person stays signed in, unless the token ends sooner.
 pub(crate) const SESSION: Duration = Duration::from_secs(8 * 3_600);
 /// The longest cookie, in bytes. Browsers keep 4,096 with name and attributes. Source: RFC 6265, section 6.1.
 const MAX_COOKIE: usize = 3_800;
 /// The largest form to sign in, in bytes.
 const MAX_SIGN_IN: usize = 32 * 1024;
-/// Most sign-ins that are read at the same time.
-const SIGN_INS: usize = 32;
 /// How long the form to sign in may take to arrive.
 const SIGN_IN_BODY: Duration = Duration::from_secs(2);
 const AAD: &[u8] = b"fastmcp approvals desk session 1";
@@ -59,7 +59,7 @@ pub struct Desk {
     secure: bool,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    sign_ins: Arc<Semaphore>,
+    places: Places,
 }
 
 /// What the cookie holds.
@@ -84,7 +84,7 @@ impl Desk {
             secure,
             clock,
             random,
-            sign_ins: Arc::new(Semaphore::new(SIGN_INS)),
+            places: Places::default(),
         }
     }
 
@@ -393,7 +393,8 @@ pub(super) async fn sign_in(State(rest): State<Arc<Rest>>, request: Request) -> 
         };
     }
     // Of their own: whoever sends slowly here is nobody yet, and must not take the place of calls.
-    let Ok(_permit) = Arc::clone(&rest.desk.sign_ins).try_acquire_owned() else {
+    let client = rest.door.client_address(&parts.headers, address(&parts));
+    let Some(_place) = rest.desk.places.take(client) else {
         let busy = Error::new(Code::Unavailable, "Too many requests are under way");
         not_signed_in(&rest, &parts, None, (Reason::Busy, busy.message()));
         return intake.closing(html::failed(&busy, &corr_id));
