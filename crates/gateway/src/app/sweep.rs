@@ -381,6 +381,7 @@ mod tests {
             status: Status::Completed,
             event: complete(),
             note: Note::default(),
+            until: START,
             not_told: None,
         }
     }
@@ -415,6 +416,22 @@ mod tests {
             (kept.operation_id.as_deref(), kept.tenant.as_deref()),
             (Some(rival.id.as_str()), Some("acme"))
         );
+    }
+
+    /// It had stood still, and not the state: its first try ends what recovery has doubted.
+    #[tokio::test]
+    async fn who_comes_back_after_recovery_has_the_last_word() {
+        let bench = Bench::new().await;
+        let row = bench.intended().await;
+        bench.fixture.pass(100);
+        let mut sweeper = bench.sweeper();
+        sweeper.look().await;
+        let ledger = bench.fixture.state.ledger();
+        ledger.end(end(&row)).await.unwrap();
+        sweeper.look().await;
+        let told = bench.told(RECOVERED);
+        let told: Vec<_> = told.iter().map(|one| one.status).collect();
+        assert_eq!(told, [Outcome::Unknown, Outcome::Success]);
     }
 
     #[tokio::test]

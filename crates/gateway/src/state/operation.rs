@@ -317,6 +317,8 @@ pub struct Note {
     pub detail_sealed: Option<Vec<u8>>,
     /// Until when it is to be kept at least.
     pub retain_until: Option<Timestamp>,
+    /// The name of the act by which the log hears how it ended, if nobody knew until now; it is kept with the step.
+    pub word: Option<OperationId>,
 }
 
 /// What became of a [`Step`].

@@ -111,6 +111,7 @@ impl Hold {
             status,
             event,
             note,
+            until: self.until,
             not_told: None,
         };
         self.ledger.end(end).await

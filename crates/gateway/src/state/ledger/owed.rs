@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use fastmcp_guard::clock::Timestamp;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use super::Ledger;
 use crate::state::{
     StateError,
-    act::Untold,
     machine::{Claim, Effect, Event, Refused, Status},
     operation::{Note, OperationId, Stepped},
     ticket::Lost,
@@ -39,6 +39,9 @@ const TRY: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 5 });
 /// The pause between rounds: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How far ahead the clock of a replica may be that looks for leases which are over.
+const SKEW: Duration = Duration::from_secs(10);
+
 /// What is kept of an operation whose intent is recorded and whose call was not told so.
 const NOT_TOLD: &str = "the state did not answer whether the call may act, so it did not act";
 
@@ -51,6 +54,8 @@ pub(crate) struct End {
     pub(crate) status: Status,
     pub(crate) event: Event,
     pub(crate) note: Note,
+    /// When recovery may have called it unknown.
+    pub(crate) until: Timestamp,
     /// The claim that is given back instead, where its intent is not recorded.
     pub(crate) not_told: Option<Claim>,
 }
@@ -68,6 +73,7 @@ impl End {
             status: Status::Failed,
             event,
             note: Note::default(),
+            until: Timestamp::UNIX_EPOCH,
             not_told: Some(claim.clone()),
         }
     }
@@ -78,34 +84,19 @@ impl End {
             claim: claim.clone(),
         };
         let released = ledger.step(&self.tenant, &self.id, release, Note::default());
-        let Stepped::Refused(Refused::Status(found @ (Status::Intended | Status::Unknown))) =
+        let Stepped::Refused(Refused::Status(Status::Intended | Status::Unknown)) =
             released.await?
         else {
             return Ok(());
         };
         let note = Note {
             retain_until: Some(ledger.retain_until()),
+            word: Some(word(ledger)?),
             ..ledger.detail(&self.id, NOT_TOLD)?
         };
         let failed = ledger.step(&self.tenant, &self.id, self.event.clone(), note);
-        if matches!(failed.await?, Stepped::Held) && found == Status::Unknown {
-            self.leave_word(ledger).await?;
-        }
+        failed.await?;
         Ok(())
-    }
-
-    /// Whether recovery has told that nobody knows it, or will.
-    async fn is_doubted(&self, ledger: &Ledger) -> Result<bool, StateError> {
-        let row = ledger.row(&self.id).await?;
-        Ok(row.is_some_and(|row| row.machine.status() == Status::Unknown))
-    }
-
-    /// Lets the log hear that it is known after all.
-    async fn leave_word(&self, ledger: &Ledger) -> Result<(), StateError> {
-        let now = ledger.now();
-        let id = OperationId::generate(now, ledger.random())?;
-        let ended = Untold::ended(id, &self.id, now);
-        ledger.inner.store.leave(ended).await
     }
 
     /// Records it, if that was not done before.
@@ -113,12 +104,12 @@ impl End {
         if let Some(claim) = &self.not_told {
             return self.undo(ledger, claim).await;
         }
-        let (event, note) = (self.event.clone(), self.note.clone());
+        let (event, mut note) = (self.event.clone(), self.note.clone());
         let operation_id = self.id.clone();
-        // A word too many is told as it stands; an end that is forgotten for want of it would be worse.
-        let doubted = is_repeated && self.is_doubted(ledger).await.unwrap_or(true);
+        if is_repeated || ledger.now().saturating_add(SKEW) >= self.until {
+            note.word = Some(word(ledger)?);
+        }
         match ledger.step(&self.tenant, &self.id, event, note).await? {
-            Stepped::Moved(_) | Stepped::Held if doubted => Ok(self.leave_word(ledger).await?),
             Stepped::Moved(_) | Stepped::Held => Ok(()),
             // Recorded by an attempt whose answer was lost: nobody else holds this claim.
             Stepped::Refused(Refused::Status(found)) if is_repeated && found == self.status => {
@@ -135,6 +126,11 @@ impl End {
     fn bytes(&self) -> usize {
         self.note.result_sealed.as_ref().map_or(0, Vec::len)
     }
+}
+
+/// A fresh name for what the log is to hear.
+fn word(ledger: &Ledger) -> Result<OperationId, StateError> {
+    OperationId::generate(ledger.now(), ledger.random())
 }
 
 /// Whether an end that met this may be recorded later: the state is away, or there is no room on its disk.

@@ -157,6 +157,11 @@ pub(super) const STANDING: Statement = statement!(
      WHERE tenant = $1 AND operation_id = $2"
 );
 
+/// Where an operation stands, from where nobody else moves it before the change is made.
+pub(super) const HELD_BACK: Statement = statement!(
+    "SELECT o.state FROM operations AS o WHERE o.tenant = $1 AND o.operation_id = $2"(for_change)
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +243,7 @@ mod tests {
             EXPIRE,
             PURGE,
             STANDING,
+            HELD_BACK,
         ];
         let mut reader = sqlite.reader().await.unwrap();
         for sql in queries

@@ -17,7 +17,7 @@ use super::{
         row, statement, writing,
     },
     Scope,
-    statement::STANDING,
+    statement::{HELD_BACK, STANDING},
 };
 
 /// One step: $1 tenant, $2 operation, $3 now, $4 owner, $5 fence, $6 until, $7 effect, then the note.
@@ -174,9 +174,13 @@ impl Change for Step {
                     None => new_key = Some(scope),
                 }
             }
+            let word = self.word(session).await?;
             let stepped = self.take(session).await?;
             if let (Stepped::Moved(_) | Stepped::Held, Some(scope)) = (&stepped, new_key) {
                 scope.bind(&self.id, session).await?;
+            }
+            if let (Stepped::Held, Some(word)) = (&stepped, word) {
+                leave(&word, session).await?;
             }
             if let (Event::Recover, Stepped::Moved(machine)) = (&self.event, &stepped)
                 && machine.status() == Status::Unknown
@@ -188,7 +192,7 @@ impl Change for Step {
     }
 
     fn is_one_statement(&self) -> bool {
-        self.note.key.is_none() && !matches!(self.event, Event::Recover)
+        self.note.key.is_none() && self.note.word.is_none() && !matches!(self.event, Event::Recover)
     }
 }
 
@@ -238,6 +242,21 @@ impl Step {
         let moved = session.rows(moving, &values).await.map_err(writing)?;
         let moved = moved.first().map(row::machine).transpose()?;
         Ok(moved.map(Stepped::Moved))
+    }
+
+    /// What the log hears if this is the end of what nobody knew the outcome of.
+    async fn word(&self, session: &mut dyn Session) -> Result<Option<Untold>, StateError> {
+        let Some(name) = &self.note.word else {
+            return Ok(None);
+        };
+        let values = [self.tenant.as_str().into(), self.id.as_str().into()];
+        let found = session.rows(HELD_BACK, &values).await.map_err(writing)?;
+        let unknown = found
+            .first()
+            .map(|row| row.column::<&str>("state"))
+            .transpose()?
+            .is_some_and(|state| state == Status::Unknown.as_str());
+        Ok(unknown.then(|| Untold::ended(name.clone(), &self.id, self.now)))
     }
 
     /// Why nothing was updated, in the machine's words; nothing when a rival moved the operation to where the event is
