@@ -85,8 +85,15 @@ impl Opened {
         let config = place.state()?;
         let runtime = runtime()?;
         // A look makes neither file nor tables.
-        if look(&runtime, &config.state)?.schema.is_none() {
-            bail!(no_state(&config.state));
+        let sight = look(&runtime, &config.state)?;
+        match sight.schema {
+            None => bail!(no_state(&config.state)),
+            Some(version) if version < sight.known => bail!(
+                "the state is of schema version {version}, and this program brings it to {}, which a gateway of before that still runs would not \
+                 understand: start this version of the gateway first",
+                sight.known
+            ),
+            Some(_) => {}
         }
         // A key that is made now opens nothing that was sealed before.
         let found = Keys::inspect(config.data_dir())?;

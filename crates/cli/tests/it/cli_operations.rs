@@ -404,3 +404,26 @@ async fn a_log_that_is_damaged_keeps_what_is_unknown_as_it_is() {
     assert!(why.contains("nothing was settled"), "{why}");
     assert_eq!(shown(&home, &second).await["status"], "unknown");
 }
+
+#[tokio::test]
+async fn a_state_of_an_older_version_is_left_to_the_gateway() {
+    let home = Home::new();
+    state(&home).await.close().await;
+    let older = |back: &str| {
+        let file = rusqlite::Connection::open(home.data().join("state.db")).unwrap();
+        file.execute_batch(back).unwrap();
+    };
+    older("UPDATE _sqlx_migrations SET version = -version WHERE version > 6");
+    let said = home.say_with(&["operations", "list"], &VARS).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.stderr.contains("the state is of schema version 6")
+            && said
+                .stderr
+                .contains("start this version of the gateway first"),
+        "{said:?}"
+    );
+    older("UPDATE _sqlx_migrations SET version = -version WHERE version < 0");
+    let listed = home.run(&["operations", "list"], &VARS).await;
+    assert!(listed.status.success(), "{listed:?}");
+}

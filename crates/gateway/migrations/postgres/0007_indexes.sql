@@ -1,6 +1,10 @@
 -- A call that only has a key costs less. An operation's name is its key, without the tenant before it. What a repeated call is
 -- compared with are those that somebody was asked about, which have a token; and what is at work is found by its lease, and
 -- enters the list of its state after it.
+-- In the order in which calls take them, and all at once: replicas that are at work wait for the end of this.
+SET LOCAL statement_timeout = 0;
+LOCK TABLE operations, idempotency_keys IN ACCESS EXCLUSIVE MODE;
+
 ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_tenant_operation_id_fkey;
 ALTER TABLE operations DROP CONSTRAINT operations_pkey;
 ALTER TABLE operations DROP CONSTRAINT operations_operation_id_key;

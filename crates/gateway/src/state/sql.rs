@@ -246,6 +246,11 @@ pub(super) trait Change: Send + Sync + 'static {
         session: &'a mut dyn Session,
     ) -> BoxFuture<'a, Result<Self::Output, StateError>>;
 
+    /// Whether it writes anything, and so shows that something can be written.
+    fn writes(&self) -> bool {
+        true
+    }
+
     /// Whether one statement changes all that it changes, and so is its own transaction.
     fn is_one_statement(&self) -> bool {
         false

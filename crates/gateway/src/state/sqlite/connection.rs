@@ -56,6 +56,8 @@ pub(super) fn writing(path: &Path) -> rusqlite::Result<Connection> {
         settle(connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        // What a migration needed of it is given back.
+        connection.pragma_update(None, "journal_size_limit", LOG_PAGES * 4_096)?;
         connection.pragma_update(None, "synchronous", "FULL")
     })
 }

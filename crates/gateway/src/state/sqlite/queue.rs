@@ -167,6 +167,10 @@ mod tests {
             Ok(())
         }
 
+        fn writes(&self) -> bool {
+            true
+        }
+
         fn answer(self: Box<Self>, _: Result<(), StateError>) {}
     }
 

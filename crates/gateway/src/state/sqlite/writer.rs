@@ -34,9 +34,9 @@ use super::{
     queue::{MAX_BATCH, Queue},
 };
 
-/// How long changes wait for others to share a transaction with, where there have been others: not longer than the sync
+/// How long changes wait for others to share a transaction with, where there have been others: about as long as the sync
 /// takes that they then share.
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(3);
 
 /// The writer's connection; `None` while it is being replaced, and for good once it is closed. Fair to those who wait,
 /// since a database in memory is read through it too.
@@ -162,6 +162,7 @@ struct Pending<C: Change> {
 /// A [`Pending`] of any kind.
 pub(super) trait Job: Send {
     fn apply(&mut self, connection: &mut Connection) -> Result<(), StateError>;
+    fn writes(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), StateError>);
 }
 
@@ -173,6 +174,10 @@ impl<C: Change> Job for Pending<C> {
         let applied = catch_unwind(AssertUnwindSafe(applied)).ok().flatten();
         self.output = Some(applied.unwrap_or_else(|| Err(writing(DatabaseError::BrokeOff)))?);
         Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        self.change.writes()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StateError>) {
@@ -241,16 +246,18 @@ impl Loop {
     fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut slot = self.slot.blocking_lock();
         let outcome = self.attempt(&mut slot, jobs);
-        self.state
-            .failing
-            .store(outcome.is_err(), Ordering::Release);
         match &outcome {
             Ok(()) => {
+                // That nothing could be written does not show that something can.
+                if jobs.iter().any(|job| job.writes()) {
+                    self.state.failing.store(false, Ordering::Release);
+                }
                 let changes = u64::try_from(jobs.len()).unwrap_or(u64::MAX);
                 self.state.transactions.fetch_add(1, Ordering::Relaxed);
                 self.state.changes.fetch_add(changes, Ordering::Relaxed);
             }
             Err(Failure::NotBegun(error) | Failure::Undone(error)) => {
+                self.state.failing.store(true, Ordering::Release);
                 tracing::error!(%error, changes = jobs.len(), "state database refused a transaction");
                 // A file's connection is not trusted after a failure. Memory would be gone with it.
                 if self.file.is_some() {
@@ -341,6 +348,10 @@ impl Change for Turn {
 
     fn apply<'a>(&'a self, _: &'a mut dyn Session) -> BoxFuture<'a, Result<(), StateError>> {
         Box::pin(ready(Ok(())))
+    }
+
+    fn writes(&self) -> bool {
+        false
     }
 }
 
@@ -440,6 +451,16 @@ mod tests {
         assert_eq!(load.changes, 257);
         assert!(load.transactions <= 1 + 256 / 64 + 1, "{load:?}");
         assert_eq!(beats(&sqlite).await, 256);
+    }
+
+    #[tokio::test]
+    async fn a_look_does_not_hide_that_the_last_change_failed() {
+        let sqlite = Sqlite::memory().await.unwrap();
+        sqlite.writer.submit(Broken).await.unwrap_err();
+        sqlite.writer.submit(Turn).await.unwrap();
+        assert!(sqlite.writer.state.failing.load(Ordering::Acquire));
+        sqlite.writer.ready().await.unwrap();
+        assert!(!sqlite.writer.state.failing.load(Ordering::Acquire));
     }
 
     #[tokio::test]
@@ -561,6 +582,10 @@ mod tests {
         fn apply(&mut self, _: &mut Connection) -> Result<(), StateError> {
             self.applied.fetch_add(1, Ordering::Relaxed);
             Ok(())
+        }
+
+        fn writes(&self) -> bool {
+            true
         }
 
         fn answer(self: Box<Self>, outcome: Result<(), StateError>) {
