@@ -2,7 +2,7 @@
 """Measures a governed call: `database:listTables` through the gateway, over REST and over MCP,
 without and with an idempotency key, from 1 and from 64 connections.
 
-    FASTMCP_BIN=target/release/fastmcp bench/gateway.py [--rounds 3] [--seconds 2] [--instructions]
+    FASTMCP_BIN=target/dist/fastmcp bench/gateway.py [--rounds 3] [--seconds 2] [--instructions]
 
 Starts `fastmcp serve` with an empty data folder and rate limits out of the way; everything else is
 as by default, strict audit included. Each stage's share of the time is told by /metrics
@@ -64,11 +64,11 @@ STAGE = re.compile(r'stage="([^"]*)"')
 def binary():
     """FASTMCP_BIN, or the best build that there is."""
     named = os.environ.get("FASTMCP_BIN")
-    candidates = [named] if named else [ROOT / "target" / kind / "fastmcp" for kind in ("release", "ci")]
+    candidates = [named] if named else [ROOT / "target" / kind / "fastmcp" for kind in ("dist", "release", "ci")]
     for candidate in candidates:
         if pathlib.Path(candidate).is_file():
             return pathlib.Path(candidate).resolve()
-    raise Failed("there is no built `fastmcp`; name it: FASTMCP_BIN=target/release/fastmcp bench/gateway.py")
+    raise Failed("there is no built `fastmcp`; name it: FASTMCP_BIN=target/dist/fastmcp bench/gateway.py")
 
 
 def mint(fastmcp, folder):
