@@ -2,9 +2,9 @@
 //!
 //! What is refused is halved until it is one record. Whether it is refused for what it says or because the receiver is
 //! wrong, no status tells: 500 may be either, and so may 400. So a record is passed by only where the receiver takes
-//! others meanwhile; where it takes none, all wait, and what comes is tried with them.
+//! others each time that it refuses it; where it takes none, all wait. What comes is tried with them.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
@@ -22,7 +22,7 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 /// The wait before the first repetition; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How often a record is tried, once others are taken, before it is passed by.
+/// How often a record is refused among others that are taken, before it is passed by.
 const TRIES: u32 = 3;
 /// How long a receiver is given that takes none of [`MAX_BATCH`] records, while more wait behind them.
 pub(super) const LONGEST_DOUBT: Duration = Duration::from_hours(1);
@@ -34,13 +34,21 @@ pub(super) struct Sending {
     stop: CancellationToken,
 }
 
+/// A record in hand.
+#[derive(Clone)]
+struct Held {
+    line: Arc<str>,
+    /// How often it was refused where others were taken.
+    tries: u32,
+}
+
 /// What came of trying all that is in hand.
 #[derive(Default)]
 struct Round {
     /// Whether the receiver took something.
     taken: bool,
     /// What it refused, each alone.
-    refused: Vec<Arc<str>>,
+    refused: Vec<Held>,
     /// Why it refused the last of them.
     why: String,
 }
@@ -55,46 +63,52 @@ impl Sending {
 
     /// Sends what comes until nothing will come any more.
     pub(super) async fn all(mut self, mut lines: Receiver<Arc<str>>) {
-        let mut hand = Vec::with_capacity(MAX_BATCH);
-        while lines.recv_many(&mut hand, MAX_BATCH).await > 0 {
-            self.empty(&mut hand, &mut lines).await;
+        let mut come = Vec::with_capacity(MAX_BATCH);
+        while lines.recv_many(&mut come, MAX_BATCH).await > 0 {
+            let hand = come.drain(..).map(Held::new).collect();
+            self.empty(hand, &mut lines).await;
         }
     }
 
-    /// Sends what is in hand, and with it what comes while the receiver takes nothing.
-    async fn empty(&mut self, hand: &mut Vec<Arc<str>>, lines: &mut Receiver<Arc<str>>) {
-        let (mut pause, mut tries, mut in_the_way) = (Pause::default(), 0, None);
+    /// Sends what is in hand, and with it what comes while the receiver refuses some.
+    async fn empty(&mut self, mut hand: Vec<Held>, lines: &mut Receiver<Arc<str>>) {
+        let (mut pause, mut in_the_way) = (Pause::default(), None);
         loop {
-            let round = self.round(mem::take(hand)).await;
-            if round.refused.is_empty() {
+            let Round {
+                taken,
+                mut refused,
+                why,
+            } = self.round(&hand).await;
+            if taken {
+                (pause, in_the_way) = (Pause::default(), None);
+                refused.iter_mut().for_each(|held| held.tries += 1);
+            }
+            let over: Vec<_>;
+            (over, hand) = refused.into_iter().partition(|held| held.tries == TRIES);
+            self.pass_by(&over, &why);
+            if hand.is_empty() {
                 return;
             }
-            if round.taken && tries == 0 {
-                pause = Pause::default();
-            }
-            tries += u32::from(round.taken || tries > 0);
-            if round.refused.len() == MAX_BATCH && !lines.is_empty() {
+            if hand.len() == MAX_BATCH && !lines.is_empty() {
                 in_the_way.get_or_insert_with(Instant::now);
             }
-            if tries == TRIES || in_the_way.is_some_and(|since| since.elapsed() >= LONGEST_DOUBT) {
-                return self.pass_by(&round);
+            if in_the_way.is_some_and(|since| since.elapsed() >= LONGEST_DOUBT) {
+                return self.pass_by(&hand, &why);
             }
-            self.state.set_failure(Some(&round.why));
+            self.state.set_failure(Some(&why));
             self.wait(pause.next(None)).await;
-            *hand = round.refused;
-            while tries == 0
-                && hand.len() < MAX_BATCH
+            while hand.len() < MAX_BATCH
                 && let Ok(line) = lines.try_recv()
             {
-                hand.push(line);
+                hand.push(Held::new(line));
             }
         }
     }
 
-    /// Sends each of `lines` that the receiver takes, in order, in as few batches as it takes them in.
-    async fn round(&mut self, lines: Vec<Arc<str>>) -> Round {
+    /// Sends each record of `hand` that the receiver takes, in order, in as few batches as it takes them in.
+    async fn round(&mut self, hand: &[Held]) -> Round {
         let mut round = Round::default();
-        let mut parts = vec![lines.as_slice()];
+        let mut parts = vec![hand];
         while let Some(part) = parts.pop() {
             let (part, later) = part.split_at(fitting(part));
             if !later.is_empty() {
@@ -117,11 +131,12 @@ impl Sending {
 
     /// Sends one batch, again and again until it is taken, nobody waits any more, or it is refused for the reason that is
     /// returned.
-    async fn send(&mut self, batch: &[Arc<str>]) -> Result<(), String> {
+    async fn send(&mut self, part: &[Held]) -> Result<(), String> {
+        let batch: Vec<_> = part.iter().map(|held| Arc::clone(&held.line)).collect();
         let records = batch.len() as u64;
         let mut pause = Pause::default();
         loop {
-            let delivering = self.to.deliver(batch);
+            let delivering = self.to.deliver(&batch);
             let Some(delivered) = self.stop.run_until_cancelled(delivering).await else {
                 self.state.drop_records(records, "the gateway ended");
                 break;
@@ -140,18 +155,18 @@ impl Sending {
                 }
             }
         }
-        self.state.done(records, bytes(batch));
+        self.state.done(records, bytes(part));
         Ok(())
     }
 
     /// Gives up what was refused, and says which records these are: the log has them.
-    fn pass_by(&self, Round { refused, why, .. }: &Round) {
+    fn pass_by(&self, refused: &[Held], why: &str) {
         #[derive(Deserialize)]
         struct Head {
             seq: u64,
         }
         let sink = self.state.name;
-        for line in refused {
+        for Held { line, .. } in refused {
             let seq = serde_json::from_str(line).map(|Head { seq }| seq).ok();
             tracing::warn!(sink, seq, why, "record is refused, and not exported");
         }
@@ -162,6 +177,18 @@ impl Sending {
 
     async fn wait(&self, pause: Duration) {
         let _elapsed = self.stop.run_until_cancelled(sleep(pause)).await;
+    }
+}
+
+impl Held {
+    const fn new(line: Arc<str>) -> Self {
+        Self { line, tries: 0 }
+    }
+}
+
+impl AsRef<str> for Held {
+    fn as_ref(&self) -> &str {
+        &self.line
     }
 }
 
@@ -181,15 +208,15 @@ impl Pause {
 }
 
 /// How many of the lines fit into one batch: at least one.
-pub(super) fn fitting(lines: &[Arc<str>]) -> usize {
+pub(super) fn fitting(lines: &[impl AsRef<str>]) -> usize {
     let mut bytes = 0_usize;
     let fit = lines.iter().take_while(|line| {
-        bytes = bytes.saturating_add(line.len());
+        bytes = bytes.saturating_add(line.as_ref().len());
         bytes <= MAX_BATCH_BYTES
     });
     fit.count().clamp(1, lines.len().max(1))
 }
 
-fn bytes(lines: &[Arc<str>]) -> usize {
-    lines.iter().map(|line| line.len()).sum()
+fn bytes(lines: &[Held]) -> usize {
+    lines.iter().map(|held| held.line.len()).sum()
 }

@@ -316,11 +316,15 @@ async fn a_record_that_a_collector_refuses_is_passed_by_and_holds_back_no_other(
         }
         let wanted: Vec<_> = (0..600).filter(|seq| *seq != 301).collect();
         assert_eq!(arrived, wanted, "{name}");
+        // It is refused for the third time among others that are taken.
+        assert_eq!(count(&exports, name, "dropped"), 0, "{name}");
+        tap.durable(&line(600, "success"));
+        assert_eq!(within("a record", taken.recv()).await, Some(600), "{name}");
         until("it to be counted", || count(&exports, name, "dropped") == 1).await;
         drop(tap);
         within("the sink to end", exports.finish()).await;
         let counted = ["sent", "dropped", "waiting"].map(|what| count(&exports, name, what));
-        assert_eq!(counted, [599, 1, 0], "{name}");
+        assert_eq!(counted, [600, 1, 0], "{name}");
         let metrics = telemetry.render(Duration::ZERO).unwrap();
         let counted = format!(
             "fastmcp_audit_exported_records_total{{sink=\"{name}\",outcome=\"dropped\"}} 1\n"
@@ -346,15 +350,38 @@ async fn a_record_is_passed_by_only_where_the_collector_takes_another() {
     // It may be the collector that is wrong.
     let counted = |what| count(&exports, "otlp", what);
     assert_eq!((counted("waiting"), counted("dropped")), (1, 0));
-    tap.durable(&line(1, "success"));
-    assert_eq!(within("a record", taken.recv()).await, Some(1));
+    for seq in 1..=3 {
+        assert_eq!(counted("dropped"), 0);
+        tap.durable(&line(seq, "success"));
+        assert_eq!(within("a record", taken.recv()).await, Some(seq));
+    }
     until("it to be passed by", || counted("dropped") == 1).await;
     assert!(exports.degraded()[0].1.contains("400"));
-    tap.durable(&line(2, "success"));
-    assert_eq!(within("a record", taken.recv()).await, Some(2));
+    tap.durable(&line(4, "success"));
+    assert_eq!(within("a record", taken.recv()).await, Some(4));
     until("it to be well", || exports.degraded().is_empty()).await;
     drop(tap);
     within("the sink to end", exports.finish()).await;
+}
+
+#[tokio::test]
+async fn a_collector_that_fails_in_the_middle_of_a_batch_loses_nothing() {
+    let answers = [500, 200, 500, 500, 500, 200].map(|status| (status, ""));
+    let (url, mut requests) = receiver(&answers).await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (exports, tap, _) = start(Sink::Http(collector), 10);
+    (0..2).for_each(|seq| tap.durable(&line(seq, "success")));
+    for seqs in [&[0, 1][..], &[0], &[1], &[1], &[1], &[1]] {
+        let (_, body) = within("a request", requests.recv()).await.unwrap();
+        assert_eq!(numbers(std::str::from_utf8(&body).unwrap()), seqs);
+    }
+    drop(tap);
+    within("the sink to end", exports.finish()).await;
+    let counted = ["sent", "dropped"].map(|what| count(&exports, "http", what));
+    assert_eq!(counted, [2, 0]);
 }
 
 #[tokio::test]
