@@ -7,10 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use tokio::{
-    sync::mpsc::Receiver,
-    time::{Instant, sleep},
-};
+use tokio::{sync::mpsc::Receiver, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, Failure, State};
@@ -24,7 +21,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often a record is refused among others that are taken, before it is passed by.
 const TRIES: u32 = 3;
-/// How long a receiver is given that takes none of [`MAX_BATCH`] records, while more wait behind them.
+/// How long a receiver is given that refuses all of [`MAX_BATCH`] records, while more wait behind them: the time between
+/// refusals, without what it was away.
 pub(super) const LONGEST_DOUBT: Duration = Duration::from_hours(1);
 
 /// One sink at work.
@@ -72,7 +70,7 @@ impl Sending {
 
     /// Sends what is in hand, and with it what comes while the receiver refuses some.
     async fn empty(&mut self, mut hand: Vec<Held>, lines: &mut Receiver<Arc<str>>) {
-        let (mut pause, mut in_the_way) = (Pause::default(), None);
+        let (mut pause, mut doubt) = (Pause::default(), Duration::ZERO);
         loop {
             let Round {
                 taken,
@@ -80,7 +78,7 @@ impl Sending {
                 why,
             } = self.round(&hand).await;
             if taken {
-                (pause, in_the_way) = (Pause::default(), None);
+                (pause, doubt) = (Pause::default(), Duration::ZERO);
                 refused.iter_mut().for_each(|held| held.tries += 1);
             }
             let over: Vec<_>;
@@ -89,14 +87,15 @@ impl Sending {
             if hand.is_empty() {
                 return;
             }
-            if hand.len() == MAX_BATCH && !lines.is_empty() {
-                in_the_way.get_or_insert_with(Instant::now);
-            }
-            if in_the_way.is_some_and(|since| since.elapsed() >= LONGEST_DOUBT) {
+            if doubt >= LONGEST_DOUBT {
                 return self.pass_by(&hand, &why);
             }
             self.state.set_failure(Some(&why));
-            self.wait(pause.next(None)).await;
+            let pause = pause.next(None);
+            if hand.len() == MAX_BATCH && !lines.is_empty() {
+                doubt += pause;
+            }
+            self.wait(pause).await;
             while hand.len() < MAX_BATCH
                 && let Ok(line) = lines.try_recv()
             {

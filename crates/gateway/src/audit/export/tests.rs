@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicUsize},
+    sync::atomic::{AtomicBool, AtomicU16, AtomicUsize},
 };
 
 use axum::{Router, body::Bytes, extract::State as Given, routing::post};
@@ -424,6 +424,40 @@ async fn not_even_a_full_batch_of_what_is_refused_holds_others_back_for_ever() {
     tokio::time::sleep(3 * LONGEST_DOUBT).await;
     assert_eq!(dropped(), MAX_BATCH as u64);
     assert_eq!(count(&exports, "otlp", "waiting"), MAX_BATCH as u64);
+}
+
+#[tokio::test]
+async fn an_hour_in_which_a_collector_is_away_is_none_in_which_it_refuses() {
+    let status = Arc::new(AtomicU16::new(500));
+    let answer = Arc::clone(&status);
+    let (url, _taken) = judge(move |_| answer.load(Ordering::SeqCst)).await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (exports, tap, _) = start(Sink::Http(collector), 1_000);
+    (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
+    let told = |status: &str| {
+        let degraded = exports.degraded();
+        degraded.iter().any(|(_, why)| why.contains(status))
+    };
+    until("all to be refused", || told("500")).await;
+    status.store(503, Ordering::SeqCst);
+    until("it to be away", || told("503")).await;
+    tokio::time::pause();
+    tokio::time::advance(LONGEST_DOUBT).await;
+    tokio::time::resume();
+    status.store(500, Ordering::SeqCst);
+    until("all to be refused again", || told("500")).await;
+    status.store(200, Ordering::SeqCst);
+    until("nothing to wait", || {
+        count(&exports, "http", "waiting") == 0
+    })
+    .await;
+    let counted = ["sent", "dropped"].map(|what| count(&exports, "http", what));
+    assert_eq!(counted, [300, 0]);
+    drop(tap);
+    within("the sink to end", exports.finish()).await;
 }
 
 #[tokio::test]
