@@ -2,7 +2,8 @@
 //!
 //! What is refused is halved until it is one record. Whether it is refused for what it says or because the receiver is
 //! wrong, no status tells: 500 may be either, and so may 400. So a record is passed by only where the receiver takes
-//! others each time that it refuses it; where it takes none, all wait. What comes is tried with them.
+//! others each time that it refuses it; where it takes none, all wait. What comes is tried with them. A few refusals on end
+//! are enough at once: what they leave is tried first the next time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often a record is refused among others that are taken, before it is passed by.
 const TRIES: u32 = 3;
+/// How many records are refused one after another, each alone, before the rest is left for later.
+const MAX_ON_END: usize = 8;
 /// How long a receiver is given that refuses all of [`MAX_BATCH`] records, while more wait behind them: the time between
 /// refusals, without what it was away.
 pub(super) const LONGEST_DOUBT: Duration = Duration::from_hours(1);
@@ -47,6 +50,8 @@ struct Round {
     taken: bool,
     /// What it refused, each alone.
     refused: Vec<Held>,
+    /// What it was not asked to take alone, having refused [`MAX_ON_END`].
+    left: Vec<Held>,
     /// Why it refused the last of them.
     why: String,
 }
@@ -75,6 +80,7 @@ impl Sending {
             let Round {
                 taken,
                 mut refused,
+                left,
                 why,
             } = self.round(&hand).await;
             if taken {
@@ -82,8 +88,9 @@ impl Sending {
                 refused.iter_mut().for_each(|held| held.tries += 1);
             }
             let over: Vec<_>;
-            (over, hand) = refused.into_iter().partition(|held| held.tries == TRIES);
+            (over, refused) = refused.into_iter().partition(|held| held.tries == TRIES);
             self.pass_by(&over, &why);
+            hand = [left, refused].concat();
             if hand.is_empty() {
                 return;
             }
@@ -104,20 +111,26 @@ impl Sending {
         }
     }
 
-    /// Sends each record of `hand` that the receiver takes, in order, in as few batches as it takes them in.
+    /// Sends each record of `hand` that the receiver takes, in order, in as few batches as it takes them in, until it refuses
+    /// too many.
     async fn round(&mut self, hand: &[Held]) -> Round {
-        let mut round = Round::default();
+        let (mut round, mut on_end) = (Round::default(), 0);
         let mut parts = vec![hand];
         while let Some(part) = parts.pop() {
+            if on_end == MAX_ON_END {
+                round.left.extend_from_slice(part);
+                continue;
+            }
             let (part, later) = part.split_at(fitting(part));
             if !later.is_empty() {
                 parts.push(later);
             }
             match self.send(part).await {
-                Ok(()) => round.taken = true,
+                Ok(()) => (round.taken, on_end) = (true, 0),
                 Err(why) if part.len() == 1 => {
                     round.refused.extend_from_slice(part);
                     round.why = why;
+                    on_end += 1;
                 }
                 Err(_) => {
                     let (first, second) = part.split_at(part.len() / 2);

@@ -427,6 +427,49 @@ async fn not_even_a_full_batch_of_what_is_refused_holds_others_back_for_ever() {
 }
 
 #[tokio::test]
+async fn a_collector_that_refuses_everything_is_asked_little() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let sizes = Arc::clone(&asked);
+    let (url, _taken) = judge(move |body| {
+        sizes.lock().unwrap().push(numbers(body).len());
+        500
+    })
+    .await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (_exports, tap, _) = start(Sink::Http(collector), 1_000);
+    (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
+    // Each round begins with all that is in hand.
+    let begun = || {
+        let asked = asked.lock().unwrap();
+        let all = asked.iter().enumerate().filter(|(_, n)| **n == MAX_BATCH);
+        all.map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    until("a second round", || begun().len() > 1).await;
+    assert!((2..32).contains(&begun()[1]), "{:?}", begun());
+}
+
+#[tokio::test]
+async fn what_a_collector_takes_arrives_whatever_it_refuses_before() {
+    let (url, mut taken) = judge(|body| match numbers(body).iter().any(|seq| *seq < 20) {
+        true => 422,
+        false => 200,
+    })
+    .await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (_exports, tap, _) = start(Sink::Http(collector), 1_000);
+    (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
+    for seq in 20..300 {
+        assert_eq!(within("a record", taken.recv()).await, Some(seq));
+    }
+}
+
+#[tokio::test]
 async fn an_hour_in_which_a_collector_is_away_is_none_in_which_it_refuses() {
     let status = Arc::new(AtomicU16::new(500));
     let answer = Arc::clone(&status);
