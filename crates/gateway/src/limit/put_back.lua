@@ -7,13 +7,22 @@
 --   c name - -                   the lease
 --   n keep - -                   no limit: the name of a call whose answer was lost. What follows it is given back if it
 --                                was taken, once, as of then, and is not taken any more
---   o keep - -                   no limit: the name of a call that has ended. What follows it is given back once
+--   o keep at sure               no limit: the name of a call that has ended. What follows it is given back once, unless
+--                                it was lost: the name is not known for so many ms, or a count began after the call
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 local grace = tonumber(ARGV[2])
+-- The field of a hash that says since when it counts; none: long since.
+local FROM = '0'
+-- When the call under a name took.
+local taken
+
+local function is_lost(key)
+  return (tonumber(redis.call('HGET', key, FROM)) or 0) > taken
+end
 
 local function bucket(key, interval, at)
   local full_at = tonumber(redis.call('GET', key))
@@ -30,6 +39,9 @@ local function bucket(key, interval, at)
 end
 
 local function window(key, leaves)
+  if is_lost(key) then
+    return
+  end
   local count = tonumber(redis.call('HGET', key, leaves)) or 0
   if count > 1 then
     redis.call('HINCRBY', key, leaves, -1)
@@ -40,7 +52,7 @@ end
 
 local function total(key, ends, amount)
   local known = redis.call('HMGET', key, 'until', 'used')
-  if known[1] == ends then
+  if known[1] == ends and not is_lost(key) then
     local used = math.max(tonumber(known[2]) - tonumber(amount), 0)
     redis.call('HSET', key, 'used', string.format('%.0f', used))
   end
@@ -52,17 +64,20 @@ end
 
 -- What the call under a name was told: the time, then three numbers for each of the limits that follow it.
 local told, limit
--- Whether what follows a name was given back before.
-local given
+-- Whether what follows a name is not to be given back: it was before, or it was lost.
+local void
 
 local function named(key, keep)
   local known = redis.call('GET', key)
   told, limit = known and cjson.decode(known) or {}, 0
+  taken = tonumber(told[1])
   redis.call('SET', key, '[]', 'PX', keep)
 end
 
-local function once(key, keep)
-  told, given = nil, redis.call('GET', key) == '[]'
+local function once(key, keep, at, sure)
+  local known = redis.call('GET', key)
+  told, taken = nil, tonumber(at)
+  void = known == '[]' or not known and now - taken < tonumber(sure)
   redis.call('SET', key, '[]', 'PX', keep)
 end
 
@@ -73,7 +88,7 @@ for i, key in ipairs(KEYS) do
   if kind == 'n' then
     named(key, a)
   elseif kind == 'o' then
-    once(key, a)
+    once(key, a, b, ARGV[at + 3])
   elseif told then
     limit = limit + 1
     local reset = told[limit * 3 + 1]
@@ -84,7 +99,7 @@ for i, key in ipairs(KEYS) do
     elseif reset then
       kinds[kind](key, string.format('%.0f', reset), b)
     end
-  elseif not given then
+  elseif kind == 'c' or not void then
     kinds[kind](key, a, b)
   end
 end

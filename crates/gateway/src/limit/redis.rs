@@ -406,7 +406,7 @@ impl Redis {
             }
             let kind = &active.rule.kind;
             if let Some(name) = name.as_deref().filter(|_| is_lasting(kind)) {
-                once = Some(naming(ONCE, name, ONCE_FOR));
+                once = Some(naming_once(name, receipt.take.at));
             }
             let arguments = returned(kind, receipt.take, name.as_deref());
             due.push((key.clone(), arguments));
@@ -450,6 +450,13 @@ fn naming(kind: &str, name: &str, keep: Duration) -> Said {
         String::new(),
     ];
     (format!("{PREFIX}call:{name}"), arguments)
+}
+
+/// What is said of the name of a call that took `at` that time and gives it back.
+fn naming_once(name: &str, at: u64) -> Said {
+    let (key, [kind, keep, ..]) = naming(ONCE, name, ONCE_FOR);
+    let sure = millis(REMEMBERED.saturating_sub(PATIENCE));
+    (key, [kind, keep, at.to_string(), sure.to_string()])
 }
 
 /// Whether a limit counts calls under way, each under a name of its own.

@@ -15,6 +15,8 @@ end
 
 local grace = tonumber(ARGV[2])
 local DAY = 86400000
+-- The field of a hash that says since when it counts. Who reads it as a step of a window takes it for one that has left.
+local FROM = '0'
 
 -- Days to a date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 local function next_month(days)
@@ -72,11 +74,11 @@ local function window(key, max, span, grain)
   local flat, inside, sum = redis.call('HGETALL', key), {}, 0
   for i = 1, #flat, 2 do
     local leaves = tonumber(flat[i])
-    if leaves <= now then
-      redis.call('HDEL', key, flat[i])
-    else
+    if leaves > now then
       inside[#inside + 1] = {leaves, tonumber(flat[i + 1])}
       sum = sum + inside[#inside][2]
+    elseif flat[i] ~= FROM then
+      redis.call('HDEL', key, flat[i])
     end
   end
   table.sort(inside, function(a, b) return a[1] < b[1] end)
@@ -97,6 +99,9 @@ local function window(key, max, span, grain)
   end
   writes[#writes + 1] = function()
     local step = math.max(leaves, newest)
+    if #flat == 0 then
+      redis.call('HSET', key, FROM, string.format('%.0f', now))
+    end
     redis.call('HINCRBY', key, string.format('%.0f', step), 1)
     redis.call('PEXPIRE', key, step - now + grace)
   end
@@ -116,6 +121,9 @@ local function total(key, max, period, amount)
     answer(ends - now, math.max(max - used, 0), ends)
   end
   writes[#writes + 1] = function()
+    if not known[1] then
+      redis.call('HSET', key, FROM, string.format('%.0f', now))
+    end
     redis.call('HSET', key, 'until', string.format('%.0f', ends), 'used', string.format('%.0f', sum))
     redis.call('PEXPIRE', key, ends - now + grace)
   end

@@ -1023,6 +1023,85 @@ async fn what_did_not_act_is_given_back_once_redis_is_back() {
     assert_eq!(refused.code(), Code::RateLimited, "it was given back once");
 }
 
+/// What is left of 100 once three calls that did not act give back what they took of a Redis that has lost it, after one
+/// that acted and before three more. Where it `lags` it knows of the first, and is back soon; else of none, and is not.
+async fn left_after_a_loss(kind: Kind, lags: bool) -> u64 {
+    let mut server = Server::start().unwrap();
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let clock = manual();
+    // The month is new.
+    clock.advance(Duration::from_secs(20));
+    let settings = Settings {
+        fallback: Fallback::Refuse,
+        ..settings(vec![rule("most", &[Part::Tenant], kind)], Some(&server))
+    };
+    let there = || open_there(settings.clone(), Some(Arc::clone(&clock) as Arc<dyn Clock>));
+    let (limit, other) = (there(), there());
+    act(&other, ANN).await.unwrap();
+    if lags {
+        let copied = "for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', 1) end";
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let copied = ::redis::Script::new(copied);
+        let _: () = copied.invoke_async(&mut connection).await.unwrap();
+    }
+    let mut slots = Vec::new();
+    for _ in 0..3 {
+        slots.push(ask(&limit, ANN).await.unwrap());
+    }
+    server.stop();
+    for slot in slots {
+        slot.end().await;
+    }
+    server.start_again().unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut swap = ::redis::cmd("SWAPDB");
+    swap.arg(0).arg(1);
+    swap.query_async::<()>(&mut connection).await.unwrap();
+    clock.advance(Duration::from_secs(if lags { 1 } else { 120 }));
+    for _ in 0..3 {
+        act(&there(), ANN).await.unwrap();
+    }
+    let redis = limit.inner.redis.as_ref().unwrap();
+    redis.give_back().await;
+    assert_eq!(redis.due(), 0);
+    left(&there(), ANN).await
+}
+
+#[tokio::test]
+async fn what_redis_has_lost_is_not_given_back() {
+    let mut left = Vec::new();
+    for kind in [quota(100, Period::Month), window(100, 172_800_000)] {
+        for lags in [true, false] {
+            left.push(left_after_a_loss(kind, lags).await);
+        }
+    }
+    // The call that asks is one more.
+    assert_eq!(left, [95, 96, 95, 96]);
+}
+
+#[tokio::test]
+async fn what_does_not_say_since_when_it_counts_has_counted_long() {
+    let server = Server::start().unwrap();
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let rules = vec![
+        rule("month", &[Part::Tenant], quota(1, Period::Month)),
+        rule("hour", &[Part::Tenant], window(1, 3_600_000)),
+    ];
+    let limit = open_there(settings(rules, Some(&server)), Some(manual()));
+    let slot = ask(&limit, ANN).await.unwrap();
+    let said = "local said = 0 for _, key in ipairs(redis.call('KEYS', '*')) do
+        if redis.call('TYPE', key).ok == 'hash' then said = said + redis.call('HDEL', key, '0') end end return said";
+    let said: u64 = ::redis::Script::new(said)
+        .invoke_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(said, 2);
+    slot.end().await;
+    act(&limit, ANN).await.unwrap();
+    assert!(act(&limit, ANN).await.is_err());
+}
+
 /// Gives every call the same name.
 #[derive(Debug)]
 struct Same;
