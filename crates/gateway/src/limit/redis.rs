@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the name of a call is remembered there, whose answer may be lost.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// How long it is remembered there that what was taken under a name was given back.
-const ONCE_FOR: Duration = Duration::from_secs(600);
+const ONCE_FOR: Duration = Duration::from_secs(120);
 /// What the scripts are told with the name of a call, of which it is not known here what it took.
 const NAMED: &str = "n";
 /// What they are told with the name of a call of which it is.
@@ -52,7 +52,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often a server is asked that is away.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long what is owed holds up the end.
-const LAST_WORDS: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 3 });
+const LAST_WORDS: Duration = Duration::from_secs(if cfg!(test) { 50 } else { 3 });
 /// How often a server is asked of which nothing bad is known.
 const ASK_ANYWAY: Duration = Duration::from_secs(1);
 

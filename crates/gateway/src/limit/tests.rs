@@ -1080,6 +1080,23 @@ async fn what_redis_has_lost_is_not_given_back() {
 }
 
 #[tokio::test]
+async fn that_a_call_gave_back_is_not_remembered_for_long() {
+    let server = Server::start().unwrap();
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let rules = vec![rule("month", &[Part::Tenant], quota(1, Period::Month))];
+    let limit = open_there(settings(rules, Some(&server)), None);
+    ask(&limit, ANN).await.unwrap().end().await;
+    let longest = "local longest = 0 for _, key in ipairs(redis.call('KEYS', '*:call:*')) do
+        longest = math.max(longest, redis.call('PTTL', key)) end return longest";
+    let longest: u64 = ::redis::Script::new(longest)
+        .invoke_async(&mut connection)
+        .await
+        .unwrap();
+    assert!((1..=120_000).contains(&longest), "{longest}");
+}
+
+#[tokio::test]
 async fn what_does_not_say_since_when_it_counts_has_counted_long() {
     let server = Server::start().unwrap();
     let client = ::redis::Client::open(server.url()).unwrap();
