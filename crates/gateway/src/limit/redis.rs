@@ -151,6 +151,7 @@ impl Redis {
             // Both outcomes are noted.
             if asked.await.is_ok() {
                 self.give_back().await;
+                self.write_off(0);
             }
             let is_away = self.away.load(Ordering::Acquire);
             let is_soon = is_away || !self.debts.is_empty();
@@ -197,11 +198,18 @@ impl Redis {
                 self.give_back().await;
             }
         };
-        if tokio::time::timeout(LAST_WORDS, giving).await.is_err() {
-            let calls = self.debts.due();
+        // Whether in time or not: what is due by then is told.
+        let _ = tokio::time::timeout(LAST_WORDS, giving).await;
+        self.write_off(self.debts.due());
+    }
+
+    /// Says of how many calls nothing will be given back: those of which that is known by now, and those that are `left`.
+    fn write_off(&self, left: usize) {
+        let calls = self.debts.write_off() + left;
+        if calls > 0 {
             tracing::warn!(
                 calls,
-                "Redis is away at the end: what these calls took stays taken there until it passes by itself"
+                "Redis was away: what these calls took stays taken there until it passes by itself"
             );
         }
     }

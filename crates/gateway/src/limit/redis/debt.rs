@@ -21,7 +21,8 @@ use super::{NAMED, ONCE, ONCE_FOR, Redis};
 const LATE: Duration = Duration::from_secs(3);
 /// For how long after the first try a debt is given back at all: while it is known there whether it was.
 const TRIED: Duration = ONCE_FOR.saturating_sub(Duration::from_secs(60));
-/// How many are remembered. Leases, and the ends of their periods, end what is beyond.
+/// How many are remembered that are due, and as many that were given back. Leases, and the ends of their periods, end what
+/// is beyond.
 const MOST: usize = 4_096;
 
 /// A key and what is said of it to give back what was taken of it.
@@ -50,37 +51,60 @@ impl Debt {
 
 /// What is to be given back.
 #[derive(Debug, Default)]
-pub(super) struct Debts(Mutex<Vec<Debt>>);
+pub(super) struct Debts(Mutex<Owed>);
+
+#[derive(Debug, Default)]
+struct Owed {
+    due: Vec<Debt>,
+    /// What was given back, and will be once more.
+    late: Vec<Debt>,
+    /// Of how many it is known that they will not be given back.
+    lost: usize,
+}
 
 impl Debts {
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        let owed = self.lock();
+        owed.due.is_empty() && owed.late.is_empty()
     }
 
     /// How many were not given back yet.
     pub(super) fn due(&self) -> usize {
-        let debts = self.lock();
-        debts
-            .iter()
-            .filter(|debt| debt.given_back.is_none())
-            .count()
+        self.lock().due.len()
+    }
+
+    /// How many were found since that will not be given back.
+    pub(super) fn write_off(&self) -> usize {
+        mem::take(&mut self.lock().lost)
     }
 
     /// All of them, for whoever gives them back now.
     pub(super) fn take(&self) -> Taken<'_> {
-        let (mut taken, now) = (mem::take(&mut *self.lock()), Instant::now());
+        let (mut owed, now) = (self.lock(), Instant::now());
+        let mut taken = mem::take(&mut owed.due);
+        let due = taken.len();
         taken.retain_mut(|debt| now - *debt.tried.get_or_insert(now) < TRIED);
+        owed.lost += due - taken.len();
+        taken.append(&mut owed.late);
         Taken { debts: self, taken }
     }
 
     fn add(&self, debt: Debt) {
-        let mut debts = self.lock();
-        if debts.len() < MOST {
-            debts.push(debt);
+        let mut owed = self.lock();
+        let is_due = debt.given_back.is_none();
+        let room = if is_due {
+            &mut owed.due
+        } else {
+            &mut owed.late
+        };
+        if room.len() < MOST {
+            room.push(debt);
+        } else if is_due {
+            owed.lost += 1;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Debt>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Owed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,5 +198,28 @@ mod tests {
         tokio::time::advance(ONCE_FOR).await;
         assert!(debts.take().debts().is_empty());
         assert!(debts.is_empty());
+        assert_eq!((debts.write_off(), debts.write_off()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_beyond_is_counted_and_what_was_given_back_takes_no_room() {
+        let debts = Debts::default();
+        let debt = || Debt {
+            keys: SmallVec::new(),
+            tried: None,
+            given_back: None,
+        };
+        let add = |count| (0..count).for_each(|_| debts.add(debt()));
+        add(MOST + 2);
+        assert_eq!((debts.due(), debts.write_off()), (MOST, 2));
+        debts.take().given_back();
+        assert_eq!((debts.due(), debts.is_empty()), (0, false));
+        add(MOST);
+        assert_eq!((debts.due(), debts.write_off()), (MOST, 0));
+        // More came while they were being given back, in vain.
+        let taken = debts.take();
+        add(3);
+        drop(taken);
+        assert_eq!((debts.due(), debts.write_off()), (MOST, 3));
     }
 }
