@@ -300,12 +300,6 @@ impl Telemetry {
         self.metrics.doubts.unsettled.set(operations);
     }
 
-    /// How many operations await settlement, as was found at the last look.
-    #[must_use]
-    pub fn unsettled(&self) -> i64 {
-        self.metrics.doubts.unsettled.get()
-    }
-
     /// Counts a refusal at the door.
     pub fn refused(&self, reason: &'static str) {
         self.metrics

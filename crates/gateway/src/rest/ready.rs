@@ -128,7 +128,7 @@ pub(super) async fn ready(State(rest): State<Arc<Rest>>, headers: HeaderMap) -> 
         "dependencies": {
             "audit": {"ready": audit.ready, "reason": audit.failure, "size": audit.size, "checkpointed": audit.checkpointed, "lost": audit.lost,
                 "exports": rest.pipeline.audit.exports()},
-            "state": {"ready": found.state.is_none(), "reason": found.state, "unsettled": rest.pipeline.telemetry.unsettled()},
+            "state": {"ready": found.state.is_none(), "reason": found.state},
             "policy": {"ready": true, "version": rest.pipeline.policy.current().version().to_string()},
             "providers": found.providers(),
             "issuers": issuers,
