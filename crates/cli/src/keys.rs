@@ -249,11 +249,13 @@ impl Who {
             Err(error) => Err(error.into()),
         };
         let log = log.context("nothing was changed")?;
+        let left_to_state =
+            log.is_none() && Opened::exists(&self.place).context("nothing was changed")?;
         let changed = change(&file);
         let closing = match (&log, &changed) {
             (Some(log), Ok(_)) => self.told(what, &before, &file, |untold| record(log, &untold)),
             (Some(log), Err(_)) => Ok(log.close()?),
-            (None, Ok(_)) if Opened::exists(&self.place)? => {
+            (None, Ok(_)) if left_to_state => {
                 let left = self.told(what, &before, &file, |untold| {
                     Opened::with(&self.place, |opened| opened.leave(untold))
                 });

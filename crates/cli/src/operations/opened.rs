@@ -40,6 +40,18 @@ fn look(runtime: &Runtime, location: &Location) -> anyhow::Result<Sight> {
     Ok(runtime.block_on(State::inspect(location, &SystemClock))?)
 }
 
+/// Whether there is a state, which must be of this version.
+fn is_there(sight: &Sight) -> anyhow::Result<bool> {
+    match sight.schema {
+        Some(version) if version < sight.known => bail!(
+            "the state is of schema version {version}, and this program brings it to {}, which a gateway of before that still runs would not \
+             understand: start this version of the gateway first",
+            sight.known
+        ),
+        schema => Ok(schema.is_some()),
+    }
+}
+
 fn no_state(location: &Location) -> String {
     format!(
         "there is no state in `{location}`; name the gateway's data folder with --data-dir, or its database with DATABASE_URL"
@@ -75,25 +87,18 @@ impl Opened {
         ended
     }
 
-    /// Whether a gateway has made its state there.
+    /// Whether a gateway has made its state there; refuses one that only a gateway brings up to date.
     pub(crate) fn exists(place: &Place) -> anyhow::Result<bool> {
         let config = place.state()?;
-        Ok(look(&runtime()?, &config.state)?.schema.is_some())
+        is_there(&look(&runtime()?, &config.state)?)
     }
 
     fn open(place: &Place) -> anyhow::Result<Self> {
         let config = place.state()?;
         let runtime = runtime()?;
         // A look makes neither file nor tables.
-        let sight = look(&runtime, &config.state)?;
-        match sight.schema {
-            None => bail!(no_state(&config.state)),
-            Some(version) if version < sight.known => bail!(
-                "the state is of schema version {version}, and this program brings it to {}, which a gateway of before that still runs would not \
-                 understand: start this version of the gateway first",
-                sight.known
-            ),
-            Some(_) => {}
+        if !is_there(&look(&runtime, &config.state)?)? {
+            bail!(no_state(&config.state));
         }
         // A key that is made now opens nothing that was sealed before.
         let found = Keys::inspect(config.data_dir())?;

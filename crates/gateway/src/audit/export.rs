@@ -121,6 +121,8 @@ struct State {
     sent: AtomicU64,
     dropped: AtomicU64,
     failure: Mutex<Option<String>>,
+    /// What the gateway's end kept from being sent: how many records, the first and the last.
+    left: Mutex<Option<(u64, u64, u64)>>,
 }
 
 /// Why a delivery did not succeed.
@@ -204,6 +206,7 @@ impl Exports {
         {
             self.stop.cancel();
             self.tasks.wait().await;
+            self.sinks.iter().for_each(|state| state.tell_left());
         }
     }
 
@@ -248,6 +251,31 @@ impl State {
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failure: Mutex::default(),
+            left: Mutex::default(),
+        }
+    }
+
+    /// Remembers what the gateway's end keeps from being sent.
+    fn leave(&self, seqs: impl Iterator<Item = u64>) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        for seq in seqs {
+            let (records, first, last) = left.unwrap_or((0, seq, seq));
+            *left = Some((records + 1, first.min(seq), last.max(seq)));
+        }
+    }
+
+    /// Says what was not sent at the gateway's end.
+    fn tell_left(&self) {
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((records, first_seq, last_seq)) = left {
+            let sink = self.name;
+            tracing::warn!(
+                sink,
+                records,
+                first_seq,
+                last_seq,
+                "the gateway ended before these records were exported; the log has them"
+            );
         }
     }
 

@@ -151,6 +151,7 @@ impl Sending {
             let delivering = self.to.deliver(&batch);
             let Some(delivered) = self.stop.run_until_cancelled(delivering).await else {
                 self.state.drop_records(records, "the gateway ended");
+                self.state.leave(part.iter().filter_map(Held::seq));
                 break;
             };
             match delivered {
@@ -173,13 +174,9 @@ impl Sending {
 
     /// Gives up what was refused, and says which records these are: the log has them.
     fn pass_by(&self, refused: &[Held], why: &str) {
-        #[derive(Deserialize)]
-        struct Head {
-            seq: u64,
-        }
         let sink = self.state.name;
-        for Held { line, .. } in refused {
-            let seq = serde_json::from_str(line).map(|Head { seq }| seq).ok();
+        for held in refused {
+            let seq = held.seq();
             tracing::warn!(sink, seq, why, "record is refused, and not exported");
         }
         let records = refused.len() as u64;
@@ -195,6 +192,16 @@ impl Sending {
 impl Held {
     const fn new(line: Arc<str>) -> Self {
         Self { line, tries: 0 }
+    }
+
+    /// Its number in the log.
+    fn seq(&self) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Head {
+            seq: u64,
+        }
+        let head = serde_json::from_str(&self.line);
+        head.map(|Head { seq }| seq).ok()
     }
 }
 
