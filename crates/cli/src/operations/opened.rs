@@ -48,6 +48,10 @@ fn is_there(sight: &Sight) -> anyhow::Result<bool> {
              understand: start this version of the gateway first",
             sight.known
         ),
+        Some(version) if version > sight.known => bail!(
+            "the state is of schema version {version}, and this program knows {} and older: use the one that the gateway is of",
+            sight.known
+        ),
         schema => Ok(schema.is_some()),
     }
 }

@@ -28,7 +28,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_ROWS: u32 = if cfg!(test) { 2 } else { 500 };
 
 /// Why an outcome is recorded that was unknown.
-const KNOWN: &str = "the outcome was recorded after the lease of the call was over";
+const KNOWN: &str =
+    "the outcome was recorded, or settled by an operator, after the lease of the call was over";
 /// How many acts are remembered that a log has and the state keeps still.
 const MOST_APPENDED: usize = 1_000;
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Why an outcome is told late that the state knows.
-const KNOWN: &str = "the gateway that did it was ended before it recorded how";
+const KNOWN: &str = "the gateway that did it was ended before it recorded how; the state knows it, or an operator settled it";
 /// The same of what never began.
 const NOT_DONE: &str = "the gateway was ended before it did this; nothing was done by it";
 

@@ -2,8 +2,8 @@
 //!
 //! What is refused is halved until it is one record. Whether it is refused for what it says or because the receiver is
 //! wrong, no status tells: 500 may be either, and so may 400. So a record is passed by only where the receiver takes
-//! others each time that it refuses it; where it takes none, all wait. What comes is tried with them. A few refusals on end
-//! are enough at once: what they leave is tried first the next time.
+//! others each time that it refuses it; where it takes none, all wait. What comes is tried with them, and before them. While it
+//! takes nothing, a few refusals on end are enough at once: what they leave is tried before those the next time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often a record is refused among others that are taken, before it is passed by.
 const TRIES: u32 = 3;
-/// How many records are refused one after another, each alone, before the rest is left for later.
+/// How many records are refused one after another, each alone and nothing taken, before the rest is left for later.
 const MAX_ON_END: usize = 8;
 /// How long a receiver is given that refuses all of [`MAX_BATCH`] records, while more wait behind them: the time between
 /// refusals, without what it was away.
@@ -41,6 +41,8 @@ struct Held {
     line: Arc<str>,
     /// How often it was refused where others were taken.
     tries: u32,
+    /// Whether it was refused at all, alone.
+    refused: bool,
 }
 
 /// What came of trying all that is in hand.
@@ -87,6 +89,7 @@ impl Sending {
                 (pause, doubt) = (Pause::default(), Duration::ZERO);
                 refused.iter_mut().for_each(|held| held.tries += 1);
             }
+            refused.iter_mut().for_each(|held| held.refused = true);
             let over: Vec<_>;
             (over, refused) = refused.into_iter().partition(|held| held.tries == TRIES);
             self.pass_by(&over, &why);
@@ -108,6 +111,8 @@ impl Sending {
             {
                 hand.push(Held::new(line));
             }
+            // What is refused each time would keep the receiver from what it takes.
+            hand.sort_by_key(|held| held.refused);
         }
     }
 
@@ -117,7 +122,7 @@ impl Sending {
         let (mut round, mut on_end) = (Round::default(), 0);
         let mut parts = vec![hand];
         while let Some(part) = parts.pop() {
-            if on_end == MAX_ON_END {
+            if on_end >= MAX_ON_END && !round.taken {
                 round.left.extend_from_slice(part);
                 continue;
             }
@@ -191,7 +196,11 @@ impl Sending {
 
 impl Held {
     const fn new(line: Arc<str>) -> Self {
-        Self { line, tries: 0 }
+        Self {
+            line,
+            tries: 0,
+            refused: false,
+        }
     }
 
     /// Its number in the log.

@@ -334,6 +334,29 @@ async fn a_record_that_a_collector_refuses_is_passed_by_and_holds_back_no_other(
 }
 
 #[tokio::test]
+async fn what_is_refused_each_time_keeps_the_collector_from_nothing_else() {
+    let (url, mut taken) = judge(|body| match numbers(body).iter().any(|seq| seq % 2 == 0) {
+        true => 400,
+        false => 200,
+    })
+    .await;
+    let collector = Collector {
+        url,
+        token_file: None,
+    };
+    let (exports, tap, _) = start(Sink::Http(collector), 1_000);
+    (0..600).for_each(|seq| tap.durable(&line(seq, "success")));
+    let mut arrived = Vec::new();
+    while arrived.len() < 300 {
+        arrived.push(within("a record", taken.recv()).await.unwrap());
+    }
+    let wanted: Vec<_> = (0..600).filter(|seq| seq % 2 == 1).collect();
+    assert_eq!(arrived, wanted);
+    drop(tap);
+    within("the sink to end", exports.finish()).await;
+}
+
+#[tokio::test]
 async fn a_record_is_passed_by_only_where_the_collector_takes_another() {
     let (url, mut taken) = judge(|body| match numbers(body).contains(&0) {
         true => 400,

@@ -85,7 +85,9 @@ impl Debts {
         let due = taken.len();
         taken.retain_mut(|debt| now - *debt.tried.get_or_insert(now) < TRIED);
         owed.lost += due - taken.len();
-        taken.append(&mut owed.late);
+        let mut late = mem::take(&mut owed.late);
+        late.retain(|debt| debt.tried.is_some_and(|tried| now - tried < TRIED));
+        taken.append(&mut late);
         Taken { debts: self, taken }
     }
 
@@ -199,6 +201,20 @@ mod tests {
         assert!(debts.take().debts().is_empty());
         assert!(debts.is_empty());
         assert_eq!((debts.write_off(), debts.write_off()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_given_back_is_not_given_back_after_redis_has_forgotten_that() {
+        let debts = Debts::default();
+        debts.add(Debt {
+            keys: SmallVec::new(),
+            tried: None,
+            given_back: None,
+        });
+        debts.take().given_back();
+        tokio::time::advance(ONCE_FOR).await;
+        assert!(debts.take().debts().is_empty());
+        assert_eq!((debts.is_empty(), debts.write_off()), (true, 0));
     }
 
     #[tokio::test(start_paused = true)]
