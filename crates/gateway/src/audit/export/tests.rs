@@ -33,6 +33,13 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
     .await;
 }
 
+const fn collector(url: Url) -> Collector {
+    Collector {
+        url,
+        token_file: None,
+    }
+}
+
 fn line(seq: u64, status: &str) -> String {
     json!({"seq": seq, "ts": "2026-11-20T12:00:00.250Z", "corr_id": format!("c-{seq}"), "phase": "event",
         "action": "tools.invoke", "status": status, "sub": "agent-1", "tenant": "acme", "instance": "gw-1"})
@@ -303,10 +310,7 @@ async fn a_record_that_a_collector_refuses_is_passed_by_and_holds_back_no_other(
             false => 200,
         })
         .await;
-        let collector = Collector {
-            url,
-            token_file: None,
-        };
+        let collector = collector(url);
         let (sink, name) = (sink(collector.clone()), sink(collector).name());
         let (exports, tap, telemetry) = start(sink, 1_000);
         (0..600).for_each(|seq| tap.durable(&line(seq, "success")));
@@ -340,10 +344,7 @@ async fn what_is_refused_each_time_keeps_the_collector_from_nothing_else() {
         false => 200,
     })
     .await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (exports, tap, _) = start(Sink::Http(collector), 1_000);
     (0..600).for_each(|seq| tap.durable(&line(seq, "success")));
     let mut arrived = Vec::new();
@@ -363,10 +364,7 @@ async fn a_record_is_passed_by_only_where_the_collector_takes_another() {
         false => 200,
     })
     .await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (exports, tap, _) = start(Sink::Otlp(collector), 10);
     tap.durable(&line(0, "success"));
     until("it to be told", || !exports.degraded().is_empty()).await;
@@ -391,10 +389,7 @@ async fn a_record_is_passed_by_only_where_the_collector_takes_another() {
 async fn a_collector_that_fails_in_the_middle_of_a_batch_loses_nothing() {
     let answers = [500, 200, 500, 500, 500, 200].map(|status| (status, ""));
     let (url, mut requests) = receiver(&answers).await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (exports, tap, _) = start(Sink::Http(collector), 10);
     (0..2).for_each(|seq| tap.durable(&line(seq, "success")));
     for seqs in [&[0, 1][..], &[0], &[1], &[1], &[1], &[1]] {
@@ -414,10 +409,7 @@ async fn a_batch_that_is_too_large_arrives_in_parts() {
         _ => 413,
     })
     .await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (exports, tap, _) = start(Sink::Http(collector), 1_000);
     (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
     for seq in 0..300 {
@@ -458,10 +450,7 @@ async fn a_collector_that_refuses_everything_is_asked_little() {
         500
     })
     .await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (_exports, tap, _) = start(Sink::Http(collector), 1_000);
     (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
     // Each round begins with all that is in hand.
@@ -481,10 +470,7 @@ async fn what_a_collector_takes_arrives_whatever_it_refuses_before() {
         false => 200,
     })
     .await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (_exports, tap, _) = start(Sink::Http(collector), 1_000);
     (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
     for seq in 20..300 {
@@ -497,10 +483,7 @@ async fn an_hour_in_which_a_collector_is_away_is_none_in_which_it_refuses() {
     let status = Arc::new(AtomicU16::new(500));
     let answer = Arc::clone(&status);
     let (url, _taken) = judge(move |_| answer.load(Ordering::SeqCst)).await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (exports, tap, _) = start(Sink::Http(collector), 1_000);
     (0..300).for_each(|seq| tap.durable(&line(seq, "success")));
     let told = |status: &str| {
@@ -572,10 +555,7 @@ async fn otlp_gets_records_in_its_json_form() {
         (200, "{}"),
     ];
     let (url, mut requests) = receiver(&answers).await;
-    let collector = Collector {
-        url,
-        token_file: None,
-    };
+    let collector = collector(url);
     let (exports, tap, _) = start(Sink::Otlp(collector), 100);
     tap.durable(&line(7, "denied"));
     let (headers, body) = within("a request", requests.recv()).await.unwrap();
