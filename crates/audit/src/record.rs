@@ -125,9 +125,9 @@ pub struct Draft {
     /// The version of the policy set.
     pub policy_version: Option<String>,
     /// The limit that applied and what was left of it.
-    pub rate_limit: Option<Map<String, Value>>,
+    pub rate_limit: Option<Object>,
     /// What the provider said about its call.
-    pub provider_call_meta: Option<Map<String, Value>>,
+    pub provider_call_meta: Option<Object>,
     /// Anything else. Secrets must have been removed.
     pub details: Option<Object>,
     /// The durable operation this belongs to.

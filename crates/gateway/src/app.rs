@@ -3,6 +3,7 @@
 mod api_keys;
 mod background;
 mod certificates;
+mod front;
 mod issuers;
 mod limits;
 mod open;
@@ -17,21 +18,19 @@ mod watch;
 mod webhook;
 
 use std::{
-    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::Router;
 use fastmcp::{
     FastMcp, Server,
     auth::caller::LocalIdentity,
     transport::{
-        ClientCertificate, Limits,
-        http::{AllowedHosts, HttpConfig, HttpService, RemoteAddr, Serve},
+        Limits,
+        http::{AllowedHosts, HttpConfig, HttpService, Serve},
         stdio::Stdio,
     },
 };
@@ -41,11 +40,11 @@ use fastmcp_guard::{
     clock::{Clock, SystemClock, Timestamp},
     random::{OsRandom, Random},
 };
-use hyper::body::Incoming;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::front::Front;
 use crate::{
     announce::Webhook,
     broker::Broker,
@@ -260,20 +259,21 @@ impl App {
             self.tracker.clone(),
             shutdown.clone(),
         );
-        let correlate =
-            axum::middleware::from_fn_with_state(Arc::new(door.clone()), rest::correlate);
-        let router = self
-            .router(&server, door, described, address)?
-            .route_service(MCP_PATH, mcp)
-            .layer(correlate);
+        let front = Front {
+            door: Arc::new(door.clone()),
+            mcp,
+            mcp_path: MCP_PATH,
+            rest: self.router(&server, door, described, address)?,
+            address,
+            certificate: None,
+        };
         self.background(&shutdown).await;
         let serve = Serve::new(Limits::default(), shutdown.clone(), self.tracker.clone())
             .grace(self.config.shutdown_grace);
         let serving = async {
-            let addressed = |address| Addressed {
-                router: router.clone(),
+            let addressed = |address| Front {
                 address,
-                certificate: None,
+                ..front.clone()
             };
             let served = match &self.certificates {
                 None => serve.run(listener, addressed).await,
@@ -282,7 +282,7 @@ impl App {
                     let handshake = |stream| tls.accept(stream);
                     let shown = |address| {
                         let service = addressed(address);
-                        move |certificate| Addressed {
+                        move |certificate| Front {
                             certificate,
                             ..service
                         }
@@ -529,33 +529,6 @@ impl std::fmt::Debug for App {
             .field("config", &self.config)
             .field("pipeline", &self.pipeline)
             .finish_non_exhaustive()
-    }
-}
-
-/// The router for one connection: requests carry whence they came.
-#[derive(Clone)]
-struct Addressed {
-    router: Router,
-    address: SocketAddr,
-    certificate: Option<ClientCertificate>,
-}
-
-impl tower_service::Service<http::Request<Incoming>> for Addressed {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = <Router as tower_service::Service<http::Request<Body>>>::Future;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(RemoteAddr(self.address));
-        if let Some(certificate) = &self.certificate {
-            request.extensions_mut().insert(certificate.clone());
-        }
-        tower_service::Service::call(&mut self.router, request)
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     audit::{Record, rfc3339},
-    call::{Call, Completed, Done},
+    call::{Call, Completed, Done, TokenMeta},
     catalog::PastTool,
     confirm::{Consent, Refusal, approval::Approval},
     error::{Code, Error},
@@ -479,7 +479,7 @@ fn nothing(outcome: Result<(), Error>) -> Result<Done, Error> {
     outcome.and_then(|()| {
         Ok(Done::Complete(Completed {
             result: Raw::of(&Map::<String, Value>::new()).map_err(Error::internal)?,
-            token_meta: Map::new(),
+            token_meta: TokenMeta::default(),
             replay: false,
             operation_id: None,
         }))

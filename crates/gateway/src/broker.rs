@@ -7,9 +7,9 @@ use std::{
 };
 
 use fastmcp_guard::clock::{Clock, Timestamp};
-use serde_json::{Map, Value, json};
 
 use crate::{
+    call::TokenMeta,
     error::{Code, Error},
     policy::Permit,
     provider::{Exchange, Grant},
@@ -44,14 +44,12 @@ impl Brokered {
 
     /// What callers are told of it: never its value.
     #[must_use]
-    pub fn meta(&self) -> Map<String, Value> {
-        let mut meta = Map::new();
-        meta.insert("token_type".to_owned(), json!(self.grant.token_type()));
-        meta.insert("expires_in".to_owned(), json!(self.expires_in.as_secs()));
-        if let Some(audience) = self.grant.audience() {
-            meta.insert("audience".to_owned(), json!(audience));
+    pub fn meta(&self) -> TokenMeta {
+        TokenMeta {
+            token_type: Some(self.grant.token_type().to_owned()),
+            expires_in: Some(self.expires_in.as_secs()),
+            audience: self.grant.audience().map(str::to_owned),
         }
-        meta
     }
 }
 

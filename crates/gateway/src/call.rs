@@ -7,7 +7,7 @@ use fastmcp_auth::{Caller, UserAgent};
 use fastmcp_guard::random::Random;
 use fastmcp_policy::ConsentLevel;
 use fastmcp_protocol::Raw;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::operation::{IdempotencyKey, OperationId};
@@ -139,12 +139,26 @@ pub enum Done {
 pub struct Completed {
     /// What the provider returned: a JSON object.
     pub result: Raw,
-    /// What is told of the credential: its type, audience and remaining seconds, never its value.
-    pub token_meta: Map<String, Value>,
+    /// What is told of the credential.
+    pub token_meta: TokenMeta,
     /// Whether it is the result of an earlier call.
     pub replay: bool,
     /// The durable operation, where there is one.
     pub operation_id: Option<OperationId>,
+}
+
+/// What is told of a provider's credential: never its value. Nothing where a call needed none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TokenMeta {
+    /// Its type, such as `Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<String>,
+    /// For how many seconds it is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// For whom it is good, where its provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
 }
 
 /// The same call of a short while ago.

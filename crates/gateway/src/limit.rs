@@ -6,11 +6,11 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use fastmcp_audit::Object;
 use fastmcp_auth::Caller;
 use fastmcp_guard::{clock::Clock, random::Random};
 use prometheus_client::metrics::counter::Counter;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, json};
 use smallvec::SmallVec;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -404,10 +404,10 @@ impl Limit {
         }
         let mut standing = nearest(&asks, &verdict);
         if !is_first {
-            standing.insert("charged".to_owned(), json!(false));
+            standing.flag("charged", false);
         }
         if degraded {
-            standing.insert("degraded".to_owned(), json!(true));
+            standing.flag("degraded", true);
         }
         let receipts = verdict.receipts;
         drop(asks);
@@ -423,9 +423,11 @@ impl Limit {
     /// A place of a call that takes nothing: its answer was paid for already.
     #[must_use]
     pub fn free(&self) -> Slot {
+        let mut standing = Object::default();
+        standing.flag("charged", false);
         Slot {
             taken: None,
-            standing: Map::from_iter([("charged".to_owned(), json!(false))]),
+            standing,
         }
     }
 

@@ -403,10 +403,8 @@ fn withheld(answer: &ElicitResult) -> Option<Withheld> {
 
 fn completed(done: &Completed) -> Result<Outcome, Error> {
     let mut result = CallToolResult::structured(done.result.clone());
-    let mut meta = Meta::default().with(
-        "dev.fastmcp/tokenMeta",
-        Value::Object(done.token_meta.clone()),
-    );
+    let token_meta = serde_json::to_value(&done.token_meta).map_err(Error::internal)?;
+    let mut meta = Meta::default().with("dev.fastmcp/tokenMeta", token_meta);
     if done.replay {
         meta = meta.with("dev.fastmcp/idempotentReplay", true);
     }

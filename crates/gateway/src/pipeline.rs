@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     audit::{Audit, Record},
     broker::{Broker, Brokered},
-    call::{Call, Completed, Done},
+    call::{Call, Completed, Done, TokenMeta},
     catalog::{self, Catalog, Target},
     consent::{Busy, Consents, Held, Hold, OnDuplicate},
     error::{Code, Error},
@@ -179,7 +179,7 @@ impl Pipeline {
         let (mut slot, refused) = match admitted {
             Ok(slot) => (slot, None),
             Err(refused) => {
-                record.rate_limit(refused.details());
+                record.rate_limit(refused.details().clone().into());
                 if !self.consents.may_know(permit, call).await {
                     return Err(refused);
                 }
@@ -536,7 +536,7 @@ fn done(result: Result<Raw, serde_json::Error>) -> Result<Done, Error> {
     let result = result.map_err(Error::internal)?;
     Ok(Done::Complete(Completed {
         result,
-        token_meta: Map::new(),
+        token_meta: TokenMeta::default(),
         replay: false,
         operation_id: None,
     }))

@@ -21,7 +21,6 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, Request, State, rejection::PathRejection},
-    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -38,7 +37,7 @@ use fastmcp_protocol::{
     Raw,
     args::{Args, ArgsLimits, Node},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -46,7 +45,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     call::{Call, CanConfirm, CorrId, Presented},
-    door::{CORRELATION_ID, Door},
+    door::Door,
     error::{Code, Error},
     manifest::Manifest,
     pipeline::Pipeline,
@@ -518,19 +517,4 @@ pub fn forbidden_host(door: &Door, error: &impl std::fmt::Display, request: &Req
     let why = TurnedAway::new(Reason::Host, error.message());
     door.turned_away(request.headers(), peer, None, why);
     reply::with_status(&error, StatusCode::FORBIDDEN, request.headers())
-}
-
-/// Gives a request its correlation id, and the answer the same: the outermost layer of both doors.
-pub async fn correlate(
-    State(door): State<Arc<Door>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let corr_id = door.corr_id(request.headers());
-    if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
-        request
-            .headers_mut()
-            .insert(HeaderName::from_static(CORRELATION_ID), value);
-    }
-    reply::with_corr_id(next.run(request).await, &corr_id)
 }

@@ -136,7 +136,9 @@ pub struct PolicyVersion {
 
 impl fmt::Display for PolicyVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.hash, self.epoch)
+        f.write_str(&self.hash)?;
+        f.write_str("@")?;
+        self.epoch.fmt(f)
     }
 }
 

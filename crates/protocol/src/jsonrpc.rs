@@ -488,17 +488,39 @@ pub(crate) fn push_json<T: Serialize + ?Sized>(
 
 /// Writes `text` as a JSON string.
 pub(crate) fn push_str(out: &mut String, text: &str) {
+    let (start, bytes) = (out.len(), text.as_bytes());
+    let special = |from: usize| {
+        let mut rest = bytes.get(from..)?.iter();
+        let at = rest.position(|b| matches!(b, 0..0x20 | b'"' | b'\\'))?;
+        Some(from + at)
+    };
+    out.reserve(text.len() + text.len() / 8 + 2);
+    out.push('"');
+    let mut written = 0;
+    let mut next = (!is_plain(bytes)).then(|| special(0)).flatten();
+    while let Some(at) = next {
+        if bytes.get(at).is_some_and(|b| *b < 0x20) {
+            // These have forms of their own; there is no text that cannot be written.
+            out.truncate(start);
+            out.push_str(&serde_json::to_string(text).unwrap_or_default());
+            return;
+        }
+        // What is escaped stays, behind a backslash, and is written with what comes after it.
+        out.push_str(text.get(written..at).unwrap_or_default());
+        out.push('\\');
+        written = at;
+        next = special(at + 1);
+    }
+    out.push_str(text.get(written..).unwrap_or_default());
+    out.push('"');
+}
+
+/// Whether a text is written as it is.
+fn is_plain(text: &[u8]) -> bool {
     let is_plain = |b: &u8| (*b >= 0x20) & (*b != b'"') & (*b != b'\\');
     // Piece by piece without a way out, so that the compiler takes many steps at once.
     let plain = |piece: &[u8]| piece.iter().fold(true, |plain, b| plain & is_plain(b));
-    if text.as_bytes().chunks(64).all(plain) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else if let Ok(escaped) = serde_json::to_string(text) {
-        // There is no text that cannot be written.
-        out.push_str(&escaped);
-    }
+    text.chunks(64).all(plain)
 }
 
 #[cfg(test)]
@@ -507,6 +529,28 @@ mod tests {
 
     fn parse(text: &str) -> Result<Message, Malformed> {
         Message::parse(&ByteString::from(text.to_owned()), DEFAULT_DEPTH)
+    }
+
+    #[test]
+    fn texts_are_escaped_as_serde_json_does() {
+        let letters = [
+            'a', 'é', '"', '\\', '/', '\n', '\u{1f}', '\u{7f}', '\u{2028}', '🦀',
+        ];
+        for length in 0..70 {
+            for (at, letter) in (0..length).flat_map(|at| letters.map(|letter| (at, letter))) {
+                let text: String = (0..length)
+                    .map(|place| if place == at { letter } else { 'x' })
+                    .collect();
+                for text in [&text, &text.repeat(2), &text.replace('x', "\"")] {
+                    let mut out = "before ".to_owned();
+                    push_str(&mut out, text);
+                    assert_eq!(
+                        out,
+                        format!("before {}", serde_json::to_string(text).unwrap())
+                    );
+                }
+            }
+        }
     }
 
     #[test]

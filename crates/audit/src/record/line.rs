@@ -210,16 +210,14 @@ fn check(draft: &Draft) -> Result<(), AuditError> {
     let objects = [
         ("rate_limit", &draft.rate_limit),
         ("provider_call_meta", &draft.provider_call_meta),
+        ("details", &draft.details),
     ];
     for (field, object) in objects {
         if let Some(object) = object {
-            check_object(field, object, 1)?;
+            object.check(field)?;
         }
     }
-    draft
-        .details
-        .as_ref()
-        .map_or(Ok(()), |details| details.check("details"))
+    Ok(())
 }
 
 fn check_text(field: &'static str, text: &str) -> Result<(), AuditError> {
@@ -232,40 +230,11 @@ fn check_text(field: &'static str, text: &str) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn check_object(
-    field: &'static str,
-    object: &Map<String, Value>,
-    depth: usize,
-) -> Result<(), AuditError> {
-    for (key, value) in object {
-        checked_key(key).map_err(|problem| draft_error(field, problem))?;
-        check_value(field, value, depth)?;
-    }
-    Ok(())
-}
-
 pub(super) fn checked_key(key: &str) -> Result<(), String> {
     if key.starts_with(MAGIC_KEY) {
         return Err(format!("the key `{key}` cannot be recorded; rename it"));
     }
     Ok(())
-}
-
-/// Checks a value inside of `depth` objects and arrays.
-fn check_value(field: &'static str, value: &Value, depth: usize) -> Result<(), AuditError> {
-    if depth >= MAX_DEPTH && (value.is_object() || value.is_array()) {
-        return Err(draft_error(
-            field,
-            format!("is nested deeper than {MAX_DEPTH} levels"),
-        ));
-    }
-    match value {
-        Value::Object(object) => check_object(field, object, depth + 1),
-        Value::Array(array) => array
-            .iter()
-            .try_for_each(|value| check_value(field, value, depth + 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
-    }
 }
 
 pub(super) const fn draft_error(field: &'static str, problem: String) -> AuditError {
@@ -293,56 +262,52 @@ struct View<'a> {
     policy_decision: Option<&'a str>,
     policy_ids: &'a [String],
     policy_version: Option<&'a str>,
-    rate_limit: Option<&'a Map<String, Value>>,
-    provider_call_meta: Option<&'a Map<String, Value>>,
-    details: Option<Details<'a>>,
+    rate_limit: Option<Members<'a>>,
+    provider_call_meta: Option<Members<'a>>,
+    details: Option<Members<'a>>,
     operation_id: Option<&'a str>,
 }
 
-/// As a draft has them, or as they were read.
-enum Details<'a> {
+/// An object as a draft has it, or as it was read.
+enum Members<'a> {
     Written(&'a Object),
     Read(&'a Map<String, Value>),
 }
 
 impl View<'_> {
     fn write(&self, to: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        let mut members = Members(to);
-        members.text("corr_id", self.corr_id);
-        members.text("phase", Some(self.phase.as_str()));
-        members.text("action", Some(self.action));
-        members.text("status", Some(self.status.as_str()));
-        members.text("reason", self.reason);
-        members.text("resource_type", self.resource_type);
-        members.text("resource_id", self.resource_id);
-        members.text("toolId", self.tool_id);
-        members.text("user_id", self.user_id);
-        members.text("sub", self.sub);
-        members.text("tenant_id", self.tenant_id);
-        members.text("tenant", self.tenant);
-        members.text("ip_address", self.ip_address);
-        members.text("user_agent", self.user_agent);
-        members.text("request_hash", self.request_hash);
-        members.text("result_hash", self.result_hash);
-        members.text("policy_decision", self.policy_decision);
-        members.policies(self.policy_ids);
-        members.text("policy_version", self.policy_version);
-        members.map("rate_limit", self.rate_limit)?;
-        members.map("provider_call_meta", self.provider_call_meta)?;
-        match self.details {
-            Some(Details::Written(details)) => details.write(members.key("details")),
-            Some(Details::Read(details)) => members.map("details", Some(details))?,
-            None => {}
-        }
-        members.text("operation_id", self.operation_id);
+        let mut line = Line(to);
+        line.text("corr_id", self.corr_id);
+        line.text("phase", Some(self.phase.as_str()));
+        line.text("action", Some(self.action));
+        line.text("status", Some(self.status.as_str()));
+        line.text("reason", self.reason);
+        line.text("resource_type", self.resource_type);
+        line.text("resource_id", self.resource_id);
+        line.text("toolId", self.tool_id);
+        line.text("user_id", self.user_id);
+        line.text("sub", self.sub);
+        line.text("tenant_id", self.tenant_id);
+        line.text("tenant", self.tenant);
+        line.text("ip_address", self.ip_address);
+        line.text("user_agent", self.user_agent);
+        line.text("request_hash", self.request_hash);
+        line.text("result_hash", self.result_hash);
+        line.text("policy_decision", self.policy_decision);
+        line.policies(self.policy_ids);
+        line.text("policy_version", self.policy_version);
+        line.object("rate_limit", self.rate_limit.as_ref())?;
+        line.object("provider_call_meta", self.provider_call_meta.as_ref())?;
+        line.object("details", self.details.as_ref())?;
+        line.text("operation_id", self.operation_id);
         Ok(())
     }
 }
 
 /// Writes members one after the other; what is absent is not written.
-struct Members<'a>(&'a mut Vec<u8>);
+struct Line<'a>(&'a mut Vec<u8>);
 
-impl Members<'_> {
+impl Line<'_> {
     fn key(&mut self, key: &str) -> &mut Vec<u8> {
         if !self.0.is_empty() {
             self.0.push(b',');
@@ -374,24 +339,19 @@ impl Members<'_> {
         to.push(b']');
     }
 
-    fn map(
-        &mut self,
-        key: &str,
-        map: Option<&Map<String, Value>>,
-    ) -> Result<(), serde_json::Error> {
-        match map {
-            Some(map) => serde_json::to_writer(self.key(key), &Sorted(map)),
-            None => Ok(()),
+    fn object(&mut self, key: &str, object: Option<&Members<'_>>) -> Result<(), serde_json::Error> {
+        match object {
+            Some(Members::Written(object)) => object.write(self.key(key)),
+            Some(Members::Read(map)) => serde_json::to_writer(self.key(key), &Sorted(map))?,
+            None => {}
         }
+        Ok(())
     }
 }
 
 /// Writes a text as JSON.
 pub(super) fn push_text(to: &mut Vec<u8>, text: &str) {
-    let is_plain = |b: &u8| (*b >= 0x20) & (*b != b'"') & (*b != b'\\');
-    // Piece by piece without a way out, so that the compiler takes many steps at once.
-    let plain = |piece: &[u8]| piece.iter().fold(true, |plain, b| plain & is_plain(b));
-    if text.as_bytes().chunks(64).all(plain) {
+    if is_plain(text.as_bytes()) {
         to.push(b'"');
         to.extend_from_slice(text.as_bytes());
         to.push(b'"');
@@ -401,9 +361,29 @@ pub(super) fn push_text(to: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Whether a text is written as it is.
+fn is_plain(text: &[u8]) -> bool {
+    fn piece(piece: &[u8]) -> bool {
+        let is_plain = |b: &u8| (*b >= 0x20) & (*b != b'"') & (*b != b'\\');
+        piece.iter().fold(true, |plain, b| plain & is_plain(b))
+    }
+    // Pieces of a size that is known, without a way out of them, so that the compiler takes them in one step. The last one
+    // overlaps the one before it.
+    let (pieces, _) = text.as_chunks::<16>();
+    match (
+        text.last_chunk::<16>(),
+        text.first_chunk::<8>(),
+        text.last_chunk::<8>(),
+    ) {
+        (Some(last), ..) => pieces.iter().all(|each| piece(each)) && piece(last),
+        (None, Some(first), Some(last)) => piece(first) && piece(last),
+        _ => piece(text),
+    }
+}
+
 /// Builds a view of a draft or a record; they name the shared fields alike.
 macro_rules! view {
-    ($from:expr, $details:expr) => {
+    ($from:expr, $object:expr) => {
         View {
             corr_id: $from.corr_id.as_deref(),
             phase: $from.phase,
@@ -425,9 +405,9 @@ macro_rules! view {
             policy_decision: $from.policy_decision.as_deref(),
             policy_ids: &$from.policy_ids,
             policy_version: $from.policy_version.as_deref(),
-            rate_limit: $from.rate_limit.as_ref(),
-            provider_call_meta: $from.provider_call_meta.as_ref(),
-            details: $from.details.as_ref().map($details),
+            rate_limit: $from.rate_limit.as_ref().map($object),
+            provider_call_meta: $from.provider_call_meta.as_ref().map($object),
+            details: $from.details.as_ref().map($object),
             operation_id: $from.operation_id.as_deref(),
         }
     };
@@ -435,13 +415,13 @@ macro_rules! view {
 
 impl<'a> From<&'a Draft> for View<'a> {
     fn from(draft: &'a Draft) -> Self {
-        view!(draft, Details::Written)
+        view!(draft, Members::Written)
     }
 }
 
 impl<'a> From<&'a Record> for View<'a> {
     fn from(record: &'a Record) -> Self {
-        view!(record, Details::Read)
+        view!(record, Members::Read)
     }
 }
 
@@ -541,6 +521,21 @@ mod tests {
         object(value).map(Object::from)
     }
 
+    #[test]
+    fn texts_are_written_as_serde_json_does() {
+        let letters = ['a', 'é', '"', '\\', '/', '\n', '\u{1f}', '\u{7f}', '🦀'];
+        for length in 0..40 {
+            for (at, letter) in (0..length).flat_map(|at| letters.map(|letter| (at, letter))) {
+                let text: String = (0..length)
+                    .map(|place| if place == at { letter } else { 'x' })
+                    .collect();
+                let mut written = Vec::new();
+                push_text(&mut written, &text);
+                assert_eq!(written, serde_json::to_vec(&text).unwrap());
+            }
+        }
+    }
+
     fn full() -> Draft {
         let text = |text: &str| Some(text.to_owned());
         Draft {
@@ -558,8 +553,8 @@ mod tests {
             policy_decision: text("allow"),
             policy_ids: vec!["p1".to_owned(), "p0".to_owned()],
             policy_version: text("3"),
-            rate_limit: object(json!({"left": 4, "burst": -1})),
-            provider_call_meta: object(json!({"ms": 1.5})),
+            rate_limit: details(json!({"left": 4, "burst": -1})),
+            provider_call_meta: details(json!({"ms": 1.5})),
             details: details(
                 json!({"é": [null, true, {"b": 1, "a": "x"}], "z": u64::MAX, "Z": []}),
             ),
@@ -668,7 +663,7 @@ mod tests {
             (
                 "rate_limit",
                 Draft {
-                    rate_limit: object(deep),
+                    rate_limit: details(deep),
                     ..Draft::intent("x")
                 },
             ),

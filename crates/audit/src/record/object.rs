@@ -1,6 +1,6 @@
 //! A JSON object that is written while it is filled.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt, io::Write as _, ops::Range};
 
 use serde_json::{Map, Value};
 
@@ -30,6 +30,10 @@ pub struct Object {
     below: usize,
     refused: Option<String>,
 }
+
+/// How much text, in bytes, and how many members there is room for from the first on.
+const USUAL_TEXT: usize = 256;
+const USUAL_MEMBERS: usize = 8;
 
 impl Object {
     /// Puts in a text; `null` where there is none.
@@ -70,6 +74,14 @@ impl Object {
         })
     }
 
+    /// Puts in a count.
+    pub fn count(&mut self, key: impl Into<Cow<'static, str>>, value: u64) -> &mut Self {
+        self.member(key.into(), |to| {
+            // Writing to a vector cannot fail.
+            let _ = write!(to, "{value}");
+        })
+    }
+
     /// Puts in `null`.
     pub fn null(&mut self, key: impl Into<Cow<'static, str>>) -> &mut Self {
         self.member(key.into(), |to| to.extend_from_slice(b"null"))
@@ -98,6 +110,12 @@ impl Object {
         self
     }
 
+    /// Whether nothing was put in.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Reads what is under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value> {
@@ -114,6 +132,11 @@ impl Object {
     fn member(&mut self, key: Cow<'static, str>, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         if let Err(problem) = checked_key(&key) {
             self.refused.get_or_insert(problem);
+        }
+        if self.members.is_empty() {
+            // Few objects need more, and none grows by every member that comes.
+            self.text.reserve(USUAL_TEXT);
+            self.members.reserve(USUAL_MEMBERS);
         }
         let begins = self.text.len();
         write(&mut self.text);

@@ -1,9 +1,10 @@
 //! The REST door of a gateway that is not served: what comes in is handed to its routes.
 
 use axum::{
-    body::{Bytes, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::Request,
 };
+use fastmcp::transport::http::RemoteAddr;
 use fastmcp_audit::{Filter, Record};
 use fastmcp_auth::verifier::{StaticIdentity, StaticTokens};
 use futures_util::{poll, stream::pending};

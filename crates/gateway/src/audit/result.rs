@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use fastmcp_audit::Object;
 
 use super::{Audit, Record};
+use crate::call::TokenMeta;
 
 impl Record {
     /// Names the labels that whoever is given the result carries from here on.
@@ -14,12 +15,22 @@ impl Record {
     }
 
     /// Names the limit: how the call stands with the nearest, or which one refused it.
-    pub fn rate_limit(&mut self, standing: &Map<String, Value>) {
-        self.draft.rate_limit = (!standing.is_empty()).then(|| standing.clone());
+    pub fn rate_limit(&mut self, standing: Object) {
+        self.draft.rate_limit = (!standing.is_empty()).then_some(standing);
     }
 
     /// Names the credential by what callers are `told` of it: never its value.
-    pub fn grant(&mut self, audit: &Audit, told: &Map<String, Value>) {
-        self.draft.provider_call_meta = Some(audit.redacted(told.clone()));
+    pub fn grant(&mut self, audit: &Audit, told: &TokenMeta) {
+        let mut meta = Object::default();
+        if let Some(audience) = &told.audience {
+            meta.text("audience", &*audit.plain(audience));
+        }
+        if let Some(expires_in) = told.expires_in {
+            meta.count("expires_in", expires_in);
+        }
+        if let Some(token_type) = &told.token_type {
+            meta.text("token_type", &*audit.plain(token_type));
+        }
+        self.draft.provider_call_meta = Some(meta);
     }
 }

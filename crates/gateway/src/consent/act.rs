@@ -1,11 +1,10 @@
 //! A call that acts, and how that ends.
 
-use serde_json::{Map, Value};
-
 use fastmcp_protocol::Raw;
 
 use super::answer::keep;
 use crate::{
+    call::TokenMeta,
     provider::{Effect, ProviderError},
     state::{
         machine::Effect as Happened,
@@ -30,7 +29,7 @@ pub(super) enum Doing {
 impl Act {
     /// Records how the act ended. A result that cannot be recorded is returned all the same: it
     /// happened.
-    pub async fn end(self, outcome: &Result<(Raw, Map<String, Value>), ProviderError>) {
+    pub async fn end(self, outcome: &Result<(Raw, TokenMeta), ProviderError>) {
         match self.0 {
             Doing::Nothing => {}
             Doing::Reads(ticket) => {
@@ -50,7 +49,7 @@ impl Act {
 /// Records what a call has read. One that has failed can be made again: it did nothing.
 async fn read(
     ticket: Ticket,
-    outcome: &Result<(Raw, Map<String, Value>), ProviderError>,
+    outcome: &Result<(Raw, TokenMeta), ProviderError>,
 ) -> Result<(), Lost> {
     match outcome {
         Ok((result, token_meta)) => match keep(result, token_meta) {
@@ -63,7 +62,7 @@ async fn read(
 
 async fn acted(
     acting: Acting,
-    outcome: &Result<(Raw, Map<String, Value>), ProviderError>,
+    outcome: &Result<(Raw, TokenMeta), ProviderError>,
 ) -> Result<(), Lost> {
     match outcome {
         Ok((result, token_meta)) => match keep(result, token_meta) {

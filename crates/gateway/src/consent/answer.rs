@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use fastmcp_protocol::Raw;
 use serde::Deserialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{IN_PROGRESS, KEY_CONFLICT};
 use crate::{
-    call::{CanConfirm, Completed, DoneBefore},
+    call::{CanConfirm, Completed, DoneBefore, TokenMeta},
     confirm::Refusal,
     error::{Code, Error},
     state::{
@@ -23,7 +23,7 @@ use crate::{
 struct Kept<'a> {
     #[serde(borrow)]
     result: &'a RawValue,
-    token_meta: Map<String, Value>,
+    token_meta: TokenMeta,
 }
 
 /// A refusal to hand out or redeem a ticket, in the words of the contract.
@@ -116,10 +116,7 @@ pub(super) fn unknown_outcome(operation_id: &OperationId) -> Error {
     .with_detail("status", "unknown")
 }
 
-pub(super) fn keep(
-    result: &Raw,
-    token_meta: &Map<String, Value>,
-) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn keep(result: &Raw, token_meta: &TokenMeta) -> Result<Vec<u8>, serde_json::Error> {
     // What is JSON already is not read once more for being written.
     let result = result.as_str().as_bytes();
     let mut kept = Vec::with_capacity(result.len() + 128);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use fastmcp_audit::Object;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Active, Ask, SOON, Verdict,
@@ -52,8 +53,8 @@ pub(super) fn refused_by(active: &Active, reading: &Reading) -> Error {
 }
 
 /// The limit of which the smallest part is left.
-pub(super) fn nearest(asks: &[Ask<'_>], verdict: &Verdict) -> Map<String, Value> {
-    let mut map = Map::new();
+pub(super) fn nearest(asks: &[Ask<'_>], verdict: &Verdict) -> Object {
+    let mut standing = Object::default();
     let part_left = |ask: &Ask<'_>, reading: &Reading| {
         u128::from(reading.left) * 1_000_000 / u128::from(ask.active.rule.kind.limit().max(1))
     };
@@ -66,11 +67,15 @@ pub(super) fn nearest(asks: &[Ask<'_>], verdict: &Verdict) -> Map<String, Value>
     };
     if let Some((ask, reading)) = nearest {
         let rule = &ask.active.rule;
-        map.insert("rule".to_owned(), json!(rule.name));
-        map.insert("limit".to_owned(), amount(rule, rule.kind.limit()));
-        map.insert("remaining".to_owned(), amount(rule, reading.left));
+        for (key, number) in [("limit", rule.kind.limit()), ("remaining", reading.left)] {
+            match rule.kind {
+                Kind::Budget { .. } => standing.put(key, &amount(rule, number)),
+                _ => standing.count(key, number),
+            };
+        }
+        standing.text("rule", rule.name.as_str());
     }
-    map
+    standing
 }
 
 /// Calls as a count, cost in its own unit.

@@ -1,8 +1,8 @@
 //! What a call holds until it ends.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
-use serde_json::{Map, Value};
+use fastmcp_audit::Object;
 use smallvec::SmallVec;
 
 use super::{Active, Backend as _, Inner, Key, Receipt};
@@ -14,7 +14,7 @@ use super::{Active, Backend as _, Inner, Key, Receipt};
 #[derive(Debug)]
 pub struct Slot {
     pub(super) taken: Option<Taken>,
-    pub(super) standing: Map<String, Value>,
+    pub(super) standing: Object,
 }
 
 /// What a call took, until it ends.
@@ -26,10 +26,10 @@ pub(super) struct Taken {
 }
 
 impl Slot {
-    /// The limit that is nearest and what is left of it, for the record.
+    /// The limit that is nearest and what is left of it, for the record. Told once.
     #[must_use]
-    pub const fn describe(&self) -> &Map<String, Value> {
-        &self.standing
+    pub fn describe(&mut self) -> Object {
+        mem::take(&mut self.standing)
     }
 
     /// Whether the call takes part in any limit.

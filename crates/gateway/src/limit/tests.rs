@@ -15,7 +15,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     rule::{MICROS, Period},
@@ -155,10 +155,16 @@ async fn act(limit: &Limit, who: Who<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a record is told of a place under `key`.
+fn told(slot: &mut Slot, key: &str) -> Option<Value> {
+    slot.describe().get(key)
+}
+
 /// What is left for `who` after one more call, which is given back.
 async fn left(limit: &Limit, who: Who<'_>) -> u64 {
-    let slot = ask(limit, who).await.unwrap();
-    let left = slot.describe()["remaining"].as_u64().unwrap();
+    let mut slot = ask(limit, who).await.unwrap();
+    let left = told(&mut slot, "remaining").and_then(|left| left.as_u64());
+    let left = left.unwrap();
     slot.end().await;
     left
 }
@@ -178,7 +184,7 @@ async fn a_burst_then_the_rate() {
     .unwrap();
     for left in (0..10_u32).rev() {
         let mut slot = ask(&here, ANN).await.unwrap();
-        assert_eq!(slot.describe()["remaining"], left);
+        assert_eq!(told(&mut slot, "remaining"), Some(json!(left)));
         slot.keep();
     }
     let refused = ask(&here, ANN).await.unwrap_err();
@@ -681,8 +687,11 @@ impl Trial<'_> {
         let (mut slots, mut told) = (Vec::new(), Vec::new());
         for limit in self.limits {
             match ask(limit, who).await {
-                Ok(slot) => {
-                    told.push(Value::from(slot.describe().clone()));
+                Ok(mut slot) => {
+                    let standing = slot.describe();
+                    told.push(json!(
+                        ["rule", "limit", "remaining"].map(|key| standing.get(key))
+                    ));
                     slots.push(slot);
                 }
                 Err(error) => told.push(Value::from(error.details().clone())),
@@ -870,8 +879,8 @@ async fn what_was_taken_while_its_answer_was_lost_is_given_back() {
             .query_async(&mut connection)
             .await
             .unwrap();
-        let slot = ask(&hurried, ANN).await.unwrap();
-        assert_eq!(slot.describe()["degraded"], true);
+        let mut slot = ask(&hurried, ANN).await.unwrap();
+        assert_eq!(told(&mut slot, "degraded"), Some(json!(true)));
         slot.end().await;
         until(|| !hurried.health().unwrap().degraded && is_square(&hurried)).await;
         let names: Vec<String> = ::redis::cmd("KEYS")
@@ -880,8 +889,8 @@ async fn what_was_taken_while_its_answer_was_lost_is_given_back() {
             .await
             .unwrap();
         assert!(names.is_empty(), "nothing is under way: {names:?}");
-        let slot = ask(&limit, ANN).await.unwrap();
-        assert_eq!(slot.describe().get("degraded"), None);
+        let mut slot = ask(&limit, ANN).await.unwrap();
+        assert_eq!(told(&mut slot, "degraded"), None);
         slot.end().await;
 
         // Who leaves before the answer leaves nothing behind either.
@@ -1214,8 +1223,8 @@ async fn while_redis_is_away_the_fallback_holds_and_it_is_back_by_itself() {
     );
 
     server.stop();
-    let slot = ask(remembers, ANN).await.unwrap();
-    assert_eq!(slot.describe()["degraded"], true);
+    let mut slot = ask(remembers, ANN).await.unwrap();
+    assert_eq!(told(&mut slot, "degraded"), Some(json!(true)));
     slot.end().await;
     act(remembers, ANN).await.unwrap();
     act(remembers, ANN).await.unwrap();

@@ -1,12 +1,12 @@
 //! What is recorded of calls that do not go their way: who withholds a confirmation, and who is refused before it.
 
 use fastmcp_protocol::Raw;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::Pipeline;
 use crate::{
     audit::Record,
-    call::{Call, Completed, Done, Withheld},
+    call::{Call, Completed, Done, TokenMeta, Withheld},
     error::{Code, Error},
     state::operation::OperationId,
 };
@@ -141,7 +141,7 @@ fn moved(id: &OperationId, status: &str) -> Result<Done, Error> {
     let result = Raw::of(&json!({"status": status})).map_err(Error::internal)?;
     Ok(Done::Complete(Completed {
         result,
-        token_meta: Map::new(),
+        token_meta: TokenMeta::default(),
         replay: false,
         operation_id: Some(id.clone()),
     }))

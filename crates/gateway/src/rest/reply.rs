@@ -74,15 +74,6 @@ pub(super) fn unread(unread: &Unread, corr_id: &CorrId) -> Response {
     response
 }
 
-pub(super) fn with_corr_id(mut response: Response, corr_id: &CorrId) -> Response {
-    if let Ok(value) = HeaderValue::from_str(corr_id.as_str()) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static(CORRELATION_ID), value);
-    }
-    response
-}
-
 /// An answer to a request that belongs to no route, under a status of its own.
 pub(super) fn with_status(error: &Error, status: StatusCode, headers: &HeaderMap) -> Response {
     let corr_id = headers

@@ -11,13 +11,13 @@ use fastmcp_guard::{
 };
 use fastmcp_policy::Sources;
 use fastmcp_protocol::Raw;
-use serde_json::{Map, json};
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    call::{CanConfirm, CorrId, Pending, Presented},
+    call::{CanConfirm, CorrId, Pending, Presented, TokenMeta},
     catalog::Catalog,
     confirm::Config,
     consent::{Held, Hold, answer::keep},
@@ -115,7 +115,7 @@ impl Room {
             if acts {
                 let acting = ticket.intend(Duration::from_secs(60)).await.unwrap();
                 let result = Raw::of(&json!({"campaignId": "c-7"})).unwrap();
-                let kept = keep(&result, &Map::new()).unwrap();
+                let kept = keep(&result, &TokenMeta::default()).unwrap();
                 acting.complete(&kept).await.unwrap();
             }
         };
