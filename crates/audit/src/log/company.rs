@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     const SYNC: u64 = 300;
-    const MOST: Duration = Duration::from_millis(2);
+    const MOST: Duration = Duration::from_millis(4);
 
     /// What came of so many syncs.
     #[derive(Debug, Default)]

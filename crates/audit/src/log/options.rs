@@ -88,7 +88,7 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Records written and synced at once, 1 to 65,536. 4,096.
     pub batch: usize,
-    /// The longest wait before a sync for others to share it with: at most 10 ms, 0 waits for nobody. 2 ms.
+    /// The longest wait before a sync for others to share it with: at most 10 ms, 0 waits for nobody. 4 ms.
     ///
     /// It is waited for as many as wrote together last and came while that was synced, 200 µs at first, and longer only if
     /// these are at least four, and as long as it brings records. Who writes alone is never kept waiting. The longer, the
@@ -120,7 +120,7 @@ impl Options {
             queue_records: 1 << 16,
             queue_bytes: 1 << 26,
             batch: 1 << 12,
-            gather: Duration::from_millis(2),
+            gather: Duration::from_millis(4),
             segment_bytes: 1 << 28,
             checkpoint_records: 1 << 14,
             checkpoint_interval: second,

@@ -25,8 +25,8 @@ mod statement;
 mod step;
 
 use statement::{
-    ACTED, APPROVALS, BIND_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER, INSERT, KEYED,
-    LIST, LIST_RUNNING, OPEN, PENDING, PURGE, RECOVER, UNKNOWN, UNSETTLED,
+    ACTED, APPROVALS, BIND_KEY, BIND_NEW_KEY, BY_ID, BY_TOKEN, EXPIRE, FREE_KEY, HAS_KEY, HOLDER,
+    INSERT, KEYED, LIST, LIST_RUNNING, OPEN, PENDING, PURGE, RECOVER, UNKNOWN, UNMAKE, UNSETTLED,
 };
 
 /// Where a key is unique.
@@ -90,6 +90,25 @@ impl Scope<'_> {
     }
 }
 
+impl Create {
+    /// Makes the operation of a key that names none yet, as nearly every key does. Says whether that is so.
+    async fn made_anew(
+        &self,
+        scope: &Scope<'_>,
+        session: &mut dyn Session,
+    ) -> Result<bool, StateError> {
+        let id = &self.row.id;
+        insert(&self.row, session).await?;
+        let bound = session.execute(BIND_NEW_KEY, &scope.named(id)).await;
+        if bound.map_err(writing)? > 0 {
+            return Ok(true);
+        }
+        let unmade = session.execute(UNMAKE, &[id.as_str().into()]).await;
+        unmade.map_err(writing)?;
+        Ok(false)
+    }
+}
+
 impl Change for Create {
     type Output = Created;
 
@@ -111,6 +130,11 @@ impl Change for Create {
                 tool_id: &binding.tool_id,
                 key,
             });
+            if let (Some(scope), None) = (&scope, self.max_pending)
+                && self.made_anew(scope, session).await?
+            {
+                return Ok(Created::New);
+            }
             if let Some(scope) = &scope
                 && let Some(row) = scope.holder(session).await?
             {

@@ -34,9 +34,9 @@ use super::{
     queue::{MAX_BATCH, Queue},
 };
 
-/// How long changes wait for others to share a transaction with, where there have been others: about as long as the sync
-/// takes that they then share.
-const GATHER: Duration = Duration::from_millis(3);
+/// How long changes wait for others to share a transaction with, where there have been others: as long as a few of the syncs
+/// that they then share.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The writer's connection; `None` while it is being replaced, and for good once it is closed. Fair to those who wait,
 /// since a database in memory is read through it too.

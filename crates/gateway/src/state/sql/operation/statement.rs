@@ -47,6 +47,15 @@ pub(super) const BIND_KEY: Statement = statement!(
     "INSERT INTO idempotency_keys (tenant, subject, tool_id, key, operation_id) VALUES ($1, $2, $3, $4, $5)"
 );
 
+/// Gives a key to an operation, unless it names one already: who comes at the same moment is waited for.
+pub(super) const BIND_NEW_KEY: Statement = statement!(
+    "INSERT INTO idempotency_keys (tenant, subject, tool_id, key, operation_id) VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT DO NOTHING"
+);
+
+/// Takes back an operation that was made within the same change.
+pub(super) const UNMAKE: Statement = statement!("DELETE FROM operations WHERE operation_id = $1");
+
 /// How many operations of a subject wait for consent.
 pub(super) const PENDING: Statement = statement!(
     "SELECT count(*) AS pending FROM operations" [operations_pending]
