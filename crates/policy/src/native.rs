@@ -127,7 +127,14 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
     }
     let json = policy.to_json().map_err(fault)?;
     let mut survey = survey(json.get("conditions").unwrap_or(&Value::Null));
-    survey.reads.sub |= matches!(policy.principal_constraint(), PrincipalConstraint::Eq(_));
+    survey.reads.sub |= match policy.principal_constraint() {
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => false,
+        PrincipalConstraint::Eq(_) => true,
+        // Everybody is in himself.
+        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+            uid.type_name().basename() == "Caller"
+        }
+    };
     if survey.computed_tag {
         return Err(Fault::ComputedTag);
     }

@@ -420,6 +420,8 @@ rules:
     fn outlook(role: &str, tool: &str, unknown: &Unknown, claims: &[(&str, &str)]) -> Outlook {
         let cedar = "@id(\"amounts\") forbid (principal, action, resource == Tool::\"t:amount\") when { context has arguments && context.arguments.number.hasTag(\"n\") };
             @id(\"named\") forbid (principal == Caller::\"eve\", action, resource == Tool::\"t:eve\");
+            @id(\"within\") forbid (principal in Caller::\"eve\", action, resource == Tool::\"t:within\");
+            @id(\"meant\") forbid (principal, action, resource == Tool::\"t:meant\") when { Caller::\"eve\" has tenant };
             @id(\"held\") forbid (principal, action, resource == Tool::\"t:held\") when { principal.roles.contains(\"agent\") };";
         let sources = Sources::new().with_yaml("p", POLICY).with_cedar("c", cedar);
         let set = Policies::load(&sources, 1).expect("loads");
@@ -456,6 +458,8 @@ rules:
         assert_eq!(words("agent", "t:eu"), "deny|allow [eu]");
         assert_eq!(words("agent", "t:amount"), "deny|allow [amounts]");
         assert_eq!(words("agent", "t:eve"), "deny|allow [named]");
+        assert_eq!(words("agent", "t:within"), "deny|allow [within]");
+        assert_eq!(words("agent", "t:meant"), "deny|allow [meant]");
         assert_eq!(words("agent", "t:held"), "deny []");
         assert_eq!(words("reader", "t:any"), "deny []");
         // The rule may match, but a reader lacks the scope of a writing call.

@@ -19,11 +19,13 @@ use crate::scope::{ScopeSet, needed};
 use crate::settle::Settled;
 use crate::slice::Cut;
 
-/// What a preparation is for: everything of the request but its context. Of the claims, those that some policy reads.
+/// What a preparation is for: everything of the request but its context. Of the caller's name and claims, what some policy of the slice reads,
+/// so that callers whom no policy tells apart share it.
 #[derive(Debug, Clone)]
 pub(crate) struct PreparedKey {
     action: Action,
-    sub: String,
+    /// `None` where nobody's name is read.
+    sub: Option<String>,
     tenant: Option<String>,
     roles: BTreeSet<String>,
     scopes: Option<BTreeSet<String>>,
@@ -31,35 +33,53 @@ pub(crate) struct PreparedKey {
     resource: Option<Resource>,
 }
 
-impl PreparedKey {
-    pub(crate) fn new(request: &Request<'_>, claims: Vec<Claim>) -> Self {
-        let Subject {
-            sub,
-            tenant,
-            roles,
-            scopes,
-            ..
-        } = request.subject.clone();
+/// The same, borrowed from a request.
+#[derive(Debug, Hash)]
+pub(crate) struct Asked<'a> {
+    action: Action,
+    sub: Option<&'a str>,
+    tenant: Option<&'a str>,
+    roles: &'a BTreeSet<String>,
+    scopes: Option<&'a BTreeSet<String>>,
+    claims: Vec<Claim>,
+    resource: Option<&'a Resource>,
+}
+
+impl<'a> Asked<'a> {
+    /// Takes of a request what a preparation may depend on, for policies that read so much.
+    pub(crate) fn of(request: &Request<'a>, reads: &Reads) -> Self {
+        let subject = request.subject;
         Self {
             action: request.action,
-            sub,
-            tenant,
-            roles,
-            scopes,
-            claims,
-            resource: request.resource.cloned(),
+            sub: reads.sub.then_some(&subject.sub),
+            tenant: subject.tenant.as_deref(),
+            roles: &subject.roles,
+            scopes: subject.scopes.as_ref(),
+            claims: claims(subject, &reads.claims),
+            resource: request.resource,
         }
     }
 
-    pub(crate) fn is_of(&self, request: &Request<'_>, claims: &[Claim]) -> bool {
-        let subject = request.subject;
-        self.action == request.action
-            && self.sub == subject.sub
-            && self.tenant == subject.tenant
-            && self.roles == subject.roles
-            && self.scopes == subject.scopes
-            && self.claims == claims
-            && self.resource.as_ref() == request.resource
+    pub(crate) fn is(&self, key: &PreparedKey) -> bool {
+        self.action == key.action
+            && self.sub == key.sub.as_deref()
+            && self.tenant == key.tenant.as_deref()
+            && *self.roles == key.roles
+            && self.scopes == key.scopes.as_ref()
+            && self.claims == key.claims
+            && self.resource == key.resource.as_ref()
+    }
+
+    pub(crate) fn into_key(self) -> PreparedKey {
+        PreparedKey {
+            action: self.action,
+            sub: self.sub.map(str::to_owned),
+            tenant: self.tenant.map(str::to_owned),
+            roles: self.roles.clone(),
+            scopes: self.scopes.cloned(),
+            claims: self.claims,
+            resource: self.resource.cloned(),
+        }
     }
 }
 
@@ -95,14 +115,15 @@ pub(crate) struct Question<'a> {
 
 impl Prepared {
     /// Builds the entities. `mentioned` are the scopes with which any policy compares.
+    ///
+    /// INVARIANT: all of it comes from the key (what is held, too: by roles and scopes), so that it is the same whoever asked first.
     pub(crate) fn new(
-        request: &Request<'_>,
+        key: &PreparedKey,
         cut: Cut,
         held: ScopeSet,
-        claims: &[Claim],
         mentioned: &BTreeSet<String>,
     ) -> Result<Self, Reason> {
-        let needed = needed(request.action, request.resource);
+        let needed = needed(key.action, key.resource.as_ref());
         let missing_scopes = needed
             .iter()
             .filter(|scope| !held.covers(scope))
@@ -117,20 +138,24 @@ impl Prepared {
                 .filter(|scope| held.covers(scope))
                 .map(str::to_owned),
         );
-        let mut entities = vec![entity::caller(request.subject, &scopes, claims)?];
-        let resource = match request.resource {
+        let subject = Subject {
+            // Nobody's name, where none is read.
+            sub: key.sub.clone().unwrap_or_default(),
+            tenant: key.tenant.clone(),
+            roles: key.roles.clone(),
+            ..Subject::default()
+        };
+        let mut entities = vec![entity::caller(&subject, &scopes, &key.claims)?];
+        let resource = match &key.resource {
             Some(tool) => {
-                entities.push(entity::tool(tool, request.subject, request.action)?);
+                entities.push(entity::tool(tool, &subject, key.action)?);
                 uid("Tool", &tool.tool_id)
             }
             None => uid("Catalog", "catalog"),
         };
         let entities = Entities::from_entities(entities, None)
             .map_err(|error| unusable("the request", &error))?;
-        let (principal, action) = (
-            uid("Caller", &request.subject.sub),
-            action_uid(request.action),
-        );
+        let (principal, action) = (uid("Caller", &subject.sub), action_uid(key.action));
         Ok(Self {
             cut,
             held,

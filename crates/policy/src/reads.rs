@@ -148,7 +148,12 @@ impl Walk {
     fn visit_literal(&mut self, value: &Value) {
         match value {
             Value::Array(list) => list.iter().for_each(|inner| self.visit_literal(inner)),
-            Value::Object(map) => map.values().for_each(|inner| self.visit_literal(inner)),
+            Value::Object(map) => {
+                // Of somebody who is named, all that can be found out is whether it is the caller.
+                let kind = value.pointer("/__entity/type");
+                self.survey.reads.sub |= kind.is_some_and(|kind| kind == "Caller");
+                map.values().for_each(|inner| self.visit_literal(inner));
+            }
             Value::String(text) => {
                 self.texts.insert(text.clone());
             }
@@ -288,5 +293,18 @@ mod tests {
         let named = of("{Value: context.hour, Var: principal.sub} == {Value: 3, Var: \"x\"}");
         assert_eq!(named.reads.context, names(&["hour"]));
         assert!(named.reads.sub);
+        for names in [
+            "principal == Caller::\"a\"",
+            "[Caller::\"a\"].contains(principal)",
+            "Caller::\"a\" has tenant",
+            "{a: [Caller::\"a\"]} has a",
+        ] {
+            assert!(of(names).reads.sub, "{names}");
+        }
+        assert!(
+            !of("principal.roles.contains(\"a\") && principal has tenant")
+                .reads
+                .sub
+        );
     }
 }

@@ -19,7 +19,7 @@ use crate::explain::{self, Explanation};
 use crate::native;
 use crate::obligation::join;
 use crate::outlook::{self, Outlook, Part, Standing, Unknown};
-use crate::prepare::{Kept, Prepared, PreparedKey, claims};
+use crate::prepare::{Asked, Kept, Prepared, PreparedKey, claims};
 use crate::reads::Reads;
 use crate::request::{Request, Subject};
 use crate::scope::ScopeSet;
@@ -282,36 +282,24 @@ impl PolicySet {
     fn prepare(&self, request: &Request<'_>) -> Result<Kept, Reason> {
         request.check()?;
         let subject = request.subject;
-        let claims = claims(subject, &self.reads.claims);
-        let who = (
-            &subject.sub,
-            &subject.tenant,
-            &subject.roles,
-            &subject.scopes,
-            &claims,
-        );
-        let hash = self.prepared.hash((request.action, who, request.resource));
-        if let Some(kept) = self.prepared.find(hash, |key| key.is_of(request, &claims)) {
-            return Ok(kept);
-        }
         let tool = request
             .resource
             .map(|tool| (tool.tool_id.as_str(), tool.provider_id.as_str()));
         let cut = self.index.slice(request.action, tool, &subject.roles)?;
-        let mut prepared = Prepared::new(
-            request,
-            cut,
-            self.held(subject),
-            &claims,
-            &self.reads.scopes,
-        )?;
+        let asked = Asked::of(request, &cut.1.reads);
+        let hash = self.prepared.hash(&asked);
+        if let Some(kept) = self.prepared.find(hash, |key| asked.is(key)) {
+            return Ok(kept);
+        }
+        let (key, held) = (asked.into_key(), self.held(subject));
+        let mut prepared = Prepared::new(&key, cut, held, &self.reads.scopes)?;
         prepared.settle(&self.authorizer)?;
         if prepared.settled.is_closed() {
             let ask = |reads: &Reads| prepared.ask(request.context, reads);
             let found = prepared.settled.found(request, ask)?;
             prepared.decided = Some(self.conclude(request, &prepared, &found));
         }
-        let kept = Arc::new((PreparedKey::new(request, claims), prepared));
+        let kept = Arc::new((key, prepared));
         self.prepared.put(hash, Arc::clone(&kept));
         Ok(kept)
     }

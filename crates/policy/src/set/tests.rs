@@ -6,7 +6,7 @@ use cedar_policy::Authorizer;
 use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use super::*;
@@ -59,9 +59,13 @@ impl<'a> Alone<'a> {
         let roles = &request.subject.roles;
         let slice = set.index.slice(request.action, tool, roles)?;
         crate::entity::check(request.context, &slice.1.reads)?;
-        let claims = claims(request.subject, &set.reads.claims);
-        let held = set.held(request.subject);
-        let prepared = Prepared::new(request, slice, held, &claims, &set.reads.scopes)?;
+        // The caller as a whole, whatever the policies of the slice read.
+        let all = Reads {
+            sub: true,
+            ..set.reads.clone()
+        };
+        let key = Asked::of(request, &all).into_key();
+        let prepared = Prepared::new(&key, slice, set.held(request.subject), &set.reads.scopes)?;
         let Question { request, entities } = prepared.ask(request.context, &set.reads)?;
         let answers = [&self.grants, &self.obligations].map(|policies| {
             let response = Authorizer::new().is_authorized(&request, policies, &entities);
@@ -169,6 +173,8 @@ fn cedar_policy() -> impl Strategy<Value = String> {
         "principal",
         "principal in Role::\"r1\"",
         "principal == Caller::\"alice\"",
+        "principal in Caller::\"alice\"",
+        "principal is Caller in Caller::\"bob\"",
         "principal is Caller in Role::\"r2\"",
     ];
     let actions = vec![
@@ -184,6 +190,10 @@ fn cedar_policy() -> impl Strategy<Value = String> {
     let conditions = vec![
         "principal.roles.contains(\"r1\")",
         "principal.scopes.contains(\"s.b\")",
+        "principal in [Caller::\"alice\", Caller::\"bob\"]",
+        "[Caller::\"bob\"].contains(principal)",
+        "Caller::\"alice\" in Role::\"r1\"",
+        "Caller::\"alice\" has tenant && context.hour == 9",
         "principal has tenant && resource has tenant && principal.tenant == resource.tenant",
         "principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")",
         "(if resource.read_only then 9223372036854775807 else 0) + 1 > 0",
@@ -356,6 +366,97 @@ proptest! {
                 }))?;
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whom a set has answered before changes nothing of what it answers.
+    #[test]
+    fn an_answer_is_the_same_whoever_asked_first(
+        policy in policy(1..8),
+        cedar in vec(cedar_policy(), 0..4),
+        questions in vec(strange(), 3),
+        subs in vec(select(vec!["alice", "bob", "it's \"b\\ob\"", ""]), 3),
+        parts in subsequence(outlook::Part::ALL.to_vec(), 0..=8),
+    ) {
+        let cedar: String = cedar.iter().enumerate().map(|(at, text)| format!("@id(\"cedar-{at}\")\n{text}\n")).collect();
+        let sources = Sources::new().with_yaml("p", policy.to_string()).with_cedar("c", &cedar);
+        let load = || PolicySet::load(&sources, 1).map_err(|error| TestCaseError::fail(format!("{error}\n{cedar}")));
+        let (seen, unknown) = (load()?, Unknown::parts(parts));
+        for asked in &questions {
+            // Callers who differ in their names, and perhaps in their claims.
+            for (sub, other) in subs.iter().zip(&questions) {
+                let mut asked = asked.clone();
+                (*sub).clone_into(&mut asked.question.subject.sub);
+                if sub.is_empty() {
+                    asked.question.subject.claims.clone_from(&other.question.subject.claims);
+                }
+                let fresh = load()?;
+                asked.with(|request| {
+                    prop_assert_eq!(seen.decide(request), fresh.decide(request), "{}", cedar);
+                    prop_assert_eq!(seen.visible(request), fresh.visible(request), "{}", cedar);
+                    prop_assert_eq!(seen.explain(request), fresh.explain(request), "{}", cedar);
+                    prop_assert_eq!(seen.outlook(request, &unknown), fresh.outlook(request, &unknown), "{}", cedar);
+                    Ok(())
+                })?;
+            }
+        }
+    }
+}
+
+#[test]
+fn callers_whom_no_policy_tells_apart_share_what_is_settled() {
+    let kept = |cedar: &str| {
+        let set = load(
+            "  - {id: other, effect: deny, when: {resource.toolId: \"t:b\", subject.sub: bob, subject.claims.dept: x}}\n",
+            cedar,
+        );
+        let context = Context::at("2026-11-20T09:30:00Z".parse().expect("a time"));
+        let tool = crate::Resource::new("t:a", "t").tenant("acme");
+        let kept = |sub: &str| {
+            let subject = Subject::new(sub).tenant("acme").roles(["agent"]);
+            let request = Request {
+                action: Action::ToolsInvoke,
+                subject: &subject.claim("dept", sub),
+                resource: Some(&tool),
+                context: &context,
+            };
+            set.prepare(&request).expect("a preparation")
+        };
+        Arc::ptr_eq(&kept("ann"), &kept("bob"))
+    };
+    let head = "@id(\"x\") forbid (principal, action, resource)";
+    let told_apart = [
+        "@id(\"x\") forbid (principal == Caller::\"bob\", action, resource);".to_owned(),
+        "@id(\"x\") forbid (principal in Caller::\"bob\", action, resource);".to_owned(),
+        "@id(\"x\") forbid (principal is Caller in Caller::\"bob\", action, resource);".to_owned(),
+        format!("{head} when {{ principal == Caller::\"bob\" }};"),
+        format!("{head} when {{ [Caller::\"bob\"].contains(principal) }};"),
+        format!("{head} when {{ principal in [Caller::\"bob\", Caller::\"eve\"] }};"),
+        format!("{head} when {{ {{a: principal}} == {{a: Caller::\"bob\"}} }};"),
+        format!("{head} when {{ Caller::\"bob\" in Role::\"agent\" }};"),
+        format!("{head} when {{ Caller::\"bob\" has tenant }};"),
+        format!("{head} when {{ context.hour == 9 && principal.sub == \"bob\" }};"),
+        format!("{head} when {{ context.hour == 3 }} unless {{ principal.sub like \"a*\" }};"),
+        format!("{head} when {{ principal.hasTag(\"dept\") }};"),
+    ];
+    for cedar in told_apart {
+        assert!(!kept(&cedar), "{cedar}");
+    }
+    let alike = [
+        String::new(),
+        "@id(\"x\") forbid (principal in Role::\"agent\", action, resource);".to_owned(),
+        "@id(\"x\") forbid (principal is Caller, action, resource);".to_owned(),
+        "@id(\"x\") forbid (principal == Caller::\"bob\", action, resource == Tool::\"t:b\");"
+            .to_owned(),
+        format!(
+            "{head} when {{ principal.roles.contains(\"x\") && principal has tenant && context.hour == 9 }};"
+        ),
+    ];
+    for cedar in alike {
+        assert!(kept(&cedar), "{cedar}");
     }
 }
 
