@@ -176,7 +176,14 @@ pub(crate) fn whole(number: &Number) -> Option<i64> {
 
 /// A number as a Cedar decimal of four places, where it is exactly one.
 pub(crate) fn decimal(number: &Number) -> Option<String> {
-    decimal_of(&exact(number)?.to_string())
+    let scaled = scaled(number)?;
+    let (sign, digits) = (if scaled < 0 { "-" } else { "" }, scaled.unsigned_abs());
+    Some(format!("{sign}{}.{:04}", digits / 10_000, digits % 10_000))
+}
+
+/// The same in ten-thousandths.
+pub(crate) fn scaled(number: &Number) -> Option<i64> {
+    scaled_of(&exact(number)?.to_string())
 }
 
 /// A number that was not rounded when it was read.
@@ -195,14 +202,12 @@ fn integer(text: &str) -> Option<i64> {
         .then(|| whole.parse().ok())?
 }
 
-/// Writes a plain number as a Cedar decimal (one to four places, 64 bits in all), if it is exactly one.
-fn decimal_of(text: &str) -> Option<String> {
+/// Reads a plain number in ten-thousandths, if it is exactly so many and they fit into 64 bits.
+pub(crate) fn scaled_of(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction = fraction.trim_end_matches('0');
     let plain = fraction.len() <= 4 && fraction.bytes().all(|digit| digit.is_ascii_digit());
-    let scaled: i64 = plain.then(|| format!("{whole}{fraction:0<4}").parse().ok())??;
-    let (sign, digits) = (if scaled < 0 { "-" } else { "" }, scaled.unsigned_abs());
-    Some(format!("{sign}{}.{:04}", digits / 10_000, digits % 10_000))
+    plain.then(|| format!("{whole}{fraction:0<4}").parse().ok())?
 }
 
 /// Returns a claim as rules see it: a set of texts. Numbers and booleans are their JSON text, objects are no value.

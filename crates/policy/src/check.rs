@@ -48,9 +48,10 @@ struct Values {
 
 /// An attribute of a request.
 #[derive(Debug)]
-enum View<'a> {
+pub(crate) enum View<'a> {
     Text(&'a str),
     Set(Cow<'a, BTreeSet<String>>),
+    Flag(bool),
     Hour(i64),
     Address(IpAddr),
     /// In milliseconds.
@@ -154,7 +155,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 impl<'a> View<'a> {
     /// Looks an attribute up; `None` where it is missing.
-    fn of(attribute: &Attribute, request: &Request<'a>) -> Option<Self> {
+    pub(crate) fn of(attribute: &Attribute, request: &Request<'a>) -> Option<Self> {
         let (subject, context) = (request.subject, request.context);
         Some(match attribute {
             Attribute::Sub => Self::Text(&subject.sub),
@@ -185,6 +186,8 @@ impl<'a> View<'a> {
             Attribute::ResourceTenant => {
                 Self::Text(tool.tenant_seen(request.subject, request.action)?)
             }
+            Attribute::Public => Self::Flag(tool.is_public()),
+            Attribute::ReadOnly => Self::Flag(tool.read_only),
             Attribute::SafetyTags => Self::set(&tool.safety_tags),
             Attribute::RequiredScopes => Self::set(&tool.required_scopes),
             Attribute::Classification => Self::Text(tool.classification.as_deref()?),
@@ -204,6 +207,7 @@ impl<'a> View<'a> {
             Self::Hour(hour) => values.numbers.contains(hour),
             Self::Address(address) => values.networks.iter().any(|known| known.contains(address)),
             Self::Argument(Some(seen)) => values.hold(seen),
+            Self::Flag(flag) => values.flags.contains(flag),
             Self::Argument(None) | Self::Moment(_) => false,
         }
     }
@@ -220,7 +224,7 @@ impl<'a> View<'a> {
 }
 
 /// JSON null is no argument. One that stands in several places is refused before anything is tested (see [`crate::entity::check`]).
-fn argument<'a>(arguments: &'a Value, path: &str) -> Option<Seen<'a>> {
+pub(crate) fn argument<'a>(arguments: &'a Value, path: &str) -> Option<Seen<'a>> {
     match look_up(arguments.as_object()?, path) {
         Found::One(value) => Some(Seen::of(value)).filter(|seen| *seen != Seen::Null),
         Found::Absent | Found::Several => None,

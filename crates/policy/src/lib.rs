@@ -52,6 +52,7 @@ mod decision;
 mod entity;
 mod error;
 mod explain;
+mod expression;
 mod key;
 mod label;
 mod native;

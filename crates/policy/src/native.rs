@@ -8,8 +8,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
-    ResourceConstraint,
+    ActionConstraint, Effect, EntityUid, Expression, Policy, PolicyId, PolicySet,
+    PrincipalConstraint, ResourceConstraint,
 };
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::compile::{Listing, Reach, Role, Unit};
 use crate::error::{Fault, Place, Problem, nearest};
+use crate::expression::Term;
 use crate::obligation::Obligation;
 use crate::reads::{Survey, survey};
 use crate::rule::is_id;
@@ -247,16 +248,25 @@ fn open(policy: &Policy, survey: &Survey, json: &Value) -> Result<Option<Open>, 
     let is_free = |condition: &&Value| crate::reads::survey(condition).reads.is_context_free();
     let known = conditions.iter().take_while(is_free).count();
     let (known, rest) = conditions.split_at(known);
-    let rest = rest.iter().map(|condition| expression(json, condition));
-    let rest = rest.collect::<Result<Vec<_>, _>>()?.join(" && ");
+    let rest = match Term::of_conditions(rest) {
+        Some(term) => Rest::Term(term),
+        None => Rest::Cedar(Box::new(expression(json, rest)?)),
+    };
     Ok(Some(Open {
         known: with_conditions(policy, json.clone(), known.to_vec())?,
-        rest: Rest::Cedar(Box::new(rest.parse().map_err(fault)?)),
+        rest,
     }))
 }
 
-/// A condition as an expression. Cedar writes policies only, so one is made that says nothing else.
-fn expression(json: &Value, condition: &Value) -> Result<String, Fault> {
+/// Conditions of a policy as one expression.
+fn expression(json: &Value, conditions: &[Value]) -> Result<Expression, Fault> {
+    let each = conditions.iter().map(|condition| body(json, condition));
+    let all = each.collect::<Result<Vec<_>, _>>()?.join(" && ");
+    all.parse().map_err(fault)
+}
+
+/// A condition as text. Cedar writes policies only, so one is made that says nothing else.
+fn body(json: &Value, condition: &Value) -> Result<String, Fault> {
     let all = json!({"op": "All"});
     let policy = json!({
         "effect": json.get("effect"),

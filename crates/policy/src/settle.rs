@@ -15,6 +15,7 @@ use cedar_policy::{
 use crate::check::Check;
 use crate::compile::{Role, Unit};
 use crate::decision::Reason;
+use crate::expression::Term;
 use crate::prepare::Question;
 use crate::reads::Reads;
 use crate::request::Request;
@@ -33,7 +34,9 @@ pub(crate) struct Open {
 pub(crate) enum Rest {
     /// Those of a rule.
     Checks(Vec<Check>),
-    /// Those of a policy written in Cedar, as one expression.
+    /// Those of a policy written in Cedar, of forms that are known.
+    Term(Term),
+    /// Those that are left to Cedar, as one expression.
     Cedar(Box<Expression>),
 }
 
@@ -67,6 +70,7 @@ impl Unit {
     fn holds(&self, request: &Request<'_>, question: Option<&Question<'_>>) -> Option<bool> {
         match &self.open.as_ref()?.rest {
             Rest::Checks(checks) => Some(checks.iter().all(|check| check.holds(request))),
+            Rest::Term(term) => term.holds(request),
             Rest::Cedar(rest) => {
                 let question = question?;
                 match eval_expression(&question.request, &question.entities, rest) {
