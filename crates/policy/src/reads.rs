@@ -37,6 +37,11 @@ impl Reads {
         self.context.is_empty()
     }
 
+    /// Says whether the decision depends on more of the caller than tenant, roles and scopes.
+    pub(crate) fn tells_apart(&self) -> bool {
+        self.sub || !self.claims.is_empty()
+    }
+
     /// Says whether the decision depends on the call's arguments.
     pub(crate) fn reads_arguments(&self) -> bool {
         self.context.contains("arguments")
@@ -91,15 +96,16 @@ pub(crate) fn survey(conditions: &Value) -> Survey {
         texts,
         mentions_scopes,
         typed,
+        claims,
     } = walk;
     if mentions_scopes {
         survey.reads.scopes = texts;
     }
     // What is asked of the set is not looked into.
     survey.reads.any_label = survey.reads.reads_labels();
+    // A claim's path may be an argument's; looking that up is harmless.
     survey.reads.arguments = typed.keys().cloned().collect();
-    // A tag's path may be a claim's or an argument's; looking both up is harmless.
-    survey.reads.claims.clone_from(&survey.reads.arguments);
+    survey.reads.claims = claims;
     if survey.reads.reads_arguments() {
         survey.reads.typed = vec![typed];
     }
@@ -112,6 +118,7 @@ struct Walk {
     texts: BTreeSet<String>,
     mentions_scopes: bool,
     typed: BTreeMap<String, BTreeSet<String>>,
+    claims: BTreeSet<String>,
 }
 
 impl Walk {
@@ -217,6 +224,9 @@ impl Walk {
         };
         let kinds = self.typed.entry(name.to_owned()).or_default();
         let left = access.get("left");
+        if !left.is_some_and(is_argument_kind) {
+            self.claims.insert(name.to_owned());
+        }
         let kind = left
             .and_then(|left| left.get("."))
             .and_then(|access| access.get("attr"))
@@ -236,6 +246,16 @@ impl Walk {
             _ => left.iter().for_each(|left| self.visit(left)),
         }
     }
+}
+
+/// Says whether it is plainly `context.arguments.<kind>`, so that its tags are nobody's claims.
+fn is_argument_kind(expression: &Value) -> bool {
+    let kind = expression.get(".").and_then(|access| access.get("left"));
+    let arguments = kind.and_then(|arguments| arguments.get("."));
+    arguments.is_some_and(|access| {
+        access.get("left").and_then(variable) == Some("context")
+            && access.get("attr").is_some_and(|name| name == "arguments")
+    })
 }
 
 fn variable(expression: &Value) -> Option<&str> {
@@ -283,6 +303,18 @@ mod tests {
             of("principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")");
         assert_eq!(claim.reads.claims, names(&["dept"]));
         assert!(claim.reads.is_context_free() && claim.reads.typed.is_empty());
+        for argument in ["text", "kind", "mixed"] {
+            let argument = of(&format!("context.arguments.{argument}.hasTag(\"x\")"));
+            assert_eq!(argument.reads.claims, names(&[]));
+        }
+        for roundabout in [
+            "{text: principal}.text.hasTag(\"x\")",
+            "(if true then principal else principal).hasTag(\"x\")",
+            "{arguments: {text: principal}}.arguments.text.hasTag(\"x\")",
+            "{context: principal}.context.hasTag(\"x\")",
+        ] {
+            assert_eq!(of(roundabout).reads.claims, names(&["x"]), "{roundabout}");
+        }
         assert!(of("principal.hasTag(resource.toolId)").computed_tag);
         assert!(
             of("context.arguments == context.arguments")

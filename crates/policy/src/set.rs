@@ -281,17 +281,27 @@ impl PolicySet {
 
     fn prepare(&self, request: &Request<'_>) -> Result<Kept, Reason> {
         request.check()?;
-        let subject = request.subject;
         let tool = request
             .resource
             .map(|tool| (tool.tool_id.as_str(), tool.provider_id.as_str()));
-        let cut = self.index.slice(request.action, tool, &subject.roles)?;
-        let asked = Asked::of(request, &cut.1.reads);
+        let slice = || {
+            let roles = &request.subject.roles;
+            self.index.slice(request.action, tool, roles)
+        };
+        // Where no policy at all tells callers apart, those of the slice need not be known to look it up.
+        let mut cut = None;
+        let asked = if self.reads.tells_apart() {
+            let cut = cut.insert(slice()?);
+            Asked::of(request, &cut.1.reads)
+        } else {
+            Asked::of(request, &self.reads)
+        };
         let hash = self.prepared.hash(&asked);
         if let Some(kept) = self.prepared.find(hash, |key| asked.is(key)) {
             return Ok(kept);
         }
-        let (key, held) = (asked.into_key(), self.held(subject));
+        let cut = cut.map_or_else(slice, Ok)?;
+        let (key, held) = (asked.into_key(), self.held(request.subject));
         let mut prepared = Prepared::new(&key, cut, held, &self.reads.scopes)?;
         prepared.settle(&self.authorizer)?;
         if prepared.settled.is_closed() {

@@ -119,16 +119,18 @@ fn expression() -> impl Strategy<Value = String> {
     })
 }
 
-/// What policies mean by a test: of one type, and only after what it needs.
+/// Tests of an argument, `_`, after what they need.
+fn on_argument(kind: &'static str, tests: &[&str]) -> impl Strategy<Value = String> + use<> {
+    let tests = strings(tests);
+    (select(PATHS.to_vec()), select(tests)).prop_map(move |(path, test)| {
+        let of = format!("context.arguments.{kind}");
+        let test = test.replace('_', &format!("{of}.getTag(\"{path}\")"));
+        format!("context has arguments && {of}.hasTag(\"{path}\") && {test}")
+    })
+}
+
+/// What policies mean by a condition: tests of one type, and only after what they need.
 fn sensible() -> impl Strategy<Value = String> {
-    let tag = |kind: &'static str, tests: &[&str]| {
-        let tests = strings(tests);
-        (select(PATHS.to_vec()), select(tests)).prop_map(move |(path, test)| {
-            let of = format!("context.arguments.{kind}");
-            let test = test.replace('_', &format!("{of}.getTag(\"{path}\")"));
-            format!("context has arguments && {of}.hasTag(\"{path}\") && {test}")
-        })
-    };
     let other = strings(&[
         "[3, 4, 9].contains(context.hour)",
         "context.hour >= 9 && context.hour < 18",
@@ -139,7 +141,7 @@ fn sensible() -> impl Strategy<Value = String> {
         "principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")",
     ]);
     let one = prop_oneof![
-        tag(
+        on_argument(
             "text",
             &[
                 "_ == \"v\"",
@@ -148,12 +150,12 @@ fn sensible() -> impl Strategy<Value = String> {
                 "[\"v\", \"alice\"].contains(_)"
             ]
         ),
-        tag(
+        on_argument(
             "kind",
             &["_ != \"list\"", "[\"text\", \"number\"].contains(_)"]
         ),
-        tag("flag", &["_", "_ == false", "!(_)"]),
-        tag(
+        on_argument("flag", &["_", "_ == false", "!(_)"]),
+        on_argument(
             "number",
             &[
                 "_ > 1",
@@ -163,7 +165,7 @@ fn sensible() -> impl Strategy<Value = String> {
                 "_ >= -1"
             ]
         ),
-        tag(
+        on_argument(
             "decimal",
             &[
                 "_.lessThan(decimal(\"1.6\"))",
@@ -171,7 +173,7 @@ fn sensible() -> impl Strategy<Value = String> {
                 "_ == decimal(\"1.0\")"
             ]
         ),
-        tag(
+        on_argument(
             "list",
             &[
                 "_.contains(\"w\")",
@@ -182,7 +184,7 @@ fn sensible() -> impl Strategy<Value = String> {
                 "_ == [\"w\", \"v\"]"
             ]
         ),
-        tag(
+        on_argument(
             "mixed",
             &[
                 "_.contains(\"1\")",
@@ -317,10 +319,8 @@ fn what_has_another_form_is_left_to_cedar() {
             assert_eq!(Term::of_conditions(&conditions), None, "{text}");
         }
     }
-    let deep = |depth: usize| {
-        format!("{}true", "!".repeat(1) + &"(true && ".repeat(depth)) + &")".repeat(depth)
-    };
-    assert!(Term::of(&conditions(&format!("when {{ {} }}", deep(20)))[0]["body"]).is_some());
+    let deep = format!("{}true{}", "(true && ".repeat(20), ")".repeat(20));
+    assert!(Term::of_conditions(&conditions(&format!("when {{ {deep} }}"))).is_some());
     let nested = (0..DEPTH_MAX).fold(
         json!({"Value": true}),
         |inner, _| json!({"!": {"arg": inner}}),
