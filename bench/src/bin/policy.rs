@@ -2,7 +2,8 @@
 //!
 //! The policy is one that a company might have: each provider has tools, each tool has rules for some of the roles, some ask for a
 //! confirmation, and few rules deny for everybody. The rules read the context: the hour or an argument, in YAML or in policies written in Cedar,
-//! or (`kept`) nothing of it. The context differs from call to call, in the moment, the correlation id and every argument, so that no answer
+//! or (`kept`) nothing of it. Callers and tools have been seen before, but for three columns: a stranger is a caller with the roles of one who was
+//! seen, and roles that were never seen come with a slice of the policy that was never cut. The context differs from call to call, in the moment, the correlation id and every argument, so that no answer
 //! could be kept by it.
 //!
 //! Run with: `cargo run --profile gate --features policy --bin policy`. With `--instructions`, callgrind counts them (`valgrind` is needed).
@@ -58,8 +59,12 @@ enum Column {
     NativeArguments,
     /// The rules read nothing of the context: the decision is kept.
     Kept,
-    /// The rules read the hour, and the caller was never seen before.
-    First,
+    /// The rules read the hour, and the caller was never seen before, though somebody with the same roles was.
+    Stranger,
+    /// The rules read the hour, and nobody with the same roles was seen before.
+    NewRoles,
+    /// The policies are written in Cedar and read an argument, and nobody with the same roles was seen before.
+    NativeNewRoles,
     /// Cedar with every policy.
     Cedar,
 }
@@ -79,9 +84,9 @@ fn main() -> anyhow::Result<()> {
     };
     println!("{unit}\n");
     println!(
-        "| rules | context read | arguments read | context read, in Cedar | arguments read, in Cedar | decision kept | first of its kind | Cedar, all rules |"
+        "| rules | context read | arguments read | context read, in Cedar | arguments read, in Cedar | decision kept | a stranger | roles never seen | roles never seen, in Cedar | Cedar, all rules |"
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for rules in &arguments.rules {
         let columns = Column::value_variants().iter();
         let row = columns.map(|column| {
@@ -133,15 +138,18 @@ fn measure(
                 Ok(black_box(response).decision() == CedarDecision::Allow)
             })
         }
-        Column::First => {
-            let mut strangers = 0_u64;
+        Column::Stranger | Column::NewRoles | Column::NativeNewRoles => {
+            let mut strangers = 0_usize;
             measure(arguments, arguments.decisions / 10, &mut |turn| {
                 let (subject, tool) = each(turn)?;
                 strangers += 1;
-                let subject = Subject {
+                let mut subject = Subject {
                     sub: format!("stranger-{strangers}"),
                     ..subject.clone()
                 };
+                if column != Column::Stranger {
+                    subject.roles.extend(more_roles(rules, strangers));
+                }
                 ask(&set, (&subject, tool), &all, turn)
             })
         }
@@ -162,7 +170,7 @@ fn counted(rules: usize, column: Column) -> anyhow::Result<String> {
         .arg(env::current_exe()?)
         .args(["--rules", &rules.to_string(), "--rounds", "1"])
         .args(["--column", name.get_name()])
-        // The first of its kind makes a tenth of them, Cedar as many fewer as there are more rules.
+        // What is new makes a tenth of them, Cedar as many fewer as there are more rules.
         .args(["--decisions", &decisions.to_string()])
         .output()
         .context("valgrind does not run")?;
@@ -173,10 +181,20 @@ fn counted(rules: usize, column: Column) -> anyhow::Result<String> {
         .find_map(|line| line.split_once("Collected : "));
     let collected: u64 = collected.context("a count")?.1.trim().parse()?;
     let made = match column {
-        Column::First => decisions / 10,
+        Column::Stranger | Column::NewRoles | Column::NativeNewRoles => decisions / 10,
         _ => decisions,
     };
     Ok((collected / made).to_string())
+}
+
+/// Two roles that rules name, which meet anew each time, as long as there are enough of them, and one that no rule knows.
+fn more_roles(rules: usize, number: usize) -> [String; 3] {
+    let roles = (rules / 8).max(4);
+    [
+        format!("role-{}", number % roles),
+        format!("role-{}", number / roles % roles),
+        format!("team-{number}"),
+    ]
 }
 
 fn tool_id(number: usize) -> String {
@@ -205,7 +223,7 @@ fn policy(rules: usize, column: Column) -> (String, String) {
         let (provider, obliges) = (rule % 8 == 6, rule % 8 == 7);
         let native = match column {
             Column::NativeContext => Some("![3, 4].contains(context.hour)"),
-            Column::NativeArguments => Some(
+            Column::NativeArguments | Column::NativeNewRoles => Some(
                 "context has arguments && context.arguments.text.hasTag(\"mode\") && context.arguments.text.getTag(\"mode\") != \"forbidden\"",
             ),
             _ => None,

@@ -18,6 +18,14 @@ use crate::attribute::{Attribute, Kind};
 use crate::compile::Missing;
 use crate::condition::{Condition, Literal, Test};
 use crate::request::Request;
+use crate::scope::ScopeSet;
+
+/// A request, and what its caller effectively holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) request: Request<'a>,
+    pub(crate) held: &'a ScopeSet,
+}
 
 /// A condition, ready to be tested.
 #[derive(Debug, Clone)]
@@ -51,6 +59,8 @@ struct Values {
 pub(crate) enum View<'a> {
     Text(&'a str),
     Set(Cow<'a, BTreeSet<String>>),
+    /// Wildcards cover what a rule names.
+    Scopes(&'a ScopeSet),
     Flag(bool),
     Hour(i64),
     Address(IpAddr),
@@ -85,14 +95,14 @@ impl Check {
     }
 
     /// Says whether the condition holds. What is missing never satisfies a grant and always a deny rule or an obligation.
-    pub(crate) fn holds(&self, request: &Request<'_>) -> bool {
+    pub(crate) fn holds(&self, facts: Facts<'_>) -> bool {
         let satisfies = self.missing == Missing::Satisfies;
-        let Some(left) = View::of(&self.attribute, request) else {
+        let Some(left) = View::of(&self.attribute, facts) else {
             return satisfies;
         };
         let found = match &self.wanted {
             Wanted::AnyOf(values) => left.is_one_of(values),
-            Wanted::Same(other) => match View::of(other, request) {
+            Wanted::Same(other) => match View::of(other, facts) {
                 Some(other) => left.is(&other),
                 None => return satisfies,
             },
@@ -155,12 +165,14 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 impl<'a> View<'a> {
     /// Looks an attribute up; `None` where it is missing.
-    pub(crate) fn of(attribute: &Attribute, request: &Request<'a>) -> Option<Self> {
+    pub(crate) fn of(attribute: &Attribute, facts: Facts<'a>) -> Option<Self> {
+        let Facts { request, held } = facts;
         let (subject, context) = (request.subject, request.context);
         Some(match attribute {
             Attribute::Sub => Self::Text(&subject.sub),
             Attribute::SubjectTenant => Self::Text(subject.known_tenant()?),
             Attribute::Roles => Self::set(&subject.roles),
+            Attribute::Scopes => Self::Scopes(held),
             Attribute::Claim(path) => {
                 Self::Set(Cow::Owned(argument::claim(&subject.claims, path)?))
             }
@@ -174,7 +186,7 @@ impl<'a> View<'a> {
                 .labels
                 .map_or(Self::Set(Cow::Owned(BTreeSet::new())), Self::set),
             Attribute::Argument(path) => Self::Argument(argument(context.arguments?, path)),
-            of_tool => return Self::of_tool(of_tool, request),
+            of_tool => return Self::of_tool(of_tool, &request),
         })
     }
 
@@ -191,7 +203,6 @@ impl<'a> View<'a> {
             Attribute::SafetyTags => Self::set(&tool.safety_tags),
             Attribute::RequiredScopes => Self::set(&tool.required_scopes),
             Attribute::Classification => Self::Text(tool.classification.as_deref()?),
-            // No condition compares the others with anything of the context.
             _ => return None,
         })
     }
@@ -207,6 +218,7 @@ impl<'a> View<'a> {
             Self::Hour(hour) => values.numbers.contains(hour),
             Self::Address(address) => values.networks.iter().any(|known| known.contains(address)),
             Self::Argument(Some(seen)) => values.hold(seen),
+            Self::Scopes(held) => values.texts.iter().any(|scope| held.covers(scope)),
             Self::Flag(flag) => values.flags.contains(flag),
             Self::Argument(None) | Self::Moment(_) => false,
         }
@@ -218,6 +230,7 @@ impl<'a> View<'a> {
                 text == other
             }
             (Self::Set(set), Self::Text(other)) => set.contains(*other),
+            (Self::Flag(flag), Self::Flag(other)) => flag == other,
             _ => false,
         }
     }

@@ -17,7 +17,7 @@ use crate::obligation::Obligation;
 use crate::reads::Reads;
 use crate::rule::Rule;
 use crate::schema::{action_uid, datetime, quoted};
-use crate::settle::{Open, Rest};
+use crate::settle::{Known, Rest};
 
 /// What a compiled policy does when it is satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +86,10 @@ pub(crate) struct Unit {
     pub(crate) role: Role,
     pub(crate) policy: Policy,
     pub(crate) listing: Listing,
-    /// What depends on the context; `None` where nothing does.
-    pub(crate) open: Option<Open>,
+    /// What does not depend on the context.
+    pub(crate) known: Known,
+    /// What does; `None` where nothing does.
+    pub(crate) rest: Option<Rest>,
     pub(crate) reach: Reach,
     pub(crate) reads: Reads,
     pub(crate) duties: BTreeSet<Obligation>,
@@ -153,6 +155,7 @@ fn unit(file: &Arc<str>, rule: &Rule, role: Role) -> Result<Unit, String> {
         }
         Role::Forbid | Role::Oblige => Listing::Left,
     };
+    let (known, rest) = parts(rule, role)?;
     Ok(Unit {
         id: rule.id.as_str().into(),
         file: Arc::clone(file),
@@ -160,7 +163,8 @@ fn unit(file: &Arc<str>, rule: &Rule, role: Role) -> Result<Unit, String> {
         role,
         policy,
         listing,
-        open: open(rule, role, &clauses)?,
+        known,
+        rest,
         reach: reach(rule),
         reads,
         duties: if role == Role::Oblige {
@@ -173,24 +177,17 @@ fn unit(file: &Arc<str>, rule: &Rule, role: Role) -> Result<Unit, String> {
     })
 }
 
-/// Takes the conditions apart: those that read the context, and the policy without them. None of them can fail, so that order does not matter.
-fn open(rule: &Rule, role: Role, clauses: &[Clause]) -> Result<Option<Open>, String> {
-    let (reading, known): (Vec<_>, Vec<_>) = rule
-        .when
-        .iter()
-        .map(|(_, condition)| condition)
-        .zip(clauses)
-        .partition(|(condition, _)| condition.reads_context());
-    if reading.is_empty() {
-        return Ok(None);
-    }
-    let checks = reading
-        .into_iter()
-        .map(|(condition, _)| Check::of(condition, role.missing()));
-    Ok(Some(Open {
-        rest: Rest::Checks(checks.collect::<Result<_, _>>()?),
-        known: parse(rule, role, known.into_iter().map(|(_, clause)| clause))?,
-    }))
+/// Takes the conditions apart: those that read the context, and the others. None of them can fail, so that order does not matter. What a rule
+/// says of actions, its reach does.
+fn parts(rule: &Rule, role: Role) -> Result<(Known, Option<Rest>), String> {
+    let conditions = rule.when.iter().map(|(_, condition)| condition);
+    let (reading, known): (Vec<_>, Vec<_>) = conditions.partition(|of| of.reads_context());
+    let checks = |of: Vec<&Condition>| {
+        let checks = of.into_iter().map(|of| Check::of(of, role.missing()));
+        checks.collect::<Result<Vec<_>, _>>()
+    };
+    let rest = (!reading.is_empty()).then(|| checks(reading)).transpose()?;
+    Ok((Known::Checks(checks(known)?), rest.map(Rest::Checks)))
 }
 
 fn parse<'a>(

@@ -8,12 +8,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use cedar_policy::{EntityUid, PrincipalConstraint, ResourceConstraint};
 use serde_json::Value as Json;
 
 use crate::argument::{self, Seen};
 use crate::attribute::Attribute;
-use crate::check::{View, argument};
-use crate::request::Request;
+use crate::check::{Facts, View, argument};
 
 /// How deep terms may stand in each other; what is deeper is left to Cedar.
 const DEPTH_MAX: usize = 128;
@@ -102,6 +102,11 @@ impl Term {
         read(expression, DEPTH_MAX)
     }
 
+    /// Both, the second only where the first is true.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self::And(Box::new([self, other]))
+    }
+
     /// Conditions of a policy, one after the other.
     pub(crate) fn of_conditions(conditions: &[Json]) -> Option<Self> {
         let each = conditions.iter().map(|condition| {
@@ -113,19 +118,23 @@ impl Term {
             }
         });
         let all: Vec<_> = each.collect::<Option<_>>()?;
-        let and = |left, right| Self::And(Box::new([left, right]));
-        all.into_iter().reduce(and)
+        Some(
+            all.into_iter()
+                .reduce(Self::and)
+                .unwrap_or(Self::Flag(true)),
+        )
     }
 
     /// Says whether it holds; `None` where Cedar could not evaluate it.
-    pub(crate) fn holds(&self, request: &Request<'_>) -> Option<bool> {
-        match self.value(request)? {
+    pub(crate) fn holds(&self, facts: Facts<'_>) -> Option<bool> {
+        match self.value(facts)? {
             Value::Flag(flag) => Some(flag),
             _ => None,
         }
     }
 
-    fn value<'a>(&'a self, request: &Request<'a>) -> Option<Value<'a>> {
+    fn value<'a>(&'a self, facts: Facts<'a>) -> Option<Value<'a>> {
+        let arguments = facts.request.context.arguments;
         let flag = match self {
             Self::Flag(flag) => *flag,
             Self::Number(number) => return Some(Value::Number(*number)),
@@ -133,38 +142,34 @@ impl Term {
             Self::Text(text) => return Some(Value::Text(text)),
             Self::Texts(texts) => return Some(Value::Set(Set::Texts(Cow::Borrowed(texts)))),
             Self::Numbers(numbers) => return Some(Value::Set(Set::Numbers(numbers))),
-            Self::Attribute(attribute) => return attribute_of(attribute, request),
-            Self::Has(attribute) => attribute_of(attribute, request).is_some(),
-            Self::HasArguments => request.context.arguments.is_some(),
-            Self::Tag(kind, path) => return tag(*kind, request.context.arguments?, path),
-            Self::HasTag(kind, path) => tag(*kind, request.context.arguments?, path).is_some(),
-            Self::Not(term) => !term.holds(request)?,
+            Self::Attribute(attribute) => return attribute_of(attribute, facts),
+            Self::Has(attribute) => attribute_of(attribute, facts).is_some(),
+            Self::HasArguments => arguments.is_some(),
+            Self::Tag(kind, path) => return tag(*kind, arguments?, path),
+            Self::HasTag(kind, path) => tag(*kind, arguments?, path).is_some(),
+            Self::Not(term) => !term.holds(facts)?,
             Self::And(both) => {
                 let [left, right] = &**both;
-                left.holds(request)? && right.holds(request)?
+                left.holds(facts)? && right.holds(facts)?
             }
             Self::Or(both) => {
                 let [left, right] = &**both;
-                left.holds(request)? || right.holds(request)?
+                left.holds(facts)? || right.holds(facts)?
             }
             Self::Choice(parts) => {
                 let [test, then, otherwise] = &**parts;
-                let chosen = if test.holds(request)? {
-                    then
-                } else {
-                    otherwise
-                };
-                return chosen.value(request);
+                let chosen = if test.holds(facts)? { then } else { otherwise };
+                return chosen.value(facts);
             }
             Self::Compared(comparison, both) => {
                 let [left, right] = &**both;
-                comparison.holds(&left.value(request)?, &right.value(request)?)?
+                comparison.holds(&left.value(facts)?, &right.value(facts)?)?
             }
-            Self::Empty(set) => match set.value(request)? {
+            Self::Empty(set) => match set.value(facts)? {
                 Value::Set(set) => set.every(|_| false),
                 _ => return None,
             },
-            Self::Like(text, pattern) => match text.value(request)? {
+            Self::Like(text, pattern) => match text.value(facts)? {
                 Value::Text(text) => pattern.fits(text),
                 _ => return None,
             },
@@ -274,13 +279,13 @@ impl Kind {
 }
 
 /// Returns an attribute; `None` where it is missing.
-fn attribute_of<'a>(attribute: &Attribute, request: &Request<'a>) -> Option<Value<'a>> {
-    Some(match View::of(attribute, request)? {
+fn attribute_of<'a>(attribute: &Attribute, facts: Facts<'a>) -> Option<Value<'a>> {
+    Some(match View::of(attribute, facts)? {
         View::Text(text) => Value::Text(text),
         View::Set(set) => Value::Set(Set::Texts(set)),
         View::Flag(flag) => Value::Flag(flag),
         View::Hour(hour) => Value::Number(hour),
-        View::Address(_) | View::Moment(_) | View::Argument(_) => return None,
+        View::Scopes(_) | View::Address(_) | View::Moment(_) | View::Argument(_) => return None,
     })
 }
 
@@ -384,6 +389,60 @@ fn decimal(text: &str) -> Option<Term> {
     (is_plain && is_digits(whole) && is_digits(fraction))
         .then(|| argument::scaled_of(text))?
         .map(Term::Decimal)
+}
+
+/// What the head of a policy says of the caller and of the tool; what it says of the action, its reach does. `None` where it has another form.
+pub(crate) fn head(principal: &PrincipalConstraint, resource: &ResourceConstraint) -> Option<Term> {
+    let principal = match principal {
+        PrincipalConstraint::Any => Term::Flag(true),
+        PrincipalConstraint::Is(kind) if kind.basename() == "Caller" => Term::Flag(true),
+        PrincipalConstraint::Eq(uid) if kind_of(uid) == "Caller" => caller_in(uid)?,
+        PrincipalConstraint::In(uid) => caller_in(uid)?,
+        PrincipalConstraint::IsIn(kind, uid) if kind.basename() == "Caller" => caller_in(uid)?,
+        _ => return None,
+    };
+    let resource = match resource {
+        ResourceConstraint::Any => Term::Flag(true),
+        ResourceConstraint::Is(kind) if kind.basename() == "Tool" => Term::Has(Attribute::ToolId),
+        ResourceConstraint::Eq(uid) if kind_of(uid) == "Tool" => tool_in(uid)?,
+        ResourceConstraint::In(uid) => tool_in(uid)?,
+        ResourceConstraint::IsIn(kind, uid) if kind.basename() == "Tool" => tool_in(uid)?,
+        _ => return None,
+    };
+    Some(principal.and(resource))
+}
+
+fn kind_of(uid: &EntityUid) -> &str {
+    uid.type_name().basename()
+}
+
+/// Whether the caller is somebody, or in a role: everybody is in himself.
+fn caller_in(uid: &EntityUid) -> Option<Term> {
+    let (comparison, attribute) = match kind_of(uid) {
+        "Caller" => (Comparison::Equal, Attribute::Sub),
+        "Role" => (Comparison::Contains, Attribute::Roles),
+        _ => return None,
+    };
+    Some(attribute_compared(comparison, attribute, uid))
+}
+
+/// Whether there is a tool, and it is this one, or of this provider.
+fn tool_in(uid: &EntityUid) -> Option<Term> {
+    let attribute = match kind_of(uid) {
+        "Tool" => Attribute::ToolId,
+        "Provider" => Attribute::ProviderId,
+        _ => return None,
+    };
+    let is_there = Term::Has(attribute.clone());
+    Some(is_there.and(attribute_compared(Comparison::Equal, attribute, uid)))
+}
+
+fn attribute_compared(comparison: Comparison, attribute: Attribute, uid: &EntityUid) -> Term {
+    let id = uid.id().unescaped().to_owned();
+    Term::Compared(
+        comparison,
+        Box::new([Term::Attribute(attribute), Term::Text(id)]),
+    )
 }
 
 fn constant(value: &Json) -> Option<Term> {

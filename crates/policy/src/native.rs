@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::compile::{Listing, Reach, Role, Unit};
 use crate::error::{Fault, Place, Problem, nearest};
-use crate::expression::Term;
+use crate::expression::{Term, head};
 use crate::obligation::Obligation;
 use crate::reads::{Survey, survey};
 use crate::rule::is_id;
 use crate::schema::action_uid;
-use crate::settle::{Open, Rest};
+use crate::settle::{Known, Rest};
 use crate::source::{Source, one_line};
 
 const ANNOTATIONS: [&str; 5] = ["id", "description", "obligation", "approver", "grant"];
@@ -149,7 +149,7 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
         || mentions_principal(&json);
     let notice =
         (role == Role::Permit && !duties.is_empty() && !names_somebody).then_some(GRANTS_ALL);
-    let open = open(&policy, &survey, &json)?;
+    let (known, rest) = parts(&policy, &survey, &json)?;
     let listing = listing(&policy, role, &survey, json)?;
     let unit = Unit {
         id: id.into(),
@@ -159,7 +159,8 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
         reach: reach(&policy, role),
         policy: policy.clone(),
         listing,
-        open,
+        known,
+        rest,
         reads: survey.reads,
         duties,
         description: policy.annotation("description").map(Arc::from),
@@ -239,23 +240,32 @@ fn listing(policy: &Policy, role: Role, survey: &Survey, json: Value) -> Result<
 
 /// Takes a policy apart before its first condition that reads the context: what stands before it may be evaluated once, and if it is false or
 /// fails, so is the policy or does it. What stands after it is not to be evaluated before.
-fn open(policy: &Policy, survey: &Survey, json: &Value) -> Result<Option<Open>, Fault> {
-    if survey.reads.is_context_free() {
-        return Ok(None);
-    }
+fn parts(policy: &Policy, survey: &Survey, json: &Value) -> Result<(Known, Option<Rest>), Fault> {
     let conditions = json.get("conditions").and_then(Value::as_array);
     let conditions = conditions.map_or(&[] as &[Value], Vec::as_slice);
     let is_free = |condition: &&Value| crate::reads::survey(condition).reads.is_context_free();
     let known = conditions.iter().take_while(is_free).count();
     let (known, rest) = conditions.split_at(known);
+    let head = head(
+        &policy.principal_constraint(),
+        &policy.resource_constraint(),
+    );
+    let known = match head.zip(Term::of_conditions(known)) {
+        Some((head, conditions)) => Known::Term(head.and(conditions)),
+        None => Known::Cedar(Box::new(with_conditions(
+            policy,
+            json.clone(),
+            known.to_vec(),
+        )?)),
+    };
+    if survey.reads.is_context_free() {
+        return Ok((known, None));
+    }
     let rest = match Term::of_conditions(rest) {
         Some(term) => Rest::Term(term),
         None => Rest::Cedar(Box::new(expression(json, rest)?)),
     };
-    Ok(Some(Open {
-        known: with_conditions(policy, json.clone(), known.to_vec())?,
-        rest,
-    }))
+    Ok((known, Some(rest)))
 }
 
 /// Conditions of a policy as one expression.

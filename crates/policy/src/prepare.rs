@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
     Authorizer, Context as CedarContext, Entities, EntityUid, Request as CedarRequest,
 };
+use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::action::Action;
 use crate::argument;
+use crate::check::Facts;
 use crate::decision::{Decision, Reason};
 use crate::entity::{self, Claim, unusable};
 use crate::reads::Reads;
@@ -83,6 +86,24 @@ impl<'a> Asked<'a> {
     }
 }
 
+impl PreparedKey {
+    /// The caller, as far as it is known: with nobody's name where none is read, and with the claims that are.
+    fn subject(&self) -> Subject {
+        let claims = self.claims.iter();
+        let claims = claims.filter_map(|(path, values)| {
+            let values = values.as_ref()?.iter().cloned().map(Value::from);
+            Some((path.clone(), values.collect()))
+        });
+        Subject {
+            sub: self.sub.clone().unwrap_or_default(),
+            tenant: self.tenant.clone(),
+            roles: self.roles.clone(),
+            scopes: self.scopes.clone(),
+            claims: Arc::new(claims.collect()),
+        }
+    }
+}
+
 /// The claims of this caller that some policy reads.
 pub(crate) fn claims(subject: &Subject, read: &BTreeSet<String>) -> Vec<Claim> {
     read.iter()
@@ -100,6 +121,16 @@ pub(crate) struct Prepared {
     pub(crate) settled: Settled,
     /// The decision itself, where the context changes nothing.
     pub(crate) decided: Option<Decision>,
+    key: Arc<PreparedKey>,
+    /// What all policies read together.
+    reads: Arc<Reads>,
+    /// Made when Cedar is asked.
+    parts: OnceLock<Parts>,
+}
+
+/// What Cedar is told of a request but for its context.
+#[derive(Debug)]
+struct Parts {
     principal: EntityUid,
     action: EntityUid,
     resource: EntityUid,
@@ -114,37 +145,67 @@ pub(crate) struct Question<'a> {
 }
 
 impl Prepared {
-    /// Builds the entities. `mentioned` are the scopes with which any policy compares.
+    /// Prepares what a key stands for. `reads` is what all policies read together.
     ///
     /// INVARIANT: all of it comes from the key (what is held, too: by roles and scopes), so that it is the same whoever asked first.
-    pub(crate) fn new(
-        key: &PreparedKey,
-        cut: Cut,
-        held: ScopeSet,
-        mentioned: &BTreeSet<String>,
-    ) -> Result<Self, Reason> {
-        let needed = needed(key.action, key.resource.as_ref());
-        let missing_scopes = needed
-            .iter()
-            .filter(|scope| !held.covers(scope))
-            .map(|scope| (*scope).to_owned())
-            .collect();
-        let mut scopes = held.listed().clone();
-        let comparable = needed
+    pub(crate) fn new(key: Arc<PreparedKey>, cut: Cut, held: ScopeSet, reads: Arc<Reads>) -> Self {
+        let missing_scopes = needed(key.action, key.resource.as_ref())
             .into_iter()
-            .chain(mentioned.iter().map(String::as_str));
+            .filter(|scope| !held.covers(scope))
+            .map(str::to_owned)
+            .collect();
+        Self {
+            cut,
+            held,
+            missing_scopes,
+            settled: Settled::default(),
+            decided: None,
+            key,
+            reads,
+            parts: OnceLock::new(),
+        }
+    }
+
+    /// Evaluates what needs no context.
+    pub(crate) fn settle(&mut self, authorizer: &Authorizer) -> Result<(), Reason> {
+        let (subject, context) = (self.key.subject(), Context::at(Timestamp::UNIX_EPOCH));
+        let request = Request {
+            action: self.key.action,
+            subject: &subject,
+            resource: self.key.resource.as_ref(),
+            context: &context,
+        };
+        let facts = self.facts(&request);
+        let ask = || {
+            let entities = Cow::Borrowed(&self.parts()?.entities);
+            self.with(CedarContext::empty(), entities)
+        };
+        self.settled = Settled::new(authorizer, &self.cut.1, facts, ask)?;
+        Ok(())
+    }
+
+    /// What conditions are tested on.
+    pub(crate) const fn facts<'a>(&'a self, request: &Request<'a>) -> Facts<'a> {
+        Facts {
+            request: *request,
+            held: &self.held,
+        }
+    }
+
+    fn parts(&self) -> Result<&Parts, Reason> {
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
+        }
+        let (key, subject) = (&*self.key, self.key.subject());
+        let needed = needed(key.action, key.resource.as_ref()).into_iter();
+        let mut scopes = self.held.listed().clone();
+        // Those with which any policy compares.
+        let comparable = needed.chain(self.reads.scopes.iter().map(String::as_str));
         scopes.extend(
             comparable
-                .filter(|scope| held.covers(scope))
+                .filter(|scope| self.held.covers(scope))
                 .map(str::to_owned),
         );
-        let subject = Subject {
-            // Nobody's name, where none is read.
-            sub: key.sub.clone().unwrap_or_default(),
-            tenant: key.tenant.clone(),
-            roles: key.roles.clone(),
-            ..Subject::default()
-        };
         let mut entities = vec![entity::caller(&subject, &scopes, &key.claims)?];
         let resource = match &key.resource {
             Some(tool) => {
@@ -155,25 +216,13 @@ impl Prepared {
         };
         let entities = Entities::from_entities(entities, None)
             .map_err(|error| unusable("the request", &error))?;
-        let (principal, action) = (uid("Caller", &subject.sub), action_uid(key.action));
-        Ok(Self {
-            cut,
-            held,
-            missing_scopes,
-            settled: Settled::default(),
-            decided: None,
-            principal,
-            action,
+        let parts = Parts {
+            principal: uid("Caller", &subject.sub),
+            action: action_uid(key.action),
             resource,
             entities,
-        })
-    }
-
-    /// Lets Cedar decide what needs no context.
-    pub(crate) fn settle(&mut self, authorizer: &Authorizer) -> Result<(), Reason> {
-        let question = self.with(CedarContext::empty(), Cow::Borrowed(&self.entities))?;
-        self.settled = Settled::new(authorizer, &self.cut.1, &question);
-        Ok(())
+        };
+        Ok(self.parts.get_or_init(|| parts))
     }
 
     /// Adds the context, as far as the slice reads it.
@@ -192,10 +241,10 @@ impl Prepared {
         let entities = match context.arguments.filter(|_| reads.reads_arguments()) {
             Some(arguments) => {
                 let more = entity::arguments(arguments, reads)?;
-                let entities = self.entities.clone().add_entities(more, None);
+                let entities = self.parts()?.entities.clone().add_entities(more, None);
                 Cow::Owned(entities.map_err(|error| unusable("the arguments", &error))?)
             }
-            None => Cow::Borrowed(&self.entities),
+            None => Cow::Borrowed(&self.parts()?.entities),
         };
         self.with(entity::circumstances(context, reads)?, entities)
     }
@@ -205,16 +254,13 @@ impl Prepared {
         context: CedarContext,
         entities: Cow<'a, Entities>,
     ) -> Result<Question<'a>, Reason> {
-        let ids = (
-            self.principal.clone(),
-            self.action.clone(),
-            self.resource.clone(),
-        );
-        let request = CedarRequest::new(ids.0, ids.1, ids.2, context, None)
+        let parts = self.parts()?;
+        let (principal, action) = (parts.principal.clone(), parts.action.clone());
+        let request = CedarRequest::new(principal, action, parts.resource.clone(), context, None)
             .map_err(|error| unusable("the request", &error))?;
         Ok(Question { request, entities })
     }
 }
 
 /// A preparation from the cache.
-pub(crate) type Kept = Arc<(PreparedKey, Prepared)>;
+pub(crate) type Kept = Arc<(Arc<PreparedKey>, Prepared)>;

@@ -56,9 +56,9 @@ pub struct PolicySet {
     /// Some rule says who may approve; then the others may not.
     names_approvers: bool,
     /// What all policies read together.
-    reads: Reads,
+    reads: Arc<Reads>,
     notes: Vec<Note>,
-    prepared: Cache<PreparedKey, Prepared>,
+    prepared: Cache<Arc<PreparedKey>, Prepared>,
     authorizer: Authorizer,
 }
 
@@ -114,7 +114,7 @@ impl PolicySet {
             roles,
             index: Index::new(units.into_iter().map(Arc::new).collect()),
             names_approvers,
-            reads,
+            reads: Arc::new(reads),
             notes: Vec::new(),
             prepared: Cache::new(PREPARED_MAX),
             authorizer: Authorizer::new(),
@@ -136,7 +136,7 @@ impl PolicySet {
     pub fn visible(&self, request: &Request<'_>) -> bool {
         let shown = || {
             let kept = self.prepare(request)?;
-            let Some(listing) = &kept.1.cut.1.listing else {
+            let Some(listing) = kept.1.cut.1.listing()? else {
                 return self.judge(request).map(|decision| decision.is_allowed());
             };
             let context = crate::request::Context {
@@ -262,7 +262,7 @@ impl PolicySet {
             return Ok(decision.clone());
         }
         let ask = |reads: &Reads| prepared.ask(request.context, reads);
-        let found = prepared.settled.found(request, ask)?;
+        let found = prepared.settled.found(prepared.facts(request), ask)?;
         Ok(self.conclude(request, prepared, &found))
     }
 
@@ -301,12 +301,13 @@ impl PolicySet {
             return Ok(kept);
         }
         let cut = cut.map_or_else(slice, Ok)?;
-        let (key, held) = (asked.into_key(), self.held(request.subject));
-        let mut prepared = Prepared::new(&key, cut, held, &self.reads.scopes)?;
+        let key = Arc::new(asked.into_key());
+        let (held, reads) = (self.held(request.subject), Arc::clone(&self.reads));
+        let mut prepared = Prepared::new(Arc::clone(&key), cut, held, reads);
         prepared.settle(&self.authorizer)?;
         if prepared.settled.is_closed() {
             let ask = |reads: &Reads| prepared.ask(request.context, reads);
-            let found = prepared.settled.found(request, ask)?;
+            let found = prepared.settled.found(prepared.facts(request), ask)?;
             prepared.decided = Some(self.conclude(request, &prepared, &found));
         }
         let kept = Arc::new((key, prepared));

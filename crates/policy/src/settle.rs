@@ -1,6 +1,6 @@
 //! What policies come to for one caller, action and tool, before the context is known.
 //!
-//! Most of what a policy says is about who calls what, and that stays the same from call to call: Cedar decides it once, and it is kept.
+//! Most of what a policy says is about who calls what, and that stays the same from call to call: it is evaluated once, and kept.
 //! INVARIANT: a policy is satisfied exactly if its known part is and its rest holds; it fails where Cedar would fail on the whole of it. So the
 //! known part of a rule, none of whose conditions can fail, may be all that reads no context; that of a policy written in Cedar, whose
 //! conditions may, is only what stands before the first that does.
@@ -8,28 +8,30 @@
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, EvalResult, Expression, Policy, PolicyId, Response,
+    AuthorizationError, Authorizer, EvalResult, Expression, Policy, PolicyId, PolicySet, Response,
     eval_expression,
 };
 
-use crate::check::Check;
+use crate::check::{Check, Facts};
 use crate::compile::{Role, Unit};
 use crate::decision::Reason;
 use crate::expression::Term;
 use crate::prepare::Question;
 use crate::reads::Reads;
-use crate::request::Request;
-use crate::slice::Slice;
+use crate::slice::{Slice, clash};
 
-/// What of a policy is open until the context is known.
+/// What of a policy needs no context.
 #[derive(Debug, Clone)]
-pub(crate) struct Open {
-    /// The policy without it.
-    pub(crate) known: Policy,
-    pub(crate) rest: Rest,
+pub(crate) enum Known {
+    /// Conditions of a rule.
+    Checks(Vec<Check>),
+    /// Head and conditions of a policy written in Cedar, of forms that are known.
+    Term(Term),
+    /// One that is left to Cedar, without the rest.
+    Cedar(Box<Policy>),
 }
 
-/// Conditions that read the context.
+/// Conditions that read the context, and what stands behind them.
 #[derive(Debug, Clone)]
 pub(crate) enum Rest {
     /// Those of a rule.
@@ -61,16 +63,11 @@ pub(crate) struct Found<'a> {
 }
 
 impl Unit {
-    /// The policy as far as caller, action and tool decide it.
-    pub(crate) fn known(&self) -> &Policy {
-        self.open.as_ref().map_or(&self.policy, |open| &open.known)
-    }
-
     /// Says whether the open part holds; `None` where it cannot be evaluated.
-    fn holds(&self, request: &Request<'_>, question: Option<&Question<'_>>) -> Option<bool> {
-        match &self.open.as_ref()?.rest {
-            Rest::Checks(checks) => Some(checks.iter().all(|check| check.holds(request))),
-            Rest::Term(term) => term.holds(request),
+    fn holds(&self, facts: Facts<'_>, question: Option<&Question<'_>>) -> Option<bool> {
+        match self.rest.as_ref()? {
+            Rest::Checks(checks) => Some(checks.iter().all(|check| check.holds(facts))),
+            Rest::Term(term) => term.holds(facts),
             Rest::Cedar(rest) => {
                 let question = question?;
                 match eval_expression(&question.request, &question.entities, rest) {
@@ -83,40 +80,52 @@ impl Unit {
 }
 
 impl Settled {
-    /// Asks Cedar. The question needs no context.
-    pub(crate) fn new(authorizer: &Authorizer, slice: &Slice, question: &Question<'_>) -> Self {
+    /// Evaluates what needs no context. `ask` makes a question of it, for what is left to Cedar.
+    pub(crate) fn new<'q>(
+        authorizer: &Authorizer,
+        slice: &Slice,
+        facts: Facts<'_>,
+        ask: impl FnOnce() -> Result<Question<'q>, Reason>,
+    ) -> Result<Self, Reason> {
         let mut settled = Self::default();
-        for set in [&slice.denying, &slice.granting] {
-            let response = authorizer.is_authorized(&question.request, set, &question.entities);
-            let units = |ids: Vec<usize>| {
-                let units = ids.into_iter().filter_map(|at| slice.units.get(at));
-                units.map(Arc::clone)
-            };
-            for unit in units(satisfied(&response)) {
-                if unit.open.is_some() {
-                    settled.open.push(unit);
-                } else {
-                    settled.sure.push(unit);
+        for unit in &slice.units {
+            match &unit.known {
+                Known::Checks(checks) => {
+                    settled.enter(unit, Some(checks.iter().all(|check| check.holds(facts))));
                 }
+                Known::Term(term) => settled.enter(unit, term.holds(facts)),
+                Known::Cedar(_) => {}
             }
-            for unit in units(failed(&response)) {
-                match unit.role {
-                    Role::Permit => {}
-                    Role::Forbid => settled.failed.push(unit),
-                    Role::Oblige => settled.sure.push(unit),
+        }
+        if let Some(left) = &slice.left {
+            let question = ask()?;
+            for set in [&left.denying, &left.granting] {
+                let response = authorizer.is_authorized(&question.request, set, &question.entities);
+                let found = satisfied(&response).into_iter().map(|at| (at, Some(true)));
+                let found = found.chain(failed(&response).into_iter().map(|at| (at, None)));
+                for (at, holds) in found {
+                    let unit = slice.units.get(at).ok_or_else(|| unknown(at))?;
+                    settled.enter(unit, holds);
                 }
             }
         }
         for unit in &settled.open {
-            if let Some(Open {
-                rest: Rest::Cedar(_),
-                ..
-            }) = &unit.open
-            {
+            if let Some(Rest::Cedar(_)) = &unit.rest {
                 settled.reads.get_or_insert_default().add(&unit.reads);
             }
         }
-        settled
+        Ok(settled)
+    }
+
+    /// Enters a policy by what is known of it; `None` is what cannot be evaluated.
+    fn enter(&mut self, unit: &Arc<Unit>, holds: Option<bool>) {
+        let list = match (holds, unit.role) {
+            (Some(true), _) if unit.rest.is_some() => &mut self.open,
+            (Some(true), _) | (None, Role::Oblige) => &mut self.sure,
+            (None, Role::Forbid) => &mut self.failed,
+            (Some(false), _) | (None, Role::Permit) => return,
+        };
+        list.push(Arc::clone(unit));
     }
 
     /// Says whether the context changes nothing.
@@ -127,7 +136,7 @@ impl Settled {
     /// Says what matches in this context. `ask` makes a question of it, with as much as is read.
     pub(crate) fn found<'a, 'q>(
         &'a self,
-        request: &Request<'_>,
+        facts: Facts<'_>,
         ask: impl FnOnce(&Reads) -> Result<Question<'q>, Reason>,
     ) -> Result<Found<'a>, Reason> {
         let question = self.reads.as_ref().map(ask).transpose()?;
@@ -136,7 +145,7 @@ impl Settled {
             failed: self.failed.iter().map(AsRef::as_ref).collect(),
         };
         for unit in &self.open {
-            match (unit.holds(request, question.as_ref()), unit.role) {
+            match (unit.holds(facts, question.as_ref()), unit.role) {
                 (Some(true), _) | (None, Role::Oblige) => found.matched.push(unit),
                 (None, Role::Forbid) => found.failed.push(unit),
                 (Some(false), _) | (None, Role::Permit) => {}
@@ -173,11 +182,40 @@ fn sorted<'a>(units: impl Iterator<Item = &'a &'a Unit>) -> Vec<String> {
     ids
 }
 
-/// Policies of one effect as Cedar takes them, each under its place among the units: the two policies of one rule share its id.
-pub(crate) fn by_place<'a>(
-    units: impl Iterator<Item = (usize, &'a Unit)>,
-) -> impl Iterator<Item = Policy> {
-    units.map(|(at, unit)| unit.known().new_id(PolicyId::new(at.to_string())))
+/// Policies that are left to Cedar, each under its place among the units: the two policies of one rule share its id.
+#[derive(Debug)]
+pub(crate) struct Left {
+    denying: PolicySet,
+    /// Cedar does not tell which permits are satisfied once a forbid is.
+    granting: PolicySet,
+}
+
+impl Left {
+    /// Gathers those of a slice; `None` where none is.
+    pub(crate) fn of(units: &[Arc<Unit>]) -> Result<Option<Self>, Reason> {
+        let set = |denies: bool| {
+            let units = units.iter().enumerate();
+            let left = units.filter_map(|(at, unit)| match &unit.known {
+                Known::Cedar(policy) if (unit.role == Role::Forbid) == denies => {
+                    Some(policy.new_id(PolicyId::new(at.to_string())))
+                }
+                _ => None,
+            });
+            PolicySet::from_policies(left).map_err(clash)
+        };
+        let left = Self {
+            denying: set(true)?,
+            granting: set(false)?,
+        };
+        let is_empty = left.denying.is_empty() && left.granting.is_empty();
+        Ok((!is_empty).then_some(left))
+    }
+}
+
+fn unknown(at: usize) -> Reason {
+    Reason::Undecidable {
+        what: format!("Cedar names a policy that it was not given: {at}"),
+    }
 }
 
 fn place(id: &PolicyId) -> Option<usize> {

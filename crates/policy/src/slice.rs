@@ -1,11 +1,10 @@
 //! The policies that can possibly match a request, and no others.
 //!
-//! Cedar evaluates every policy it is given (over half a microsecond each), so it is given few, and what they come to
-//! before the context is known is kept (see [`crate::settle`]). INVARIANT: a slice
+//! What policies come to before the context is known is kept (see [`crate::settle`]), for each request of few: those of its slice. INVARIANT: a slice
 //! leaves out only policies whose [`Reach`] excludes the request, and a reach rests only on attributes that every request has.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Policy, PolicySet, PolicySetError};
 
@@ -14,7 +13,7 @@ use crate::cache::Cache;
 use crate::compile::{Listing, Reach, Role, Unit};
 use crate::decision::Reason;
 use crate::reads::Reads;
-use crate::settle;
+use crate::settle::Left;
 
 /// The most slices of one generation of the cache.
 const SLICES_MAX: usize = 2_048;
@@ -32,13 +31,11 @@ pub(crate) struct SliceKey {
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) units: Vec<Arc<Unit>>,
-    /// What is known of those that deny, each under its place among the units.
-    pub(crate) denying: PolicySet,
-    /// The same of those that permit and that oblige: Cedar does not tell which permits are satisfied once a forbid is.
-    pub(crate) granting: PolicySet,
-    /// The grants as a listing sees them, where that differs.
-    pub(crate) listing: Option<PolicySet>,
+    /// What is known of those that are left to Cedar.
+    pub(crate) left: Option<Left>,
     pub(crate) reads: Reads,
+    /// Made when it is asked for.
+    listing: OnceLock<PolicySet>,
 }
 
 /// A slice from the cache.
@@ -183,23 +180,24 @@ impl Slice {
     pub(crate) fn new(units: Vec<Arc<Unit>>) -> Result<Self, Reason> {
         let mut reads = Reads::default();
         units.iter().for_each(|unit| reads.add(&unit.reads));
-        let set = |denies: bool| {
-            let of = |(_, unit): &(usize, &Unit)| (unit.role == Role::Forbid) == denies;
-            let units = units.iter().map(AsRef::as_ref).enumerate().filter(of);
-            PolicySet::from_policies(settle::by_place(units)).map_err(clash)
-        };
-        let listing = if reads.reads_arguments() {
-            Some(listing(&units)?)
-        } else {
-            None
-        };
         Ok(Self {
-            denying: set(true)?,
-            granting: set(false)?,
-            listing,
+            left: Left::of(&units)?,
             reads,
             units,
+            listing: OnceLock::new(),
         })
+    }
+
+    /// Returns the grants as a listing sees them; `None` where that does not differ.
+    pub(crate) fn listing(&self) -> Result<Option<&PolicySet>, Reason> {
+        if !self.reads.reads_arguments() {
+            return Ok(None);
+        }
+        if let Some(listing) = self.listing.get() {
+            return Ok(Some(listing));
+        }
+        let listing = listing(&self.units)?;
+        Ok(Some(self.listing.get_or_init(|| listing)))
     }
 
     pub(crate) fn is_forbid(&self, id: &str) -> bool {
@@ -223,7 +221,7 @@ fn listing(units: &[Arc<Unit>]) -> Result<PolicySet, Reason> {
     clippy::needless_pass_by_value,
     reason = "the shape that `map_err` wants"
 )]
-fn clash(error: PolicySetError) -> Reason {
+pub(crate) fn clash(error: PolicySetError) -> Reason {
     Reason::Undecidable {
         what: format!("the policies do not fit together: {error}"),
     }

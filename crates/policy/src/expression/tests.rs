@@ -1,5 +1,7 @@
 //! Terms beside Cedar's evaluator.
 
+use std::sync::Arc;
+
 use cedar_policy::{EvalResult, Expression, Policy, eval_expression};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -9,6 +11,7 @@ use super::*;
 use crate::generate;
 use crate::prepare::{Asked, Prepared};
 use crate::reads::{Reads, survey};
+use crate::request::Request;
 use crate::scope::ScopeSet;
 use crate::slice::Index;
 
@@ -223,9 +226,8 @@ fn cedars(expression: &Expression, request: &Request<'_>, reads: &Reads) -> Opti
         sub: true,
         ..reads.clone()
     };
-    let key = Asked::of(request, &all).into_key();
-    let prepared = Prepared::new(&key, cut, ScopeSet::default(), &BTreeSet::new());
-    let prepared = prepared.expect("a preparation");
+    let key = Arc::new(Asked::of(request, &all).into_key());
+    let prepared = Prepared::new(key, cut, ScopeSet::default(), Arc::default());
     let question = prepared.ask(request.context, reads).expect("a question");
     match eval_expression(&question.request, &question.entities, expression) {
         Ok(EvalResult::Bool(holds)) => Some(holds),
@@ -250,10 +252,14 @@ fn compare(
     let expression = format!("({when}) && !({unless})")
         .parse()
         .expect("an expression");
+    let held = ScopeSet::default();
     for question in questions {
         question.with(|request| {
             prop_assert_eq!(
-                term.holds(request),
+                term.holds(Facts {
+                    request: *request,
+                    held: &held
+                }),
                 cedars(&expression, request, &reads),
                 "{} {}",
                 when,

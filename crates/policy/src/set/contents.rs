@@ -39,7 +39,7 @@ impl PolicySet {
 
     /// What all policies read together.
     #[cfg(feature = "prove")]
-    pub(crate) const fn reads(&self) -> &Reads {
+    pub(crate) fn reads(&self) -> &Reads {
         &self.reads
     }
 

@@ -10,9 +10,11 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::expression::{Term, head};
 use crate::generate::{self, policy, question};
 use crate::prepare::Question;
 use crate::request::Context;
+use crate::settle::{Known, Rest};
 
 /// Every policy as it was written, for Cedar alone.
 struct Alone<'a> {
@@ -62,10 +64,11 @@ impl<'a> Alone<'a> {
         // The caller as a whole, whatever the policies of the slice read.
         let all = Reads {
             sub: true,
-            ..set.reads.clone()
+            ..Reads::clone(&set.reads)
         };
-        let key = Asked::of(request, &all).into_key();
-        let prepared = Prepared::new(&key, slice, set.held(request.subject), &set.reads.scopes)?;
+        let key = Arc::new(Asked::of(request, &all).into_key());
+        let (held, reads) = (set.held(request.subject), Arc::clone(&set.reads));
+        let prepared = Prepared::new(key, slice, held, reads);
         let Question { request, entities } = prepared.ask(request.context, &set.reads)?;
         let answers = [&self.grants, &self.obligations].map(|policies| {
             let response = Authorizer::new().is_authorized(&request, policies, &entities);
@@ -163,8 +166,53 @@ fn more_conditions() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         ("context.arguments.n_in", json!([3, -1])),
         ("subject.claims.dept_any", json!(["eng", "secret"])),
         ("subject.claims.level_in", json!([3, 4])),
+        ("subject.scopes", json!(["s.a", "s.c", "nobody's"])),
+        ("subject.scopes !=", json!(["s.z", "tools.invoke:read"])),
+        ("resource.public", json!("== resource.read_only")),
+        ("resource.read_only", json!("!= resource.public")),
+        ("resource.toolId", json!("!= resource.provider_id")),
+        ("resource.classification", json!("== subject.tenant")),
+        ("resource.safety_tags", json!("== resource.classification")),
+        ("subject.sub", json!("!= resource.tenant")),
+        ("subject.claims.dept", json!("== subject.sub")),
+        ("resource.tenant !=", json!("subject.sub")),
     ];
     vec(select(cases), 0..3)
+}
+
+fn cedar_conditions() -> Vec<&'static str> {
+    vec![
+        "principal.roles.contains(\"r1\")",
+        "principal.scopes.contains(\"s.b\")",
+        "principal in [Caller::\"alice\", Caller::\"bob\"]",
+        "[Caller::\"bob\"].contains(principal)",
+        "Caller::\"alice\" in Role::\"r1\"",
+        "Caller::\"alice\" has tenant && context.hour == 9",
+        "principal has tenant && resource has tenant && principal.tenant == resource.tenant",
+        "principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")",
+        "(if resource.read_only then 9223372036854775807 else 0) + 1 > 0",
+        "resource.toolId like \"p1:*\"",
+        "principal.roles.containsAll(resource.required_scopes) || resource.public",
+        "principal.sub like \"a*\" && resource.provider_id != \"p1\"",
+        "if resource.read_only then resource.safety_tags.isEmpty() else principal.roles.containsAny([\"r1\", \"r3\"])",
+        "principal is Caller && resource in Provider::\"p1\"",
+        "resource has classification && resource.classification == \"secret\" || context.hour == 9",
+        "{Value: context.hour, kind: 1} == {Value: 9, kind: 1}",
+        "context.hour * 1000000000000000000 > 5",
+        "(if principal.sub == \"bob\" then context.hour else 0) * 9223372036854775807 >= 0",
+        "context has client && context.client == \"cli\"",
+        "context has corr_id && context.corr_id like \"c*\"",
+        "context has ip && context.ip.isInRange(ip(\"10.0.0.0/8\"))",
+        "context.time < datetime(\"2026-11-20T09:45:00Z\")",
+        "[\"friday\", \"it's \\\"\"].contains(context.weekday)",
+        "context.labels.containsAny([\"pii\", \"secret\"])",
+        "context has arguments && context.arguments.text.hasTag(\"x\") && context.arguments.text.getTag(\"x\") == \"v\"",
+        "context has arguments && context.arguments.kind.hasTag(\"x\") && context.arguments.kind.getTag(\"x\") != \"list\"",
+        "context has arguments && context.arguments.list.hasTag(\"x\") && context.arguments.list.getTag(\"x\").contains(\"w\")",
+        "context has arguments && context.arguments.mixed.hasTag(\"x\") && context.arguments.mixed.getTag(\"x\").containsAny([\"\\\"w\\\"\", \"3\"])",
+        "context has arguments && context.arguments.number.hasTag(\"n\") && context.arguments.number.getTag(\"n\") + 9223372036854775805 > 0",
+        "context has arguments && context.arguments.decimal.hasTag(\"n\") && context.arguments.decimal.getTag(\"n\").lessThan(decimal(\"3.5\"))",
+    ]
 }
 
 /// Policies in Cedar: heads and conditions, with and without the context, some of which cannot be evaluated.
@@ -186,36 +234,11 @@ fn cedar_policy() -> impl Strategy<Value = String> {
         "resource == Tool::\"p1:a\"",
         "resource in Provider::\"p2\"",
         "resource is Tool",
+        "resource in Tool::\"p1:b\"",
+        "resource is Tool in Provider::\"p1\"",
+        "resource is Tool in Tool::\"p2:b\"",
     ];
-    let conditions = vec![
-        "principal.roles.contains(\"r1\")",
-        "principal.scopes.contains(\"s.b\")",
-        "principal in [Caller::\"alice\", Caller::\"bob\"]",
-        "[Caller::\"bob\"].contains(principal)",
-        "Caller::\"alice\" in Role::\"r1\"",
-        "Caller::\"alice\" has tenant && context.hour == 9",
-        "principal has tenant && resource has tenant && principal.tenant == resource.tenant",
-        "principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")",
-        "(if resource.read_only then 9223372036854775807 else 0) + 1 > 0",
-        "resource.toolId like \"p1:*\"",
-        "resource has classification && resource.classification == \"secret\" || context.hour == 9",
-        "{Value: context.hour, kind: 1} == {Value: 9, kind: 1}",
-        "context.hour * 1000000000000000000 > 5",
-        "(if principal.sub == \"bob\" then context.hour else 0) * 9223372036854775807 >= 0",
-        "context has client && context.client == \"cli\"",
-        "context has corr_id && context.corr_id like \"c*\"",
-        "context has ip && context.ip.isInRange(ip(\"10.0.0.0/8\"))",
-        "context.time < datetime(\"2026-11-20T09:45:00Z\")",
-        "[\"friday\", \"it's \\\"\"].contains(context.weekday)",
-        "context.labels.containsAny([\"pii\", \"secret\"])",
-        "context has arguments && context.arguments.text.hasTag(\"x\") && context.arguments.text.getTag(\"x\") == \"v\"",
-        "context has arguments && context.arguments.kind.hasTag(\"x\") && context.arguments.kind.getTag(\"x\") != \"list\"",
-        "context has arguments && context.arguments.list.hasTag(\"x\") && context.arguments.list.getTag(\"x\").contains(\"w\")",
-        "context has arguments && context.arguments.mixed.hasTag(\"x\") && context.arguments.mixed.getTag(\"x\").containsAny([\"\\\"w\\\"\", \"3\"])",
-        "context has arguments && context.arguments.number.hasTag(\"n\") && context.arguments.number.getTag(\"n\") + 9223372036854775805 > 0",
-        "context has arguments && context.arguments.decimal.hasTag(\"n\") && context.arguments.decimal.getTag(\"n\").lessThan(decimal(\"3.5\"))",
-    ];
-    let condition = (select(vec!["when", "unless"]), select(conditions));
+    let condition = (select(vec!["when", "unless"]), select(cedar_conditions()));
     let effects = vec![
         "permit",
         "permit",
@@ -383,8 +406,8 @@ proptest! {
     ) {
         let cedar: String = cedar.iter().enumerate().map(|(at, text)| format!("@id(\"cedar-{at}\")\n{text}\n")).collect();
         let sources = Sources::new().with_yaml("p", policy.to_string()).with_cedar("c", &cedar);
-        let load = || PolicySet::load(&sources, 1).map_err(|error| TestCaseError::fail(format!("{error}\n{cedar}")));
-        let (seen, unknown) = (load()?, Unknown::parts(parts));
+        let seen = PolicySet::load(&sources, 1).map_err(|error| TestCaseError::fail(format!("{error}\n{cedar}")))?;
+        let unknown = Unknown::parts(parts);
         for asked in &questions {
             // Callers who differ in their names, and perhaps in their claims.
             for (sub, other) in subs.iter().zip(&questions) {
@@ -393,7 +416,7 @@ proptest! {
                 if sub.is_empty() {
                     asked.question.subject.claims.clone_from(&other.question.subject.claims);
                 }
-                let fresh = load()?;
+                let fresh = unasked(&seen);
                 asked.with(|request| {
                     prop_assert_eq!(seen.decide(request), fresh.decide(request), "{}", cedar);
                     prop_assert_eq!(seen.visible(request), fresh.visible(request), "{}", cedar);
@@ -404,6 +427,13 @@ proptest! {
             }
         }
     }
+}
+
+/// The same policies in a set that has kept nothing.
+fn unasked(set: &PolicySet) -> PolicySet {
+    let units = set.index.units().iter();
+    let units = units.map(|unit| Unit::clone(unit)).collect();
+    PolicySet::of(set.version.clone(), set.roles.clone(), units)
 }
 
 #[test]
@@ -559,19 +589,22 @@ fn what_reads_no_context_is_settled_before() {
     let yaml = "version: 1\nroles: {agent: [\"tools.invoke:write\"]}\nrules:\n  - {id: b, effect: deny, when: {context.hour: 5, resource.toolId: \"t:a\", context.client: \"!= cli\"}}\n";
     let sources = Sources::new().with_yaml("p", yaml).with_cedar("c", cedar);
     let set = PolicySet::load(&sources, 1).expect("loads");
-    let units = set.index.units().iter();
-    let known = units.map(|unit| unit.known().to_json().expect("JSON")["conditions"].clone());
-    let equal = |of: &str, attribute: &str, to: &str| {
-        let left = json!({".": {"left": {"Var": of}, "attr": attribute}});
-        json!({"==": {"left": left, "right": {"Value": to}}})
+    let [native, rule] = set.index.units() else {
+        panic!("two policies")
     };
-    assert_eq!(
-        known.collect::<Vec<_>>(),
-        [
-            json!([{"kind": "unless", "body": equal("principal", "sub", "x")}]),
-            json!([{"kind": "when", "body": equal("resource", "toolId", "t:a")}]),
-        ]
+    let left = json!({".": {"left": {"Var": "principal"}, "attr": "sub"}});
+    let body = json!({"==": {"left": left, "right": {"Value": "x"}}});
+    let known = Term::of_conditions(&[json!({"kind": "unless", "body": body})]).expect("a term");
+    let head = head(
+        &native.policy.principal_constraint(),
+        &native.policy.resource_constraint(),
     );
+    assert!(
+        matches!(&native.known, Known::Term(term) if *term == head.expect("a head").and(known))
+    );
+    assert!(matches!(&native.rest, Some(Rest::Term(_))));
+    assert!(matches!(&rule.known, Known::Checks(checks) if checks.len() == 1));
+    assert!(matches!(&rule.rest, Some(Rest::Checks(checks)) if checks.len() == 2));
 }
 
 #[test]
