@@ -1,8 +1,7 @@
-//! Conditions that read the context, tested on the request itself.
+//! Conditions of rules, tested on the request itself.
 //!
-//! What a rule comes to for one caller, action and tool, Cedar decides once (see [`crate::settle`]). The context differs from call to call, and
-//! to put it to Cedar costs values, entities and an evaluator, mostly for one comparison. The conditions of `policies.yml` have few forms, so
-//! they are tested here. INVARIANT: a check holds exactly where the expression that [`crate::compile`] writes for its condition is true; a
+//! To put a request to Cedar costs values, entities and an evaluator, mostly for one comparison. The conditions of `policies.yml` have few forms,
+//! so they are tested here: those on the context in each call, the others once (see [`crate::settle`]). INVARIANT: a check holds exactly where the expression that [`crate::compile`] writes for its condition is true; a
 //! property test compares every decision with Cedar's over all policies.
 
 use std::borrow::Cow;

@@ -1,9 +1,9 @@
 //! Expressions of Cedar, evaluated on the request itself.
 //!
-//! To put a context to Cedar costs values, entities and an evaluator, most of all where arguments are read. What policies written in Cedar
+//! To put a request to Cedar costs values, entities and an evaluator, most of all where arguments are read. What policies written in Cedar
 //! mostly say of it has few forms: those stand here. INVARIANT: a term comes to what Cedar's own evaluator makes of the expression, in Cedar's
 //! order, and to nothing exactly where that fails; a property test compares them over all forms. What has any other form is no term and is left
-//! to Cedar: arithmetic, records, computed tags, extension types but for comparisons of decimals.
+//! to Cedar: arithmetic, records, entities but in a policy's head, the caller's scopes, extension types but for comparisons of decimals.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -109,6 +109,9 @@ impl Term {
 
     /// Conditions of a policy, one after the other.
     pub(crate) fn of_conditions(conditions: &[Json]) -> Option<Self> {
+        if conditions.len() > DEPTH_MAX {
+            return None;
+        }
         let each = conditions.iter().map(|condition| {
             let body = Self::of(condition.get("body")?)?;
             match condition.get("kind")?.as_str()? {

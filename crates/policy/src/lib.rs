@@ -12,10 +12,11 @@
 //! - closed failure: an attribute that is missing never satisfies a grant and always satisfies a deny rule, and a forbid whose evaluation
 //!   fails denies (Cedar alone would skip it);
 //! - scopes: a call also needs the scopes that its tool asks for;
-//! - slices: Cedar evaluates every policy it is given, so each request is given only the policies whose scope can match;
-//! - settling: what these come to for a caller, an action and a tool, Cedar decides once, and it is kept. Of each call only the conditions that
-//!   read the context are left: those of rules are compared here, those of policies written in Cedar are evaluated by it. Every decision is the
-//!   one that Cedar alone would make of all policies.
+//! - slices: of all policies, a request is put only to those whose scope can match;
+//! - settling: what these come to for callers whom no policy tells apart, an action and a tool is evaluated once, and kept. Of each call only the
+//!   conditions that read the context are left;
+//! - two evaluators beside Cedar's: the conditions of rules, and those forms of Cedar that are known, are evaluated on the request itself. The
+//!   others are left to Cedar. Every decision is the one that Cedar alone would make of all policies, which property tests hold it to.
 //!
 //! `docs/policy.md` is the guide for those who write policies.
 //!

@@ -1,4 +1,4 @@
-//! What is the same for every request of one caller for one tool, built once and kept.
+//! What is the same for every request of callers whom no policy tells apart, for one tool: made once and kept.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -193,6 +193,10 @@ pub(crate) struct Left {
 impl Left {
     /// Gathers those of a slice; `None` where none is.
     pub(crate) fn of(units: &[Arc<Unit>]) -> Result<Option<Self>, Reason> {
+        let is_left = |unit: &Arc<Unit>| matches!(unit.known, Known::Cedar(_));
+        if !units.iter().any(is_left) {
+            return Ok(None);
+        }
         let set = |denies: bool| {
             let units = units.iter().enumerate();
             let left = units.filter_map(|(at, unit)| match &unit.known {
@@ -203,12 +207,10 @@ impl Left {
             });
             PolicySet::from_policies(left).map_err(clash)
         };
-        let left = Self {
+        Ok(Some(Self {
             denying: set(true)?,
             granting: set(false)?,
-        };
-        let is_empty = left.denying.is_empty() && left.granting.is_empty();
-        Ok((!is_empty).then_some(left))
+        }))
     }
 }
 
