@@ -117,7 +117,7 @@ fn check_arguments(arguments: &Map<String, Value>, reads: &Reads) -> Result<(), 
             "the argument `{path}` stands in several places"
         )));
     }
-    let asked = reads.typed.iter().flatten();
+    let asked = reads.typed.iter().flat_map(|typed| &**typed);
     for (path, kinds) in asked.filter(|(_, kinds)| !kinds.is_empty()) {
         expect(arguments, path, |seen| {
             kinds.iter().any(|kind| seen.fits(kind))

@@ -1,6 +1,7 @@
 //! What a policy reads of a request, so that only that much is prepared for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ pub(crate) struct Reads {
     /// Labels are read in a way that may be about any of them.
     pub(crate) any_label: bool,
     /// For each policy written in Cedar: the argument paths that it reads, with the kinds that it looks under.
-    pub(crate) typed: Vec<BTreeMap<String, BTreeSet<String>>>,
+    pub(crate) typed: Vec<Arc<BTreeMap<String, BTreeSet<String>>>>,
 }
 
 impl Reads {
@@ -54,7 +55,7 @@ impl Reads {
 
     /// The paths under `context.arguments`, without those that are looked up only because they may be a claim's.
     pub(crate) fn argument_paths(&self) -> BTreeSet<&str> {
-        let typed = self.typed.iter().flatten();
+        let typed = self.typed.iter().flat_map(|typed| &**typed);
         let typed = typed.filter(|(_, kinds)| !kinds.is_empty());
         let rules = self.compared.iter().chain(&self.equated);
         let paths = rules.chain(typed.map(|(path, _)| path));
@@ -63,15 +64,24 @@ impl Reads {
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.sub |= other.sub;
-        self.context.extend(other.context.iter().cloned());
-        self.arguments.extend(other.arguments.iter().cloned());
-        self.compared.extend(other.compared.iter().cloned());
-        self.equated.extend(other.equated.iter().cloned());
-        self.claims.extend(other.claims.iter().cloned());
-        self.scopes.extend(other.scopes.iter().cloned());
-        self.labels.extend(other.labels.iter().cloned());
+        join(&mut self.context, &other.context);
+        join(&mut self.arguments, &other.arguments);
+        join(&mut self.compared, &other.compared);
+        join(&mut self.equated, &other.equated);
+        join(&mut self.claims, &other.claims);
+        join(&mut self.scopes, &other.scopes);
+        join(&mut self.labels, &other.labels);
         self.any_label |= other.any_label;
         self.typed.extend(other.typed.iter().cloned());
+    }
+}
+
+/// Adds names. Those that are there are not copied.
+fn join(names: &mut BTreeSet<String>, more: &BTreeSet<String>) {
+    for name in more {
+        if !names.contains(name) {
+            names.insert(name.clone());
+        }
     }
 }
 
@@ -107,7 +117,7 @@ pub(crate) fn survey(conditions: &Value) -> Survey {
     survey.reads.arguments = typed.keys().cloned().collect();
     survey.reads.claims = claims;
     if survey.reads.reads_arguments() {
-        survey.reads.typed = vec![typed];
+        survey.reads.typed = vec![Arc::new(typed)];
     }
     survey
 }
@@ -297,7 +307,10 @@ mod tests {
         assert!(argument.reads.reads_arguments() && !argument.names_principal);
         assert_eq!(
             argument.reads.typed,
-            [BTreeMap::from([("budget".to_owned(), names(&["number"]))])]
+            [Arc::new(BTreeMap::from([(
+                "budget".to_owned(),
+                names(&["number"])
+            )]))]
         );
         let claim =
             of("principal.hasTag(\"dept\") && principal.getTag(\"dept\").contains(\"sales\")");

@@ -153,7 +153,7 @@ fn written(id: &str, text: &str) -> Result<Policy, String> {
 /// Under which circumstances the argument check of this policy refuses the whole call: see `entity::check_arguments`.
 fn unfit_arguments(unit: &Unit) -> Vec<String> {
     let reached = reached(&unit.reach);
-    let asked = unit.reads.typed.iter().flatten();
+    let asked = unit.reads.typed.iter().flat_map(|typed| &**typed);
     let narrowed = asked.filter(|(_, kinds)| !kinds.is_empty() && !kinds.contains("kind"));
     let one = |(path, kinds): (&String, &BTreeSet<String>)| {
         let path = quoted(path);
