@@ -97,7 +97,15 @@ impl Once {
                 max_pending: None,
                 attaches: false,
             };
-            let next = match self.ledger.create(draft).await? {
+            let created = match self.ledger.create(draft).await {
+                // Who repeats a call is told what became of it also where nothing can be written any more.
+                Err(error) => match self.ledger.keeper(binding, key).await {
+                    Ok(Some(row)) => (row.id.clone(), Created::Existing(Box::new(row))),
+                    Ok(None) | Err(_) => return Err(error),
+                },
+                Ok(created) => created,
+            };
+            let next = match created {
                 (id, Created::New) => self.ticket(binding, &id, machine).map(Begin::Run),
                 (_, Created::Existing(row)) => self.existing(*row, binding).await?,
                 // Nothing waits for consent here, so nothing is limited.

@@ -264,6 +264,30 @@ async fn both_doors_speak_http_2() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_mcp_door_has_no_body_over_http_2_either() {
+    let home = Home::new();
+    let gateway = home.start().await;
+    let mut connection = gateway.h2().await;
+    for (path, status) in [
+        ("/mcp", 401),
+        ("/health", 200),
+        ("/mcp/", 404),
+        ("/%6dcp", 404),
+    ] {
+        let request = hyper::Request::head(format!("http://{}{path}", gateway.address()))
+            .header("x-correlation-id", "look-1")
+            .body(http_body_util::Full::from(String::new()))
+            .unwrap();
+        connection.ready().await.unwrap();
+        let response = connection.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers()["x-correlation-id"], "look-1", "{path}");
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        assert!(body.unwrap().to_bytes().is_empty(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_path_that_is_no_text_is_refused_in_the_shape_of_errors() {
     let home = Home::new();
     let gateway = home.start().await;
@@ -379,6 +403,7 @@ async fn paths_methods_and_hosts_that_are_none_are_refused() {
             .send()
             .await;
         assert_eq!(mcp.status, 403, "{name}: {}", mcp.text());
+        assert!(mcp.header("x-correlation-id").is_some(), "{name}");
         let rest = gateway
             .ask("GET", "/tool-catalog")
             .bearer(&token)

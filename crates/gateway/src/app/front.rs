@@ -16,7 +16,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either},
 };
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -62,6 +62,7 @@ where
         if let Some(certificate) = &self.certificate {
             extensions.insert(certificate.clone());
         }
+        let is_head = request.method() == Method::HEAD;
         let answer = if request.uri().path() == self.mcp_path {
             Either::Left(self.mcp.call(request))
         } else {
@@ -69,6 +70,8 @@ where
         };
         let answer = async move {
             let mut response = match answer {
+                // The router sees to this for its own routes. Over HTTP/2 nobody else does.
+                Either::Left(mcp) if is_head => mcp.await?.map(|_| Body::empty()),
                 Either::Left(mcp) => mcp.await?.map(Body::new),
                 Either::Right(rest) => rest.await?,
             };

@@ -688,13 +688,10 @@ impl Trial<'_> {
         for limit in self.limits {
             match ask(limit, who).await {
                 Ok(mut slot) => {
-                    let standing = slot.describe();
-                    told.push(json!(
-                        ["rule", "limit", "remaining"].map(|key| standing.get(key))
-                    ));
+                    told.push(slot.describe());
                     slots.push(slot);
                 }
-                Err(error) => told.push(Value::from(error.details().clone())),
+                Err(error) => told.push(Object::from(error.details().clone())),
             }
         }
         assert!(told.windows(2).all(|two| two[0] == two[1]), "{told:?}");

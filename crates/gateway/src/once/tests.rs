@@ -1,9 +1,13 @@
+use std::sync::Arc;
+
+use fastmcp::seal::KeyRing;
 use futures_util::{future::join_all, poll};
 
 use super::*;
 use crate::{
     confirm::{Config, Confirm, Consent, Redemption},
     state::{
+        Location,
         contract_tests::{Fixture, binding, key},
         ledger::End,
         machine::{Claim, Effect, Settlement},
@@ -53,6 +57,29 @@ async fn what_is_done_is_replayed() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A disk that is full, or a file that cannot be written any more.
+#[tokio::test]
+async fn what_was_done_is_told_where_nothing_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.db");
+    let keys = Arc::new(KeyRing::ephemeral().unwrap());
+    let fixture = Fixture::open(Location::File(file.clone()), keys).await;
+    let once = Once::new(fixture.state.ledger().clone());
+    acting(&once).await.complete(b"done").await.unwrap();
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON operations BEGIN SELECT RAISE(ABORT, 'full'); END",
+        )
+        .unwrap();
+    assert!(matches!(
+        once.begin(&binding(), &key("k")).await.unwrap(),
+        Begin::Replay(_)
+    ));
+    let refused = once.begin(&binding(), &key("new")).await;
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 #[tokio::test]

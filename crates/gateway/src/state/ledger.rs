@@ -248,9 +248,18 @@ impl Ledger {
         binding: &Binding,
         key: &IdempotencyKey,
     ) -> Result<bool, StateError> {
+        Ok(self.keeper(binding, key).await?.is_some())
+    }
+
+    /// Reads the operation of the caller and the tool of `binding` that keeps `key`.
+    pub(crate) async fn keeper(
+        &self,
+        binding: &Binding,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Row>, StateError> {
         let found = self.inner.store.keyed(binding, key).await?;
         let now = self.now();
-        Ok(found.is_some_and(|row| row.machine.keeps_key(now, row.retain_until)))
+        Ok(found.filter(|row| row.machine.keeps_key(now, row.retain_until)))
     }
 
     /// Finds the newest open operation of the same caller, tool and arguments that no key names, however old it is.

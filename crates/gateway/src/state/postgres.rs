@@ -2,8 +2,8 @@
 //!
 //! Correct under several replicas at the isolation level `READ COMMITTED`, which is set and not left to the database:
 //! each step is one conditional `UPDATE`, which waits for a rival's row and then looks at its condition again; what is
-//! read for a change is read `FOR UPDATE`; a key is unique by its index, and who was second begins again and finds the
-//! first; what is counted is counted in turns. Serialisation failures and deadlocks are tried again.
+//! read for a change is read `FOR UPDATE`; a key is unique by its index, and who was second waits for the first and finds
+//! it, or begins again; what is counted is counted in turns. Serialisation failures and deadlocks are tried again.
 //!
 //! Source: postgresql.org, "Transaction Isolation", "Explicit Locking" and "PostgreSQL Error Codes".
 

@@ -253,6 +253,7 @@ mod tests {
             PURGE,
             STANDING,
             HELD_BACK,
+            UNMAKE,
         ];
         let mut reader = sqlite.reader().await.unwrap();
         for sql in queries
@@ -295,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_makes_no_tables_to_compare_words() {
         let sqlite = Sqlite::memory().await.unwrap();
-        for statement in [HOLDER, INSERT, BIND_KEY] {
+        for statement in [HOLDER, INSERT, BIND_KEY, BIND_NEW_KEY] {
             assert_eq!(
                 tables_made_for(&sqlite, statement).await,
                 0,
