@@ -488,31 +488,30 @@ pub(crate) fn push_json<T: Serialize + ?Sized>(
 
 /// Writes `text` as a JSON string.
 pub(crate) fn push_str(out: &mut String, text: &str) {
-    let (start, bytes) = (out.len(), text.as_bytes());
-    let special = |from: usize| {
-        let mut rest = bytes.get(from..)?.iter();
-        let at = rest.position(|b| matches!(b, 0..0x20 | b'"' | b'\\'))?;
-        Some(from + at)
-    };
-    out.reserve(text.len() + text.len() / 8 + 2);
-    out.push('"');
-    let mut written = 0;
-    let mut next = (!is_plain(bytes)).then(|| special(0)).flatten();
-    while let Some(at) = next {
-        if bytes.get(at).is_some_and(|b| *b < 0x20) {
-            // These have forms of their own; there is no text that cannot be written.
-            out.truncate(start);
-            out.push_str(&serde_json::to_string(text).unwrap_or_default());
-            return;
-        }
-        // What is escaped stays, behind a backslash, and is written with what comes after it.
-        out.push_str(text.get(written..at).unwrap_or_default());
-        out.push('\\');
-        written = at;
-        next = special(at + 1);
+    if is_plain(text.as_bytes()) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        let written = escaped(text).or_else(|| serde_json::to_string(text).ok());
+        // There is no text that cannot be written.
+        out.push_str(&written.unwrap_or_default());
     }
-    out.push_str(text.get(written..).unwrap_or_default());
-    out.push('"');
+}
+
+/// Writes a text that holds JSON, which has a quote every few letters; `None` where it has characters that are escaped by a name or number.
+fn escaped(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 4 + 2);
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            0..0x20 => return None,
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+    String::from_utf8(out).ok()
 }
 
 /// Whether a text is written as it is.
