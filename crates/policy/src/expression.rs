@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use cedar_policy::{EntityUid, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{EntityTypeName, EntityUid, PrincipalConstraint, ResourceConstraint};
 use serde_json::Value as Json;
 
 use crate::argument::{self, Seen};
 use crate::attribute::Attribute;
 use crate::check::{Facts, View, argument};
+use crate::reads::Reads;
 
 /// How deep terms may stand in each other; what is deeper is left to Cedar.
 const DEPTH_MAX: usize = 128;
@@ -126,6 +127,27 @@ impl Term {
                 .reduce(Self::and)
                 .unwrap_or(Self::Flag(true)),
         )
+    }
+
+    /// Says whether it reads nothing but this, so that what is prepared for these reads is all that it needs.
+    pub(crate) fn is_within(&self, reads: &Reads) -> bool {
+        let all = |terms: &[Self]| terms.iter().all(|term| term.is_within(reads));
+        match self {
+            Self::Flag(_) | Self::Number(_) | Self::Decimal(_) => true,
+            Self::Text(_) | Self::Texts(_) | Self::Numbers(_) => true,
+            Self::Attribute(attribute) | Self::Has(attribute) => is_read(attribute, reads),
+            Self::HasArguments => reads.reads_arguments(),
+            Self::Tag(kind, path) | Self::HasTag(kind, path) => {
+                let kinds = reads.typed.iter().filter_map(|typed| typed.get(path));
+                let mut kinds = kinds.flatten();
+                reads.reads_arguments()
+                    && reads.arguments.contains(path)
+                    && kinds.any(|name| Kind::of(name) == Some(*kind))
+            }
+            Self::Not(term) | Self::Empty(term) | Self::Like(term, _) => term.is_within(reads),
+            Self::And(both) | Self::Or(both) | Self::Compared(_, both) => all(&**both),
+            Self::Choice(parts) => all(&**parts),
+        }
     }
 
     /// Says whether it holds; `None` where Cedar could not evaluate it.
@@ -281,6 +303,19 @@ impl Kind {
     }
 }
 
+fn is_read(attribute: &Attribute, reads: &Reads) -> bool {
+    match attribute {
+        Attribute::Sub => reads.sub,
+        Attribute::Claim(path) => reads.claims.contains(path),
+        Attribute::Labels => reads.reads_labels() && reads.any_label,
+        // Of these, more than a name is to be known, and no term has them.
+        Attribute::Scopes | Attribute::Argument(_) => false,
+        other => other
+            .context_name()
+            .is_none_or(|name| reads.context.contains(name)),
+    }
+}
+
 /// Returns an attribute; `None` where it is missing.
 fn attribute_of<'a>(attribute: &Attribute, facts: Facts<'a>) -> Option<Value<'a>> {
     Some(match View::of(attribute, facts)? {
@@ -396,32 +431,36 @@ fn decimal(text: &str) -> Option<Term> {
 
 /// What the head of a policy says of the caller and of the tool; what it says of the action, its reach does. `None` where it has another form.
 pub(crate) fn head(principal: &PrincipalConstraint, resource: &ResourceConstraint) -> Option<Term> {
+    let is = |kind: &EntityTypeName, name| own_kind(kind) == Some(name);
+    let of = |uid: &EntityUid, name| is(uid.type_name(), name);
     let principal = match principal {
         PrincipalConstraint::Any => Term::Flag(true),
-        PrincipalConstraint::Is(kind) if kind.basename() == "Caller" => Term::Flag(true),
-        PrincipalConstraint::Eq(uid) if kind_of(uid) == "Caller" => caller_in(uid)?,
+        PrincipalConstraint::Is(kind) if is(kind, "Caller") => Term::Flag(true),
+        PrincipalConstraint::Eq(uid) if of(uid, "Caller") => caller_in(uid)?,
         PrincipalConstraint::In(uid) => caller_in(uid)?,
-        PrincipalConstraint::IsIn(kind, uid) if kind.basename() == "Caller" => caller_in(uid)?,
+        PrincipalConstraint::IsIn(kind, uid) if is(kind, "Caller") => caller_in(uid)?,
         _ => return None,
     };
     let resource = match resource {
         ResourceConstraint::Any => Term::Flag(true),
-        ResourceConstraint::Is(kind) if kind.basename() == "Tool" => Term::Has(Attribute::ToolId),
-        ResourceConstraint::Eq(uid) if kind_of(uid) == "Tool" => tool_in(uid)?,
+        ResourceConstraint::Is(kind) if is(kind, "Tool") => Term::Has(Attribute::ToolId),
+        ResourceConstraint::Eq(uid) if of(uid, "Tool") => tool_in(uid)?,
         ResourceConstraint::In(uid) => tool_in(uid)?,
-        ResourceConstraint::IsIn(kind, uid) if kind.basename() == "Tool" => tool_in(uid)?,
+        ResourceConstraint::IsIn(kind, uid) if is(kind, "Tool") => tool_in(uid)?,
         _ => return None,
     };
     Some(principal.and(resource))
 }
 
-fn kind_of(uid: &EntityUid) -> &str {
-    uid.type_name().basename()
+/// The name of a type of the schema, none of which stands in a namespace.
+pub(crate) fn own_kind(kind: &EntityTypeName) -> Option<&str> {
+    let is_own = kind.namespace_components().next().is_none();
+    is_own.then(|| kind.basename())
 }
 
 /// Whether the caller is somebody, or in a role: everybody is in himself.
 fn caller_in(uid: &EntityUid) -> Option<Term> {
-    let (comparison, attribute) = match kind_of(uid) {
+    let (comparison, attribute) = match own_kind(uid.type_name())? {
         "Caller" => (Comparison::Equal, Attribute::Sub),
         "Role" => (Comparison::Contains, Attribute::Roles),
         _ => return None,
@@ -431,7 +470,7 @@ fn caller_in(uid: &EntityUid) -> Option<Term> {
 
 /// Whether there is a tool, and it is this one, or of this provider.
 fn tool_in(uid: &EntityUid) -> Option<Term> {
-    let attribute = match kind_of(uid) {
+    let attribute = match own_kind(uid.type_name())? {
         "Tool" => Attribute::ToolId,
         "Provider" => Attribute::ProviderId,
         _ => return None,

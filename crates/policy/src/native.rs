@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::compile::{Listing, Reach, Role, Unit};
 use crate::error::{Fault, Place, Problem, nearest};
-use crate::expression::{Term, head};
+use crate::expression::{Term, head, own_kind};
 use crate::obligation::Obligation;
-use crate::reads::{Survey, survey};
+use crate::reads::{Reads, Survey, survey};
 use crate::rule::is_id;
 use crate::schema::action_uid;
 use crate::settle::{Known, Rest};
@@ -131,9 +131,9 @@ fn unit(file: &Arc<str>, policy: &Policy, roles: &BTreeSet<&str>) -> Result<(Uni
     survey.reads.sub |= match policy.principal_constraint() {
         PrincipalConstraint::Any | PrincipalConstraint::Is(_) => false,
         PrincipalConstraint::Eq(_) => true,
-        // Everybody is in himself.
+        // Everybody is in himself, and nobody is a role.
         PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
-            uid.type_name().basename() == "Caller"
+            own_kind(uid.type_name()) != Some("Role")
         }
     };
     if survey.computed_tag {
@@ -258,14 +258,38 @@ fn parts(policy: &Policy, survey: &Survey, json: &Value) -> Result<(Known, Optio
             known.to_vec(),
         )?)),
     };
-    if survey.reads.is_context_free() {
-        return Ok((known, None));
-    }
     let rest = match Term::of_conditions(rest) {
-        Some(term) => Rest::Term(term),
-        None => Rest::Cedar(Box::new(expression(json, rest)?)),
+        _ if rest.is_empty() => None,
+        Some(term) => Some(Rest::Term(term)),
+        None => Some(Rest::Cedar(Box::new(expression(json, rest)?))),
     };
-    Ok((known, Some(rest)))
+    guard(&known, rest.as_ref(), &survey.reads)?;
+    Ok((known, rest))
+}
+
+/// Refuses a policy of which a term reads what the survey has not found: what is kept for one caller would be another's answer. The two walk
+/// through a policy apart from each other, so that what one of them overlooks shows.
+fn guard(known: &Known, rest: Option<&Rest>, reads: &Reads) -> Result<(), Fault> {
+    let without_context = Reads {
+        sub: reads.sub,
+        claims: reads.claims.clone(),
+        ..Reads::default()
+    };
+    let is_seen = match known {
+        Known::Term(term) => term.is_within(&without_context),
+        Known::Checks(_) | Known::Cedar(_) => true,
+    };
+    let is_seen = is_seen
+        && match rest {
+            Some(Rest::Term(term)) => term.is_within(reads),
+            Some(Rest::Checks(_) | Rest::Cedar(_)) | None => true,
+        };
+    if is_seen {
+        return Ok(());
+    }
+    Err(fault(
+        "what this policy reads was not wholly found out; say it in another form",
+    ))
 }
 
 /// Conditions of a policy as one expression.
@@ -350,7 +374,8 @@ fn reach(policy: &Policy, role: Role) -> Reach {
 }
 
 fn only(kind: &str, uid: &EntityUid) -> Option<BTreeSet<String>> {
-    (uid.type_name().basename() == kind).then(|| BTreeSet::from([uid.id().unescaped().to_owned()]))
+    (own_kind(uid.type_name()) == Some(kind))
+        .then(|| BTreeSet::from([uid.id().unescaped().to_owned()]))
 }
 
 /// Returns the first place that an error points to.
@@ -406,4 +431,79 @@ pub(crate) struct Finding {
     pub(crate) id: String,
     pub(crate) message: String,
     pub(crate) offset: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    type Change = fn(&mut Reads);
+
+    /// Takes a policy apart whose reads lack something.
+    fn without(text: &str, change: Change) -> Result<(), Fault> {
+        let policy = Policy::parse(None, text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let json = policy.to_json().expect("JSON");
+        let mut survey = survey(&json["conditions"]);
+        survey.reads.sub |= text.contains("principal == ");
+        change(&mut survey.reads);
+        parts(&policy, &survey, &json).map(drop)
+    }
+
+    fn as_list(path: &str) -> BTreeMap<String, BTreeSet<String>> {
+        BTreeMap::from([(path.to_owned(), BTreeSet::from(["list".to_owned()]))])
+    }
+
+    #[test]
+    fn a_policy_that_reads_more_than_was_found_is_refused() {
+        let head = "permit (principal, action, resource)";
+        let argument = "context has arguments && context.arguments.text.hasTag(\"x\") && context.arguments.text.getTag(\"x\") == \"v\"";
+        let cases: Vec<(String, Vec<Change>)> = vec![
+            (
+                "permit (principal == Caller::\"a\", action, resource);".to_owned(),
+                vec![|reads| reads.sub = false],
+            ),
+            (
+                format!("{head} unless {{ resource.public || !(principal.sub like \"a*\") }};"),
+                vec![|reads| reads.sub = false],
+            ),
+            (
+                format!("{head} when {{ if principal.hasTag(\"dept\") then true else false }};"),
+                vec![|reads| reads.claims.clear()],
+            ),
+            (
+                format!(
+                    "{head} when {{ context.hour == 3 && principal.getTag(\"dept\").isEmpty() }};"
+                ),
+                vec![|reads| reads.claims.clear(), |reads| {
+                    reads.context.retain(|name| name != "hour")
+                }],
+            ),
+            (
+                format!("{head} when {{ context.labels.contains(\"a\") && context has corr_id }};"),
+                vec![
+                    |reads| reads.context.retain(|name| name != "labels"),
+                    |reads| reads.any_label = false,
+                    |reads| reads.context.retain(|name| name != "corr_id"),
+                ],
+            ),
+            (
+                format!("{head} when {{ {argument} }};"),
+                vec![
+                    |reads| reads.context.clear(),
+                    |reads| reads.arguments.clear(),
+                    |reads| reads.typed.clear(),
+                    |reads| reads.typed = vec![Arc::new(as_list("x"))],
+                ],
+            ),
+        ];
+        for (text, changes) in cases {
+            assert_eq!(without(&text, |_| {}), Ok(()), "{text}");
+            for (at, change) in changes.into_iter().enumerate() {
+                let refused = without(&text, change);
+                assert!(matches!(refused, Err(Fault::Cedar { .. })), "{text} {at}");
+            }
+        }
+    }
 }

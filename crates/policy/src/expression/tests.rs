@@ -335,6 +335,56 @@ fn what_has_another_form_is_left_to_cedar() {
 }
 
 #[test]
+fn a_head_that_names_types_of_a_namespace_is_left_to_cedar() {
+    let term = |principal: &str, resource: &str| {
+        let text = format!("permit ({principal}, action, {resource});");
+        let policy = Policy::parse(None, &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        head(
+            &policy.principal_constraint(),
+            &policy.resource_constraint(),
+        )
+    };
+    let principals = [
+        "principal is Caller",
+        "principal == Caller::\"a\"",
+        "principal in Caller::\"a\"",
+        "principal in Role::\"a\"",
+        "principal is Caller in Role::\"a\"",
+    ];
+    for principal in principals {
+        assert!(term(principal, "resource").is_some(), "{principal}");
+        for name in ["Caller", "Role"] {
+            let principal = principal.replace(name, &format!("Other::{name}"));
+            let is_moved = principal.contains("Other");
+            assert_eq!(
+                term(&principal, "resource").is_none(),
+                is_moved,
+                "{principal}"
+            );
+        }
+    }
+    let resources = [
+        "resource is Tool",
+        "resource == Tool::\"a\"",
+        "resource in Tool::\"a\"",
+        "resource in Provider::\"a\"",
+        "resource is Tool in Provider::\"a\"",
+    ];
+    for resource in resources {
+        assert!(term("principal", resource).is_some(), "{resource}");
+        for name in ["Tool", "Provider"] {
+            let resource = resource.replace(name, &format!("Other::{name}"));
+            let is_moved = resource.contains("Other");
+            assert_eq!(
+                term("principal", &resource).is_none(),
+                is_moved,
+                "{resource}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_wildcard_stands_for_any_text() {
     let fits = |pattern: &str, text: &str| {
         let condition = format!("when {{ principal.sub like \"{pattern}\" }}");
