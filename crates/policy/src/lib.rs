@@ -35,12 +35,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// The generator of the integration tests also serves the unit tests of `set`.
+// The generator of the integration tests also serves the unit tests.
 #[cfg(test)]
 extern crate self as fastmcp_policy;
 #[cfg(test)]
 #[path = "../tests/it/generate.rs"]
 mod generate;
+#[cfg(test)]
+mod strange;
 
 mod action;
 mod argument;

@@ -1,26 +1,26 @@
 //! Decisions beside those of Cedar alone, asked with every policy as it was written.
 
-use std::net::IpAddr;
-
-use cedar_policy::Authorizer;
+use cedar_policy::{ActionConstraint, Authorizer};
 use proptest::collection::vec;
-use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::expression::{Term, head};
-use crate::generate::{self, policy, question};
+use crate::generate::policy;
 use crate::prepare::Question;
 use crate::request::Context;
 use crate::settle::{Known, Rest};
+use crate::strange::{everything, strange};
 
 /// Every policy as it was written, for Cedar alone.
 struct Alone<'a> {
     set: &'a PolicySet,
-    grants: CedarSet,
-    obligations: CedarSet,
+    /// Grants and obligations.
+    sets: [CedarSet; 2],
+    /// The same for an approval, which only a forbid is about without naming it.
+    on_approvals: [CedarSet; 2],
 }
 
 /// What Cedar answers: its decision, the policies that made it, those that could not be evaluated.
@@ -28,15 +28,20 @@ type Answer = (CedarDecision, Vec<String>, Vec<String>);
 
 impl<'a> Alone<'a> {
     fn of(set: &'a PolicySet) -> Self {
-        let policies = |wanted: fn(Role) -> bool| {
-            let units = set.index.units().iter().filter(|unit| wanted(unit.role));
+        let policies = |obliges: bool, approves: bool| {
+            let units = set.index.units().iter().filter(|unit| {
+                let names = unit.policy.action_constraint() != ActionConstraint::Any;
+                (unit.role == Role::Oblige) == obliges
+                    && (!approves || names || unit.role == Role::Forbid)
+            });
             CedarSet::from_policies(units.map(|unit| unit.policy.clone()))
                 .expect("policies that fit together")
         };
+        let both = |approves| [false, true].map(|obliges| policies(obliges, approves));
         Self {
             set,
-            grants: policies(|role| role != Role::Oblige),
-            obligations: policies(|role| role == Role::Oblige),
+            sets: both(false),
+            on_approvals: both(true),
         }
     }
 
@@ -61,16 +66,18 @@ impl<'a> Alone<'a> {
         let roles = &request.subject.roles;
         let slice = set.index.slice(request.action, tool, roles)?;
         crate::entity::check(request.context, &slice.1.reads)?;
-        // The caller as a whole, whatever the policies of the slice read.
-        let all = Reads {
-            sub: true,
-            ..Reads::clone(&set.reads)
-        };
+        // Caller and context as a whole, whatever the policies are found to read.
+        let all = Arc::new(everything());
         let key = Arc::new(Asked::of(request, &all).into_key());
-        let (held, reads) = (set.held(request.subject), Arc::clone(&set.reads));
-        let prepared = Prepared::new(key, slice, held, reads);
-        let Question { request, entities } = prepared.ask(request.context, &set.reads)?;
-        let answers = [&self.grants, &self.obligations].map(|policies| {
+        let held = set.held(request.subject);
+        let prepared = Prepared::new(key, slice, held, Arc::clone(&all));
+        let sets = if request.action == Action::ApprovalsDecide {
+            &self.on_approvals
+        } else {
+            &self.sets
+        };
+        let Question { request, entities } = prepared.ask(request.context, &all)?;
+        let answers = sets.each_ref().map(|policies| {
             let response = Authorizer::new().is_authorized(&request, policies, &entities);
             let reason = response.diagnostics().reason();
             let mut ids: Vec<_> = reason.map(ToString::to_string).collect();
@@ -261,99 +268,6 @@ fn cedar_policy() -> impl Strategy<Value = String> {
             "{effect} ({principal}, {action}, {resource}){};",
             conditions.collect::<String>()
         )
-    })
-}
-
-/// A generated question in circumstances that are stranger still.
-#[derive(Debug, Clone)]
-struct Strange {
-    question: generate::Question,
-    corr_id: Option<&'static str>,
-}
-
-impl Strange {
-    fn with<T>(&self, use_it: impl FnOnce(&Request<'_>) -> T) -> T {
-        self.question.with(|request| {
-            let context = Context {
-                corr_id: self.corr_id,
-                ..request.context.clone()
-            };
-            use_it(&Request {
-                context: &context,
-                ..*request
-            })
-        })
-    }
-}
-
-fn strange() -> impl Strategy<Value = Strange> {
-    let times = select(vec![
-        "1969-12-31T23:59:59.9994Z",
-        "1969-12-31T23:59:59.9996Z",
-        "1970-01-01T00:00:00Z",
-        "2026-11-20T09:44:59.999999999Z",
-        "2026-11-23T00:00:00Z",
-        "-000001-12-31T23:59:59Z",
-        "0000-01-01T00:00:00Z",
-        "9999-12-30T22:00:00Z",
-    ]);
-    let addresses = select(vec![
-        "10.1.2.2",
-        "::ffff:10.1.2.3",
-        "::1",
-        "2001:db8:7fff::1",
-        "2001:db8:8000::1",
-    ]);
-    let clients = select(vec![
-        "alice",
-        "r1",
-        "secret",
-        "friday",
-        "financial",
-        "s.a",
-        "acme",
-        "v",
-        "",
-    ]);
-    let arguments = select(vec![
-        json!("text"),
-        json!([]),
-        json!({"x": "alice", "n": 3}),
-        json!({"x": "v", "n": 3.0}),
-        json!({"x": 3.0, "n": -1}),
-        json!({"x": 9_007_199_254_740_993_i64, "n": 1e300}),
-        json!({"x": u64::MAX, "n": 3.49999}),
-        json!({"x": [], "n": 3.4999}),
-        json!({"x": ["w", "w"], "n": "3"}),
-        json!({"x": false, "n": null}),
-        json!({"x": ["w", 3, false], "n": [3.0, null]}),
-        json!({"x": ["acme", "v", null], "n": [3.5, true, "3"]}),
-        json!({"x": [9_007_199_254_740_993_i64, u64::MAX, 1e300], "n": [[3]]}),
-        json!({"x": [["w"]], "n": 3}),
-        json!({"x": vec!["w"; 1024], "n": vec![3; 1024]}),
-        json!({"x": vec!["w"; 1025]}),
-        json!({"x": "v", "n": vec![3; 1025]}),
-        json!({"x": 0, "o.check_in": true}),
-        json!({"o.check_in": true, "o": {"check_in": false}}),
-        json!({"x": "acme", "n": i64::MAX}),
-    ]);
-    let stranger = (
-        weighted(0.5, times),
-        weighted(0.4, addresses),
-        weighted(0.4, clients),
-        weighted(0.6, arguments),
-        of(select(vec!["c-1", "alice", "secret"])),
-    );
-    (question(), stranger).prop_map(|(mut question, (time, ip, client, arguments, corr_id))| {
-        if let Some(time) = time {
-            question.time = time.parse().expect("a time");
-        }
-        if let Some(ip) = ip {
-            question.ip = Some(ip.parse::<IpAddr>().expect("an address"));
-        }
-        question.client = client.map(str::to_owned).or(question.client);
-        question.arguments = arguments.or(question.arguments);
-        Strange { question, corr_id }
     })
 }
 
