@@ -1,10 +1,12 @@
 //! What holds for every text of a policy: run over the committed corpus here, and over whatever
 //! libFuzzer thinks of in `fuzz/`.
 
+use std::collections::BTreeSet;
 use std::str;
 
 use fastmcp_policy::{Action, Context, PolicySet, Request, Resource, Sources, Subject};
 use jiff::Timestamp;
+use serde_json::json;
 
 /// The longest text that is tried, in bytes.
 const MAX_TEXT: usize = 64 * 1024;
@@ -38,12 +40,16 @@ pub(crate) fn policy(bytes: &[u8]) {
         .tenant("acme")
         .roles(set.roles().take(3));
     let tool = Resource::new("database:deleteRows", "database").tenant("acme");
-    let context = Context::at(Timestamp::UNIX_EPOCH);
+    let arguments = json!({"path": "notes.txt", "amount": 3.5, "tags": ["a", 1]});
+    let labels = BTreeSet::from(["secret".to_owned()]);
+    let context = Context::at(Timestamp::UNIX_EPOCH)
+        .arguments(&arguments)
+        .labels(&labels);
     for action in [Action::ToolsInvoke, Action::CatalogList] {
         let request = Request {
             action,
             subject: &subject,
-            resource: Some(&tool),
+            resource: action.has_resource().then_some(&tool),
             context: &context,
         };
         let decision = set.decide(&request);
