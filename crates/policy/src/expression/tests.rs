@@ -22,6 +22,40 @@ fn strings(list: &[&str]) -> Vec<String> {
 
 const PATHS: [&str; 4] = ["x", "n", "o.check_in", "none"];
 
+/// What is written out, some of it in an odd way.
+fn literals() -> Vec<String> {
+    strings(&[
+        "true",
+        "false",
+        "0",
+        "3",
+        "9",
+        "-1",
+        "-(3)",
+        "--3",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "\"v\"",
+        "\"alice\"",
+        "\"\"",
+        "\"it's \\\"b\\\\ob\\\"\"",
+        "[\"v\", \"w\"]",
+        "[\"v\", \"v\", \"w\"]",
+        "[3, 3]",
+        "\"a*e\"",
+        "\"日本\"",
+        "\"c-1\"",
+        "[\"r1\"]",
+        "[\"secret\", \"eng\", \"sales\"]",
+        "[\"\\\"w\\\"\", \"3\", \"true\"]",
+        "[3, 9]",
+        "[9]",
+        "decimal(\"3.5\")",
+        "decimal(\"-0.0001\")",
+        "decimal(\"3.0\")",
+    ])
+}
+
 /// What has no parts of a form that is known here.
 fn leaf() -> impl Strategy<Value = String> {
     let kinds = vec!["kind", "text", "flag", "number", "decimal", "list", "mixed"];
@@ -68,38 +102,8 @@ fn leaf() -> impl Strategy<Value = String> {
         "principal.hasTag(\"none\")",
         "principal.hasTag(\"org.unit\")",
     ]);
-    let literals = strings(&[
-        "true",
-        "false",
-        "0",
-        "3",
-        "9",
-        "-1",
-        "-(3)",
-        "--3",
-        "-9223372036854775808",
-        "9223372036854775807",
-        "\"v\"",
-        "\"alice\"",
-        "\"\"",
-        "\"it's \\\"b\\\\ob\\\"\"",
-        "[\"v\", \"w\"]",
-        "[\"v\", \"v\", \"w\"]",
-        "[3, 3]",
-        "\"a*e\"",
-        "\"日本\"",
-        "\"c-1\"",
-        "[\"r1\"]",
-        "[\"secret\", \"eng\", \"sales\"]",
-        "[\"\\\"w\\\"\", \"3\", \"true\"]",
-        "[3, 9]",
-        "[9]",
-        "decimal(\"3.5\")",
-        "decimal(\"-0.0001\")",
-        "decimal(\"3.0\")",
-    ]);
     prop_oneof![
-        2 => select(literals),
+        2 => select(literals()),
         2 => select(attributes),
         2 => select(presences),
         3 => tag("getTag", kinds.clone()),
