@@ -397,7 +397,7 @@ proptest! {
 
 type Change = fn(&mut Asking);
 
-fn changes() -> [(&'static str, Change); 18] {
+fn changes() -> [(&'static str, Change); 25] {
     [
         ("action", |of| of.action = Action::ManifestsRegister),
         ("sub", |of| of.subject.sub = "bob".to_owned()),
@@ -435,11 +435,18 @@ fn changes() -> [(&'static str, Change); 18] {
             of.tool.classification = Some("open".to_owned())
         }),
         ("read_only", |of| of.tool.read_only = true),
+        ("hour", |of| of.time = "2026-11-20T10:30:00Z"),
+        ("day", |of| of.time = "2026-11-21T09:30:00Z"),
+        ("client", |of| of.client = "desktop"),
+        ("address", |of| of.ip = "192.168.1.1"),
+        ("correlation id", |of| of.corr_id = "c-2"),
+        ("labels", |of| of.labels.clear()),
+        ("argument", |of| of.arguments = json!({"x": "w"})),
     ]
 }
 
 /// Conditions each of which some change turns about.
-fn on_each_part() -> [&'static str; 14] {
+fn on_each_part() -> [&'static str; 22] {
     [
         "principal.sub == \"alice\"",
         "principal has tenant && principal.tenant == \"acme\"",
@@ -455,12 +462,20 @@ fn on_each_part() -> [&'static str; 14] {
         "resource is Tool && resource has classification && resource.classification == \"secret\"",
         "resource is Tool && !resource.read_only",
         "action == Action::\"tools.invoke\"",
+        "context.hour == 9",
+        "context.weekday == \"friday\"",
+        "context.time < datetime(\"2026-11-20T10:00:00Z\")",
+        "context has client && context.client == \"cli\"",
+        "context has ip && context.ip.isInRange(ip(\"10.0.0.0/8\"))",
+        "context has corr_id && context.corr_id == \"c-1\"",
+        "context.labels.contains(\"pii\")",
+        "context has arguments && context.arguments.text.hasTag(\"x\") && context.arguments.text.getTag(\"x\") == \"v\"",
     ]
 }
 
-/// What is kept of one request is not another's, wherever the two differ.
+/// What is kept of one request is not another's, wherever the two differ, and what differs is seen.
 #[test]
-fn nothing_that_a_policy_may_read_is_missing_from_a_key() {
+fn whatever_part_a_policy_reads_tells_requests_apart() {
     let of_base = |condition: &str| {
         let head = "@grant(\"no\") @obligation(\"confirm\") permit (principal, action, resource)";
         format!("{head} when {{ {condition} }};")
@@ -503,6 +518,12 @@ struct Asking {
     action: Action,
     subject: Subject,
     tool: crate::Resource,
+    time: &'static str,
+    client: &'static str,
+    ip: &'static str,
+    corr_id: &'static str,
+    labels: BTreeSet<String>,
+    arguments: Value,
 }
 
 impl Asking {
@@ -514,6 +535,12 @@ impl Asking {
             action: Action::ToolsInvoke,
             subject: claims.claim("org", json!({"unit": "sales"})),
             tool: tool.classification("secret"),
+            time: "2026-11-20T09:30:00Z",
+            client: "cli",
+            ip: "10.1.2.3",
+            corr_id: "c-1",
+            labels: ["pii".to_owned()].into(),
+            arguments: json!({"x": "v"}),
         }
     }
 
@@ -522,7 +549,12 @@ impl Asking {
     }
 
     fn with(&self, use_it: impl FnOnce(&Request<'_>)) {
-        let context = Context::at("2026-11-20T09:30:00Z".parse().expect("a time"));
+        let context = Context::at(self.time.parse().expect("a time"))
+            .client(self.client)
+            .ip(self.ip.parse().expect("an address"))
+            .corr_id(self.corr_id)
+            .labels(&self.labels)
+            .arguments(&self.arguments);
         use_it(&Request {
             action: self.action,
             subject: &self.subject,
