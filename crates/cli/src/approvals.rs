@@ -188,7 +188,7 @@ impl Approve {
             .as_str()
             .context("the gateway's answer holds no `digest`")?;
         output::say(&told(&answer)?)?;
-        let mut stdout = io::stdout().lock();
+        let mut stdout = output::stdout();
         write!(stdout, "approve exactly this? [yes/no] ").and_then(|()| stdout.flush())?;
         let mut said = String::new();
         io::stdin().lock().read_line(&mut said)?;

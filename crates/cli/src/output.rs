@@ -15,6 +15,13 @@ use serde::Serialize;
 #[derive(Debug)]
 pub(crate) struct Usage(String);
 
+/// Standard output. That its reader is gone is told from any other connection that ends, such as one to a gateway.
+pub(crate) struct Stdout(io::StdoutLock<'static>);
+
+/// The reader of stdout is gone.
+#[derive(Debug)]
+struct Unread;
+
 /// The person ended the command.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
@@ -36,6 +43,31 @@ impl fmt::Display for Usage {
     }
 }
 
+impl io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(Unread::of)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(Unread::of)
+    }
+}
+
+impl Unread {
+    fn of(error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Self),
+            _ => error,
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the output any more")
+    }
+}
+
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("interrupted")
@@ -44,10 +76,16 @@ impl fmt::Display for Interrupted {
 
 impl Error for Usage {}
 impl Error for Interrupted {}
+impl Error for Unread {}
+
+/// Locks stdout.
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout().lock())
+}
 
 /// Writes `text` and a new line to stdout.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = stdout();
     writeln!(stdout, "{text}")
         .and_then(|()| stdout.flush())
         .context("cannot write to stdout")
@@ -63,12 +101,13 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "fastmcp: {text}");
 }
 
-/// Whether the reader of stdout is gone.
+/// Whether the reader of stdout is gone. A gateway that hangs up is a failure, and must not pass for an empty answer.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+        .filter_map(io::Error::get_ref)
+        .any(|cause| cause.is::<Unread>())
 }
 
 /// The error and its causes on one line; causes that the line tells already are left out.
@@ -157,6 +196,15 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_that_hangs_up_is_no_reader_that_is_gone() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let hung_up = anyhow::Error::new(broken()).context("no gateway answers");
+        assert!(!is_broken_pipe(&hung_up));
+        let unread = anyhow::Error::new(Unread::of(broken())).context("cannot write to stdout");
+        assert!(is_broken_pipe(&unread));
+    }
 
     #[test]
     fn columns_line_up() {

@@ -262,7 +262,6 @@ impl App {
         let front = Front {
             door: Arc::new(door.clone()),
             mcp,
-            mcp_path: MCP_PATH,
             rest: self.router(&server, door, described, address)?,
             address,
             certificate: None,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{BufWriter, Write},
     path::PathBuf,
 };
 
@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use fastmcp_audit::{Record, read};
 
 use super::{Which, find::Wanted};
-use crate::Outcome;
+use crate::{Outcome, output};
 
 /// The columns of the CSV form.
 const COLUMNS: [&str; 17] = [
@@ -70,7 +70,7 @@ impl Export {
             Some(path) => Box::new(
                 File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?,
             ),
-            None => Box::new(io::stdout().lock()),
+            None => Box::new(output::stdout()),
         };
         let mut to = BufWriter::new(&mut to);
         if matches!(self.format, Form::Csv) {

@@ -396,7 +396,10 @@ async fn people_decide_over_tls_with_a_certificate_of_their_own() {
         (&[&at[..], &["--cert", "own.pem"]].concat(), "--key"),
     ] {
         let (passed, said) = approvals(&secured, more, &[]).await;
-        assert!(!passed && said.contains(expected), "{more:?}: {said}");
+        assert!(
+            !passed && said.contains(expected),
+            "{more:?}: {passed} {said}"
+        );
     }
     gateway.stop().await;
 }

@@ -20,6 +20,7 @@ use http::{HeaderName, HeaderValue, Method};
 use hyper::body::Incoming;
 use tower_service::Service;
 
+use super::MCP_PATH;
 use crate::door::{CORRELATION_ID, Door};
 
 /// Both doors, for one connection. Every answer carries the id under which its request is recorded.
@@ -29,8 +30,6 @@ use crate::door::{CORRELATION_ID, Door};
 pub(super) struct Front<M> {
     pub(super) door: Arc<Door>,
     pub(super) mcp: M,
-    /// The path of the MCP door.
-    pub(super) mcp_path: &'static str,
     pub(super) rest: Router,
     pub(super) address: SocketAddr,
     pub(super) certificate: Option<ClientCertificate>,
@@ -63,7 +62,7 @@ where
             extensions.insert(certificate.clone());
         }
         let is_head = request.method() == Method::HEAD;
-        let answer = if request.uri().path() == self.mcp_path {
+        let answer = if request.uri().path() == MCP_PATH {
             Either::Left(self.mcp.call(request))
         } else {
             Either::Right(self.rest.call(request.map(Body::new)))
