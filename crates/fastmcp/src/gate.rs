@@ -69,6 +69,23 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
         drop((context, target, input));
         Box::pin(async move { error })
     }
+
+    /// Hears of a call of what is not there, or not for this caller, and says what its client is told in place of
+    /// `error`. A gate that keeps records keeps one of it here.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Gate::invoke`].
+    fn unknown<'a>(
+        &'a self,
+        context: Context,
+        kind: Kind,
+        name: &'a str,
+        error: Error,
+    ) -> BoxFuture<'a, Error> {
+        let _ = (context, kind, name);
+        Box::pin(async move { error })
+    }
 }
 
 /// Callers that see the same lists.

@@ -181,6 +181,19 @@ pub trait Middleware: Send + Sync + 'static {
         next.pass(context)
     }
 
+    /// Every list, whatever of. The answer is not looked into here: pages that are ready stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of the request, and the layer's own.
+    fn on_list(
+        &self,
+        context: MiddlewareContext,
+        next: Next<'_>,
+    ) -> impl Future<Output = Result<Response>> + Send {
+        next.pass(context)
+    }
+
     /// Every notification.
     ///
     /// # Errors

@@ -73,18 +73,6 @@ impl Identity {
     }
 }
 
-/// Adds the members of the encoded object `more`, which has some, to those of `text`, none of which is among them.
-fn add(text: &mut String, more: &str) {
-    let Some(more) = more.strip_prefix('{') else {
-        return;
-    };
-    text.pop();
-    if text.len() > 1 {
-        text.push(',');
-    }
-    text.push_str(more);
-}
-
 /// Where an answer goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Answer<'a> {
@@ -256,11 +244,15 @@ impl Answer<'_> {
         Ok(match (self.version.era(), meta) {
             (Era::Modern, None) => writer.complete(cache).meta(&self.identity.meta.text),
             (Era::Modern, Some(meta)) => {
-                let mut text = serde_json::to_string(&meta)?;
-                if meta.get(SERVER_INFO).is_none() {
-                    add(&mut text, &self.identity.meta.text);
-                }
-                writer.complete(cache).meta(&text)
+                let text = match meta.as_text() {
+                    Some(text) => Cow::Borrowed(text),
+                    None => Cow::Owned(serde_json::to_string(&meta)?),
+                };
+                let own = match meta.contains(SERVER_INFO) {
+                    true => "{}",
+                    false => &self.identity.meta.text,
+                };
+                writer.complete(cache).meta_and(&text, own)
             }
             (Era::Legacy, None) => writer,
             (Era::Legacy, Some(meta)) => writer.meta(&serde_json::to_string(&meta)?),

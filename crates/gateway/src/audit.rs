@@ -38,7 +38,9 @@ pub use self::{
     argument::Recorded,
     who::{From, chain},
 };
-use self::{export::Exports, late::Late, secret::plain, share::Shares, who::who};
+use self::{
+    export::Exports, late::Late, result::SecretNames, secret::plain, share::Shares, who::who,
+};
 use crate::{
     call::{Call, CorrId, Done},
     catalog::Target,
@@ -65,6 +67,7 @@ struct Inner {
     late: Late,
     origin: String,
     exports: Exports,
+    secret_names: SecretNames,
     redactor: Redactor,
     /// Whose arguments' values are recorded.
     arguments: Vec<Recorded>,
@@ -134,6 +137,7 @@ impl Audit {
                 door: Shares::default(),
                 late: Late::default(),
                 exports,
+                secret_names: SecretNames::of(&redactor),
                 redactor,
                 arguments,
                 troubles: Mutex::default(),

@@ -18,14 +18,27 @@ use crate::{
 /// Credentials that are kept.
 const MAX_KEPT: usize = 10_000;
 
-/// For whom and for what a credential is: the subject is part of it.
+/// For whom and for what a credential is: the subject is part of it. One text, since it is made for each call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    provider: String,
-    tenant: String,
-    subject: String,
-    scopes: Vec<String>,
-    purpose: String,
+struct Key(Box<[u8]>);
+
+impl Key {
+    fn of(provider: &str, exchange: &Exchange<'_>) -> Self {
+        let Exchange {
+            scopes,
+            subject,
+            tenant,
+            purpose,
+        } = exchange;
+        let parts = [provider, *tenant, *subject, *purpose].into_iter();
+        let mut key = Vec::with_capacity(256);
+        for part in parts.chain(scopes.iter().map(String::as_str)) {
+            // The length keeps what two parts say apart.
+            key.extend_from_slice(&part.len().to_le_bytes());
+            key.extend_from_slice(part.as_bytes());
+        }
+        Self(key.into())
+    }
 }
 
 /// A credential for this caller and call. Only this room makes one.
@@ -81,22 +94,16 @@ impl Broker {
     /// Cancel safe.
     pub async fn grant(&self, permit: &Permit) -> Result<Brokered, Error> {
         let manifest = permit.target().manifest();
-        let key = Key {
-            provider: manifest.provider_id.clone(),
-            tenant: permit.tenant().to_owned(),
-            subject: permit.caller().subject().to_owned(),
-            scopes: permit.scopes().to_vec(),
-            purpose: manifest.tool_id.as_str().to_owned(),
+        let exchange = Exchange {
+            scopes: permit.scopes(),
+            subject: permit.caller().subject(),
+            tenant: permit.tenant(),
+            purpose: manifest.tool_id.as_str(),
         };
+        let key = Key::of(&manifest.provider_id, &exchange);
         if let Some(kept) = self.kept(&key) {
             return Ok(kept);
         }
-        let exchange = Exchange {
-            scopes: permit.scopes(),
-            subject: &key.subject,
-            tenant: &key.tenant,
-            purpose: &key.purpose,
-        };
         let grant = permit
             .target()
             .adapter()
@@ -148,12 +155,14 @@ mod tests {
     fn a_credential_is_of_one_subject_of_one_tenant() {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_000)));
         let broker = Broker::new(clock.clone());
-        let key = |tenant: &str, subject: &str| Key {
-            provider: "ads".to_owned(),
-            tenant: tenant.to_owned(),
-            subject: subject.to_owned(),
-            scopes: vec!["ads.write".to_owned()],
-            purpose: "ads:createCampaign".to_owned(),
+        let key = |tenant: &str, subject: &str| {
+            let exchange = Exchange {
+                scopes: &["ads.write".to_owned()],
+                subject,
+                tenant,
+                purpose: "ads:createCampaign",
+            };
+            Key::of("ads", &exchange)
         };
         let life = Duration::from_secs(100);
         let grant = Grant::new("Bearer", "a secret", life);
@@ -161,6 +170,7 @@ mod tests {
         assert!(broker.kept(&key("acme", "alice")).is_some());
         assert!(broker.kept(&key("acme", "bob")).is_none());
         assert!(broker.kept(&key("globex", "alice")).is_none());
+        assert!(broker.kept(&key("acm", "ealice")).is_none());
         clock.advance(Duration::from_secs(80));
         assert!(broker.kept(&key("acme", "alice")).is_none());
     }

@@ -26,7 +26,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    call::{Call, CanConfirm, Completed, CorrId, Done, DoneBefore, Pending, Presented, Withheld},
+    call::{
+        Call, CanConfirm, Completed, CorrId, Done, DoneBefore, Pending, Presented, TokenMeta,
+        Withheld,
+    },
     catalog::Entry,
     door::CORRELATION_ID,
     error::{Code, Error},
@@ -44,6 +47,23 @@ const TOOL_ID: &str = "dev.fastmcp/toolId";
 struct Ticket {
     operation_id: String,
     action_token: String,
+}
+
+/// What stands beside a result, in its `_meta`.
+#[derive(Serialize)]
+struct Beside<'a> {
+    #[serde(
+        rename = "dev.fastmcp/idempotentReplay",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    replay: bool,
+    #[serde(
+        rename = "dev.fastmcp/operationId",
+        skip_serializing_if = "Option::is_none"
+    )]
+    operation_id: Option<&'a str>,
+    #[serde(rename = "dev.fastmcp/tokenMeta")]
+    token_meta: &'a TokenMeta,
 }
 
 /// Every call of the MCP door goes through here.
@@ -250,6 +270,26 @@ impl Gate for Governed {
             }
         })
     }
+
+    fn unknown<'a>(
+        &'a self,
+        context: Context,
+        kind: Kind,
+        name: &'a str,
+        error: FrameworkError,
+    ) -> BoxFuture<'a, FrameworkError> {
+        Box::pin(async move {
+            if kind != Kind::Tool {
+                return error;
+            }
+            let call = look::bare(&context, &*self.random, name);
+            // The framework's own answer names what was asked for; a caller over its limit gets this one.
+            match self.pipeline.unknown(&call).await {
+                Ok(()) => error,
+                Err(why) => look::refused(&why),
+            }
+        })
+    }
 }
 
 /// Whether the client can be asked, and if not, why.
@@ -403,15 +443,12 @@ fn withheld(answer: &ElicitResult) -> Option<Withheld> {
 
 fn completed(done: &Completed) -> Result<Outcome, Error> {
     let mut result = CallToolResult::structured(done.result.clone());
-    let token_meta = serde_json::to_value(&done.token_meta).map_err(Error::internal)?;
-    let mut meta = Meta::default().with("dev.fastmcp/tokenMeta", token_meta);
-    if done.replay {
-        meta = meta.with("dev.fastmcp/idempotentReplay", true);
-    }
-    if let Some(id) = &done.operation_id {
-        meta = meta.with("dev.fastmcp/operationId", id.as_str());
-    }
-    result.meta = Some(meta);
+    let beside = Beside {
+        replay: done.replay,
+        operation_id: done.operation_id.as_ref().map(OperationId::as_str),
+        token_meta: &done.token_meta,
+    };
+    result.meta = Some(Meta::of(&beside).map_err(Error::internal)?);
     Ok(result.into())
 }
 

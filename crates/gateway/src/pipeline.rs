@@ -76,7 +76,6 @@ impl Pipeline {
     /// Not cancel safe: whoever polls it polls it to its end. [`Call::cancel`] ends it before its
     /// intent; afterwards the result is recorded.
     pub async fn invoke(&self, call: &Call) -> Result<Done, Error> {
-        let begun = Instant::now();
         let action = if matches!(call.presented, crate::call::Presented::Nothing) {
             "tools.invoke"
         } else {
@@ -89,10 +88,12 @@ impl Pipeline {
         };
         // On the heap once, rather than copied into the future of each caller's caller.
         let outcome = Box::pin(self.run(&mut way)).await;
-        self.note(call, &outcome, begun.elapsed());
-        let closing = Instant::now();
-        self.audit.close(way.record, &outcome).await;
-        self.telemetry.stage(Stage::AuditClose, closing.elapsed());
+        let Way {
+            record, mut watch, ..
+        } = way;
+        self.note(call, &outcome, watch.took());
+        self.audit.close(record, &outcome).await;
+        watch.lap(Stage::AuditClose);
         outcome
     }
 
@@ -145,7 +146,7 @@ impl Pipeline {
         permit: &Permit,
         standing: &Standing,
     ) -> Result<Place, Error> {
-        let (begun, mut duplicate) = (Instant::now(), OnDuplicate::Wait);
+        let (begun, mut duplicate) = (way.watch.last, OnDuplicate::Wait);
         let mut placed = self.placed(way, permit, standing, duplicate).await?;
         for round in 1..=ROUNDS {
             let busy = match placed {
@@ -560,15 +561,24 @@ struct Way<'a> {
 /// Measures the stages.
 struct Watch<'a> {
     telemetry: &'a Telemetry,
+    begun: Instant,
     last: Instant,
 }
 
 impl<'a> Watch<'a> {
     fn start(telemetry: &'a Telemetry) -> Self {
+        let begun = Instant::now();
         Self {
             telemetry,
-            last: Instant::now(),
+            begun,
+            last: begun,
         }
+    }
+
+    /// How long all stages took. What came after the last of them is of none.
+    fn took(&mut self) -> Duration {
+        self.last = Instant::now();
+        self.last.duration_since(self.begun)
     }
 
     fn lap(&mut self, stage: Stage) {

@@ -122,6 +122,27 @@ impl ResultWriter {
         self
     }
 
+    /// As [`Self::meta`], with the members of `more`, the JSON text of another object, after those of `meta`; none of them
+    /// is among those.
+    #[must_use]
+    pub fn meta_and(mut self, meta: &str, more: &str) -> Self {
+        let more = more
+            .trim_start()
+            .strip_prefix('{')
+            .unwrap_or("}")
+            .trim_start();
+        if more.starts_with('}') {
+            return self.meta(meta);
+        }
+        let meta = meta.trim_end();
+        self = self.meta(meta.strip_suffix('}').unwrap_or(meta));
+        if !self.out.trim_end().ends_with('{') {
+            self.out.push(',');
+        }
+        self.out.push_str(more);
+        self
+    }
+
     /// Ends with the members of `body`, which is written as a JSON object.
     ///
     /// # Errors

@@ -12,8 +12,13 @@ use super::{Segment, Storage};
 use crate::hash::Running;
 
 /// What is reserved at once: the eighth part of what is there, within these bounds. A log that hardly grows takes little.
-const LEAST_ROOM: u64 = 1 << 16;
+const LEAST_ROOM: u64 = PIECE as u64;
 const MOST_ROOM: u64 = 1 << 20;
+const PIECE: usize = 1 << 16;
+
+/// What is reserved is written, since a block that was never written costs its first sync more. From here rather than
+/// from fresh memory, each page of which the system would have to clear.
+static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// A folder of the file system. Files are made with mode 0600, folders with 0700.
 #[derive(Clone, Debug)]
@@ -230,12 +235,13 @@ impl Segment for FileSegment {
         if self.room - self.len >= step / 2 {
             return;
         }
-        let zeros = vec![0; usize::try_from(step).unwrap_or_default()];
         self.astray = true;
         // A disk without room for more may still have some for what is appended.
         let at = self.file.seek(SeekFrom::Start(self.room));
-        if at.is_ok() && self.file.write_all(&zeros).is_ok() {
-            self.room += step;
+        let pieces = step / LEAST_ROOM;
+        let zeroed = at.and_then(|_| (0..pieces).try_for_each(|_| self.file.write_all(&ZEROS)));
+        if zeroed.is_ok() {
+            self.room += pieces * LEAST_ROOM;
         }
     }
 

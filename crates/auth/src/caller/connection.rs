@@ -81,7 +81,7 @@ impl UserAgent {
         let name = printable(name)?;
         let version = printable(version);
         let text = match &version {
-            Some(version) => format!("{name}/{version}"),
+            Some(version) => [&*name, "/", version].concat(),
             None => name.clone(),
         };
         Some(Self {

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Class, Gate, Input, Leaf, Outcome, Target};
 use crate::{
+    call::Kind,
     component::{Component, Decision, SharedCheck, authorize},
     context::Context,
     error::{Error, Result},
@@ -91,5 +92,15 @@ impl Gate for Authorized {
             Some(error) => Box::pin(async move { error }),
             None => self.gate.refused(context, target, input, error),
         }
+    }
+
+    fn unknown<'a>(
+        &'a self,
+        context: Context,
+        kind: Kind,
+        name: &'a str,
+        error: Error,
+    ) -> BoxFuture<'a, Error> {
+        self.gate.unknown(context, kind, name, error)
     }
 }

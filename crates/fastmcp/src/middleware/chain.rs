@@ -222,14 +222,15 @@ impl Chains {
             return None;
         }
         let request = |hook| Chain::of(layers, &[Hook::Message, Hook::Request, hook]);
+        let list = |hook| Chain::of(layers, &[Hook::Message, Hook::Request, Hook::List, hook]);
         Some(Box::new(Self {
             call_tool: request(Hook::CallTool),
             read_resource: request(Hook::ReadResource),
             get_prompt: request(Hook::GetPrompt),
-            list_tools: request(Hook::ListTools),
-            list_resources: request(Hook::ListResources),
-            list_resource_templates: request(Hook::ListResourceTemplates),
-            list_prompts: request(Hook::ListPrompts),
+            list_tools: list(Hook::ListTools),
+            list_resources: list(Hook::ListResources),
+            list_resource_templates: list(Hook::ListResourceTemplates),
+            list_prompts: list(Hook::ListPrompts),
             initialize: request(Hook::Initialize),
             discover: request(Hook::Discover),
             request: Chain::of(layers, &[Hook::Message, Hook::Request]),

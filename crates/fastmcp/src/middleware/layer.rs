@@ -67,6 +67,8 @@ hooks! {
     Message: on_message(Message),
     /// Every request.
     Request: on_request(Message),
+    /// Every list.
+    List: on_list(Message),
     /// Every notification.
     Notification: on_notification(Notification),
     /// `initialize`.
@@ -92,7 +94,7 @@ hooks! {
 impl Hook {
     /// Whether it gets messages of every kind.
     pub(crate) const fn is_general(self) -> bool {
-        matches!(self, Self::Message | Self::Request)
+        matches!(self, Self::Message | Self::Request | Self::List)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     task::Poll,
 };
 
+use bytestring::ByteString;
 use fastmcp_auth::Caller;
 use fastmcp_protocol::{
     Method, Raw, Request, RpcError,
@@ -21,6 +22,7 @@ use crate::{
     context::{Asking, Context, Earlier, Origin, Replay},
     engine::Engine,
     error::{Error, Result},
+    gate::Gate as _,
     middleware::{
         Chain, Discover, End, Initialize, Message, MiddlewareContext, Named, Notification,
         Response, Sealed, Shown,
@@ -286,17 +288,19 @@ pub(super) async fn initialize<'a, S: Send + Sync + 'static>(
     (session, result)
 }
 
-/// Takes a call of what is not there through the layers, if there are any: they may count it, or answer.
+/// Takes a call of what is not there through the layers, if there are any, and to the gate: they may count it, or answer.
 pub(super) async fn refused(
     engine: &Engine,
     method: Method,
     origin: Origin,
     error: Error,
 ) -> Result<Payload> {
-    struct Missing(Error);
-    impl<'a> End<'a> for Missing {
-        fn run(self: Box<Self>, _: MiddlewareContext) -> BoxFuture<'a, Result<Response>> {
-            Box::pin(async move { Err(self.0) })
+    struct Missing<'a>(&'a Engine, Kind, ByteString, Error);
+    impl<'a> End<'a> for Missing<'a> {
+        fn run(self: Box<Self>, context: MiddlewareContext) -> BoxFuture<'a, Result<Response>> {
+            let Self(engine, kind, name, error) = *self;
+            let (_, context) = context.into_parts();
+            Box::pin(async move { Err(engine.gate.unknown(context, kind, &name, error).await) })
         }
     }
     let (kind, uri) = match method {
@@ -304,13 +308,15 @@ pub(super) async fn refused(
         Method::PromptsGet => (Kind::Prompt, None),
         _ => (Kind::Resource, origin.peek.target.clone()),
     };
-    let layers = engine.layers.as_ref();
-    let (Some(chain), Some(name)) = (
-        layers.and_then(|l| l.call(kind)),
-        origin.peek.target.clone(),
-    ) else {
+    let Some(name) = origin.peek.target.clone() else {
         return Err(error);
     };
+    let layers = engine.layers.as_ref();
+    let Some(chain) = layers.and_then(|l| l.call(kind)) else {
+        let context = context(origin);
+        return Err(engine.gate.unknown(context, kind, &name, error).await);
+    };
+    let end = Box::new(Missing(engine, kind, name.clone(), error));
     let input = Input {
         args: origin.peek.arguments.clone(),
         uri,
@@ -318,7 +324,7 @@ pub(super) async fn refused(
     let message = Message::named(kind, Named::Unknown(name), input);
     let now = engine.clock.now();
     let context = MiddlewareContext::request(message, method.as_str(), context(origin), now);
-    let answer = through(chain, context, Box::new(Missing(error))).await?;
+    let answer = through(chain, context, end).await?;
     match answer.into_outcome()? {
         Outcome::Complete(payload) => Ok(payload),
         Outcome::InputRequired(_) => Err(foreign()),

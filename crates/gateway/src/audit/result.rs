@@ -8,6 +8,24 @@ use fastmcp_guard::redact::{REDACTED, Redactor};
 use super::{Audit, Record};
 use crate::call::TokenMeta;
 
+/// Which names of what is told of a credential are names of secrets: the same for every call, so it is asked once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SecretNames {
+    audience: bool,
+    token_type: bool,
+    expires_in: bool,
+}
+
+impl SecretNames {
+    pub(super) fn of(redactor: &Redactor) -> Self {
+        Self {
+            audience: redactor.is_secret_name("audience"),
+            token_type: redactor.is_secret_name("token_type"),
+            expires_in: redactor.is_secret_name("expires_in"),
+        }
+    }
+}
+
 impl Record {
     /// Names the labels that whoever is given the result carries from here on.
     pub fn labels(&mut self, labels: &BTreeSet<String>) {
@@ -22,20 +40,20 @@ impl Record {
 
     /// Names the credential by what callers are `told` of it: never its value.
     pub fn grant(&mut self, audit: &Audit, told: &TokenMeta) {
-        let redactor = &audit.inner.redactor;
+        let secret = audit.inner.secret_names;
         let mut meta = Object::default();
-        let mut text = |name, value: &str| {
-            let is_secret = redactor.is_secret_name(name) || Redactor::is_secret_text(value);
+        let mut text = |name, value: &str, is_secret: bool| {
+            let is_secret = is_secret || Redactor::is_secret_text(value);
             meta.text(name, if is_secret { REDACTED } else { value });
         };
         if let Some(audience) = &told.audience {
-            text("audience", audience);
+            text("audience", audience, secret.audience);
         }
         if let Some(token_type) = &told.token_type {
-            text("token_type", token_type);
+            text("token_type", token_type, secret.token_type);
         }
         match told.expires_in {
-            Some(_) if redactor.is_secret_name("expires_in") => meta.text("expires_in", REDACTED),
+            Some(_) if secret.expires_in => meta.text("expires_in", REDACTED),
             Some(expires_in) => meta.count("expires_in", expires_in),
             None => &mut meta,
         };

@@ -1,5 +1,4 @@
-//! What clients of the MCP door ask beside calls of tools that are there: the list of tools, and calls of
-//! tools that are not. Both are decided and recorded as at the REST door.
+//! What clients of the MCP door ask beside calls: the list of tools. It is decided and recorded as at the REST door.
 
 use std::sync::Arc;
 
@@ -16,16 +15,10 @@ use crate::{
     pipeline::Pipeline,
 };
 
-/// A layer around everything that clients send.
+/// A layer around lists.
 pub(super) struct Look {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) random: Arc<dyn Random>,
-}
-
-impl Look {
-    fn call(&self, context: &Context, tool: &str) -> Call {
-        bare(context, &*self.random, tool)
-    }
 }
 
 /// A call that does not come to its gate, for its record.
@@ -46,21 +39,11 @@ pub(super) fn bare(context: &Context, random: &dyn Random, tool: &str) -> Call {
 }
 
 impl Middleware for Look {
-    async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
-        match &context.message {
-            Message::ListTools(_) => {
-                let call = self.call(context.fastmcp_context(), "");
-                let admitted = Box::pin(self.pipeline.admit_listing(&call)).await;
-                admitted.map_err(|error| refused(&error))?;
-            }
-            Message::CallTool(named) if named.component().is_none() => {
-                let call = self.call(context.fastmcp_context(), named.name());
-                // The framework's own answer names what was asked for; a caller over its limit gets this one.
-                if let Err(error) = Box::pin(self.pipeline.unknown(&call)).await {
-                    return Err(refused(&error));
-                }
-            }
-            _ => {}
+    async fn on_list(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
+        if matches!(context.message, Message::ListTools(_)) {
+            let call = bare(context.fastmcp_context(), &*self.random, "");
+            let admitted = Box::pin(self.pipeline.admit_listing(&call)).await;
+            admitted.map_err(|error| refused(&error))?;
         }
         next.run(context).await
     }

@@ -49,15 +49,24 @@ impl Meta {
     /// Reads what may be JSON and yet have no value: what is read later must not turn out to be nothing.
     fn checked(text: Raw) -> Result<Self, serde_json::Error> {
         if is_surely_readable(text.as_str()) {
-            return Ok(Self::of(text));
+            return Ok(Self::kept(text));
         }
         let members = text.decode::<JsonObject>()?;
-        let meta = Self::of(text);
+        let meta = Self::kept(text);
         let _unset = meta.0.members.set(members);
         Ok(meta)
     }
 
-    fn of(text: Raw) -> Self {
+    /// Writes `value`, which is an object, once and for all.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written as a JSON object.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        Self::checked(Raw::of(value).and_then(raw::require_object)?)
+    }
+
+    fn kept(text: Raw) -> Self {
         Self(Arc::new(Kept {
             text: Some(text),
             members: OnceLock::new(),
@@ -85,6 +94,14 @@ impl Meta {
     /// Every member.
     pub fn members(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.read().iter()
+    }
+
+    /// Whether there is a member named `key`. Tells without reading it in nearly every case.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        // Where nothing is escaped, a member's name stands in the text as it is.
+        let is_absent = |text: &str| !text.contains(['\\']) && !text.contains(key);
+        !self.as_text().is_some_and(is_absent) && self.get(key).is_some()
     }
 
     /// Sets the member named `key`.
