@@ -70,8 +70,11 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
         Box::pin(async move { error })
     }
 
-    /// Hears of a call of what is not there, or not for this caller, and says what its client is told in place of
-    /// `error`. A gate that keeps records keeps one of it here.
+    /// Hears of a call that comes to no component, and says what its client is told in place of `error`: nothing has
+    /// its name, or nothing that this caller may know of, or it cannot be read. A gate that keeps records keeps one of it
+    /// here. Of a resource that is not found, clients are told in the words of the specification whatever the gate says.
+    /// It does not hear of what a layer answers, nor of calls of a kind of which the server has nothing at all. Nobody
+    /// can be asked anything here.
     ///
     /// # Cancel safety
     ///

@@ -1,7 +1,7 @@
 //! Layers around everything that clients send.
 //!
 //! A [`Middleware`] is a type with hooks, from the general to the specific: [`Middleware::on_message`],
-//! [`Middleware::on_request`] and [`Middleware::on_notification`], then one hook per operation. It
+//! [`Middleware::on_request`] and [`Middleware::on_notification`], [`Middleware::on_list`], then one hook per operation. It
 //! implements those that it needs; the compiler knows which, so there is nothing to declare and nothing
 //! to forget. Layers are put around a whole server with [`FastMcp::middleware`](crate::FastMcp::middleware)
 //! and around one component with `middleware` of its builder.
@@ -181,7 +181,7 @@ pub trait Middleware: Send + Sync + 'static {
         next.pass(context)
     }
 
-    /// Every list, whatever of. The answer is not looked into here: pages that are ready stay as they are.
+    /// Every list of components. A page that is ready stays as it is, where no layer has a hook that looks into it.
     ///
     /// # Errors
     ///

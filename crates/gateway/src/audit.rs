@@ -87,7 +87,8 @@ pub struct What {
 /// The record of one call while it goes on.
 #[derive(Debug)]
 pub struct Record {
-    draft: Draft,
+    // Behind a pointer: it goes far with its call, and every move would copy it.
+    draft: Box<Draft>,
     writes: bool,
     intended: bool,
 }
@@ -155,7 +156,7 @@ impl Audit {
         draft.resource_id.clone_from(&draft.tool_id);
         who(&mut draft, &call.caller);
         Record {
-            draft,
+            draft: Box::new(draft),
             writes: false,
             intended: false,
         }
@@ -241,7 +242,7 @@ impl Audit {
         };
         if let Err(error) = written {
             tracing::error!(%error, corr_id = record.draft.corr_id, "record was not written; it is kept until the log takes it");
-            self.keep(record.draft);
+            self.keep(*record.draft);
         }
     }
 

@@ -165,11 +165,14 @@ impl Consents {
             return Ok(Held::Go(Hold::None));
         }
         let binding = binding(permit, call)?;
+        // In boxes of their own, lest every call carries the largest of them.
         match (&call.presented, asks) {
-            (Presented::Nothing, true) => self.reserve(permit, call, &binding, duplicate).await,
-            (Presented::Nothing, false) => self.begin(call, &binding, duplicate).await,
+            (Presented::Nothing, true) => {
+                Box::pin(self.reserve(permit, call, &binding, duplicate)).await
+            }
+            (Presented::Nothing, false) => Box::pin(self.begin(call, &binding, duplicate)).await,
             (Presented::Token(_) | Presented::Operation(..), _) => {
-                self.redeem(permit, call, &binding, duplicate).await
+                Box::pin(self.redeem(permit, call, &binding, duplicate)).await
             }
         }
     }

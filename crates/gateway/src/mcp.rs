@@ -345,12 +345,14 @@ impl Governed {
         let read = idempotency_key(context).and_then(|key| Ok((key, presented(context)?)));
         let (key, presented) = match read {
             Ok(read) => read,
-            Err(why) => return Err(self.unread(context, &call, why).await),
+            // What few calls need stands in a box of its own, lest every call carries it.
+            Err(why) => return Err(Box::pin(self.unread(context, &call, why)).await),
         };
         call.idempotency_key = key;
         if let Some((operation_id, token, answer)) = presented {
             if let Some(withheld) = withheld(&answer) {
-                return Err(self.pipeline.withhold(&call, &operation_id, withheld).await);
+                let told = self.pipeline.withhold(&call, &operation_id, withheld);
+                return Err(Box::pin(told).await);
             }
             call.presented = Presented::Operation(operation_id, token);
         }

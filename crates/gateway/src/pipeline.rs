@@ -81,17 +81,19 @@ impl Pipeline {
         } else {
             "tools.confirm"
         };
+        let watch = Watch::start(&self.telemetry);
         let mut way = Way {
             call,
             record: self.audit.open(call, action),
-            watch: Watch::start(&self.telemetry),
+            watch,
         };
         // On the heap once, rather than copied into the future of each caller's caller.
         let outcome = Box::pin(self.run(&mut way)).await;
         let Way {
             record, mut watch, ..
         } = way;
-        self.note(call, &outcome, watch.took());
+        self.note(call, &outcome, watch.begun.elapsed());
+        watch.last = Instant::now();
         self.audit.close(record, &outcome).await;
         watch.lap(Stage::AuditClose);
         outcome
@@ -153,7 +155,9 @@ impl Pipeline {
                 Ok(place) => return Ok(place),
                 Err(busy) => busy,
             };
-            self.consents.wait(way.call, &busy, begun.elapsed()).await?;
+            let wait = self.consents.wait(way.call, &busy, begun.elapsed());
+            // What few calls need stands in a box of its own, lest every call carries it.
+            Box::pin(wait).await?;
             way.watch.lap(Stage::Consent);
             if round == ROUNDS || busy.is_over(begun.elapsed()) {
                 duplicate = OnDuplicate::Tell;
@@ -209,7 +213,7 @@ impl Pipeline {
             }
             (Held::Resumed(hold), _) => {
                 slot.end().await;
-                let resumed = self.resume(way, permit, hold, standing).await?;
+                let resumed = Box::pin(self.resume(way, permit, hold, standing)).await?;
                 Ok(Ok(resumed))
             }
             (Held::Pending(pending), Some(refused)) if !pending.again => Err(refused),
@@ -218,7 +222,7 @@ impl Pipeline {
                     slot.keep();
                 }
                 slot.end().await;
-                self.tell_before(call, record, permit, &mut pending).await;
+                Box::pin(self.tell_before(call, record, permit, &mut pending)).await;
                 Ok(Ok(Place::Answered(Done::Pending(pending))))
             }
             (Held::Done(done), _) => {
@@ -573,12 +577,6 @@ impl<'a> Watch<'a> {
             begun,
             last: begun,
         }
-    }
-
-    /// How long all stages took. What came after the last of them is of none.
-    fn took(&mut self) -> Duration {
-        self.last = Instant::now();
-        self.last.duration_since(self.begun)
     }
 
     fn lap(&mut self, stage: Stage) {

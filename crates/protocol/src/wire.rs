@@ -339,6 +339,27 @@ mod tests {
     }
 
     #[test]
+    fn two_halves_of_a_meta_are_one_object() {
+        let id = RequestId::Number(1);
+        let wrote = |meta: &str, more: &str| {
+            let writer = ResultWriter::new(&id, 0).complete(None);
+            writer.meta_and(meta, more).text("{}").to_string()
+        };
+        for (meta, more, both) in [
+            (r#"{"a":1}"#, r#"{"b":2}"#, r#"{"a":1,"b":2}"#),
+            (r#"{ "a":1 } "#, r#" { "b":2}"#, r#"{ "a":1 ,"b":2}"#),
+            ("{}", r#"{"b":2}"#, r#"{"b":2}"#),
+            ("{ }", r#"{"b":2}"#, r#"{ "b":2}"#),
+            (r#"{"a":1}"#, "{}", r#"{"a":1}"#),
+            (r#"{"a":1}"#, "{ } ", r#"{"a":1}"#),
+            (r#"{"a":{}}"#, r#"{"b":"}"}"#, r#"{"a":{},"b":"}"}"#),
+        ] {
+            let head = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":"#;
+            assert_eq!(wrote(meta, more), format!("{head}{both}}}}}"));
+        }
+    }
+
+    #[test]
     fn a_result_is_written_in_one_go() {
         let id = RequestId::Number(1);
         let writer = || ResultWriter::new(&id, 0);

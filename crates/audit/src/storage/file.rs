@@ -11,7 +11,7 @@ use std::{
 use super::{Segment, Storage};
 use crate::hash::Running;
 
-/// What is reserved at once: the eighth part of what is there, within these bounds. A log that hardly grows takes little.
+/// What is reserved at once: the eighth part of what is there, in whole pieces and within these bounds. A log that hardly grows takes little.
 const LEAST_ROOM: u64 = PIECE as u64;
 const MOST_ROOM: u64 = 1 << 20;
 const PIECE: usize = 1 << 16;

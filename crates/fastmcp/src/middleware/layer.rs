@@ -92,7 +92,7 @@ hooks! {
 }
 
 impl Hook {
-    /// Whether it gets messages of every kind.
+    /// Whether it gets messages of more than one kind, and so does not look into them.
     pub(crate) const fn is_general(self) -> bool {
         matches!(self, Self::Message | Self::Request | Self::List)
     }

@@ -314,7 +314,9 @@ pub(super) async fn refused(
     let layers = engine.layers.as_ref();
     let Some(chain) = layers.and_then(|l| l.call(kind)) else {
         let context = context(origin);
-        return Err(engine.gate.unknown(context, kind, &name, error).await);
+        let told = engine.gate.unknown(context.clone(), kind, &name, error);
+        let told = Box::pin(async move { Err(told.await) });
+        return unasked(&context, "a gate", told).await;
     };
     let end = Box::new(Missing(engine, kind, name.clone(), error));
     let input = Input {

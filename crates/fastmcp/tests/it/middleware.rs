@@ -67,6 +67,7 @@ macro_rules! traced {
 traced! {
     on_message(Message) -> Response;
     on_request(Message) -> Response;
+    on_list(Message) -> Response;
     on_notification(Notification) -> ();
     on_initialize(fastmcp::middleware::Initialize) -> fastmcp::protocol::initialize::InitializeResult;
     on_discover(fastmcp::middleware::Discover) -> fastmcp::protocol::discover::DiscoverResult;

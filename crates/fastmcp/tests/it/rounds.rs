@@ -6,9 +6,11 @@ use std::{
 };
 
 use fastmcp::{
-    Class, Component, Gate, Input, Leaf, Outcome, Target,
+    Class, Client, Component, Gate, Input, Leaf, Outcome, Target,
     auth::{Caller, testing},
+    component::Kind,
     gate::Asks,
+    middleware::prelude::*,
     prelude::*,
     seal::KeyRing,
     server::Engine,
@@ -16,6 +18,7 @@ use fastmcp::{
 };
 use fastmcp_guard::clock::{ManualClock, Timestamp};
 use fastmcp_protocol::{
+    ProtocolVersion,
     elicit::{BooleanSchema, ElicitParams, ElicitSchema},
     mrtr::InputRequest,
 };
@@ -168,6 +171,69 @@ impl Gate for Hearing {
         );
         self.heard.lock().unwrap().push(heard);
         Box::pin(async move { error })
+    }
+
+    fn unknown<'a>(
+        &'a self,
+        context: Context,
+        kind: Kind,
+        name: &'a str,
+        error: Error,
+    ) -> BoxFuture<'a, Error> {
+        let who = context.caller().subject().to_owned();
+        let heard = (
+            format!("{who} {kind:?} {name}"),
+            context.continues(),
+            context.gate_state(),
+            error.message().to_owned(),
+        );
+        self.heard.lock().unwrap().push(heard);
+        Box::pin(async { Error::not_found("nobody knows it") })
+    }
+}
+
+/// Greets.
+#[prompt]
+async fn greet() -> String {
+    "hello".to_owned()
+}
+
+/// Does nothing, as a layer.
+struct Nothing;
+
+impl Middleware for Nothing {
+    async fn on_request(&self, context: MiddlewareContext, next: Next<'_>) -> Result<Response> {
+        next.run(context).await
+    }
+}
+
+#[tokio::test]
+async fn the_gate_hears_of_names_that_nobody_knows() {
+    for is_layered in [false, true] {
+        let gate = Arc::new(Hearing::default());
+        let plain = FastMcp::new("unknown").tool(visit).prompt(greet);
+        let plain = plain.gate(gate.clone());
+        let server = match is_layered {
+            true => plain.middleware(Nothing),
+            false => plain,
+        };
+        let server = server.build().unwrap();
+        for revision in [ProtocolVersion::LATEST, ProtocolVersion::LATEST_LEGACY] {
+            let builder = Client::builder().revision(revision);
+            let client = builder.connect_server(&server).await.unwrap();
+            let tool = client.call_tool("no_such", json!({})).await.unwrap_err();
+            let prompt = client.get_prompt("no_such", json!({})).await.unwrap_err();
+            for told in [tool, prompt] {
+                assert!(told.to_string().contains("nobody knows it"), "{told}");
+            }
+            let heard = std::mem::take(&mut *gate.heard.lock().unwrap());
+            let [tool, prompt] = &heard[..] else {
+                panic!("{heard:?}");
+            };
+            assert!(tool.0.ends_with(" Tool no_such"), "{tool:?}");
+            assert!(prompt.0.ends_with(" Prompt no_such"), "{prompt:?}");
+            assert!(tool.3.contains("no_such"), "{tool:?}");
+        }
     }
 }
 

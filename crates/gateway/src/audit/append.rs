@@ -111,7 +111,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let audit = audit(&folder);
             let mut record = Record {
-                draft,
+                draft: Box::new(draft),
                 writes: true,
                 intended: false,
             };
@@ -140,7 +140,7 @@ mod tests {
         details.put("actors", &json!([{"sub": "agent-1"}]));
         draft.details = Some(details);
         let record = Record {
-            draft,
+            draft: Box::new(draft),
             writes: false,
             intended: false,
         };

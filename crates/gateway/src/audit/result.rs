@@ -91,7 +91,7 @@ mod tests {
             what,
         );
         let mut record = Record {
-            draft: Draft::event("tools.invoke", Status::Success),
+            draft: Box::new(Draft::event("tools.invoke", Status::Success)),
             writes: false,
             intended: false,
         };

@@ -33,12 +33,12 @@ impl Act {
         match self.0 {
             Doing::Nothing => {}
             Doing::Reads(ticket) => {
-                if let Err(lost) = read(ticket, outcome).await {
+                if let Err(lost) = Box::pin(read(ticket, outcome)).await {
                     tracing::warn!(error = %lost, "what a call has read is not kept; it can be made again");
                 }
             }
             Doing::Acts(acting) => {
-                if let Err(lost) = acted(acting, outcome).await {
+                if let Err(lost) = Box::pin(acted(acting, outcome)).await {
                     not_recorded(&lost);
                 }
             }

@@ -99,9 +99,14 @@ impl Meta {
     /// Whether there is a member named `key`. Tells without reading it in nearly every case.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
-        // Where nothing is escaped, a member's name stands in the text as it is.
-        let is_absent = |text: &str| !text.contains(['\\']) && !text.contains(key);
-        !self.as_text().is_some_and(is_absent) && self.get(key).is_some()
+        // Where nothing is escaped, a member's name stands in the text as it is. Its end is looked for first.
+        let ends = |text: &str| match key.as_bytes() {
+            [.., first, second] => has_pair(text, |one, two| (one == *first) & (two == *second)),
+            _ => true,
+        };
+        let may_have =
+            |text: &str| text.as_bytes().contains(&b'\\') || (ends(text) && text.contains(key));
+        self.as_text().is_none_or(may_have) && self.get(key).is_some()
     }
 
     /// Sets the member named `key`.
@@ -134,11 +139,18 @@ impl Meta {
 /// Whether a JSON text holds neither a number that could be too large nor half a surrogate pair, as nearly all do.
 fn is_surely_readable(text: &str) -> bool {
     // The largest number has 309 digits.
-    let is_short = text.len() <= 300;
-    let pairs = text.bytes().zip(text.bytes().skip(1));
-    let mut doubts =
-        pairs.filter(|pair| matches!(pair, (b'0'..=b'9', b'e' | b'E') | (b'\\', b'u')));
-    is_short && doubts.next().is_none()
+    text.len() <= 300
+        && !has_pair(text, |one, two| {
+            (one.is_ascii_digit() & (two | 0x20 == b'e')) | ((one == b'\\') & (two == b'u'))
+        })
+}
+
+/// Whether two bytes of a text that follow each other are `sought`. It does not stop where they are, so that the compiler
+/// takes many steps at once.
+fn has_pair(text: &str, sought: impl Fn(u8, u8) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    pairs.fold(false, |found, (one, two)| found | sought(*one, *two))
 }
 
 impl From<JsonObject> for Meta {
@@ -240,6 +252,33 @@ mod tests {
         let came = Meta::parse(r#"{"b":2,"a":1}"#).unwrap();
         assert_eq!(came.decode::<Part>().unwrap(), Part { a: 1 });
         assert!(Meta::default().decode::<Part>().is_err());
+    }
+
+    #[test]
+    fn a_member_is_found_without_reading() {
+        for (text, is_there) in [
+            (r#"{"a/b":1}"#, true),
+            (r#"{"a":1}"#, false),
+            (r#"{"a\/b":1}"#, true),
+            (r#"{"\u0061/b":1}"#, true),
+            (r#"{"a":"a/b"}"#, false),
+            (r#"{"a":"\\"}"#, false),
+            (r#"{"a":{"a/b":1}}"#, false),
+        ] {
+            let meta = Meta::parse(text).unwrap();
+            assert_eq!(meta.contains("a/b"), is_there, "{text}");
+        }
+        assert!(Meta::default().with("a/b", 1).contains("a/b"));
+        assert!(!Meta::default().contains("a/b"));
+    }
+
+    #[test]
+    fn what_is_written_once_stays_so() {
+        let meta = Meta::of(&json!({"b": 1, "a": [1.5]})).unwrap();
+        assert!(meta.as_text().is_some());
+        assert_eq!(meta, Meta::default().with("a", json!([1.5])).with("b", 1));
+        assert!(Meta::of(&1).is_err());
+        assert!(Meta::of("{}").is_err());
     }
 
     #[test]

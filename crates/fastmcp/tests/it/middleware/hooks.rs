@@ -62,7 +62,10 @@ const BOTH: [ProtocolVersion; 2] = [ProtocolVersion::LATEST, ProtocolVersion::LA
 
 /// What two layers write down about a message with a hook of its own.
 fn nested(hook: &str, method: &str, end: &str) -> Vec<String> {
-    let hooks = ["on_message", "on_request", hook];
+    let mut hooks = vec!["on_message", "on_request", hook];
+    if hook.starts_with("on_list_") {
+        hooks.insert(2, "on_list");
+    }
     let down = ["A", "B"].into_iter().flat_map(|layer| {
         hooks
             .iter()

@@ -128,7 +128,7 @@ async fn lists_pass_the_layers_of_the_parent_and_then_those_of_the_child() {
         assert_eq!(client.list_tools().await.unwrap().len(), 3);
         assert_eq!(client.list_prompts().await.unwrap().len(), 1);
         let nested = |hook: &str, method: &str| {
-            let hooks = ["on_message", "on_request", hook];
+            let hooks = ["on_message", "on_request", "on_list", hook];
             let down = ["parent", "child"].into_iter().flat_map(|layer| {
                 let down = hooks
                     .iter()
