@@ -435,10 +435,12 @@ impl Record {
         for (path, seen) in recorded {
             set(&mut claims, path.clone(), seen.as_ref());
         }
+        // In the order of their names, in which they are written: so they need not be sorted.
         let mut attributes = Object::default();
-        set(&mut attributes, "roles", Some(&subject.roles));
-        set(&mut attributes, "scopes", subject.scopes.as_ref());
         attributes.object("claims", &claims);
+        if let Some(resource) = resource {
+            attributes.text("classification", resource.classification.as_deref());
+        }
         who::program(&mut attributes, redactor, client.as_ref());
         if labels.is_some() {
             set(&mut attributes, "labels", labels.as_ref());
@@ -446,13 +448,16 @@ impl Record {
         if let Some(resource) = resource {
             attributes
                 .text("provider_id", resource.provider_id.as_str())
-                .text("resource_tenant", resource.tenant.as_deref())
-                .text("classification", resource.classification.as_deref())
                 .flag("read_only", resource.read_only);
-            set(&mut attributes, "safety_tags", Some(&resource.safety_tags));
             let scopes = &resource.required_scopes;
             set(&mut attributes, "required_scopes", Some(scopes));
+            attributes.text("resource_tenant", resource.tenant.as_deref());
         }
+        set(&mut attributes, "roles", Some(&subject.roles));
+        if let Some(resource) = resource {
+            set(&mut attributes, "safety_tags", Some(&resource.safety_tags));
+        }
+        set(&mut attributes, "scopes", subject.scopes.as_ref());
         let details = self.draft.details.get_or_insert_default();
         details.object("attributes", &attributes);
         details.put("obligations", &json!(decision.obligations));

@@ -41,6 +41,7 @@ pub struct Entry {
     resource: Arc<Resource>,
     inputs: Validator,
     definition_hash: [u8; 32],
+    past: String,
     adapter: Arc<dyn ProviderAdapter>,
 }
 
@@ -74,7 +75,9 @@ impl Entry {
         let mut definition_hash = [0; 32];
         let text = serde_json::to_vec(&manifest).map_err(Error::internal)?;
         definition_hash.copy_from_slice(digest(&SHA256, &text).as_ref());
+        let past = PastTool::of(&manifest, &resource).to_text();
         Ok(Self {
+            past: past.map_err(Error::internal)?,
             manifest,
             resource,
             inputs,
@@ -93,6 +96,12 @@ impl Entry {
     #[must_use]
     pub const fn resource(&self) -> &Arc<Resource> {
         &self.resource
+    }
+
+    /// As operations keep it: [`PastTool::to_text`] of the tool as it is, where the arguments demand no more.
+    #[must_use]
+    pub fn past(&self) -> &str {
+        &self.past
     }
 
     /// The labels of its results, as far as they are kept: those that it names, and its classification where that is at least

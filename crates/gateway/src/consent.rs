@@ -490,11 +490,12 @@ fn summary(permit: &Permit) -> String {
 
 fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
     let target = permit.target();
-    let resource = permit.decided().resource.as_deref();
-    let tool = PastTool::of(
-        target,
-        resource.unwrap_or_else(|| target.entry().resource()),
-    );
+    let tool = match permit.decided().resource.as_deref() {
+        Some(seen) if !std::ptr::eq(seen, &raw const **target.entry().resource()) => {
+            PastTool::of(target.manifest(), seen).to_text()
+        }
+        _ => Ok(target.entry().past().to_owned()),
+    };
     let mut args_digest = [0; 32];
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &permit.args().digest_input());
@@ -515,7 +516,7 @@ fn binding(permit: &Permit, call: &Call) -> Result<Binding, Error> {
         obligations: permit.obligations(),
         policy_version: permit.decision().version.to_string(),
         labels: permit.labels(),
-        tool: tool.to_text().map_err(Error::internal)?,
+        tool: tool.map_err(Error::internal)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 mod look;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use fastmcp::{
     Class, Component, Context, Error as FrameworkError, FastMcp, Gate, Input, Leaf, Outcome,
@@ -316,6 +316,18 @@ fn corr_id(context: &Context, random: &dyn Random) -> CorrId {
 
 /// The client as it names itself.
 fn client(context: &Context) -> Option<UserAgent> {
+    /// What is kept of what a client says of itself; the rest is passed over.
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+        #[serde(borrow)]
+        version: Cow<'a, str>,
+    }
+    if let (None, Some(said)) = (context.session_id(), &context.meta().client_info) {
+        let named: Named<'_> = said.decode().ok()?;
+        return UserAgent::from_client_info(&named.name, &named.version);
+    }
     let info = context.client_info()?;
     UserAgent::from_client_info(&info.name, &info.version)
 }

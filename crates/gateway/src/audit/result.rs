@@ -42,21 +42,21 @@ impl Record {
     pub fn grant(&mut self, audit: &Audit, told: &TokenMeta) {
         let secret = audit.inner.secret_names;
         let mut meta = Object::default();
-        let mut text = |name, value: &str, is_secret: bool| {
+        let text = |meta: &mut Object, name, value: &str, is_secret: bool| {
             let is_secret = is_secret || Redactor::is_secret_text(value);
             meta.text(name, if is_secret { REDACTED } else { value });
         };
         if let Some(audience) = &told.audience {
-            text("audience", audience, secret.audience);
-        }
-        if let Some(token_type) = &told.token_type {
-            text("token_type", token_type, secret.token_type);
+            text(&mut meta, "audience", audience, secret.audience);
         }
         match told.expires_in {
             Some(_) if secret.expires_in => meta.text("expires_in", REDACTED),
             Some(expires_in) => meta.count("expires_in", expires_in),
             None => &mut meta,
         };
+        if let Some(token_type) = &told.token_type {
+            text(&mut meta, "token_type", token_type, secret.token_type);
+        }
         self.draft.provider_call_meta = Some(meta);
     }
 }

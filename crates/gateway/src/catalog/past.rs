@@ -8,8 +8,8 @@ use std::{borrow::Cow, collections::BTreeSet};
 use fastmcp_policy::{PolicySet, Resource};
 use serde::{Deserialize, Serialize};
 
-use super::{Target, labels};
-use crate::manifest::{Classification, Label};
+use super::labels;
+use crate::manifest::{Classification, Label, Manifest};
 
 /// A tool as it was when a call of it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +34,9 @@ struct Kept<'a> {
 }
 
 impl<'a> PastTool<'a> {
-    /// `target` as policy saw it: `resource` is what it was judged by, with what the arguments demanded.
+    /// The tool of `manifest` as policy saw it: `resource` is what it was judged by, with what the arguments demanded.
     #[must_use]
-    pub fn of(target: &'a Target, resource: &'a Resource) -> Self {
-        let manifest = target.manifest();
+    pub fn of(manifest: &'a Manifest, resource: &'a Resource) -> Self {
         Self {
             resource: Cow::Borrowed(resource),
             classification: manifest.classification,

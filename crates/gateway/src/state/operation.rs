@@ -54,15 +54,15 @@ impl OperationId {
         let low = random & 0x3fff_ffff_ffff_ffff;
         // RFC 9562, section 5.7: unix_ts_ms (48), ver (4) = 7, rand_a (12), var (2) = 0b10, rand_b (62).
         let bits = millis << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low;
-        let mut text = String::with_capacity(ID_CHARS);
-        let mut bytes = &bits.to_be_bytes()[..];
-        for size in ID_PARTS {
-            let (part, rest) = bytes.split_at(size.min(bytes.len()));
+        let digits = HEXLOWER.encode(&bits.to_be_bytes());
+        let (mut text, mut digits) = (String::with_capacity(ID_CHARS), &*digits);
+        for bytes in ID_PARTS {
+            let (part, rest) = digits.split_at(digits.len().min(2 * bytes));
             if !text.is_empty() {
                 text.push('-');
             }
-            HEXLOWER.encode_append(part, &mut text);
-            bytes = rest;
+            text.push_str(part);
+            digits = rest;
         }
         Ok(Self(text))
     }
