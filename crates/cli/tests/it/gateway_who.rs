@@ -143,23 +143,29 @@ async fn rules_and_records_know_the_program_by_its_name() {
         assert_eq!(record["user_agent"], *agent, "{record}");
     }
     // What MCP's clientInfo says counts before the header.
-    for (name, agent, refused) in [
-        ("desktop", "MyBot/1", false),
-        ("other-bot", "curl/8.1", true),
-    ] {
+    for (at, (name, title, agent, refused)) in [
+        ("desktop", json!("A desktop"), "MyBot/1", false),
+        ("other-bot", json!("A bot"), "curl/8.1", true),
+        // Nothing else that stands there makes it nameless.
+        ("other-bot", json!(7), "curl/8.1", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let corr_id = format!("mcp-{at}");
         let params = json!({"name": "database_listTables", "arguments": {}});
         let mut message = modern("tools/call", params, &json!({}));
         message["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] =
-            json!({"name": name, "version": "3"});
+            json!({"name": name, "version": "3", "title": title});
         let reply = gateway
             .modern(&token, &message)
             .header("user-agent", agent)
-            .header("x-correlation-id", name)
+            .header("x-correlation-id", &corr_id)
             .send()
             .await
             .ok();
         assert_eq!(reply["result"]["isError"] == true, refused, "{reply}");
-        let record = &home.audit_of(name)[0];
+        let record = &home.audit_of(&corr_id)[0];
         let attributes = &record["details"]["attributes"];
         assert_eq!(
             (&attributes["client"], &attributes["client_version"]),

@@ -188,14 +188,14 @@ impl Gate for Hearing {
             error.message().to_owned(),
         );
         self.heard.lock().unwrap().push(heard);
-        Box::pin(async { Error::not_found("nobody knows it") })
+        Box::pin(async move {
+            if name == "which" {
+                let city: Result<City> = context.elicit("city", "Which city?").await;
+                return Error::not_found(city.unwrap().name);
+            }
+            Error::not_found("nobody knows it")
+        })
     }
-}
-
-/// Greets.
-#[prompt]
-async fn greet() -> String {
-    "hello".to_owned()
 }
 
 /// Does nothing, as a layer.
@@ -233,6 +233,9 @@ async fn the_gate_hears_of_names_that_nobody_knows() {
             assert!(tool.0.ends_with(" Tool no_such"), "{tool:?}");
             assert!(prompt.0.ends_with(" Prompt no_such"), "{prompt:?}");
             assert!(tool.3.contains("no_such"), "{tool:?}");
+            let asks = client.call_tool("which", json!({})).await.unwrap_err();
+            assert!(asks.to_string().contains("internal error"), "{asks}");
+            gate.heard.lock().unwrap().clear();
         }
     }
 }

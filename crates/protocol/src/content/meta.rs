@@ -136,12 +136,15 @@ impl Meta {
     }
 }
 
-/// Whether a JSON text holds neither a number that could be too large nor half a surrogate pair, as nearly all do.
+/// Whether a JSON text surely holds nothing that is well-formed and yet has no value: no number that could be too large, no
+/// half of a surrogate pair, none of the keys that `serde_json` keeps to itself, no more levels than are read. Nearly all do.
 fn is_surely_readable(text: &str) -> bool {
-    // The largest number has 309 digits.
-    text.len() <= 300
+    // The largest number has 309 digits, and 128 levels are read.
+    text.len() <= 250
         && !has_pair(text, |one, two| {
-            (one.is_ascii_digit() & (two | 0x20 == b'e')) | ((one == b'\\') & (two == b'u'))
+            (one.is_ascii_digit() & (two | 0x20 == b'e'))
+                | ((one == b'\\') & (two == b'u'))
+                | ((one == b'$') & (two == b's'))
         })
 }
 
@@ -289,11 +292,14 @@ mod tests {
         }
         assert!(serde_json::from_value::<Meta>(json!([])).is_err());
         let beyond = format!(r#"{{"n":{}}}"#, "9".repeat(400));
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(147), "]".repeat(147));
         for unreadable in [
             r#"{"n":1e999}"#,
             r#"{"n":-1E999}"#,
             r#"{"s":"\ud800"}"#,
+            r#"{"x":{"$serde_json::private::RawValue":1}}"#,
             &beyond,
+            &deep,
         ] {
             assert!(Meta::parse(unreadable).is_err(), "{unreadable}");
             assert!(

@@ -1,7 +1,7 @@
 //! The one writer: many changes, one transaction, one sync of the disk.
 //!
 //! It is a thread, which holds the connection and waits for the disk, so that a statement costs a call and not a message.
-//! Changes come in through a bounded queue. The writer takes what waits, up to [`MAX_BATCH`], applies it in order
+//! Changes come in through a bounded queue. The writer takes what waits, up to [`MAX_BATCH`](super::queue::MAX_BATCH), applies it in order
 //! within one transaction and answers after the commit, so that under load many callers share the cost of one commit.
 //! If a batch fails, each of its changes is tried in a transaction of its own, so that nobody pays for another's fault. Where
 //! it could not even begin, because another process writes or the file cannot be opened, that is nobody's fault, and told to
@@ -10,6 +10,7 @@
 use std::{
     fmt,
     future::ready,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
@@ -22,7 +23,10 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use rusqlite::Connection;
-use tokio::sync::{Mutex, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, oneshot},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -31,7 +35,7 @@ use super::{
         sql::{Change, Session, Statement, statement, writing},
     },
     connection,
-    queue::{MAX_BATCH, Queue},
+    queue::Queue,
 };
 
 /// How long changes wait for others to share a transaction with, where there have been others: as long as a few of the syncs
@@ -67,8 +71,9 @@ impl Writer {
             file,
             queue: Arc::clone(&queue),
             state: Arc::clone(&state),
+            runtime: Handle::try_current().ok(),
         };
-        let end = Ended(Arc::clone(&queue), ended.clone());
+        let end = Gone(Arc::clone(&queue), ended.clone());
         thread::Builder::new()
             .name("state-writer".to_owned())
             .spawn(move || {
@@ -134,9 +139,9 @@ impl Drop for Writer {
 }
 
 /// However the thread ends, nobody waits for ever.
-struct Ended(Arc<Queue>, CancellationToken);
+struct Gone(Arc<Queue>, CancellationToken);
 
-impl Drop for Ended {
+impl Drop for Gone {
     fn drop(&mut self) {
         let Self(queue, ended) = self;
         queue.end();
@@ -193,11 +198,27 @@ struct Loop {
     file: Option<PathBuf>,
     queue: Arc<Queue>,
     state: Arc<Progress>,
+    /// Of those who wait.
+    runtime: Option<Handle>,
+}
+
+/// Changes that came to their end together. They are answered when this is dropped, wherever that happens.
+struct Ended {
+    jobs: Vec<Box<dyn Job>>,
+    outcome: Result<(), StateError>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        for job in self.jobs.drain(..) {
+            job.answer(self.outcome.clone());
+        }
+    }
 }
 
 impl Loop {
     fn run(self) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut batch = Vec::new();
         let mut company = 0;
         loop {
             let in_vain = self.queue.take(company, GATHER, &mut batch);
@@ -222,10 +243,10 @@ impl Loop {
         let whole = self.transaction(batch);
         let meanwhile = self.queue.len();
         if !matches!(whole, Err(Failure::Undone(_))) || batch.len() == 1 {
-            let whole = whole.map_err(Failure::into_inner);
-            for job in batch.drain(..) {
-                job.answer(whole.clone());
-            }
+            self.answer(Ended {
+                jobs: mem::take(batch),
+                outcome: whole.map_err(Failure::into_inner),
+            });
             return meanwhile;
         }
         let mut away = None;
@@ -241,6 +262,15 @@ impl Loop {
             job.answer(outcome.map_err(Failure::into_inner));
         }
         meanwhile
+    }
+
+    /// Answers from within the runtime, where there are many: each who is woken from here could take the core away from this
+    /// thread, and give it back once it has looked around.
+    fn answer(&self, ended: Ended) {
+        match &self.runtime {
+            Some(runtime) if ended.jobs.len() > 1 => drop(runtime.spawn(async { drop(ended) })),
+            _ => drop(ended),
+        }
     }
 
     fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
@@ -611,6 +641,7 @@ mod tests {
             file: None,
             queue: Arc::new(Queue::new()),
             state: Arc::default(),
+            runtime: None,
         };
         let (answers, told) = std::sync::mpsc::channel();
         let applied = Arc::new(AtomicU64::new(0));
