@@ -4,8 +4,8 @@ without and with an idempotency key, from 1 and from 64 connections.
 
     FASTMCP_BIN=target/dist/fastmcp bench/gateway.py [--rounds 3] [--seconds 2] [--instructions]
 
-Starts `fastmcp serve` with an empty data folder and rate limits out of the way; everything else is
-as by default, strict audit included. Each stage's share of the time is told by /metrics
+Starts `fastmcp serve` with an empty data folder, a policy of 50 rules and rate limits out of the way;
+everything else is as by default, strict audit included. Each stage's share of the time is told by /metrics
 (`fastmcp_stage_seconds`). Where a `raw-axum` of this folder is built, a call of `add` on it stands
 beside: the least that a request costs on this machine. With --instructions also what each stage costs
 in instructions, which no neighbour disturbs; for that the binary needs its symbols
@@ -40,6 +40,9 @@ CALLS = {
 CONNECTIONS = (1, 64)
 # Out of the way; more calls for each second than one core could serve.
 UNLIMITED = {"RATE_LIMIT_DEFAULT_RPS": "1000000", "RATE_BUCKET_BURST": "1000000", "LOG_LEVEL": "warn"}
+# Those that are built in, and as many more of other people's as make so many.
+RULES = 50
+BUILT_IN = ROOT / "crates" / "policy" / "policies.yml"
 # The most CPU that a call may take, in microseconds, at 64 connections.
 WANTED = {"REST, no key": 45, "MCP, no key": 45, "REST, a key each": 90, "MCP, a key each": 90}
 # What is one stage for who counts instructions: what is told, and the functions in which they are, all below them included.
@@ -79,6 +82,20 @@ def mint(fastmcp, folder):
     if done.returncode or not found:
         raise Failed(f"`fastmcp token mint` printed no token:\n{done.stdout}{done.stderr}")
     return found.group()
+
+
+def policy(folder):
+    """Writes a policy of so many rules, and says by which variable it is named."""
+    text = BUILT_IN.read_text(encoding="utf-8")
+    missing = RULES - len(re.findall(r"^  - id:", text, re.MULTILINE))
+    more = "".join(
+        f"  - id: team-{n}\n    effect: allow\n    when: {{action: tools.invoke, subject.roles_any: [team-{n}], "
+        f"resource.safety_tags_any: [financial], context.arguments.budget: {n}}}\n"
+        for n in range(missing)
+    )
+    path = pathlib.Path(folder) / "policies.yml"
+    path.write_text(text.rstrip("\n") + "\n" + more, encoding="utf-8")
+    return {"FASTMCP_POLICY": str(path)}
 
 
 def verify(server, token):
@@ -147,7 +164,7 @@ def instructions(fastmcp, folder, label):
     profile = pathlib.Path(folder) / "callgrind"
     command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", "--instr-atstart=no"]
     command += [f"--callgrind-out-file={profile}", fastmcp, "serve", "--bind", "127.0.0.1:0", "--data-dir", folder]
-    with Server(command, UNLIMITED) as server:
+    with Server(command, UNLIMITED | policy(folder)) as server:
         token = mint(fastmcp, folder)
 
         def calls(count):
@@ -175,7 +192,7 @@ def instructions(fastmcp, folder, label):
 
 
 def report_instructions(fastmcp):
-    labels = ["REST, no key", "REST, a key each"]
+    labels = list(CALLS)
     seen = {}
     for label in labels:
         with tempfile.TemporaryDirectory(dir=HERE / "target", prefix="gateway-") as folder:
@@ -250,7 +267,7 @@ def main():
     # On the disk of the build, not in memory: audit and idempotency are only as fast as their disk.
     with tempfile.TemporaryDirectory(dir=scratch, prefix="gateway-") as folder:
         command = [fastmcp, "serve", "--bind", "127.0.0.1:0", "--data-dir", folder]
-        with Server(command, UNLIMITED) as server:
+        with Server(command, UNLIMITED | policy(folder)) as server:
             token = mint(fastmcp, folder)
             verify(server, token)
             seen, spent = rounds(server, token, options)
@@ -259,7 +276,7 @@ def main():
         f"## Governed call: `database:listTables`\n\n{harness.setting((load, os.getloadavg()[0]))}\n"
         f"Repeat with `FASTMCP_BIN={harness.shown(fastmcp)} {' '.join(['bench/gateway.py', *sys.argv[1:]])}`: "
         f"{options.rounds} interleaved rounds of {options.seconds} s after one that warms up, medians; "
-        "rate limits raised, all else as by default.",
+        f"{RULES} rules, rate limits raised, all else as by default.",
         f"### Targets\n\n{report_targets(seen, least)}",
         f"### Loads\n\n{report_loads(seen)}",
         f"### Stages\n\n{report_stages(spent)}",

@@ -414,6 +414,24 @@ async fn what_the_mcp_door_refuses_before_it_is_a_call_is_recorded() {
 }
 
 #[tokio::test]
+async fn buffered_records_are_all_there_at_the_end() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("AUDIT_MODE", "buffered")]).await;
+    let token = home.role("ada", "data-analyst").await;
+    for n in 0..20 {
+        let call = gateway.invoke(&token, "database:listTables", &json!({}));
+        let corr_id = format!("buffered-{n}");
+        call.header("x-correlation-id", &corr_id).send().await.ok();
+    }
+    gateway.stop().await;
+    for n in 0..20 {
+        let records = home.audit_of(&format!("buffered-{n}"));
+        assert_eq!(records.len(), 1, "{records:?}");
+    }
+    assert!(home.verify().await.0);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_of_a_call_is_recorded() {
     const TOOL: &str = "ads:createCampaign";
     const NAME: &str = "ads_createCampaign";

@@ -33,6 +33,17 @@ fn starts_with(reply: &Reply, status: u16, code: &str, start: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_token_is_as_long_as_it_is_set() {
+    let home = Home::new();
+    let gateway = home.start_with(&[("ACTION_TOKEN_BYTES", "48")]).await;
+    let token = home.role("agent-1", "finance-write").await;
+    let asked = ticket(&gateway, &token, &campaign()).await;
+    assert_eq!(asked["action_token"].as_str().unwrap().len(), 64, "{asked}");
+    let body = confirmation(&asked, &campaign());
+    gateway.confirm(&token, TOOL, &body).send().await.ok();
+}
+
+#[tokio::test]
 async fn a_call_waits_is_confirmed_and_cannot_be_confirmed_again() {
     let home = Home::new();
     let gateway = home.start().await;

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     gateway_labels,
-    support::{Ask, Gateway, Home, until, within},
+    support::{Ask, Gateway, Home, accept, can_be_asked, modern, until, within},
 };
 
 const QUERY: &str = "database:executeQuery";
@@ -178,6 +178,29 @@ async fn what_is_begun_on_one_replica_goes_on_on_another() {
     assert_eq!(details["status"], "completed", "{details}");
     assert_eq!(details["result"], done["result"], "{details}");
 
+    // The same over MCP: asked on one, answered on another, and the sealed state is good once, on whichever it is shown again.
+    let (name, capabilities) = ("database_executeQuery", can_be_asked());
+    let delete = json!({"query": "DELETE FROM orders WHERE status = ?", "params": ["pending"]});
+    let asked_by_mcp = first.modern_call(&token, name, &delete, &json!({})).await;
+    let more = json!({"inputResponses": {"confirm": accept()}, "requestState": asked_by_mcp["requestState"]});
+    let answered = second.modern_call(&token, name, &delete, &more).await;
+    assert_eq!(answered["resultType"], "complete", "{answered}");
+    let affected = &answered["structuredContent"]["rows_affected"];
+    assert!(affected.as_i64().unwrap() > 0, "{answered}");
+    for replica in [third, first] {
+        let again = replica.modern_call(&token, name, &delete, &more).await;
+        let replay = &again["_meta"]["dev.fastmcp/idempotentReplay"];
+        assert_eq!(replay, true, "{again}");
+        assert_eq!(again["structuredContent"], answered["structuredContent"]);
+    }
+    let mut moved = json!({"name": name, "arguments": insert("moved")});
+    for (member, value) in more.as_object().unwrap() {
+        moved[member] = value.clone();
+    }
+    let other = third.modern(&token, &modern("tools/call", moved, &capabilities));
+    let other = other.send().await;
+    assert_eq!(other.json()["error"]["code"], -32602, "{}", other.text());
+
     // Through the round-robin, every replica gives the same answer to the same key.
     let front = round_robin(&replicas.gateways).await;
     let call = write(front, &token, "k-1").send().await;
@@ -313,7 +336,16 @@ async fn insist(front: SocketAddr, token: &str, id: &str) -> Known {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_killed_under_load_loses_and_repeats_nothing() {
     const CALLS: usize = 90;
-    let mut replicas = Replicas::start(3, &[("REQUEST_TIMEOUT", "20")]).await;
+    let redis = tokio::task::spawn_blocking(Redis::start).await;
+    let redis = redis.unwrap().unwrap();
+    let url = redis.url();
+    let vars = [
+        ("REQUEST_TIMEOUT", "20"),
+        ("REDIS_URL", url.as_str()),
+        ("RATE_LIMIT_DEFAULT_RPS", "1000"),
+        ("RATE_BUCKET_BURST", "1000"),
+    ];
+    let mut replicas = Replicas::start(3, &vars).await;
     let front = round_robin(&replicas.gateways).await;
     let token = replicas.homes[0].role("writer", "data-admin").await;
     let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -393,10 +425,19 @@ async fn a_replica_killed_under_load_loses_and_repeats_nothing() {
     for gateway in replicas.gateways {
         gateway.stop().await;
     }
-    for home in [&replicas.homes[0], &replicas.homes[2]] {
+    let mut intents = 0;
+    for home in &replicas.homes {
         let (is_whole, told) = home.verify().await;
         assert!(is_whole, "{told}");
+        let records = home.audit().into_iter();
+        let intended = records.filter(|r| r["phase"] == "intent" && r["toolId"] == QUERY);
+        intents += intended.count();
     }
+    assert!(
+        intents >= effects.len(),
+        "{intents} intents for {} effects",
+        effects.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -120,6 +120,7 @@ fn both(rules: &[Rule], server: &Server, clock: &Arc<ManualClock>) -> [Limit; 2]
 struct Who<'a> {
     tenant: &'a str,
     subject: &'a str,
+    client: Option<&'a str>,
     tool: &'a str,
     args: &'a str,
     cost: f64,
@@ -128,6 +129,7 @@ struct Who<'a> {
 const ANN: Who<'static> = Who {
     tenant: "acme",
     subject: "ann",
+    client: None,
     tool: "ads:create",
     args: "{}",
     cost: 0.0,
@@ -139,7 +141,7 @@ async fn ask(limit: &Limit, who: Who<'_>) -> Result<Slot, Error> {
     let facts = Facts {
         tenant: who.tenant,
         subject: who.subject,
-        client: None,
+        client: who.client,
         tool: who.tool,
         provider: who.tool.split(':').next().unwrap(),
         safety_tags: &tags,
@@ -239,6 +241,7 @@ fn keys() -> Vec<(Vec<Part>, Vec<Who<'static>>, Vec<Who<'static>>)> {
         },
     );
     let with = |args, who: Who<'static>| Who { args, ..who };
+    let from = |client, who: Who<'static>| Who { client, ..who };
     let files = Who {
         tool: "files:list",
         ..ANN
@@ -248,6 +251,15 @@ fn keys() -> Vec<(Vec<Part>, Vec<Who<'static>>, Vec<Who<'static>>)> {
         (vec![Part::Subject], vec![list], vec![bob, globex]),
         (vec![Part::Provider], vec![list, bob, globex], vec![files]),
         (vec![Part::Tool], vec![bob, globex], vec![list]),
+        (
+            vec![Part::Client],
+            vec![from(None, bob), from(None, list)],
+            vec![
+                from(Some("desktop"), ANN),
+                from(Some(""), ANN),
+                from(None, globex),
+            ],
+        ),
         (
             vec![argument],
             vec![with(r#"{"report": {"id": 1.0}}"#, bob)],
@@ -671,6 +683,7 @@ impl Trial<'_> {
         let who = Who {
             tenant: self.tenant,
             subject: ["ann", "bob"][subject],
+            client: None,
             tool: ["ads:create", "ads:list"][tool],
             args: "{}",
             cost: f64::from(u32::try_from(cost).unwrap()),

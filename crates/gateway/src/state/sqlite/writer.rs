@@ -483,6 +483,19 @@ mod tests {
         assert_eq!(beats(&sqlite).await, 256);
     }
 
+    #[test]
+    fn who_waits_is_answered_where_the_runtime_is_gone_that_opened_the_database() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().build().unwrap()
+        };
+        let first = runtime();
+        let sqlite = first.block_on(Sqlite::memory()).unwrap();
+        assert_eq!(first.block_on(at_once(&sqlite, 0, 8)), (0, 8));
+        drop(first);
+        assert_eq!(runtime().block_on(at_once(&sqlite, 0, 8)), (0, 8));
+    }
+
     #[tokio::test]
     async fn a_look_does_not_hide_that_the_last_change_failed() {
         let sqlite = Sqlite::memory().await.unwrap();
