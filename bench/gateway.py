@@ -9,7 +9,7 @@ everything else is as by default, strict audit included. Each stage's share of t
 (`fastmcp_stage_seconds`). Where a `raw-axum` of this folder is built, a call of `add` on it stands
 beside: the least that a request costs on this machine. With --instructions also what each stage costs
 in instructions, which no neighbour disturbs; for that the binary needs its symbols
-(CARGO_PROFILE_RELEASE_STRIP=none) and the machine valgrind. Writes the section `governed` of
+(CARGO_PROFILE_DIST_STRIP=none) and the machine valgrind. Writes the section `governed` of
 bench/RESULTS.md.
 """
 
@@ -40,24 +40,22 @@ CALLS = {
 CONNECTIONS = (1, 64)
 # Out of the way; more calls for each second than one core could serve.
 UNLIMITED = {"RATE_LIMIT_DEFAULT_RPS": "1000000", "RATE_BUCKET_BURST": "1000000", "LOG_LEVEL": "warn"}
-# Those that are built in, and as many more of other people's as make so many.
+# Those that are built in, and as many more about the same caller as make so many.
 RULES = 50
 BUILT_IN = ROOT / "crates" / "policy" / "policies.yml"
 # The most CPU that a call may take, in microseconds, at 64 connections.
 WANTED = {"REST, no key": 45, "MCP, no key": 45, "REST, a key each": 90, "MCP, a key each": 90}
 # What is one stage for who counts instructions: what is told, and the functions in which they are, all below them included.
-# The writer of records and the provider are on threads of their own.
 PARTS = {
     "the caller (token, from the cache)": ["Door::admit::{{closure}}"],
-    "policy": ["policy::Policy::permit "],
+    "policy": ["policy::Policy::decide"],
     "limits, idempotency": ["Pipeline::placed::{{closure}}"],
     "credential, intent, fence": ["Pipeline::act::{{closure}}"],
     "what the record says": ["audit::Record::permit", "Audit::open"],
     "the record closed and put into the queue": ["Audit::close::{{closure}}"],
     "the pipeline in all": ["Pipeline::invoke::{{closure}}"],
-    "a connection, HTTP and the pipeline in all": ["hyper_util::server::conn::auto::Connection"],
-    "the writer of records, thread": ["log::writer::Writer::run"],
-    "SQLite asked for its tables, thread": ["database::catalog::list_tables"],
+    "the worker in all: connection, HTTP and pipeline": ["multi_thread::worker::Context::run_task"],
+    "the provider: its tables, unchanged": ["connection::Pool::listed"],
 }
 COUNTED = 400
 SAMPLE = re.compile(r"^fastmcp_stage_seconds_(sum|count)\{(.*)\} ([0-9.eE+-]+)$", re.MULTILINE)
@@ -89,8 +87,8 @@ def policy(folder):
     text = BUILT_IN.read_text(encoding="utf-8")
     missing = RULES - len(re.findall(r"^  - id:", text, re.MULTILINE))
     more = "".join(
-        f"  - id: team-{n}\n    effect: allow\n    when: {{action: tools.invoke, subject.roles_any: [team-{n}], "
-        f"resource.safety_tags_any: [financial], context.arguments.budget: {n}}}\n"
+        f"  - id: team-{n}\n    effect: allow\n    when: {{action: tools.invoke, subject.roles_any: [data-analyst], "
+        f"resource.safety_tags_any: [team-{n}], context.arguments.budget: {n}}}\n"
         for n in range(missing)
     )
     path = pathlib.Path(folder) / "policies.yml"

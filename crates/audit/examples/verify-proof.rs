@@ -1,12 +1,10 @@
 //! Checks a proof file of an audit log with nothing but the log's public key: the verifier for somebody who has no
 //! gateway and trusts none. It is this crate alone, with no network, no configuration and no clock.
 //!
-//! ```text
-//! fastmcp audit prove 42 -o record-42.proof        # where the log is
-//! verify-proof audit.vkey record-42.proof          # anywhere
-//! ```
+//! Run with: `cargo run -p fastmcp-audit --example verify-proof -- audit.vkey record-42.proof`
 //!
-//! It prints the record that is proved and ends with 0, or says why the file proves nothing and ends with 1.
+//! Where the log is, `fastmcp audit prove 42 -o record-42.proof` makes such a file. The program prints the record that is
+//! proved and ends with 0, or says why the file proves nothing and ends with 1.
 
 use std::{
     error::Error,
