@@ -414,6 +414,26 @@ async fn what_the_mcp_door_refuses_before_it_is_a_call_is_recorded() {
 }
 
 #[tokio::test]
+async fn names_that_are_set_are_in_no_record() {
+    let home = Home::new();
+    let call = async |gateway: &Gateway, corr_id: &str| {
+        let token = home.role("ada", "data-analyst").await;
+        let call = gateway.invoke(&token, "database:listTables", &json!({}));
+        call.header("x-correlation-id", corr_id).send().await.ok();
+        home.audit_of(corr_id)[0]["provider_call_meta"].clone()
+    };
+    let gateway = home.start_with(&[("AUDIT_REDACT", "audience")]).await;
+    let told = call(&gateway, "redacted").await;
+    assert_eq!(told["audience"], "[REDACTED]", "{told}");
+    assert_eq!(told["token_type"], "Bearer", "{told}");
+    gateway.stop().await;
+    let gateway = home.start().await;
+    let told = call(&gateway, "plain").await;
+    assert_eq!(told["audience"], "fastmcp:database", "{told}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn buffered_records_are_all_there_at_the_end() {
     let home = Home::new();
     let gateway = home.start_with(&[("AUDIT_MODE", "buffered")]).await;

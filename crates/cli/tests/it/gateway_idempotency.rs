@@ -19,6 +19,39 @@ fn keyed(gateway: &Gateway, token: &str, key: &str, arguments: &Value) -> Ask {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_call_is_sealed() {
+    const MARK: &str = "in-the-clear-4711";
+
+    let home = Home::new();
+    let gateway = home.start().await;
+    let token = home.role("writer", "data-admin").await;
+    let select = json!({"query": "SELECT ? AS mark", "params": [MARK]});
+    let first = keyed(&gateway, &token, "sealed", &select).send().await.ok();
+    assert_eq!(first["result"]["rows"][0]["mark"], MARK, "{first}");
+    let delete = json!({"query": "DELETE FROM orders WHERE status = ?", "params": [MARK]});
+    let asked = keyed(&gateway, &token, "asked", &delete).send().await;
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let ticket = asked.json()["action_token"].as_str().unwrap().to_owned();
+    let holds = |text: &str| {
+        let entries = std::fs::read_dir(home.data()).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        let mut files = files.filter(|path| path.to_string_lossy().contains("state"));
+        files.any(|path| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
+    };
+    assert!(holds("database:executeQuery"), "this is where it is kept");
+    assert!(!holds(MARK), "neither arguments nor results");
+    assert!(!holds(&ticket), "nor tickets");
+    let again = keyed(&gateway, &token, "sealed", &select).send().await;
+    assert_eq!(again.header("x-idempotent-replay"), Some("true"));
+    assert_eq!(again.ok(), first);
+}
+
+#[tokio::test]
 async fn a_repeated_call_is_replayed_and_not_done_again() {
     let home = Home::new();
     let gateway = home.start().await;

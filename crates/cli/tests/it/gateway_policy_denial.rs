@@ -51,6 +51,47 @@ async fn a_write_is_denied_to_a_reader_and_allowed_to_an_admin_of_data() {
 }
 
 #[tokio::test]
+async fn where_a_call_comes_from_and_when_and_what_it_is_about_decide() {
+    let built_in = include_str!("../../../policy/policies.yml");
+    let corr_id = "from-here";
+    for (condition, is_denied) in [
+        ("context.ip: [\"127.0.0.0/8\"]", true),
+        ("context.ip: [\"10.0.0.0/8\"]", false),
+        (
+            "context.weekday: [monday, tuesday, wednesday, thursday, friday, saturday, sunday]",
+            true,
+        ),
+        ("context.time_after: \"2026-01-01T00:00:00Z\"", true),
+        ("context.time_before: \"2026-01-01T00:00:00Z\"", false),
+        (
+            "resource.classification: [public, internal, confidential, secret]",
+            true,
+        ),
+        ("context.corr_id: from-here", true),
+        ("context.corr_id: from-elsewhere", false),
+        ("resource.provider_id: database", true),
+        ("resource.read_only: false", false),
+    ] {
+        let home = Home::new();
+        std::fs::create_dir(home.data()).unwrap();
+        let rule = format!(
+            "\n  - id: tried\n    effect: deny\n    when: {{action: tools.invoke, {condition}}}\n"
+        );
+        std::fs::write(home.policies(), format!("{built_in}{rule}")).unwrap();
+        let gateway = home.start().await;
+        let token = home.role("reader", "data-analyst").await;
+        let call = gateway.invoke(&token, "database:listTables", &json!({}));
+        let reply = call.header("x-correlation-id", corr_id).send().await;
+        let status = if is_denied { 403 } else { 200 };
+        assert_eq!(reply.status, status, "{condition}: {}", reply.text());
+        let record = &home.audit_of(corr_id)[0];
+        let named = record["policy_ids"].to_string().contains("tried");
+        assert_eq!(named, is_denied, "{condition}: {record}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_role_does_not_reach_other_tools() {
     let home = Home::new();
     let gateway = home.start().await;

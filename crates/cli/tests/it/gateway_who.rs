@@ -174,6 +174,20 @@ async fn rules_and_records_know_the_program_by_its_name() {
         );
         assert_eq!(record["user_agent"], agent, "{record}");
     }
+    // And what a session began with counts for each of its calls.
+    let session = gateway.legacy(&token, json!({})).await;
+    let params = json!({"name": "database_listTables", "arguments": {}});
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let ask = session.ask(&message).header("user-agent", "MyBot/1");
+    let reply = ask.header("x-correlation-id", "session").send().await.ok();
+    assert!(reply["result"]["isError"].is_null(), "{reply}");
+    let record = &home.audit_of("session")[0];
+    let attributes = &record["details"]["attributes"];
+    assert_eq!(
+        (&attributes["client"], &attributes["client_version"]),
+        (&json!("black-box"), &json!("1")),
+        "{record}"
+    );
     gateway.stop().await;
 }
 
