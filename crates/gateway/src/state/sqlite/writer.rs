@@ -24,7 +24,7 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use rusqlite::Connection;
 use tokio::{
-    runtime::Handle,
+    runtime::{Handle, RuntimeFlavor},
     sync::{Mutex, oneshot},
 };
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ impl Writer {
             file,
             queue: Arc::clone(&queue),
             state: Arc::clone(&state),
-            runtime: Handle::try_current().ok(),
+            runtime: Handle::try_current().ok().filter(runs_by_itself),
         };
         let end = Gone(Arc::clone(&queue), ended.clone());
         thread::Builder::new()
@@ -198,8 +198,14 @@ struct Loop {
     file: Option<PathBuf>,
     queue: Arc<Queue>,
     state: Arc<Progress>,
-    /// Of those who wait.
+    /// Of those who wait, if they can rely on it.
     runtime: Option<Handle>,
+}
+
+/// Whether a runtime has threads of its own. One without goes on only while somebody waits on it, and who waits for an
+/// answer may be on another.
+fn runs_by_itself(runtime: &Handle) -> bool {
+    runtime.runtime_flavor() == RuntimeFlavor::MultiThread
 }
 
 /// Changes that came to their end together. They are answered when this is dropped, wherever that happens.
@@ -483,17 +489,28 @@ mod tests {
         assert_eq!(beats(&sqlite).await, 256);
     }
 
+    /// The runtime in which a database is opened, and another that waits for its answers.
     #[test]
-    fn who_waits_is_answered_where_the_runtime_is_gone_that_opened_the_database() {
-        let runtime = || {
-            let mut builder = tokio::runtime::Builder::new_current_thread();
-            builder.enable_all().build().unwrap()
-        };
-        let first = runtime();
-        let sqlite = first.block_on(Sqlite::memory()).unwrap();
-        assert_eq!(first.block_on(at_once(&sqlite, 0, 8)), (0, 8));
-        drop(first);
-        assert_eq!(runtime().block_on(at_once(&sqlite, 0, 8)), (0, 8));
+    fn who_waits_is_answered_whatever_becomes_of_the_first_runtime() {
+        use tokio::runtime::Builder;
+
+        for threads in [Builder::new_multi_thread, Builder::new_current_thread] {
+            let runtime = || threads().enable_all().build().unwrap();
+            let first = runtime();
+            let sqlite = first.block_on(Sqlite::memory()).unwrap();
+            assert_eq!(first.block_on(at_once(&sqlite, 0, 8)), (0, 8));
+            assert_eq!(
+                runtime().block_on(at_once(&sqlite, 0, 8)),
+                (0, 8),
+                "it stands still"
+            );
+            drop(first);
+            assert_eq!(
+                runtime().block_on(at_once(&sqlite, 0, 8)),
+                (0, 8),
+                "it is gone"
+            );
+        }
     }
 
     #[tokio::test]
